@@ -1,0 +1,57 @@
+"""What can go wrong, grouped by what the caller does about it; each carries the command line's exit status.
+
+A message has four parts: what happened, to which audience and run, the state it leaves, the remedy. Audience
+keys, run ids, counts, file names, line numbers and status codes belong in it; user ids, traits, bodies and keys do not.
+"""
+
+
+class WindsorSyncError(Exception):
+    """Any error this package raises on purpose."""
+
+    exit_status = 1
+
+
+class ConfigError(WindsorSyncError):
+    """A person has to change a setting; every mistake that was found is named at once."""
+
+    exit_status = 2
+
+
+class ChangesWithheld(WindsorSyncError):
+    """The guard keeps some changes back until a person approves them; the rest went out."""
+
+    exit_status = 3
+
+
+class MessagesRejected(WindsorSyncError):
+    """Windsor refuses messages; what it refused stays owed and is set aside with its code."""
+
+    exit_status = 4
+
+
+class CredentialsRefused(WindsorSyncError):
+    """Windsor refused the key (401, 403): every further request would fail too, so none was made."""
+
+    exit_status = 5
+
+
+class DestinationUnavailable(WindsorSyncError):
+    """Windsor cannot be reached or answers 5xx for too long; the run can be resumed."""
+
+    exit_status = 6
+
+
+class LeaseHeld(WindsorSyncError):
+    """Another run writes to this audience and destination; nothing was done."""
+
+    exit_status = 7
+
+
+class LeaseLost(LeaseHeld):
+    """This run was paused past its lease and another one may have taken over; it stopped without committing."""
+
+
+class SnapshotError(WindsorSyncError):
+    """The snapshot cannot be used: nothing was sent, the last good snapshot stands."""
+
+    exit_status = 8
