@@ -1,0 +1,1 @@
+"""Brings messages to Windsor and reports what became of each."""

@@ -1,0 +1,1 @@
+"""Segment's words: values in, values out, nothing but the standard library and inflection."""

@@ -1,0 +1,185 @@
+"""Runs `changes.sql` on one machine, in bounded memory, and seals the outcome as an outbox file."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import duckdb
+
+from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.ledger import Head
+from windsor_sync.outbox import COLUMNS, KINDS, Limits
+
+ROW_GROUP_ROWS = 20_480
+"""Small enough that delivery reads a stretch of an outbox without unpacking its neighbours."""
+
+SNAPSHOT_VIEW = """
+    SELECT coalesce('u' || user_id, 'a' || anonymous_id) AS identity, user_id, anonymous_id, email, value FROM {rows}
+"""
+NOBODY = "(SELECT NULL::VARCHAR AS user_id, NULL::VARCHAR AS anonymous_id, NULL::VARCHAR AS email, NULL::VARCHAR AS value LIMIT 0)"
+
+
+@dataclass(frozen=True, slots=True)
+class DiffTask:
+    """What a diff compares, and for which run."""
+
+    head: Head | None
+    """the ledger: what Windsor was told; None before the first sync"""
+    snapshot: str
+    """location of the sealed snapshot"""
+    number: int
+    """of the run the changes are for"""
+    taken_at: datetime
+    moment: datetime
+    """now, for changes that wait for another try"""
+    suppressed: tuple[str, ...] = ()
+    """hex SHA-256 of the installation id and a user id"""
+    salt: str = ""
+    departed: tuple[str, ...] = ()
+    """locations of older outboxes, whose exits a resync repeats"""
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many changes a diff found, by kind and by whether they may go out."""
+
+    rows: int
+    entered: int
+    exited: int
+    updated: int
+    deferred: int
+    """rejected before and not due for another try"""
+    later: int
+    """left out of this run by a backfill's `--only` or `--limit`"""
+    new_members: int
+    """entered, without those that wait for another try: what the guard looks at"""
+    lost_members: int
+    """told and exited, without those that wait for another try"""
+
+    @property
+    def changes(self) -> int:
+        """All of them."""
+        return self.entered + self.exited + self.updated
+
+
+def diff(task: DiffTask, draft: Path) -> Tally:
+    """Write the changes that turn what Windsor was told into the snapshot to `draft`, and count them."""
+    with open_duckdb() as connection:
+        _define_views(connection, task)
+        connection.execute(
+            f"COPY ({_numbered(task.limits)}) TO {quoted(str(draft))} "
+            f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
+        )
+        return tally(connection, str(draft))
+
+
+def tally(connection: duckdb.DuckDBPyConnection, location: str) -> Tally:
+    """Count a sealed outbox."""
+    row = connection.execute(f"""
+        SELECT count(*),
+            count(*) FILTER (change = 'entered'),
+            count(*) FILTER (change = 'exited'),
+            count(*) FILTER (change = 'updated'),
+            count(*) FILTER (status = 'deferred'),
+            count(*) FILTER (status = 'later'),
+            count(*) FILTER (change = 'entered' AND status <> 'deferred'),
+            count(*) FILTER (change = 'exited' AND was_told AND status <> 'deferred')
+        FROM read_parquet({quoted(location)})
+    """).fetchone()
+    assert row is not None
+    return Tally(*row)
+
+
+@cache
+def changes_sql() -> str:
+    """The statement, shared by every engine."""
+    return resources.files("windsor_sync.diff").joinpath("changes.sql").read_text(encoding="utf-8")
+
+
+def _numbered(limits: Limits) -> str:
+    """The rows of an outbox: changes in the order they will be sent, with what a backfill leaves for later marked."""
+    later = []
+    if limits.only:
+        kinds = ", ".join(quoted(kind) for kind in KINDS[limits.only])
+        later.append(f"change NOT IN ({kinds})")
+    if limits.count is not None:
+        sent = "count(*) FILTER (status = 'send'" + (f" AND NOT ({later[0]})" if later else "") + ") OVER (ROWS UNBOUNDED PRECEDING)"
+        later.append(f"{sent} > {limits.count}")
+    status = f"CASE WHEN status = 'send' AND ({' OR '.join(later)}) THEN 'later' ELSE status END" if later else "status"
+    columns = ", ".join(name for name in COLUMNS if name not in {"seq", "status"})
+    return f"""
+        SELECT row_number() OVER () - 1 AS seq, {columns}, {status} AS status
+        FROM ({changes_sql()}) WHERE change <> 'exited' OR NOT (sha256($salt || user_id) IN (SELECT user_hash FROM suppressed))
+    """.replace("$salt", "(SELECT salt FROM run)")
+
+
+def _define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None:
+    head = task.head
+    _view(connection, "snapshot_now", SNAPSHOT_VIEW.format(rows=f"read_parquet({quoted(task.snapshot)})"))
+    before = f"read_parquet({quoted(head.snapshot)})" if head and head.snapshot else NOBODY
+    _view(connection, "snapshot_before", SNAPSHOT_VIEW.format(rows=before))
+    _view(connection, "outbox_before", _outbox_before(head))
+    _define_answers(connection, head)
+    _view(connection, "departed", _departed(task.departed))
+    connection.execute("CREATE TABLE suppressed (user_hash VARCHAR)")
+    if task.suppressed:
+        connection.execute("INSERT INTO suppressed SELECT unnest(?)", [list(task.suppressed)])
+    limits = task.limits
+    connection.execute(
+        "CREATE TABLE run AS SELECT ? AS number, ?::TIMESTAMP AS taken_at, ?::TIMESTAMP AS moment, ? AS previous_number, "
+        "? AS is_resync, ? AS drops_exits, ? AS retries_all, ? AS salt",
+        [
+            task.number, _naive(task.taken_at), _naive(task.moment), head.number if head else 0,
+            limits.is_resync, limits.drops_exits, limits.retries_all, task.salt,
+        ],
+    )
+
+
+def _view(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> None:
+    connection.execute(f"CREATE VIEW {name} AS {select}")
+
+
+def _outbox_before(head: Head | None) -> str:
+    if head is None or head.outbox is None:
+        return "SELECT " + ", ".join(f"NULL::{kind} AS {name}" for name, kind in COLUMNS.items()) + " LIMIT 0"
+    held = ", ".join(quoted(kind) for kind in head.held) or "''"
+    return (
+        f"SELECT * REPLACE (CASE WHEN status = 'send' AND change IN ({held}) THEN 'withheld' ELSE status END AS status) "
+        f"FROM read_parquet({quoted(head.outbox)})"
+    )
+
+
+def _define_answers(connection: duckdb.DuckDBPyConnection, head: Head | None) -> None:
+    connection.execute("CREATE TABLE progress_before (first BIGINT, last BIGINT, position BIGINT, reach BIGINT)")
+    connection.execute(
+        "CREATE TABLE verdicts_before (seq BIGINT, verdict VARCHAR, in_doubt BOOLEAN, answered_at TIMESTAMP)"
+    )
+    if head is None:
+        return
+    if head.shards:
+        rows = [[shard.first, shard.last, shard.position, shard.reach] for shard in head.shards]
+        connection.executemany("INSERT INTO progress_before VALUES (?, ?, ?, ?)", rows)
+    if head.verdicts:
+        columns = zip(*((v.seq, v.verdict.value, v.in_doubt, _naive(v.answered_at)) for v in head.verdicts), strict=True)
+        connection.execute(
+            "INSERT INTO verdicts_before SELECT unnest(?), unnest(?), unnest(?), unnest(?)",
+            [list(column) for column in columns],
+        )
+
+
+def _departed(outboxes: tuple[str, ...]) -> str:
+    if not outboxes:
+        return "SELECT NULL::VARCHAR AS identity, NULL::VARCHAR AS user_id, NULL::VARCHAR AS anonymous_id, NULL::VARCHAR AS email LIMIT 0"
+    files = ", ".join(quoted(location) for location in outboxes)
+    return f"""
+        SELECT identity, any_value(user_id) AS user_id, any_value(anonymous_id) AS anonymous_id, arg_max(email, since_run) AS email
+        FROM read_parquet([{files}]) WHERE change = 'exited' GROUP BY identity
+    """
+
+
+def _naive(moment: datetime) -> datetime:
+    """DuckDB's TIMESTAMP has no zone; ours are UTC."""
+    return moment.astimezone(UTC).replace(tzinfo=None)

@@ -1,0 +1,70 @@
+"""May these changes go out? A side that moves too many users at once is withheld until a person approves.
+
+Facts: a truncated download looks exactly like users leaving. So exits are limited by default, entries only where
+configured; the other side is never held up, and withheld changes stay owed.
+"""
+
+from dataclasses import dataclass
+
+from windsor_sync.outbox import KINDS
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What an audience may change in one run without being asked about."""
+
+    max_exited_percent: float | None
+    max_entered_percent: float | None
+    floor: int
+    """with fewer members than this before, nothing is withheld"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What a person approved: up to so many of each kind; None approves nothing of that kind."""
+
+    max_exited: int | None = None
+    max_entered: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What the guard withholds, and why in words."""
+
+    held: tuple[str, ...]
+    """kinds of change (`entered`, `updated`, `exited`)"""
+    reasons: tuple[str, ...]
+
+    @property
+    def trips(self) -> bool:
+        """Whether anything is withheld."""
+        return bool(self.held)
+
+
+def judge(*, before: int, entered: int, exited: int, limit: Limit, ceiling: Ceiling | None = None) -> Ruling:
+    """Compare a run's entries and exits with what the audience allows and what a person approved.
+
+    `before` is how many members Windsor had been told of. An initial sync (nobody before) is never withheld.
+    """
+    if before < max(limit.floor, 1):
+        return Ruling((), ())
+    approved = ceiling or Ceiling()
+    sides = (
+        ("exited", exited, limit.max_exited_percent, approved.max_exited),
+        ("entered", entered, limit.max_entered_percent, approved.max_entered),
+    )
+    held: list[str] = []
+    reasons: list[str] = []
+    for side, count, percent, ceiling_count in sides:
+        if percent is None or count * 100 <= percent * before:
+            continue
+        if ceiling_count is not None and count <= ceiling_count:
+            continue
+        held.extend(kind for kind in KINDS[side] if kind != "updated")
+        reasons.append(_reason(side, count, before, percent, ceiling_count))
+    return Ruling(tuple(held), tuple(reasons))
+
+
+def _reason(side: str, count: int, before: int, percent: float, ceiling: int | None) -> str:
+    text = f"{count:,} of {before:,} members {side} ({count * 100 / before:.0f} %; {percent:g} % are allowed"
+    return text + (f", {ceiling:,} were approved)" if ceiling is not None else ")")

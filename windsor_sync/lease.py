@@ -1,0 +1,144 @@
+"""One writer: a lease with a fencing token per resource (an audience at a destination).
+
+The token grows with every holder. A commit names its token and is refused once the lease has passed to someone
+else or its deadline is over, so a writer that was paused cannot overwrite what happened meanwhile. Before every
+request the holder looks at its own clock, which went on while the process stood still.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, insert, select, update
+
+from windsor_sync.errors import LeaseHeld, LeaseLost
+from windsor_sync.state.database import Database
+from windsor_sync.state.tables import leases
+
+TTL_S = 60.0
+"""How long a lease lasts unrenewed: a killed run blocks its audience no longer than this."""
+
+RENEWALS_PER_TTL = 4
+
+
+class Lease:
+    """The right to write to one resource, as long as `is_valid`."""
+
+    def __init__(self, database: Database, resource: str, holder: str, token: int, valid_until: float, ttl_s: float) -> None:
+        self._database = database
+        self._ttl_s = ttl_s
+        self._valid_until = valid_until
+        self.resource = resource
+        self.holder = holder
+        self.token = token
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the deadline is still ahead, by this machine's monotonic clock; cheap enough for every request."""
+        return time.monotonic() < self._valid_until
+
+    def require(self) -> None:
+        """Raise LeaseLost when the deadline has passed."""
+        if not self.is_valid:
+            raise self._lost()
+
+    def fence(self, connection: Connection) -> None:
+        """Renew inside the caller's transaction, which commits only if this run still holds the lease."""
+        before = time.monotonic()
+        now = self._database.now(connection)
+        renewed = connection.execute(
+            update(leases)
+            .where(leases.c.resource == self.resource, leases.c.token == self.token, leases.c.deadline > now)
+            .values(deadline=now + timedelta(seconds=self._ttl_s))
+        )
+        if renewed.rowcount != 1:
+            self._valid_until = 0.0
+            raise self._lost()
+        self._valid_until = before + self._ttl_s
+
+    def renew(self) -> None:
+        """Move the deadline; raises LeaseLost when it is too late."""
+        with self._database.write() as connection:
+            self.fence(connection)
+
+    def release(self) -> None:
+        """Let the next run in at once; a lease that was lost is left alone."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(leases)
+                .where(leases.c.resource == self.resource, leases.c.token == self.token)
+                .values(holder=None, deadline=self._database.now(connection))
+            )
+
+    def _lost(self) -> LeaseLost:
+        return LeaseLost(
+            f"This run lost its lease on {self.resource}: it stood still for more than {self._ttl_s:.0f} s, or the state "
+            "database was out of reach. It stopped without sending or recording anything more; what it had recorded "
+            "stands. The next run tells Windsor what is owed or in doubt."
+        )
+
+
+def acquire(database: Database, resource: str, holder: str, ttl_s: float = TTL_S) -> Lease:
+    """Take the lease or raise LeaseHeld, which names the holder and since when."""
+    before = time.monotonic()
+    with database.write() as connection:
+        now = database.now(connection)
+        found = connection.execute(select(leases).where(leases.c.resource == resource).with_for_update()).one_or_none()
+        if found is not None and found.holder is not None and found.deadline > now:
+            raise _held(resource, found.holder, found.acquired_at, found.deadline)
+        token = 1 if found is None else found.token + 1
+        values = {
+            "token": token,
+            "holder": holder,
+            "acquired_at": now,
+            "deadline": now + timedelta(seconds=ttl_s),
+        }
+        if found is None:
+            connection.execute(insert(leases).values(resource=resource, **values))
+        else:
+            connection.execute(update(leases).where(leases.c.resource == resource).values(**values))
+    return Lease(database, resource, holder, token, before + ttl_s, ttl_s)
+
+
+@contextmanager
+def held(database: Database, resource: str, holder: str, ttl_s: float = TTL_S) -> Iterator[Lease]:
+    """Hold the lease for the block, renewed by a thread of its own, and release it afterwards."""
+    lease = acquire(database, resource, holder, ttl_s)
+    done = threading.Event()
+    keeper = threading.Thread(target=_keep, args=(lease, done, ttl_s / RENEWALS_PER_TTL), daemon=True, name="lease")
+    keeper.start()
+    try:
+        yield lease
+    finally:
+        done.set()
+        keeper.join()
+        lease.release()
+
+
+def _keep(lease: Lease, done: threading.Event, every_s: float) -> None:
+    from sqlalchemy.exc import DBAPIError
+
+    while not done.wait(every_s):
+        try:
+            lease.renew()
+        except LeaseLost:
+            return
+        except DBAPIError:
+            continue  # out of reach for now: the deadline decides
+
+
+def this_process() -> str:
+    """How a holder is named to the next comer: machine and process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _held(resource: str, holder: str, since: datetime, deadline: datetime) -> LeaseHeld:
+    return LeaseHeld(
+        f"Another run is writing to {resource}: {holder}, since {since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC. Nothing was "
+        f"done. Wait for it to end; if it died, its lease ends by itself at {deadline.astimezone(UTC):%H:%M:%S} UTC."
+    )

@@ -1,0 +1,220 @@
+"""What Windsor has acknowledged: told = snapshot ⊖ owed.
+
+The ledger of an audience is its newest run: that run's sealed snapshot, less the changes of its outbox that Windsor
+has not said yes to. Opening a run moves nothing that Windsor was told: the new snapshot comes with all of its
+changes owed. Delivery then shrinks what is owed, checkpoint by checkpoint, each commit fenced by the lease.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from windsor_sync.lease import Lease
+from windsor_sync.state.database import Database
+from windsor_sync.state.files import FileStore
+from windsor_sync.state.tables import audiences, progress, runs, snapshots, verdicts
+
+
+class Verdict(StrEnum):
+    """What became of a change that did not simply get a yes below its shard's position."""
+
+    DELIVERED = "delivered"
+    """acknowledged, above the position"""
+    REJECTED = "rejected"
+    """refused for good (4xx), or of a kind Windsor does not take (501)"""
+    UNANSWERED = "unanswered"
+    """tried for as long as a run tries, while others went through; owed"""
+
+
+@dataclass(frozen=True, slots=True)
+class RowVerdict:
+    """The verdict on one row of an outbox."""
+
+    seq: int
+    verdict: Verdict
+    in_doubt: bool
+    """an earlier try may have been applied"""
+    answered_at: datetime
+    code: int | None = None
+    message: str | None = None
+    """Windsor's own words, without what they echo of the user"""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardProgress:
+    """How far delivery of rows [first, last) of an outbox has come."""
+
+    shard: int
+    first: int
+    last: int
+    position: int
+    """rows below it have an answer"""
+    reach: int
+    """rows below it may have been sent"""
+    delivered: int = 0
+    """rows with a yes, as counted while they came in"""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """An audience's newest run, as the diff needs it."""
+
+    run_id: str
+    number: int
+    snapshot_id: int
+    snapshot: str | None
+    """location of the sealed file; None when the audience was retired"""
+    checksum: str
+    taken_at: datetime
+    members: int
+    outbox: str | None
+    """location; None when the run had no changes"""
+    held: tuple[str, ...]
+    """the kinds of change that are withheld"""
+    is_settled: bool
+    """every change is delivered: Windsor was told exactly this snapshot"""
+    shards: tuple[ShardProgress, ...] = ()
+    verdicts: tuple[RowVerdict, ...] = ()
+
+
+
+class Ledger:
+    """Reads and moves what Windsor was told, for the audiences of one destination."""
+
+    def __init__(self, database: Database, files: FileStore, destination: str) -> None:
+        self.database = database
+        self.destination = destination
+        self._files = files
+
+    def head(self, audience_id: int) -> Head | None:
+        """The newest run with its answers so far; None before the first sync."""
+        with self.database.read() as connection:
+            row = connection.execute(
+                select(runs, snapshots.c.path, snapshots.c.checksum, snapshots.c.taken_at, snapshots.c.members)
+                .join(audiences, audiences.c.head_run == runs.c.id)
+                .join(snapshots, snapshots.c.id == runs.c.snapshot_id)
+                .where(audiences.c.id == audience_id)
+            ).one_or_none()
+            if row is None:
+                return None
+            return Head(
+                run_id=row.id,
+                number=row.number,
+                snapshot_id=row.snapshot_id,
+                snapshot=self._files.location(row.path),
+                checksum=row.checksum,
+                taken_at=row.taken_at,
+                members=row.members,
+                outbox=self._files.location(row.outbox) if row.outbox else None,
+                held=tuple(row.held),
+                is_settled=row.finished_at is not None and row.owed + row.rejected + row.withheld == 0,
+                shards=self.shards(connection, row.id),
+                verdicts=self._verdicts(connection, row.id),
+            )
+
+    def shards(self, connection: Connection, run_id: str) -> tuple[ShardProgress, ...]:
+        """The shards of a run's outbox, in order."""
+        rows = connection.execute(select(progress).where(progress.c.run_id == run_id).order_by(progress.c.shard))
+        return tuple(ShardProgress(r.shard, r.first, r.last, r.position, r.reach, r.delivered) for r in rows)
+
+    def _verdicts(self, connection: Connection, run_id: str) -> tuple[RowVerdict, ...]:
+        rows = connection.execute(select(verdicts).where(verdicts.c.run_id == run_id).order_by(verdicts.c.seq))
+        return tuple(
+            RowVerdict(r.seq, Verdict(r.verdict), r.in_doubt, r.answered_at, r.code, r.message) for r in rows
+        )
+
+    def open_run(self, lease: Lease, run: Mapping[str, Any], shards: Sequence[ShardProgress]) -> None:
+        """Make `run` (a row of the runs table) the ledger's head, all of its changes owed."""
+        with self.database.write() as connection:
+            lease.fence(connection)
+            connection.execute(insert(runs).values(**run))
+            if shards:
+                connection.execute(
+                    insert(progress),
+                    [
+                        {
+                            "run_id": run["id"], "shard": s.shard, "first": s.first, "last": s.last,
+                            "position": s.position, "reach": s.reach, "delivered": s.delivered,
+                        }
+                        for s in shards
+                    ],
+                )
+            connection.execute(
+                update(audiences)
+                .where(audiences.c.id == run["audience_id"])
+                .values(head_run=run["id"], runs=run["number"])
+            )
+
+    def resume(self, lease: Lease, run_id: str) -> tuple[ShardProgress, ...]:
+        """Take up a run that stopped half-way: what it left unanswered is in doubt and will be tried again."""
+        with self.database.write() as connection:
+            lease.fence(connection)
+            for shard in self.shards(connection, run_id):
+                unanswered = (
+                    verdicts.c.run_id == run_id,
+                    verdicts.c.verdict == Verdict.UNANSWERED,
+                    verdicts.c.seq >= shard.position,
+                    verdicts.c.seq < shard.last,
+                )
+                furthest = connection.execute(select(func.max(verdicts.c.seq)).where(*unanswered)).scalar()
+                if furthest is not None:
+                    connection.execute(delete(verdicts).where(*unanswered))
+                    connection.execute(
+                        update(progress)
+                        .where(progress.c.run_id == run_id, progress.c.shard == shard.shard)
+                        .values(reach=max(shard.reach, furthest + 1))
+                    )
+            return self.shards(connection, run_id)
+
+    def decided(self, run_id: str) -> frozenset[int]:
+        """The rows of a run that already have a verdict."""
+        with self.database.read() as connection:
+            rows = connection.execute(select(verdicts.c.seq).where(verdicts.c.run_id == run_id))
+            return frozenset(rows.scalars())
+
+    def checkpoint(
+        self, lease: Lease, run_id: str, shards: Sequence[ShardProgress], decided: Sequence[RowVerdict]
+    ) -> None:
+        """Record how far delivery is, atomically; refused (LeaseLost) when the lease is no longer ours."""
+        with self.database.write() as connection:
+            lease.fence(connection)
+            for shard in shards:
+                connection.execute(
+                    update(progress)
+                    .where(progress.c.run_id == run_id, progress.c.shard == shard.shard)
+                    .values(position=shard.position, reach=shard.reach, delivered=shard.delivered)
+                )
+            if decided:
+                _replace_verdicts(connection, run_id, decided)
+
+    def rejections(self, run_id: str) -> list[tuple[int | None, str | None, int]]:
+        """(status code, Windsor's message, how many) of a run's rejected changes, most frequent first."""
+        count = func.count()
+        with self.database.read() as connection:
+            rows = connection.execute(
+                select(verdicts.c.code, verdicts.c.message, count)
+                .where(verdicts.c.run_id == run_id, verdicts.c.verdict == Verdict.REJECTED)
+                .group_by(verdicts.c.code, verdicts.c.message)
+                .order_by(count.desc())
+            )
+            return [(code, message, number) for code, message, number in rows]
+
+
+def _replace_verdicts(connection: Connection, run_id: str, decided: Sequence[RowVerdict]) -> None:
+    """A resumed run decides anew on rows it had left unanswered."""
+    seqs = [v.seq for v in decided]
+    connection.execute(delete(verdicts).where(verdicts.c.run_id == run_id, verdicts.c.seq.in_(seqs)))
+    connection.execute(
+        insert(verdicts),
+        [
+            {
+                "run_id": run_id, "seq": v.seq, "verdict": v.verdict.value, "code": v.code, "message": v.message,
+                "in_doubt": v.in_doubt, "answered_at": v.answered_at,
+            }
+            for v in decided
+        ],
+    )

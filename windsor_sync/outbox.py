@@ -1,0 +1,136 @@
+"""Sealed changes on their way to Windsor: the file's columns, how it is read, and how a row becomes messages.
+
+An outbox is a Parquet file that never changes. How far it got lives in the ledger: a shard is a stretch of its
+rows, `position` and `reach` are row numbers (`seq`).
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple
+
+from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.spec.calls import message_id
+from windsor_sync.spec.personas import Computation, ComputationClass, Identity, IdentifyTemplate
+
+COLUMNS = {
+    "seq": "BIGINT",
+    "identity": "VARCHAR",  # 'u' and the user id, or 'a' and the anonymous id
+    "user_id": "VARCHAR",
+    "anonymous_id": "VARCHAR",
+    "email": "VARCHAR",  # several, one a line, with `emails: all`
+    "value": "VARCHAR",  # JSON text of a computed trait
+    "change": "VARCHAR",
+    "was_told": "BOOLEAN",  # Windsor had been told this user is a member, with these identifiers and value:
+    "told_anonymous_id": "VARCHAR",
+    "told_email": "VARCHAR",
+    "told_value": "VARCHAR",
+    "in_doubt": "BOOLEAN",  # an earlier message may have been applied without our knowing
+    "since_run": "INTEGER",  # the run that first planned this very change
+    "since_at": "TIMESTAMP",  # when its snapshot was taken
+    "attempts": "INTEGER",  # how often Windsor rejected it
+    "tried_run": "INTEGER",
+    "tried_at": "TIMESTAMP",
+    "status": "VARCHAR",  # send, deferred (rejected, not due yet), later (outside a backfill's limits)
+}
+
+CHUNK_ROWS = 8_192
+"""Rows read at a time: a few megabytes."""
+
+
+class Change(StrEnum):
+    """What happened to a user since Windsor was last told."""
+
+    ENTERED = "entered"
+    EXITED = "exited"
+    UPDATED = "updated"
+
+
+KINDS = {"entered": ("entered", "updated"), "exited": ("exited",)}
+"""What a backfill's `--only` lets through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How a run departs from an ordinary sync."""
+
+    is_resync: bool = False
+    """say `true` to every member again, and `false` to everyone told true once who is not one"""
+    drops_exits: bool = False
+    """absence sends nothing: computed traits without `on_missing`"""
+    retries_all: bool = False
+    """rejected changes are tried now, whenever they would be due"""
+    only: str | None = None
+    """`entered` or `exited`"""
+    count: int | None = None
+    """at most so many changes"""
+
+
+class OutboxRow(NamedTuple):
+    """A change as its message needs it."""
+
+    seq: int
+    user_id: str | None
+    anonymous_id: str | None
+    email: str | None
+    value: str | None
+    change: str
+    since_run: int
+    since_at: datetime
+
+
+def read_rows(location: str, first: int, last: int, held: Sequence[str] = ()) -> Iterator[list[OutboxRow]]:
+    """Yield the rows of [first, last) that may be sent, ascending, a chunk at a time (maybe an empty one)."""
+    blocked = ", ".join(quoted(kind) for kind in held) or "''"
+    names = ", ".join(OutboxRow._fields)
+    with open_duckdb() as connection:
+        for start in range(first, last, CHUNK_ROWS):
+            rows = connection.execute(
+                f"SELECT {names} FROM read_parquet({quoted(location)}) "
+                f"WHERE seq >= {start} AND seq < {min(start + CHUNK_ROWS, last)} AND status = 'send' "
+                f"AND change NOT IN ({blocked}) ORDER BY seq"
+            ).fetchall()
+            yield [OutboxRow(*row) for row in rows]
+
+
+class Renderer:
+    """Turns the rows of one audience's outbox into the identify calls Engage would send."""
+
+    def __init__(self, computation: Computation, *, installation: str, destination: str) -> None:
+        self._computation = computation
+        self._template = IdentifyTemplate(computation)
+        self._scope = (installation, destination, str(computation.key))
+
+    def messages(self, row: OutboxRow) -> tuple[bytes, ...]:
+        """One message, or one an e-mail; the same change renders to the same bytes in every process."""
+        emails = row.email.split("\n") if row.email else [None]
+        return tuple(self._message(row, email) for email in emails)
+
+    def _message(self, row: OutboxRow, email: str | None) -> bytes:
+        value = self._value(row)
+        identifier = message_id(
+            *self._scope,
+            json.dumps([row.user_id, row.anonymous_id, email]),
+            json.dumps(value),
+            str(row.since_run),
+        )
+        return self._template.render(
+            Identity(row.user_id, row.anonymous_id if row.user_id is None else None, email),
+            value,
+            message_id=identifier,
+            timestamp=_aware(row.since_at),
+        )
+
+    def _value(self, row: OutboxRow) -> object:
+        is_member = row.change != Change.EXITED
+        if self._computation.computation_class is ComputationClass.AUDIENCE:
+            return is_member
+        return json.loads(row.value) if is_member and row.value is not None else None
+
+
+@lru_cache(maxsize=64)
+def _aware(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC)

@@ -1,0 +1,159 @@
+"""The history of runs and their books: every row read and every change ends in exactly one column."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Row, select, update
+
+from windsor_sync.errors import WindsorSyncError
+from windsor_sync.state.database import Database
+from windsor_sync.state.tables import audiences, runs, snapshots
+
+
+class RunState(StrEnum):
+    """How a run stands."""
+
+    OPEN = "open"
+    """its changes are on their way, or it died"""
+    DONE = "done"
+    WITHHELD = "withheld"
+    REJECTED = "rejected"
+    REFUSED = "refused"
+    UNAVAILABLE = "unavailable"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+class UnbalancedBooksError(WindsorSyncError):
+    """A run's numbers do not add up: something was lost or counted twice, and must not pass unseen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The numbers of one run."""
+
+    rows_read: int
+    members: int
+    left_out: Mapping[str, int]
+    """rows of the source that are not members, by reason"""
+    members_before: int
+    """users Windsor had been told are members"""
+    entered: int
+    exited: int
+    updated: int
+    delivered: int = 0
+    rejected: int = 0
+    withheld: int = 0
+    owed: int = 0
+    in_doubt: int = 0
+    """of the changes not delivered: those Windsor may have applied without our knowing"""
+
+    @property
+    def changes(self) -> int:
+        """All changes of the run."""
+        return self.entered + self.exited + self.updated
+
+    def check(self, run_id: str) -> None:
+        """Raise UnbalancedBooksError unless rows and changes add up."""
+        rows = self.members + sum(self.left_out.values())
+        if rows != self.rows_read:
+            raise _unbalanced(run_id, f"{self.rows_read:,} rows were read, {rows:,} are accounted for")
+        changes = self.delivered + self.rejected + self.withheld + self.owed
+        if changes != self.changes:
+            raise _unbalanced(run_id, f"{self.changes:,} changes were found, {changes:,} are accounted for")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run as people see it."""
+
+    run_id: str
+    audience: str
+    """trait key"""
+    name: str
+    number: int
+    kind: str
+    trigger: str
+    state: RunState
+    taken_at: datetime
+    started_at: datetime
+    finished_at: datetime | None
+    sentence: str | None
+    books: Books
+    held: tuple[str, ...]
+    outbox: str | None
+    audience_id: int
+    options: Mapping[str, Any]
+
+    @property
+    def is_head_material(self) -> bool:
+        """Whether it has changes to deliver."""
+        return self.outbox is not None
+
+
+def run_of(database: Database, run_id: str) -> Run | None:
+    """One run by its id."""
+    found = recent(database, run_id=run_id, limit=1)
+    return found[0] if found else None
+
+
+def recent(
+    database: Database, *, destination: str | None = None, audience_ids: Sequence[int] = (),
+    run_id: str | None = None, limit: int = 20,
+) -> list[Run]:
+    """The newest runs, newest first."""
+    query = (
+        select(
+            runs, audiences.c.trait_key, audiences.c.name,
+            snapshots.c.taken_at, snapshots.c.rows_read, snapshots.c.members, snapshots.c.left_out,
+        )
+        .join(audiences, audiences.c.id == runs.c.audience_id)
+        .join(snapshots, snapshots.c.id == runs.c.snapshot_id)
+        .order_by(runs.c.started_at.desc(), runs.c.number.desc(), runs.c.id)
+        .limit(limit)
+    )
+    if destination is not None:
+        query = query.where(audiences.c.destination == destination)
+    if audience_ids:
+        query = query.where(runs.c.audience_id.in_(audience_ids))
+    if run_id is not None:
+        query = query.where(runs.c.id == run_id)
+    with database.read() as connection:
+        return [_run(row) for row in connection.execute(query)]
+
+
+def finish(database: Database, run_id: str, state: RunState, books: Books, moment: datetime, sentence: str) -> None:
+    """Close a run with its books, after checking that they balance."""
+    with database.write() as connection:
+        connection.execute(
+            update(runs)
+            .where(runs.c.id == run_id)
+            .values(
+                state=state.value, finished_at=moment, sentence=sentence, delivered=books.delivered,
+                rejected=books.rejected, withheld=books.withheld, owed=books.owed, in_doubt=books.in_doubt,
+            )
+        )
+
+
+def _run(row: Row[Any]) -> Run:
+    return Run(
+        run_id=row.id, audience=row.trait_key, name=row.name, number=row.number, kind=row.kind, trigger=row.trigger,
+        state=RunState(row.state), taken_at=row.taken_at, started_at=row.started_at, finished_at=row.finished_at,
+        sentence=row.sentence, held=tuple(row.held), outbox=row.outbox, audience_id=row.audience_id,
+        options=row.options,
+        books=Books(
+            rows_read=row.rows_read, members=row.members, left_out=row.left_out, members_before=row.members_before,
+            entered=row.entered, exited=row.exited, updated=row.updated, delivered=row.delivered,
+            rejected=row.rejected, withheld=row.withheld, owed=row.owed, in_doubt=row.in_doubt,
+        ),
+    )
+
+
+def _unbalanced(run_id: str, found: str) -> UnbalancedBooksError:
+    return UnbalancedBooksError(
+        f"The books of run {run_id} do not balance: {found}. What was delivered is recorded and stands. This is a defect "
+        "of windsor_sync: please report it with the output of `windsor-sync runs " + run_id + " --json`."
+    )

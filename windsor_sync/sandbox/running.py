@@ -1,0 +1,240 @@
+"""Running the sandbox: inside a test on a thread of its own, or as a program until a signal ends it."""
+
+import asyncio
+import logging
+import signal
+import threading
+import traceback
+from collections.abc import AsyncIterator, Callable, Collection
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from windsor_sync.errors import ConfigError, WindsorSyncError
+from windsor_sync.sandbox.app import build
+from windsor_sync.sandbox.faults import Faults
+from windsor_sync.sandbox.journal import Journal
+from windsor_sync.sandbox.receiver import DEFAULT_API_KEY, Receiver
+from windsor_sync.sandbox.store import Store
+
+DEFAULT_PORT = 8474
+
+_FLUSH_INTERVAL_S = 1.0
+_SHUTDOWN_S = 0.2  # requests still waiting for their answer then lose it
+
+
+class _WithoutValues(logging.Filter):
+    """Replaces the text of an exception by its kind and place: it might repeat what a message or a path said."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            frames = traceback.extract_tb(error.__traceback__)
+            place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+            record.msg, record.args = f"{record.getMessage()}: {type(error).__name__}{place}", ()
+            record.exc_info = None
+        return True
+
+
+_log = logging.getLogger("windsor_sync.sandbox")
+_log.addFilter(_WithoutValues())
+
+
+class Sandbox:
+    """A Windsor for a `with` block: `with Sandbox() as windsor: post(windsor.url, …); windsor.store.user("u-1")`.
+
+    `stop` and `start` play an outage: the port stays the same and Windsor remembers what it was told.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str = DEFAULT_API_KEY,
+        faults: Faults | None = None,
+        port: int = 0,
+        state_file: Path | None = None,
+        names: Collection[str] = (),
+    ) -> None:
+        """Prepare a sandbox on 127.0.0.1; port 0 takes a free one at the first start."""
+        self.store = Store()
+        self.api_key = api_key
+        self.port = port
+        self._receiver = Receiver(self.store, api_key, faults)
+        self._state_file = state_file
+        self._names = names
+        self._thread: threading.Thread | None = None
+        self._ended: Future[None] = Future()
+        self._stop: Callable[[], object] = lambda: None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where one message goes: the `segment_webhook` wire; the pages too."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def hook_url(self) -> str:
+        """Where batches go, without the token: the `windsor_hook` wire."""
+        return f"{self.url}hook"
+
+    @property
+    def faults(self) -> Faults:
+        """The faults in force."""
+        return self._receiver.faults
+
+    def set_faults(self, faults: Faults) -> None:
+        """Put other faults in force from the next request on; `Faults()` ends them all."""
+        self._receiver.faults = faults
+
+    def reset(self) -> None:
+        """Forget users, feed, messages and counters; the faults stay."""
+        self._receiver.reset()
+
+    def start(self) -> None:
+        """Listen, and return once requests are answered; raises ConfigError when that cannot be."""
+        if self._thread is not None:
+            return
+        listening: Future[int] = Future()
+        self._ended = Future()
+        self._thread = threading.Thread(target=self._run, args=(listening,), name="windsor-sandbox", daemon=True)
+        self._thread.start()
+        try:
+            self.port = listening.result()
+        except BaseException:
+            self._thread = None
+            raise
+
+    def stop(self) -> None:
+        """End every connection and free the port; what was accepted is on disk if there is a state file."""
+        if self._thread is not None:
+            self._stop()
+            self._thread.join()
+            self._thread = None
+            self._ended.result()
+
+    def _run(self, listening: Future[int]) -> None:
+        """Serve; what goes wrong is raised by `start` or, later on, by `stop`."""
+        try:
+            asyncio.run(self._listen(listening))
+        except BaseException as error:
+            (self._ended if listening.done() else listening).set_exception(error)
+        else:
+            self._ended.set_result(None)
+
+    async def _listen(self, listening: Future[int]) -> None:
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._stop = lambda: loop.call_soon_threadsafe(stopped.set)
+        async with _listening(self._receiver, "127.0.0.1", self.port, self._state_file, self._names) as port:
+            listening.set_result(port)
+            await stopped.wait()
+
+
+def serve(
+    host: str = "127.0.0.1",
+    port: int = DEFAULT_PORT,
+    *,
+    api_key: str = DEFAULT_API_KEY,
+    state_file: Path | None = None,
+    faults: Faults | None = None,
+    names: Collection[str] = (),
+    announce: Callable[[str], None] = print,
+) -> None:
+    """Run a sandbox until SIGINT or SIGTERM; `announce` is told its address as soon as it answers.
+
+    A host beyond loopback lets other machines read every user without a key. `names` are host names it answers to
+    besides the loopback's and `host`. Raises ConfigError when the port or the state file cannot be had.
+    """
+    receiver = Receiver(Store(), api_key, faults)
+    asyncio.run(_serve(receiver, host, port, state_file, names, announce))
+
+
+async def _serve(
+    receiver: Receiver,
+    host: str,
+    port: int,
+    state_file: Path | None,
+    names: Collection[str],
+    announce: Callable[[str], None],
+) -> None:
+    stopped = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, stopped.set)
+    async with _listening(receiver, host, port, state_file, (host, *names)) as bound:
+        shown = f"[{host}]" if ":" in host else host
+        announce(f"http://{shown}:{bound}/")
+        await stopped.wait()
+
+
+@asynccontextmanager
+async def _listening(
+    receiver: Receiver, host: str, port: int, state_file: Path | None, names: Collection[str]
+) -> AsyncIterator[int]:
+    """Serve on a port for as long as the block runs, and write the state file meanwhile; gives the port."""
+    async with _journaled(receiver, state_file):
+        runner = web.AppRunner(
+            build(receiver, names),
+            access_log=None,
+            logger=_log,
+            handle_signals=False,
+            shutdown_timeout=_SHUTDOWN_S,
+        )
+        await runner.setup()
+        try:
+            yield await _bind(runner, host, port)
+        finally:
+            await runner.cleanup()
+
+
+async def _bind(runner: web.AppRunner, host: str, port: int) -> int:
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        raise ConfigError(
+            f"The sandbox cannot listen on {host}, port {port} ({error.strerror}), and did not start. End what listens "
+            "there, or choose another port."
+        ) from None
+    bound: int = runner.addresses[0][1]
+    return bound
+
+
+@asynccontextmanager
+async def _journaled(receiver: Receiver, state_file: Path | None) -> AsyncIterator[None]:
+    """Bring the store to what the state file says, and keep the file up to date for as long as the block runs."""
+    if state_file is None:
+        yield
+        return
+    journal = Journal(state_file)
+    receiver.store.reset()
+    for message, received_at in journal.messages():
+        receiver.store.apply(message, received_at)
+    receiver.journal = journal
+    flushing = asyncio.create_task(_flush(journal))
+    try:
+        yield
+    finally:
+        flushing.cancel()
+        await asyncio.wait([flushing])
+        receiver.journal = None
+        journal.close()
+
+
+async def _flush(journal: Journal) -> None:
+    while True:
+        await asyncio.sleep(_FLUSH_INTERVAL_S)
+        try:
+            await asyncio.to_thread(journal.flush)
+        except WindsorSyncError as error:
+            _log.warning("%s", error)

@@ -1,0 +1,292 @@
+"""What the sandbox's Windsor knows: users with their properties, group and events, the feed, every accepted message.
+
+One thread applies messages while others may read: each public method holds the lock for as long as it takes and
+hands out copies.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, NamedTuple
+
+from windsor_sync.sandbox.messages import Message, user_id_of
+
+
+class Accepted(NamedTuple):
+    """One message that Windsor said yes to, or would have, had its answer arrived."""
+
+    message_id: str | None
+    call: str
+    user_id: str
+    received_at: float  # seconds since 1970
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A page, screen or track call as its user's event, and an item of the feed unless hidden."""
+
+    call: str
+    name: str
+    user_id: str  # as the message had it; an alias may have moved the event to another user since
+    properties: dict[str, Any]
+    timestamp: str | None
+    received_at: float
+    message_id: str | None
+
+    @property
+    def is_hidden(self) -> bool:
+        """Page events stay out of sight until somebody asks for hidden events."""
+        return self.call == "page"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The one group of a user."""
+
+    id: str
+    traits: dict[str, Any]
+
+
+@dataclass(slots=True)
+class User:
+    """One user of Windsor, known by a user id or, before there is one, by an anonymous id."""
+
+    id: str
+    is_anonymous: bool
+    first_seen_at: float
+    last_seen_at: float
+    properties: dict[str, Any] = field(default_factory=dict)
+    group: Group | None = None
+    events: list[Event] = field(default_factory=list)
+    merged_ids: list[str] = field(default_factory=list)  # previous ids that an alias made this user's
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Requests on the wires since the start, whether their messages were applied or not."""
+
+    requests: int = 0
+    answers: Counter[str] = field(default_factory=Counter)  # by status; "reset", "lost", "garbage" where there was none
+    in_flight: int = 0
+    most_in_flight: int = 0
+
+    def begin(self) -> None:
+        """Count a request that has come in."""
+        self.requests += 1
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+
+    def end(self, outcome: str) -> None:
+        """Count what a request was answered with."""
+        self.in_flight -= 1
+        self.answers[outcome] += 1
+
+
+class Store:
+    """Users, feed and accepted messages, in memory."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self.traffic = Traffic()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._users: dict[int, User] = {}  # by identity of the object, in order of creation
+        self._by_user_id: dict[str, User] = {}
+        self._by_anonymous_id: dict[str, User] = {}
+        self._feed: list[Event] = []
+        self._accepted: list[Accepted] = []
+        self._times_seen: Counter[str] = Counter()
+
+    def reset(self) -> None:
+        """Forget everything, counters too."""
+        with self._lock:
+            self._forget()
+            self.traffic = Traffic(in_flight=self.traffic.in_flight)
+
+    def apply(self, message: Message, received_at: float) -> None:
+        """Take one checked message.
+
+        A repeated messageId is counted and applied again: Windsor documents no deduplication, so an old identify that
+        comes late overwrites a newer one here too. Only an event is not written down twice.
+        """
+        call, message_id = message["type"], message.get("messageId")
+        with self._lock:
+            is_new = message_id is None or message_id not in self._times_seen
+            if message_id is not None:
+                self._times_seen[message_id] += 1
+            self._accepted.append(Accepted(message_id, call, user_id_of(message), received_at))
+            user = self._user_of(message, received_at)
+            if call == "identify":
+                user.properties.update(message.get("traits") or {})
+            elif call == "group":
+                user.group = Group(message["groupId"], message.get("traits") or {})
+            elif call == "alias":
+                self._merge(message["previousId"], user)
+            elif is_new:
+                self._add_event(_event(message, received_at), user)
+
+    def _user_of(self, message: Message, received_at: float) -> User:
+        """Return the message's user, made now if missing; a user id decides where both ids are given."""
+        user_id = user_id_of(message)
+        is_anonymous = not message.get("userId")
+        known = self._by_anonymous_id if is_anonymous else self._by_user_id
+        user = known.get(user_id)
+        if user is None:
+            user = known[user_id] = User(user_id, is_anonymous, received_at, received_at)
+            self._users[id(user)] = user
+        user.last_seen_at = max(user.last_seen_at, received_at)
+        return user
+
+    def _add_event(self, event: Event, user: User) -> None:
+        user.events.append(event)
+        self._feed.append(event)
+
+    def _merge(self, previous_id: str, user: User) -> None:
+        """Make the user of `previous_id` part of `user`, for good: the previous id names `user` from now on.
+
+        Where both have a property, the new user's stands; its group too. A previous id nobody has seen is remembered,
+        since calls may arrive out of order.
+        """
+        previous = self._by_user_id.get(previous_id) or self._by_anonymous_id.get(previous_id)
+        if previous is user:
+            return
+        user.merged_ids.append(previous_id)
+        if previous is None:
+            self._by_user_id[previous_id] = self._by_anonymous_id[previous_id] = user
+            return
+        user.properties = {**previous.properties, **user.properties}
+        user.group = user.group or previous.group
+        user.events = sorted(previous.events + user.events, key=lambda event: event.received_at)
+        user.first_seen_at = min(previous.first_seen_at, user.first_seen_at)
+        user.merged_ids += previous.merged_ids
+        self._rename(previous, user)
+
+    def _rename(self, previous: User, user: User) -> None:
+        del self._users[id(previous)]
+        for known in (self._by_user_id, self._by_anonymous_id):
+            for name in (previous.id, *previous.merged_ids):
+                if known.get(name) is previous:
+                    known[name] = user
+
+    @property
+    def accepted(self) -> list[Accepted]:
+        """Every accepted message in order of arrival."""
+        with self._lock:
+            return list(self._accepted)
+
+    def user(self, user_id: str) -> User | None:
+        """Return the user whom this id names today, or None; a user id goes before the same anonymous id."""
+        with self._lock:
+            found = self._by_user_id.get(user_id) or self._by_anonymous_id.get(user_id)
+            return None if found is None else _copy(found)
+
+    def users(self, search: str = "", where: dict[str, Any] | None = None) -> list[User]:
+        """Return users in order of creation.
+
+        `search`: part of an id, e-mail or name, in any case. `where`: properties they must have with just this value.
+        """
+        with self._lock:
+            return [_copy(user) for user in self._select(search.casefold(), where or {})]
+
+    def page_of_users(self, search: str, where: dict[str, Any], *, offset: int, limit: int) -> tuple[list[User], int]:
+        """Return `limit` users from `offset` on, and how many `users` would give."""
+        with self._lock:
+            if search or where:
+                found = list(self._select(search.casefold(), where))
+                return [_copy(user) for user in found[offset : offset + limit]], len(found)
+            return [_copy(user) for user in islice(self._users.values(), offset, offset + limit)], len(self._users)
+
+    def _select(self, search: str, where: dict[str, Any]) -> Iterator[User]:
+        for user in self._users.values():
+            if search and not _mentions(user, search):
+                continue
+            if all(_has(user, name, value) for name, value in where.items()):
+                yield user
+
+    def values(self, name: str) -> dict[str, Any]:
+        """Return the value of one property by user id, for the users that have it, null included."""
+        with self._lock:
+            return {user.id: user.properties[name] for user in self._users.values() if name in user.properties}
+
+    def booleans(self) -> dict[str, Counter[bool]]:
+        """Return how many users have true and false in each property that is one or the other for somebody."""
+        found: dict[str, Counter[bool]] = {}
+        with self._lock:
+            for user in self._users.values():
+                for name, value in user.properties.items():
+                    if isinstance(value, bool):
+                        found.setdefault(name, Counter())[value] += 1
+        return found
+
+    def feed(self, *, show_hidden: bool = False, offset: int = 0, limit: int | None = None) -> list[Event]:
+        """Return feed items, newest first by arrival."""
+        with self._lock:
+            shown = (event for event in reversed(self._feed) if show_hidden or not event.is_hidden)
+            return list(islice(shown, offset, None if limit is None else offset + limit))
+
+    def stats(self) -> dict[str, Any]:
+        """Return the counters, ready for JSON."""
+        with self._lock:
+            accepted, distinct = len(self._accepted), len(self._times_seen)
+            named = sum(self._times_seen.values())
+            return {
+                "users": len(self._users),
+                "events": len(self._feed),
+                "hidden_events": sum(event.is_hidden for event in self._feed),
+                "accepted": accepted,
+                "distinct_message_ids": distinct,
+                "duplicates": named - distinct,
+                "calls": dict(Counter(message.call for message in self._accepted)),
+                "requests": self.traffic.requests,
+                "answers": dict(self.traffic.answers),
+                "in_flight": self.traffic.in_flight,
+                "most_in_flight": self.traffic.most_in_flight,
+            }
+
+
+def _event(message: Message, received_at: float) -> Event:
+    name = message["event"] if message["type"] == "track" else _place(message)
+    return Event(
+        call=message["type"],
+        name=name,
+        user_id=user_id_of(message),
+        properties=message.get("properties") or {},
+        timestamp=message.get("timestamp"),
+        received_at=received_at,
+        message_id=message.get("messageId"),
+    )
+
+
+def _place(message: Message) -> str:
+    """Return what a page or screen is called: its category and name, either of which may be missing."""
+    return " ".join(part for part in (message.get("category"), message.get("name")) if part)
+
+
+def _mentions(user: User, search: str) -> bool:
+    texts = (user.id, user.properties.get("email"), user.properties.get("name"), *user.merged_ids)
+    return any(isinstance(text, str) and search in text.casefold() for text in texts)
+
+
+def _has(user: User, name: str, value: object) -> bool:
+    """Tell whether a property has just this value; True is not 1."""
+    found = user.properties.get(name, _ABSENT)
+    return type(found) is type(value) and found == value
+
+
+_ABSENT = object()
+
+
+def _copy(user: User) -> User:
+    return User(
+        id=user.id,
+        is_anonymous=user.is_anonymous,
+        first_seen_at=user.first_seen_at,
+        last_seen_at=user.last_seen_at,
+        properties=dict(user.properties),
+        group=user.group,
+        events=list(user.events),
+        merged_ids=list(user.merged_ids),
+    )

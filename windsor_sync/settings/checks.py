@@ -1,0 +1,123 @@
+"""What single settings cannot say: mistakes that lie between two of them, and what is allowed but hardly meant.
+
+Mistakes are looked for in the file's tree and not in the models, so that they are found in one go with the others.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from windsor_sync.settings.addresses import has_password
+from windsor_sync.settings.document import Document, Tree, Where
+from windsor_sync.settings.durations import format_duration
+from windsor_sync.settings.mistakes import Mistake, found_but
+from windsor_sync.settings.model import SnapshotFormat, WindsorYaml, format_of
+from windsor_sync.spec.trait_keys import TraitKey, collisions, key_problem, trait_key
+
+_LISTS = {"audiences": "aud_", "computed_traits": "tra_"}  # with how Segment's ids begin
+_EITHER = "either path, or connection and query"
+_LATEST, _EARLIEST = timedelta(hours=3), timedelta(hours=2)
+
+
+def check_together(document: Document) -> None:
+    """Note every mistake that lies between settings: snapshots without a source, names and keys given twice."""
+    named: list[tuple[Where, str]] = []
+    for where, item in _computations(document):
+        _check_snapshot(document, (*where, "snapshot"), item.get("snapshot"))
+        name = item.get("name")
+        if isinstance(name, str) and name.strip():
+            named.append((where, name))
+    _check_names(document, named)
+    _check_keys(document, named)
+
+
+def _computations(document: Document) -> Iterator[tuple[Where, dict[str, Tree]]]:
+    for key in _LISTS:
+        items = document.tree.get(key)
+        for position, item in enumerate(items if isinstance(items, list) else ()):
+            if isinstance(item, dict):
+                yield (key, position), item
+
+
+def _check_snapshot(document: Document, where: Where, snapshot: Tree) -> None:
+    """Note what is wrong with a snapshot's source; a snapshot that is no section is a mistake already."""
+    if not isinstance(snapshot, dict):
+        return
+    given = {key for key, value in snapshot.items() if value is not None}
+    if {"path", "query"} <= given or not given & {"path", "query"}:
+        found = "both path and query" if "path" in given else "neither path nor query"
+        document.complain(where, found_but(found, _EITHER))
+    elif "query" in given:
+        _check_query(document, where, given)
+    else:
+        _check_path(document, where, snapshot, given)
+
+
+def _check_query(document: Document, where: Where, given: set[str]) -> None:
+    if "connection" not in given:
+        document.complain(where, found_but("a query without a connection", _EITHER))
+    for key in sorted(given & {"format", "taken_at"}):
+        document.complain((*where, key), found_but(f"{key} beside a query", f"{key} only beside path"))
+
+
+def _check_path(document: Document, where: Where, snapshot: dict[str, Tree], given: set[str]) -> None:
+    path = snapshot["path"]
+    known = format_of(path) if isinstance(path, str) else None
+    if "connection" in given:
+        document.complain((*where, "connection"), found_but("a connection beside path", "it only beside query"))
+    if "format" not in given and known is None and isinstance(path, str) and path.strip():
+        formats = ", ".join(SnapshotFormat)
+        expected = f"an ending .csv, .parquet, .jsonl or .ndjson, or format: one of {formats}"
+        document.complain((*where, "path"), found_but("a path whose end names no format", expected))
+    if "columns" in given and snapshot.get("format", known) == SnapshotFormat.ENGAGE_CSV:
+        expected = "`format: csv` for a CSV of your own; Engage's downloads have Segment's column names"
+        document.complain((*where, "columns"), found_but("columns for an engage_csv", expected))
+
+
+def _check_names(document: Document, named: list[tuple[Where, str]]) -> None:
+    """Note a name that a computation above has already, in any case: a name on the command line must mean one."""
+    first: dict[str, Where] = {}
+    for where, name in named:
+        earlier = first.setdefault(name.strip().casefold(), where)
+        if earlier != where:
+            line = document.place((*earlier, "name")).line
+            document.complain((*where, "name"), found_but(f"a name that is taken (line {line})", "each name once"))
+
+
+def _check_keys(document: Document, named: list[tuple[Where, str]]) -> None:
+    """Note keys that no computation may have, and keys that two of them claim."""
+    claims: dict[TraitKey, Where] = {}
+    pairs = []
+    for where, name in named:
+        pinned = document.at((*where, "trait"))
+        key = TraitKey(pinned) if isinstance(pinned, str) else trait_key(name)
+        source = (*where, "trait" if isinstance(pinned, str) else "name")
+        problem = key_problem(key)
+        if problem:
+            document.complain(source, problem)
+        else:
+            claims[key] = source  # the last claim's place stays: it is the newer one in most files
+            pairs.append((name, key))
+    for collision in collisions(pairs):
+        if len({name.strip().casefold() for name in collision.names}) > 1:  # else the name is the mistake, noted above
+            document.complain(claims[collision.key], str(collision))
+
+
+def warnings_about(found: WindsorYaml, document: Document) -> Iterator[str]:
+    """Yield a sentence for each thing that is allowed and probably not meant."""
+    interval = found.schedule.audiences
+    if not _EARLIEST <= interval <= _LATEST:
+        why = "nothing new to send" if interval < _EARLIEST else "members in Windsor older than Segment's own"
+        text = f"found {format_duration(interval)}; Engage syncs every 2h to 3h, another interval means {why}"
+        yield _at(document, ("schedule", "audiences"), text)
+    if document.place(("state",)).line and has_password(found.state) and "state" in document.tree:
+        yield _at(document, ("state",), "found a password in the file; the variable WINDSOR_SYNC_STATE keeps it out")
+    for where, item in _computations(document):
+        prefix, given = _LISTS[str(where[0])], item.get("id")
+        if isinstance(given, str) and not given.startswith(prefix):
+            yield _at(document, (*where, "id"), f"found an id that does not begin with {prefix} as Segment's do")
+    if not (found.audiences or found.computed_traits or found.events):
+        yield _at(document, (), "found no audiences, no computed_traits and no events: there is nothing to sync")
+
+
+def _at(document: Document, where: Where, text: str) -> str:
+    return str(Mistake(document.place(where), document.name(where), text))

@@ -1,0 +1,173 @@
+"""`windsor.yaml` as a tree of texts, each with the line it stands in.
+
+Every scalar stays the text that was written; a plain `null`, `~` or nothing is None. Tags are refused, an alias
+stands for what it names, and a key that is given twice is a mistake where YAML would take the last one in silence.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import yaml
+
+from windsor_sync.settings.mistakes import InvalidSettings, Mistake, Place, found_but
+from windsor_sync.settings.readings import shown_text
+
+Tree: TypeAlias = "str | list[Tree] | dict[str, Tree] | None"
+Where: TypeAlias = tuple[str | int, ...]
+
+_PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")}
+_NULLS = ("", "~", "null", "Null", "NULL")
+_MOST_VALUES = 200_000  # far above any real file; aliases of aliases can unfold a short one into billions
+_QUOTED = re.compile(r"'(?!<[a-z ]+>')[^']{2,}'")  # what PyYAML quotes from the file, but not its '<block end>'
+
+
+@dataclass(slots=True)
+class Document:
+    """The tree, where each value stands, and what was wrong before anyone asked what the values mean."""
+
+    file: Path
+    tree: dict[str, Tree] = field(default_factory=dict)
+    places: dict[Where, Place] = field(default_factory=dict)
+    mistakes: list[Mistake] = field(default_factory=list)
+
+    def place(self, where: Where) -> Place:
+        """Return where a value stands, or the nearest section around it that exists."""
+        while where and where not in self.places:
+            where = where[:-1]
+        return self.places.get(where, Place(self.file.name, 1))
+
+    def name(self, where: Where) -> str:
+        """Spell a place as it is nested, list items by their name: `audiences['VIP'].trait`."""
+        text = ""
+        for depth, step in enumerate(where):
+            if isinstance(step, int):
+                item = self.at((*where[: depth + 1], "name"))
+                text += f"[{shown_text(item)}]" if isinstance(item, str) else f"[item {step + 1}]"
+            else:
+                plain = step if re.fullmatch(r"[\w-]{1,60}", step) else shown_text(step)
+                text += f".{plain}" if text else plain
+        return text
+
+    def at(self, where: Where) -> Tree:
+        """Return the value at a place; None when there is none."""
+        value: Tree = self.tree
+        for step in where:
+            if isinstance(value, dict) and isinstance(step, str):
+                value = value.get(step)
+            elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+                value = value[step]
+            else:
+                return None
+        return value
+
+    def complain(self, where: Where, text: str) -> None:
+        """Note a mistake at a place."""
+        self.mistakes.append(Mistake(self.place(where), self.name(where), text))
+
+
+def read_document(file: Path, text: str) -> Document:
+    """Parse the file's text. Raises InvalidSettings, with the line, when it is not YAML."""
+    root = _composed(text)
+    if isinstance(root, tuple):
+        line, problem = root
+        raise InvalidSettings(
+            file, [Mistake(Place(file.name, line), "", f"the file cannot be read as YAML: {problem}")]
+        )
+    document = Document(file)
+    if root is not None:
+        tree = _Unfolding(document).unfold(root, ())
+        if isinstance(tree, dict):
+            document.tree = tree
+        elif tree is not None:
+            document.complain((), found_but("a file that is not a section", "keys such as destination and audiences"))
+    return document
+
+
+def _composed(text: str) -> yaml.Node | tuple[int, str] | None:
+    """Return YAML's nodes, or the line and what is wrong in it, without a word of the file."""
+    try:
+        loader = yaml.BaseLoader(text)
+    except yaml.reader.ReaderError as error:
+        return text.count("\n", 0, error.position) + 1, "a control character; only text, tabs and line breaks may occur"
+    try:
+        node: yaml.Node | None = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        said = _QUOTED.sub("…", error.problem or error.context or "not YAML")
+        hint = "; put the value in quotes" if "cannot start any token" in said else ""
+        return (mark.line if mark else loader.line) + 1, said + hint
+    except RecursionError:
+        return loader.line + 1, "lists or sections are nested too deep"
+    except (ValueError, OverflowError):  # an escape such as "\UFFFFFFFF", which PyYAML hands on to chr()
+        return loader.line + 1, "a number or an escaped character that does not exist"
+    return node
+
+
+class _Unfolding:
+    """Turns YAML's nodes into the document's tree, noting places and mistakes on the way."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._open: set[int] = set()  # nodes around the current one, to meet an alias that contains itself
+        self._values = 0
+
+    def unfold(self, node: yaml.Node, where: Where) -> Tree:
+        """Return a node's value; where it is a mistake, None."""
+        self._values += 1
+        if where not in self._document.places:
+            self._document.places[where] = self._place(node)
+        problem = self._problem(node)
+        if problem:
+            self._document.complain(where, problem)
+            return None
+        if isinstance(node, yaml.ScalarNode):
+            return None if node.style is None and node.value in _NULLS else str(node.value)
+        self._open.add(id(node))
+        value: Tree = self._section(node, where) if isinstance(node, yaml.MappingNode) else self._list(node, where)
+        self._open.discard(id(node))
+        return value
+
+    def _problem(self, node: yaml.Node) -> str | None:
+        if node.tag not in _PLAIN_TAGS:
+            return found_but("a tag (!…)", "a plain value")
+        if id(node) in self._open:
+            return found_but("an alias that contains itself", "a value")
+        if self._values == _MOST_VALUES:
+            return found_but("aliases that unfold into too many values", f"fewer than {_MOST_VALUES} values")
+        if isinstance(node, yaml.ScalarNode) and re.search("[\ud800-\udfff]", node.value):
+            return found_but("half of a surrogate pair", "whole characters")
+        return None
+
+    def _section(self, node: yaml.MappingNode, where: Where) -> dict[str, Tree]:
+        section: dict[str, Tree] = {}
+        for key_node, value_node in node.value:
+            if self._values >= _MOST_VALUES:
+                break
+            if not isinstance(key_node, yaml.ScalarNode) or self._problem(key_node):
+                self._document.complain(where, f"line {self._place(key_node).line}: found a key that is not text")
+                continue
+            key = str(key_node.value)
+            if key in section:
+                self._complain_of_twin((*where, key), key_node)
+                continue
+            self._document.places[(*where, key)] = self._place(key_node)
+            section[key] = self.unfold(value_node, (*where, key))
+        return section
+
+    def _list(self, node: yaml.Node, where: Where) -> list[Tree]:
+        items: list[Tree] = []
+        for position, item in enumerate(node.value):
+            if self._values >= _MOST_VALUES:
+                break
+            items.append(self.unfold(item, (*where, position)))
+        return items
+
+    def _complain_of_twin(self, where: Where, key_node: yaml.Node) -> None:
+        first = self._document.place(where)
+        text = found_but(f"a second time (first in line {first.line})", "each key once")
+        self._document.mistakes.append(Mistake(self._place(key_node), self._document.name(where), text))
+
+    def _place(self, node: yaml.Node) -> Place:
+        return Place(self._document.file.name, node.start_mark.line + 1)

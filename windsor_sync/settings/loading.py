@@ -1,0 +1,89 @@
+"""From `windsor.yaml` and the environment to complete settings, or to every mistake in them at once."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from windsor_sync.errors import ConfigError
+from windsor_sync.settings.addresses import absolute, absolute_state
+from windsor_sync.settings.checks import check_together, warnings_about
+from windsor_sync.settings.document import Document, read_document
+from windsor_sync.settings.environment import CONFIG_VARIABLE, apply_variables
+from windsor_sync.settings.mistakes import InvalidSettings, Mistake, Place
+from windsor_sync.settings.model import Computation, Defaults, Handling, Settings, WindsorYaml
+from windsor_sync.settings.validation import validated
+
+DEFAULT_FILE = "windsor.yaml"
+
+C = TypeVar("C", bound=Computation)
+
+
+def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Settings:
+    """Read and check the settings from `path`, else the file that WINDSOR_SYNC_CONFIG names, else ./windsor.yaml.
+
+    Values come from the environment, else the file, else the defaults; relative paths count from the file's
+    folder, also those from the environment. Raises ConfigError: there is no such file, or, as InvalidSettings,
+    everything that is wrong with it.
+    """
+    file = Path(os.path.abspath(path or env.get(CONFIG_VARIABLE) or DEFAULT_FILE))  # noqa: PTH100  # .. without links
+    document = read_document(file, _text_of(file))
+    _drop_empty(document)
+    apply_variables(document, env)
+    document.tree.setdefault("destination", {})  # so that what is missing is its url
+    check_together(document)
+    found = validated(document)
+    if found is None or document.mistakes:
+        raise InvalidSettings(file, document.mistakes)
+    return _completed(found, document)
+
+
+def _text_of(file: Path) -> str:
+    """Return the file's text. Raises ConfigError when there is none."""
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        problem = "there is no such file; `windsor-sync init` writes one"
+    except OSError as error:
+        problem = f"it cannot be read ({error.strerror}); make it a file that this user may read"
+    else:
+        return _decoded(file, content)
+    raise ConfigError(
+        f"No settings from {file}: {problem}, or name another with --config or {CONFIG_VARIABLE}. Nothing was done."
+    )
+
+
+def _decoded(file: Path, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+    raise InvalidSettings(file, [Mistake(Place(file.name, line), "", "found bytes that are not UTF-8; expected UTF-8")])
+
+
+def _drop_empty(document: Document) -> None:
+    """Treat a key without a value at the top, such as `audiences:` with every item commented out, as left out."""
+    document.tree = {key: value for key, value in document.tree.items() if value is not None}
+
+
+def _completed(found: WindsorYaml, document: Document) -> Settings:
+    """Fill in what one setting takes from another."""
+    folder = document.file.parent
+    values = {name: getattr(found, name) for name in WindsorYaml.model_fields}
+    values["state"] = absolute_state(found.state, folder)
+    values["files"] = absolute(found.files, folder)
+    values["audiences"] = tuple(_complete(each, found.defaults, folder) for each in found.audiences)
+    values["computed_traits"] = tuple(_complete(each, found.defaults, folder) for each in found.computed_traits)
+    if found.events:
+        values["events"] = found.events.model_copy(update={"archive": absolute(found.events.archive, folder)})
+    return Settings(**values, path=document.file, warnings=tuple(warnings_about(found, document)))
+
+
+def _complete(computation: C, defaults: Defaults, folder: Path) -> C:
+    """Give a computation the defaults for what it does not say itself, and its snapshot an absolute path."""
+    handling = {name: getattr(defaults, name) for name in Handling.model_fields}
+    said = {name: getattr(computation, name) for name in Handling.model_fields if name in computation.model_fields_set}
+    snapshot = computation.snapshot
+    if snapshot.path is not None:
+        snapshot = snapshot.model_copy(update={"path": absolute(snapshot.path, folder)})
+    return computation.model_copy(update={**handling, **said, "snapshot": snapshot})

@@ -1,0 +1,332 @@
+"""What `windsor.yaml` may say: the settings, their types, defaults and meanings, frozen once read.
+
+`load()` also checks what two settings say together, fills each computation's gaps from `defaults` and makes
+paths absolute; a model built by hand is checked field by field only.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from windsor_sync.errors import ConfigError
+from windsor_sync.settings.addresses import LOCATION, STATE_URL, URL, ledger_name
+from windsor_sync.settings.readings import (
+    BOOLEAN,
+    DATE_PATTERN,
+    INTERVAL,
+    LINE,
+    TEXT,
+    Mismatch,
+    Reading,
+    number,
+    one_of,
+    several_of,
+    whole_number,
+)
+from windsor_sync.spec.calls import Call
+from windsor_sync.spec.personas import ComputationClass
+from windsor_sync.spec.trait_keys import TraitKey, trait_key
+
+
+class Wire(StrEnum):
+    SEGMENT_WEBHOOK = "segment_webhook"
+    WINDSOR_HOOK = "windsor_hook"
+
+
+class IdentifyBy(StrEnum):
+    USER_ID = "user_id"
+    ANONYMOUS_ID = "anonymous_id"
+
+
+class Emails(StrEnum):
+    FIRST = "first"
+    LAST = "last"
+    ALL = "all"
+
+
+class SnapshotFormat(StrEnum):
+    ENGAGE_CSV = "engage_csv"
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+class Column(StrEnum):
+    USER_ID = "user_id"
+    ANONYMOUS_ID = "anonymous_id"
+    EMAIL = "email"
+    PROFILE_ID = "profile_id"
+    VALUE = "value"
+
+
+class AliasPolicy(StrEnum):
+    FORWARD = "forward"
+    HOLD = "hold"
+
+
+def _sends_null(value: object) -> bool:
+    if value is not None and not isinstance(value, bool):
+        raise Mismatch
+    return value is None or value
+
+
+Line = Annotated[str, LINE]
+Text = Annotated[str, TEXT]
+Location = Annotated[str, LOCATION]
+Boolean = Annotated[bool, BOOLEAN]
+Interval = Annotated[timedelta, INTERVAL]
+Share = Annotated[float, number("a number from 0 to 100, without a percent sign", lambda percent: 0 <= percent <= 100)]
+Growth = Annotated[float, number("a number of at least 0, without a percent sign", lambda percent: percent >= 0)]
+Positive = Annotated[float, number("a number above 0", lambda amount: amount > 0)]
+ColumnName = Annotated[str, one_of(Column)]
+
+
+class Section(BaseModel):
+    """One level of the file: frozen, no key it does not know, and no value in its errors."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, validate_by_name=True, validate_by_alias=True
+    )
+
+
+class Destination(Section):
+    """Where Windsor is and how fast it may be told."""
+
+    wire: Annotated[Wire, one_of(Wire)] = Field(
+        default=Wire.SEGMENT_WEBHOOK,
+        description="How messages reach Windsor: as Segment's subscription webhook does (all six calls), or as "
+        "Windsor's own hook does (users and events only).",
+    )
+    url: Annotated[str, URL] = Field(description="Where messages are posted. The key is not part of it.")
+    name: Line = Field(
+        default_factory=lambda found: ledger_name(found["url"]),
+        description="The name under which the ledger remembers what Windsor was told; by default the url's host, port "
+        "and path. Give the old name with a new url to go on with the same ledger; a new name starts every audience "
+        "with an initial sync.",
+    )
+    connection: Line = Field(
+        default="windsor_default",
+        description="The Airflow connection that holds Windsor's key. Outside Airflow the key is WINDSOR_API_KEY.",
+    )
+    requests_per_second: Positive = Field(
+        default=200.0, description="Requests per second to this destination, shared by all running tasks."
+    )
+    max_in_flight: Annotated[int, whole_number(1, 1024)] = Field(
+        default=64, description="Requests that one process may have waiting for an answer."
+    )
+    timeout_s: Positive = Field(default=10.0, description="Seconds to wait for the answer to one request.")
+    give_up_after_s: Positive = Field(
+        default=600.0,
+        description="Seconds without one answer after which Windsor counts as unavailable. Unsent changes stay owed.",
+    )
+
+
+class Schedule(Section):
+    """When the DAGs run."""
+
+    audiences: Interval = Field(
+        default=timedelta(hours=2, minutes=30),
+        description="How often audiences and computed traits are synced: 2h to 3h.",
+    )
+    events: Interval = Field(default=timedelta(minutes=15), description="How often new events are forwarded.")
+
+
+class Handling(Section):
+    """What `defaults` says for all audiences and computed traits, and each of them may say for itself."""
+
+    identify_by: Annotated[IdentifyBy, one_of(IdentifyBy)] = Field(
+        default=IdentifyBy.USER_ID,
+        description="Which id makes a user; with anonymous_id, users without a user id are sent by their anonymous id.",
+    )
+    emails: Annotated[Emails, one_of(Emails)] = Field(
+        default=Emails.FIRST,
+        description="Which e-mail is sent for a user with several; all sends one message for each.",
+    )
+    max_exited_percent: Share | None = Field(
+        default=30.0,
+        description="Withhold exits when more than this share of an audience's members would exit; null sets no limit.",
+    )
+    max_entered_percent: Growth | None = Field(
+        default=None,
+        description="Withhold entries when an audience would grow by more than this percentage; null sets no limit.",
+    )
+
+
+class Defaults(Handling):
+    """What holds for every audience and computed trait that does not say otherwise."""
+
+    guard_floor: Annotated[int, whole_number(0)] = Field(
+        default=100, description="An audience with fewer members than this is not held back by the percentages."
+    )
+
+
+class Snapshot(Section):
+    """Where an audience's members are read: files, or a query."""
+
+    path: Location | None = Field(
+        default=None, description="A file, or a pattern such as snapshots/vip/*.csv of which the newest file is read."
+    )
+    format: Annotated[SnapshotFormat, one_of(SnapshotFormat)] | None = Field(
+        default_factory=lambda found: format_of(found["path"]),
+        description="How to read the file; by default as its name ends: .csv engage_csv, .parquet, .jsonl or .ndjson.",
+    )
+    columns: dict[ColumnName, Line] = Field(
+        default_factory=dict, description="Which column of the source holds which of ours, where the names differ."
+    )
+    taken_at: Annotated[str, DATE_PATTERN] | None = Field(
+        default=None,
+        description="The date in the path that says when it was taken; by default the file's modification time.",
+    )
+    connection: Line | None = Field(default=None, description="The Airflow connection of the warehouse to query.")
+    query: Text | None = Field(default=None, description="The SQL whose rows are the members.")
+    max_malformed_percent: Share = Field(
+        default=0.1, description="The snapshot is refused when more than this share of its rows cannot be read."
+    )
+
+
+class Computation(Handling):
+    """What Segment computes for each user and Windsor is told: an audience or a computed trait."""
+
+    computation_class: ClassVar[ComputationClass]
+
+    name: Line = Field(description="The name it has in Segment.")
+    id: Line | None = Field(default=None, description="The id in the address of its page in Segment.")
+    trait: Line | None = Field(
+        default=None, description="The trait key, where it is not what Segment's rule makes of the name."
+    )
+    reuse_key: Boolean = Field(
+        default=False, description="Take a trait key although a retired audience or computed trait had it."
+    )
+    enabled: Boolean = Field(default=True, description="Whether it is synced.")
+    delivery_shards: Annotated[int, whole_number(1, 64)] = Field(
+        default=1, description="How many Airflow tasks share its delivery, where one worker is not enough."
+    )
+    snapshot: Snapshot = Field(description="Where its members or values are read.")
+
+    @property
+    def key(self) -> TraitKey:
+        """The trait key: pinned by `trait`, else derived from the name by Segment's rule."""
+        return TraitKey(self.trait) if self.trait is not None else trait_key(self.name)
+
+
+class Audience(Computation):
+    """A named group of users; Windsor holds `true` or `false` under its key."""
+
+    computation_class = ComputationClass.AUDIENCE
+
+
+class ComputedTrait(Computation):
+    """A value for each user; Windsor holds the value under its key."""
+
+    computation_class = ComputationClass.TRAIT
+
+    sends_null_when_missing: Annotated[bool, Reading("null, or no such key", _sends_null)] = Field(
+        default=False,
+        validation_alias="on_missing",
+        description="With null, a user who no longer has a value is sent null; without it, nothing.",
+    )
+
+
+class Events(Section):
+    """Which events of Segment's raw archive are forwarded."""
+
+    archive: Location = Field(description="The folder or bucket prefix named segment-logs, where the archive begins.")
+    calls: Annotated[tuple[Call, ...], several_of(Call)] = Field(
+        default=tuple(Call), description="The calls to forward."
+    )
+    alias: Annotated[AliasPolicy, one_of(AliasPolicy)] = Field(
+        default=AliasPolicy.FORWARD,
+        description="Whether alias calls are forwarded or held: Windsor cannot undo the merge of two users.",
+    )
+    dedupe_days: Annotated[int, whole_number(1, 366)] = Field(
+        default=7, description="For how many days a messageId that was forwarded is remembered and not forwarded again."
+    )
+
+
+class WindsorYaml(Section):
+    """The whole file."""
+
+    space: Line | None = Field(default=None, description="The id of the Engage space, sent in context.personas.")
+    state: Annotated[str, STATE_URL] = Field(
+        default="sqlite:///.windsor/state.db",
+        repr=False,
+        description="The database that remembers what Windsor was told: an SQLite file, or PostgreSQL by URL.",
+    )
+    files: Location = Field(
+        default=".windsor/files", description="The folder or bucket prefix for sealed snapshots and outboxes."
+    )
+    destination: Destination = Field(description="Where Windsor is and how fast it may be told.")
+    schedule: Schedule = Field(default=Schedule(), description="When the DAGs run.")
+    defaults: Defaults = Field(
+        default=Defaults(), description="What holds for each audience and computed trait that does not say otherwise."
+    )
+    audiences: tuple[Audience, ...] = Field(default=(), description="The audiences to sync.")
+    computed_traits: tuple[ComputedTrait, ...] = Field(default=(), description="The computed traits to sync.")
+    events: Events | None = Field(
+        default=None, description="The events to forward; without this section none are forwarded."
+    )
+
+
+class Settings(WindsorYaml):
+    """The settings as `load()` returns them: complete, with absolute paths."""
+
+    path: Path  # of the file they were read from, absolute
+    warnings: tuple[str, ...] = ()  # what is allowed and probably not meant, a sentence each
+
+    @property
+    def computations(self) -> tuple[Computation, ...]:
+        """Audiences, then computed traits, in the file's order, the disabled ones too."""
+        return (*self.audiences, *self.computed_traits)
+
+    def find(self, words: Sequence[str]) -> tuple[Computation, ...]:
+        """Pick computations by trait key or name, in the file's order, each once; case matters where keys differ by it.
+
+        Raises ConfigError naming every word that fits none, with what is close to it.
+        """
+        named = [(str(computation.key), computation.name) for computation in self.computations]
+        meant = {word: _meant_keys(word, named) for word in words}
+        unknown = [word for word, keys in meant.items() if not keys]
+        if unknown:
+            raise ConfigError(_unknown_text(unknown, named, self.path))
+        wanted = {key for keys in meant.values() for key in keys}
+        return tuple(each for each, (key, _) in zip(self.computations, named, strict=True) if key in wanted)
+
+
+def _meant_keys(word: str, named: Sequence[tuple[str, str]]) -> list[str]:
+    """Return what a word means among (key, name) pairs: that key, else keys in another case, else names in any case."""
+    folded = word.strip().casefold()
+    exact = [key for key, _ in named if key == word]
+    in_any_case = [key for key, _ in named if key.casefold() == folded]
+    return exact or in_any_case or [key for key, name in named if name.strip().casefold() == folded]
+
+
+def _unknown_text(unknown: Sequence[str], named: Sequence[tuple[str, str]], file: Path) -> str:
+    known = {text.casefold(): text for pair in named for text in pair}
+    sentences = []
+    for word in unknown:
+        near = [known[text] for text in get_close_matches(word.casefold(), known, n=3)]
+        hint = f"; near it: {', '.join(near)}" if near else ""
+        sentences.append(f"No audience or computed trait in {file.name} is called {word!r}{hint}.")
+    known_keys = ", ".join(key for key, _ in named) or "none"
+    return " ".join([*sentences, f"Nothing was done. The trait keys are: {known_keys}."])
+
+
+def format_of(path: str | None) -> SnapshotFormat | None:
+    """Tell a snapshot's format from the end of its path, compressed or not; None where it does not say."""
+    suffixes = PurePosixPath(path or "").suffixes
+    if suffixes and suffixes[-1].lower() in (".gz", ".zst", ".bz2"):
+        suffixes.pop()
+    return _FORMATS.get(suffixes[-1].lower()) if suffixes else None
+
+
+_FORMATS = {
+    ".csv": SnapshotFormat.ENGAGE_CSV,
+    ".parquet": SnapshotFormat.PARQUET,
+    ".jsonl": SnapshotFormat.JSONL,
+    ".ndjson": SnapshotFormat.JSONL,
+}

@@ -1,0 +1,74 @@
+"""The `windsor.yaml` that `windsor-sync init` writes: valid as it stands, pointing at the sandbox."""
+
+from typing import Final
+
+TEMPLATE: Final = """\
+# Settings of windsor-sync. `windsor-sync check` reads this file and lists every mistake with its line.
+# Any value outside a list can come from the environment instead: WINDSOR_SYNC_DESTINATION__URL, WINDSOR_SYNC_STATE …
+# Relative paths count from this file's folder.
+
+# The id of your Engage space, in the address of its pages in Segment. Windsor gets it in context.personas.
+# space: spa_…
+
+# What Windsor was told, and what it has not acknowledged yet: an SQLite file, or postgresql+psycopg://HOST/DATABASE
+# where several machines share the work. Keep a password out of this file: set WINDSOR_SYNC_STATE instead.
+state: sqlite:///.windsor/state.db
+
+# Where sealed snapshots and outboxes are kept: a folder, or s3://bucket/prefix, gs://bucket/prefix.
+files: .windsor/files
+
+# Where Windsor is. This is the sandbox, a Windsor on your own machine: `windsor-sync sandbox` starts it.
+# The key never stands here: it is in the Airflow connection or, outside Airflow, in the variable WINDSOR_API_KEY.
+destination:
+  wire: segment_webhook          # as Segment sends; or windsor_hook, Windsor's own: users and events only
+  url: http://127.0.0.1:8474/    # https, except on this machine
+  # name: windsor                # keep it when the url changes, to go on with the same ledger; default: host and path
+  connection: windsor_default    # the Airflow connection with the key
+  requests_per_second: 200       # for all tasks together
+  max_in_flight: 64              # requests that may wait for an answer
+  timeout_s: 10                  # for one answer
+  give_up_after_s: 600           # without any answer: stop, what is unsent stays owed
+
+# How often the DAGs run. Engage itself syncs every 2h to 3h.
+schedule:
+  audiences: 2h30m
+  events: 15m
+
+# What holds for every audience and computed trait below; each may say otherwise under the same key.
+defaults:
+  identify_by: user_id           # or anonymous_id, for users who have no user id
+  emails: first                  # of a user with several: first, last, or all (one message each)
+  max_exited_percent: 30         # more members than this leaving at once are withheld until a person approves
+  max_entered_percent: null      # the same for entries; null sets no limit
+  guard_floor: 100               # an audience with fewer members is never held back
+
+# The audiences to sync. The trait key in Windsor is made of the name by Segment's rule: order_completed_last_30days.
+audiences:
+  - name: Order Completed Last 30days
+    # id: aud_…                  # in the address of the audience's page in Segment
+    # trait: recent_buyers       # pins the key by hand
+    # enabled: false             # leaves it alone for now
+    snapshot:
+      path: snapshots/order_completed_last_30days/*.csv    # the newest file is read
+      format: engage_csv         # Engage's download; or csv, jsonl, parquet
+      # taken_at: "%Y-%m-%d"     # the date in the path; default: the file's modification time
+      # columns: {user_id: customer, email: mail}          # for csv, jsonl and parquet with names of your own
+      max_malformed_percent: 0.1 # more rows than this that cannot be read: the snapshot is refused
+  # - name: VIP
+  #   snapshot:                  # a warehouse instead of files
+  #     connection: warehouse    # an Airflow connection
+  #     query: select user_id, email from vip_customers
+
+# Computed traits: the value itself becomes the user's property, sent when it has changed.
+# computed_traits:
+#   - name: Total Revenue 180 Days
+#     snapshot: {path: "snapshots/total_revenue/*.parquet"}
+#     on_missing: null           # send null when a user's value is gone; without this key nothing is sent
+
+# Ordinary Segment events, from the raw archive in S3 or Google Cloud Storage.
+# events:
+#   archive: s3://bucket/segment-logs/
+#   calls: [identify, track, page, screen, group, alias]
+#   alias: forward               # or hold: Windsor cannot undo the merge of two users
+#   dedupe_days: 7               # how long a message is remembered, so that it is not forwarded twice
+"""

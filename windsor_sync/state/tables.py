@@ -1,0 +1,215 @@
+"""The state's tables. None of them holds a user id, an e-mail or a trait: rows of users live in sealed files.
+
+A user in a verdict or a progress row is a place in a sealed outbox: run and row number (`seq`).
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime in UTC on every database; SQLite, which has no time zones, stores it without one."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a naive time: it would be read back as another moment."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone cannot be stored")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Hand the moment back in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _count(name: str) -> Column[Any]:
+    return Column(name, BigInteger, nullable=False, server_default="0")
+
+
+# One row: the identity of this state, part of every messageId. A state that is lost and made anew must not
+# repeat the ids of its former life, or a destination that deduplicates would drop what it sends.
+installation = Table("installation", metadata, Column("id", Text, primary_key=True))
+
+# An audience or computed trait at one destination. The row outlives a retirement, so that run numbers,
+# and with them messageIds, never start again.
+audiences = Table(
+    "audiences",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("destination", Text, nullable=False),
+    Column("trait_key", Text, nullable=False),  # pinned at the first sync
+    Column("computation_class", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("segment_id", Text),
+    Column("runs", Integer, nullable=False, server_default="0"),  # number of the newest run
+    Column("head_run", Text),  # its snapshot less what is owed of its outbox is what Windsor was told
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("retired_at", UtcDateTime),
+    UniqueConstraint("destination", "trait_key"),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("audience_id", Integer, ForeignKey("audiences.id"), nullable=False),
+    Column("path", Text, nullable=False),  # below the file store
+    Column("checksum", Text, nullable=False),  # of its rows, whatever their order
+    Column("recipe", Text, nullable=False),  # how the source was read: another recipe is another snapshot
+    Column("fingerprint", Text),  # of the source file; null where it cannot be trusted
+    Column("taken_at", UtcDateTime, nullable=False),
+    Column("sealed_at", UtcDateTime, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    _count("rows_read"),
+    _count("members"),
+    Column("left_out", JSON, nullable=False),
+    Index(None, "audience_id", "id"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("audience_id", Integer, ForeignKey("audiences.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("trigger", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),  # why a person started it
+    Column("snapshot_id", Integer, ForeignKey("snapshots.id"), nullable=False),
+    Column("previous_run", Text),  # the ledger's head before this run
+    Column("outbox", Text),  # below the file store; null when nothing changed
+    Column("held", JSON, nullable=False),  # the kinds of change the guard withholds
+    Column("options", JSON, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("sentence", Text),  # how it ended, in words
+    _count("members_before"),
+    _count("entered"),
+    _count("exited"),
+    _count("updated"),
+    _count("delivered"),
+    _count("rejected"),
+    _count("withheld"),
+    _count("owed"),
+    _count("in_doubt"),
+    Index(None, "audience_id", "number", unique=True),
+    Index(None, "started_at"),
+)
+
+# How far a shard, a stretch of an outbox's rows, has come. Rows below `position` have an answer; rows below `reach` may have
+# been sent. A crash leaves the stretch between them in doubt.
+progress = Table(
+    "progress",
+    metadata,
+    Column("run_id", Text, ForeignKey("runs.id"), primary_key=True),
+    Column("shard", Integer, primary_key=True),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),  # exclusive
+    _count("position"),
+    _count("reach"),
+    _count("delivered"),  # counted answer by answer, so that the books can be checked against the diff
+)
+
+# Rows whose answer was not a plain yes, and rows at or above the position whose answer is known.
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("run_id", Text, ForeignKey("runs.id"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("verdict", Text, nullable=False),
+    Column("code", Integer),
+    Column("message", Text),  # Windsor's own, without what it echoed of the user
+    Column("in_doubt", Boolean, nullable=False),
+    Column("answered_at", UtcDateTime, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("resource", Text, primary_key=True),
+    Column("token", BigInteger, nullable=False),  # grows with every holder: the fence
+    Column("holder", Text),
+    Column("acquired_at", UtcDateTime),
+    Column("deadline", UtcDateTime),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("audience_id", Integer, ForeignKey("audiences.id"), nullable=False),
+    Column("run_id", Text, ForeignKey("runs.id"), nullable=False),  # the run that was withheld
+    Column("max_exited", BigInteger),
+    Column("max_entered", BigInteger),
+    Column("who", Text, nullable=False),
+    Column("why", Text),
+    Column("at", UtcDateTime, nullable=False),
+    Column("settled_at", UtcDateTime),  # when it was used, or had nothing left to release
+    Index(None, "audience_id", "settled_at"),
+)
+
+# A destination's rate is divided among the tasks that are registered here and still breathe.
+rate_shares = Table(
+    "rate_shares",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column("task", Text, primary_key=True),
+    Column("weight", Integer, nullable=False),
+    Column("ceiling", Float),  # requests per second for the whole destination, lowered by a 429
+    Column("seen_at", UtcDateTime, nullable=False),
+)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("user_hash", Text, primary_key=True),  # hex SHA-256 of the installation id and the user id
+    Column("origin", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)
+
+audit_trail = Table(
+    "audit_trail",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("why", Text),
+    Column("details", JSON, nullable=False),
+)
