@@ -40,6 +40,23 @@ class DestinationUnavailable(WindsorSyncError):
 
     exit_status = 6
 
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        """how long Windsor asked to wait, when it said so"""
+
+
+class StateUnavailable(WindsorSyncError):
+    """The state database is out of reach: the run stopped sending, because it could not record what it sent."""
+
+    exit_status = 6
+
+
+class Interrupted(WindsorSyncError):
+    """A person or the scheduler asked for an end; what was answered is recorded, the rest is owed."""
+
+    exit_status = 130
+
 
 class LeaseHeld(WindsorSyncError):
     """Another run writes to this audience and destination; nothing was done."""

@@ -29,7 +29,9 @@ RENEWALS_PER_TTL = 4
 class Lease:
     """The right to write to one resource, as long as `is_valid`."""
 
-    def __init__(self, database: Database, resource: str, holder: str, token: int, valid_until: float, ttl_s: float) -> None:
+    def __init__(
+        self, database: Database, resource: str, holder: str, token: int, valid_until: float, ttl_s: float
+    ) -> None:
         self._database = database
         self._ttl_s = ttl_s
         self._valid_until = valid_until

@@ -81,7 +81,6 @@ class Head:
     verdicts: tuple[RowVerdict, ...] = ()
 
 
-
 class Ledger:
     """Reads and moves what Windsor was told, for the audiences of one destination."""
 
@@ -123,9 +122,7 @@ class Ledger:
 
     def _verdicts(self, connection: Connection, run_id: str) -> tuple[RowVerdict, ...]:
         rows = connection.execute(select(verdicts).where(verdicts.c.run_id == run_id).order_by(verdicts.c.seq))
-        return tuple(
-            RowVerdict(r.seq, Verdict(r.verdict), r.in_doubt, r.answered_at, r.code, r.message) for r in rows
-        )
+        return tuple(RowVerdict(r.seq, Verdict(r.verdict), r.in_doubt, r.answered_at, r.code, r.message) for r in rows)
 
     def open_run(self, lease: Lease, run: Mapping[str, Any], shards: Sequence[ShardProgress]) -> None:
         """Make `run` (a row of the runs table) the ledger's head, all of its changes owed."""
@@ -137,8 +134,13 @@ class Ledger:
                     insert(progress),
                     [
                         {
-                            "run_id": run["id"], "shard": s.shard, "first": s.first, "last": s.last,
-                            "position": s.position, "reach": s.reach, "delivered": s.delivered,
+                            "run_id": run["id"],
+                            "shard": s.shard,
+                            "first": s.first,
+                            "last": s.last,
+                            "position": s.position,
+                            "reach": s.reach,
+                            "delivered": s.delivered,
                         }
                         for s in shards
                     ],
@@ -212,8 +214,13 @@ def _replace_verdicts(connection: Connection, run_id: str, decided: Sequence[Row
         insert(verdicts),
         [
             {
-                "run_id": run_id, "seq": v.seq, "verdict": v.verdict.value, "code": v.code, "message": v.message,
-                "in_doubt": v.in_doubt, "answered_at": v.answered_at,
+                "run_id": run_id,
+                "seq": v.seq,
+                "verdict": v.verdict.value,
+                "code": v.code,
+                "message": v.message,
+                "in_doubt": v.in_doubt,
+                "answered_at": v.answered_at,
             }
             for v in decided
         ],

@@ -101,14 +101,23 @@ def run_of(database: Database, run_id: str) -> Run | None:
 
 
 def recent(
-    database: Database, *, destination: str | None = None, audience_ids: Sequence[int] = (),
-    run_id: str | None = None, limit: int = 20,
+    database: Database,
+    *,
+    destination: str | None = None,
+    audience_ids: Sequence[int] = (),
+    run_id: str | None = None,
+    limit: int = 20,
 ) -> list[Run]:
     """The newest runs, newest first."""
     query = (
         select(
-            runs, audiences.c.trait_key, audiences.c.name,
-            snapshots.c.taken_at, snapshots.c.rows_read, snapshots.c.members, snapshots.c.left_out,
+            runs,
+            audiences.c.trait_key,
+            audiences.c.name,
+            snapshots.c.taken_at,
+            snapshots.c.rows_read,
+            snapshots.c.members,
+            snapshots.c.left_out,
         )
         .join(audiences, audiences.c.id == runs.c.audience_id)
         .join(snapshots, snapshots.c.id == runs.c.snapshot_id)
@@ -132,22 +141,48 @@ def finish(database: Database, run_id: str, state: RunState, books: Books, momen
             update(runs)
             .where(runs.c.id == run_id)
             .values(
-                state=state.value, finished_at=moment, sentence=sentence, delivered=books.delivered,
-                rejected=books.rejected, withheld=books.withheld, owed=books.owed, in_doubt=books.in_doubt,
+                state=state.value,
+                finished_at=moment,
+                sentence=sentence,
+                delivered=books.delivered,
+                rejected=books.rejected,
+                withheld=books.withheld,
+                owed=books.owed,
+                in_doubt=books.in_doubt,
             )
         )
 
 
 def _run(row: Row[Any]) -> Run:
     return Run(
-        run_id=row.id, audience=row.trait_key, name=row.name, number=row.number, kind=row.kind, trigger=row.trigger,
-        state=RunState(row.state), taken_at=row.taken_at, started_at=row.started_at, finished_at=row.finished_at,
-        sentence=row.sentence, held=tuple(row.held), outbox=row.outbox, audience_id=row.audience_id,
+        run_id=row.id,
+        audience=row.trait_key,
+        name=row.name,
+        number=row.number,
+        kind=row.kind,
+        trigger=row.trigger,
+        state=RunState(row.state),
+        taken_at=row.taken_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        sentence=row.sentence,
+        held=tuple(row.held),
+        outbox=row.outbox,
+        audience_id=row.audience_id,
         options=row.options,
         books=Books(
-            rows_read=row.rows_read, members=row.members, left_out=row.left_out, members_before=row.members_before,
-            entered=row.entered, exited=row.exited, updated=row.updated, delivered=row.delivered,
-            rejected=row.rejected, withheld=row.withheld, owed=row.owed, in_doubt=row.in_doubt,
+            rows_read=row.rows_read,
+            members=row.members,
+            left_out=row.left_out,
+            members_before=row.members_before,
+            entered=row.entered,
+            exited=row.exited,
+            updated=row.updated,
+            delivered=row.delivered,
+            rejected=row.rejected,
+            withheld=row.withheld,
+            owed=row.owed,
+            in_doubt=row.in_doubt,
         ),
     )
 

@@ -1,6 +1,5 @@
 """Requests per second: evenly spaced, lowered by a 429, raised again little by little (AIMD)."""
 
-import asyncio
 import time
 from collections.abc import Callable
 
@@ -34,11 +33,6 @@ class Rate:
         """What this task may send now."""
         return self._ceiling * self.share
 
-    async def turn(self) -> None:
-        """Wait until the next request may go out."""
-        while (wait_s := self._book()) > 0:
-            await asyncio.sleep(wait_s)
-
     def slow_down(self, retry_after_s: float | None) -> None:
         """Windsor said 429: halve the rate (once a second at most) and pause for as long as it asked."""
         now = self._clock()
@@ -48,7 +42,7 @@ class Rate:
         if retry_after_s:
             self._paused_until = max(self._paused_until, now + retry_after_s)
 
-    def _book(self) -> float:
+    def book(self) -> float:
         """Take the next slot and return 0, or return how long to wait before asking again."""
         now = self._clock()
         if now < self._paused_until:

@@ -1,6 +1,6 @@
 """Runs `changes.sql` on one machine, in bounded memory, and seals the outcome as an outbox file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
@@ -39,7 +39,7 @@ class DiffTask:
     salt: str = ""
     departed: tuple[str, ...] = ()
     """locations of older outboxes, whose exits a resync repeats"""
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,40 @@ def tally(connection: duckdb.DuckDBPyConnection, location: str) -> Tally:
     return Tally(*row)
 
 
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What is left of an outbox after delivery, counted row by row."""
+
+    owed: int
+    withheld: int
+    rejected: int
+    in_doubt: int
+    """of all these"""
+
+
+def remains(head: Head) -> Remains:
+    """Count what Windsor has not acknowledged of the ledger's outbox."""
+    if head.outbox is None:
+        return Remains(0, 0, 0, 0)
+    with open_duckdb() as connection:
+        _view(connection, "outbox_before", _outbox_before(head))
+        _define_answers(connection, head)
+        row = connection.execute("""
+            SELECT
+                count(*) FILTER (o.status = 'later' OR (o.status = 'send' AND (v.verdict IS NULL OR v.verdict = 'unanswered'))),
+                count(*) FILTER (o.status = 'withheld'),
+                count(*) FILTER (o.status = 'deferred' OR v.verdict = 'rejected'),
+                count(*) FILTER (o.in_doubt OR coalesce(v.in_doubt, FALSE)
+                    OR (o.status = 'send' AND v.verdict IS NULL AND o.seq >= p.position AND o.seq < p.reach))
+            FROM outbox_before o
+            LEFT JOIN progress_before p ON o.seq >= p.first AND o.seq < p.last
+            LEFT JOIN verdicts_before v ON o.seq = v.seq
+            WHERE o.status <> 'send' OR v.verdict <> 'delivered' OR (v.verdict IS NULL AND o.seq >= p.position)
+        """).fetchone()
+    assert row is not None
+    return Remains(*row)
+
+
 @cache
 def changes_sql() -> str:
     """The statement, shared by every engine."""
@@ -106,7 +140,11 @@ def _numbered(limits: Limits) -> str:
         kinds = ", ".join(quoted(kind) for kind in KINDS[limits.only])
         later.append(f"change NOT IN ({kinds})")
     if limits.count is not None:
-        sent = "count(*) FILTER (status = 'send'" + (f" AND NOT ({later[0]})" if later else "") + ") OVER (ROWS UNBOUNDED PRECEDING)"
+        sent = (
+            "count(*) FILTER (status = 'send'"
+            + (f" AND NOT ({later[0]})" if later else "")
+            + ") OVER (ROWS UNBOUNDED PRECEDING)"
+        )
         later.append(f"{sent} > {limits.count}")
     status = f"CASE WHEN status = 'send' AND ({' OR '.join(later)}) THEN 'later' ELSE status END" if later else "status"
     columns = ", ".join(name for name in COLUMNS if name not in {"seq", "status"})
@@ -132,8 +170,14 @@ def _define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None
         "CREATE TABLE run AS SELECT ? AS number, ?::TIMESTAMP AS taken_at, ?::TIMESTAMP AS moment, ? AS previous_number, "
         "? AS is_resync, ? AS drops_exits, ? AS retries_all, ? AS salt",
         [
-            task.number, _naive(task.taken_at), _naive(task.moment), head.number if head else 0,
-            limits.is_resync, limits.drops_exits, limits.retries_all, task.salt,
+            task.number,
+            _naive(task.taken_at),
+            _naive(task.moment),
+            head.number if head else 0,
+            limits.is_resync,
+            limits.drops_exits,
+            limits.retries_all,
+            task.salt,
         ],
     )
 
@@ -163,7 +207,9 @@ def _define_answers(connection: duckdb.DuckDBPyConnection, head: Head | None) ->
         rows = [[shard.first, shard.last, shard.position, shard.reach] for shard in head.shards]
         connection.executemany("INSERT INTO progress_before VALUES (?, ?, ?, ?)", rows)
     if head.verdicts:
-        columns = zip(*((v.seq, v.verdict.value, v.in_doubt, _naive(v.answered_at)) for v in head.verdicts), strict=True)
+        columns = zip(
+            *((v.seq, v.verdict.value, v.in_doubt, _naive(v.answered_at)) for v in head.verdicts), strict=True
+        )
         connection.execute(
             "INSERT INTO verdicts_before SELECT unnest(?), unnest(?), unnest(?), unnest(?)",
             [list(column) for column in columns],

@@ -34,7 +34,7 @@ class Injector:
         """Count one request; return the outage it falls into, the status of a revoked key, or None to go on."""
         faults = self.faults
         self._requests += 1
-        if faults.outage is not Outage.NONE and self._is_within_outage():
+        if faults.outage != Outage.NONE and self._is_within_outage():
             return faults.outage
         if faults.revoked_after is not None and self._requests > faults.revoked_after:
             return faults.revoked_status

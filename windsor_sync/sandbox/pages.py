@@ -107,6 +107,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "time": _time,
+        "json": _json,
         "text": _text,
         "user_link": _user_link,
         "having": _having,
@@ -120,9 +121,13 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _text(value: object) -> str:
     """Return a property's value as people write it, cut where it would fill the page."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else _json(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
 
 

@@ -72,7 +72,7 @@ class Receiver:
     ) -> "_Outcome":
         injector = self._injector
         held_up = injector.admit()
-        if held_up is Outage.RESET:
+        if held_up == Outage.RESET:
             return _reset(request, "reset")
         try:
             _pass(held_up)
@@ -125,7 +125,7 @@ _Outcome = tuple[str, web.Response]  # how it is counted, and what is sent: noth
 
 
 def _pass(held_up: Outage | int | None) -> None:
-    if held_up is Outage.UNAVAILABLE:
+    if held_up == Outage.UNAVAILABLE:
         raise Refusal(503, "Windsor is down for maintenance")
     if held_up == 401:
         raise Refusal(401, "the API key has been revoked")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import threading
 import traceback
@@ -202,9 +203,10 @@ async def _bind(runner: web.AppRunner, host: str, port: int) -> int:
     try:
         await web.TCPSite(runner, host, port).start()
     except OSError as error:
+        why = os.strerror(error.errno) if error.errno > 0 else error.strerror  # names that do not resolve count down
         raise ConfigError(
-            f"The sandbox cannot listen on {host}, port {port} ({error.strerror}), and did not start. End what listens "
-            "there, or choose another port."
+            f"The sandbox cannot listen on {host}, port {port} ({why}), and did not start. End what listens there, or "
+            "choose another host or port."
         ) from None
     bound: int = runner.addresses[0][1]
     return bound

@@ -1,26 +1,21 @@
 """`windsor.yaml` and the environment, checked once, every mistake in one go: `load()` returns `Settings`."""
 
 from windsor_sync.settings.catalogue import describe
+from windsor_sync.settings.choices import AliasPolicy, Column, Emails, IdentifyBy, SnapshotFormat, Wire
 from windsor_sync.settings.durations import format_duration, parse_duration
 from windsor_sync.settings.environment import CONFIG_VARIABLE
 from windsor_sync.settings.loading import DEFAULT_FILE, load
 from windsor_sync.settings.mistakes import InvalidSettings, Mistake, Place
 from windsor_sync.settings.model import (
-    AliasPolicy,
     Audience,
-    Column,
     Computation,
     ComputedTrait,
     Defaults,
     Destination,
-    Emails,
     Events,
-    IdentifyBy,
     Schedule,
     Settings,
     Snapshot,
-    SnapshotFormat,
-    Wire,
 )
 from windsor_sync.settings.template import TEMPLATE
 

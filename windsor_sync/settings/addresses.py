@@ -51,9 +51,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-URL = Reading(
-    "an https URL (http only on loopback) such as https://hook.windsor.io/, without query or credentials", _url
-)
+URL = Reading("an https URL (http only on loopback), without query or credentials", _url)
 
 
 def ledger_name(url: str) -> str:

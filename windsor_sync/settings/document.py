@@ -20,7 +20,8 @@ Where: TypeAlias = tuple[str | int, ...]
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")}
 _NULLS = ("", "~", "null", "Null", "NULL")
 _MOST_VALUES = 200_000  # far above any real file; aliases of aliases can unfold a short one into billions
-_QUOTED = re.compile(r"'(?!<[a-z ]+>')[^']{2,}'")  # what PyYAML quotes from the file, but not its '<block end>'
+# What PyYAML quotes from the file, but not its own '<block end>' or a single character such as '%' or '\\t'.
+_QUOTED = re.compile(r"""(['"])(?!<[a-z ]+>\1|\\?.\1).{2,}?\1""")
 
 
 @dataclass(slots=True)
@@ -31,6 +32,7 @@ class Document:
     tree: dict[str, Tree] = field(default_factory=dict)
     places: dict[Where, Place] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
+    wrong: set[Where] = field(default_factory=set)  # where a mistake was noted
 
     def place(self, where: Where) -> Place:
         """Return where a value stands, or the nearest section around it that exists."""
@@ -62,8 +64,13 @@ class Document:
                 return None
         return value
 
+    def is_wrong_already(self, where: Where) -> bool:
+        """Tell whether a place holds nothing because what stands there is a mistake that has been noted."""
+        return where in self.wrong and self.at(where) is None
+
     def complain(self, where: Where, text: str) -> None:
         """Note a mistake at a place."""
+        self.wrong.add(where)
         self.mistakes.append(Mistake(self.place(where), self.name(where), text))
 
 
@@ -78,10 +85,10 @@ def read_document(file: Path, text: str) -> Document:
     document = Document(file)
     if root is not None:
         tree = _Unfolding(document).unfold(root, ())
-        if isinstance(tree, dict):
-            document.tree = tree
-        elif tree is not None:
-            document.complain((), found_but("a file that is not a section", "keys such as destination and audiences"))
+        if not isinstance(tree, dict):
+            document.complain((), found_but("a file that is no section", "keys such as destination and audiences"))
+            raise InvalidSettings(file, document.mistakes)
+        document.tree = tree
     return document
 
 
@@ -95,14 +102,20 @@ def _composed(text: str) -> yaml.Node | tuple[int, str] | None:
         node: yaml.Node | None = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        said = _QUOTED.sub("…", error.problem or error.context or "not YAML")
-        hint = "; put the value in quotes" if "cannot start any token" in said else ""
-        return (mark.line if mark else loader.line) + 1, said + hint
+        said = ", ".join(_QUOTED.sub("…", part) for part in (error.context, error.problem) if part)
+        return (mark.line if mark else loader.line) + 1, said + _hint(said)
     except RecursionError:
         return loader.line + 1, "lists or sections are nested too deep"
     except (ValueError, OverflowError):  # an escape such as "\UFFFFFFFF", which PyYAML hands on to chr()
         return loader.line + 1, "a number or an escaped character that does not exist"
     return node
+
+
+def _hint(said: str) -> str:
+    """Return what usually helps where a character stands that YAML has another use for."""
+    if "cannot start any token" not in said:
+        return ""
+    return "; indent with spaces, not with tabs" if r"'\t'" in said else "; put the value in quotes"
 
 
 class _Unfolding:
@@ -146,11 +159,13 @@ class _Unfolding:
             if self._values >= _MOST_VALUES:
                 break
             if not isinstance(key_node, yaml.ScalarNode) or self._problem(key_node):
-                self._document.complain(where, f"line {self._place(key_node).line}: found a key that is not text")
+                self._complain_at(key_node, where, found_but("a key that is no plain text", "a name"))
                 continue
             key = str(key_node.value)
             if key in section:
-                self._complain_of_twin((*where, key), key_node)
+                first = self._document.place((*where, key)).line
+                text = found_but(f"a second time (first in line {first})", "each key once")
+                self._complain_at(key_node, (*where, key), text)
                 continue
             self._document.places[(*where, key)] = self._place(key_node)
             section[key] = self.unfold(value_node, (*where, key))
@@ -164,9 +179,8 @@ class _Unfolding:
             items.append(self.unfold(item, (*where, position)))
         return items
 
-    def _complain_of_twin(self, where: Where, key_node: yaml.Node) -> None:
-        first = self._document.place(where)
-        text = found_but(f"a second time (first in line {first.line})", "each key once")
+    def _complain_at(self, key_node: yaml.Node, where: Where, text: str) -> None:
+        """Note a mistake at a key that has no place of its own in the tree."""
         self._document.mistakes.append(Mistake(self._place(key_node), self._document.name(where), text))
 
     def _place(self, node: yaml.Node) -> Place:

@@ -6,15 +6,13 @@ paths absolute; a model built by hand is checked field by field only.
 
 from collections.abc import Sequence
 from datetime import timedelta
-from difflib import get_close_matches
-from enum import StrEnum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from windsor_sync.errors import ConfigError
 from windsor_sync.settings.addresses import LOCATION, STATE_URL, URL, ledger_name
+from windsor_sync.settings.choices import AliasPolicy, Column, Emails, IdentifyBy, SnapshotFormat, Wire, format_of
 from windsor_sync.settings.readings import (
     BOOLEAN,
     DATE_PATTERN,
@@ -28,45 +26,10 @@ from windsor_sync.settings.readings import (
     several_of,
     whole_number,
 )
+from windsor_sync.settings.selection import keys_meant
 from windsor_sync.spec.calls import Call
 from windsor_sync.spec.personas import ComputationClass
 from windsor_sync.spec.trait_keys import TraitKey, trait_key
-
-
-class Wire(StrEnum):
-    SEGMENT_WEBHOOK = "segment_webhook"
-    WINDSOR_HOOK = "windsor_hook"
-
-
-class IdentifyBy(StrEnum):
-    USER_ID = "user_id"
-    ANONYMOUS_ID = "anonymous_id"
-
-
-class Emails(StrEnum):
-    FIRST = "first"
-    LAST = "last"
-    ALL = "all"
-
-
-class SnapshotFormat(StrEnum):
-    ENGAGE_CSV = "engage_csv"
-    CSV = "csv"
-    JSONL = "jsonl"
-    PARQUET = "parquet"
-
-
-class Column(StrEnum):
-    USER_ID = "user_id"
-    ANONYMOUS_ID = "anonymous_id"
-    EMAIL = "email"
-    PROFILE_ID = "profile_id"
-    VALUE = "value"
-
-
-class AliasPolicy(StrEnum):
-    FORWARD = "forward"
-    HOLD = "hold"
 
 
 def _sends_null(value: object) -> bool:
@@ -289,44 +252,5 @@ class Settings(WindsorYaml):
         Raises ConfigError naming every word that fits none, with what is close to it.
         """
         named = [(str(computation.key), computation.name) for computation in self.computations]
-        meant = {word: _meant_keys(word, named) for word in words}
-        unknown = [word for word, keys in meant.items() if not keys]
-        if unknown:
-            raise ConfigError(_unknown_text(unknown, named, self.path))
-        wanted = {key for keys in meant.values() for key in keys}
+        wanted = keys_meant(words, named, self.path)
         return tuple(each for each, (key, _) in zip(self.computations, named, strict=True) if key in wanted)
-
-
-def _meant_keys(word: str, named: Sequence[tuple[str, str]]) -> list[str]:
-    """Return what a word means among (key, name) pairs: that key, else keys in another case, else names in any case."""
-    folded = word.strip().casefold()
-    exact = [key for key, _ in named if key == word]
-    in_any_case = [key for key, _ in named if key.casefold() == folded]
-    return exact or in_any_case or [key for key, name in named if name.strip().casefold() == folded]
-
-
-def _unknown_text(unknown: Sequence[str], named: Sequence[tuple[str, str]], file: Path) -> str:
-    known = {text.casefold(): text for pair in named for text in pair}
-    sentences = []
-    for word in unknown:
-        near = [known[text] for text in get_close_matches(word.casefold(), known, n=3)]
-        hint = f"; near it: {', '.join(near)}" if near else ""
-        sentences.append(f"No audience or computed trait in {file.name} is called {word!r}{hint}.")
-    known_keys = ", ".join(key for key, _ in named) or "none"
-    return " ".join([*sentences, f"Nothing was done. The trait keys are: {known_keys}."])
-
-
-def format_of(path: str | None) -> SnapshotFormat | None:
-    """Tell a snapshot's format from the end of its path, compressed or not; None where it does not say."""
-    suffixes = PurePosixPath(path or "").suffixes
-    if suffixes and suffixes[-1].lower() in (".gz", ".zst", ".bz2"):
-        suffixes.pop()
-    return _FORMATS.get(suffixes[-1].lower()) if suffixes else None
-
-
-_FORMATS = {
-    ".csv": SnapshotFormat.ENGAGE_CSV,
-    ".parquet": SnapshotFormat.PARQUET,
-    ".jsonl": SnapshotFormat.JSONL,
-    ".ndjson": SnapshotFormat.JSONL,
-}

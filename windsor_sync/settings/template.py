@@ -52,7 +52,6 @@ audiences:
       path: snapshots/order_completed_last_30days/*.csv    # the newest file is read
       format: engage_csv         # Engage's download; or csv, jsonl, parquet
       # taken_at: "%Y-%m-%d"     # the date in the path; default: the file's modification time
-      # columns: {user_id: customer, email: mail}          # for csv, jsonl and parquet with names of your own
       max_malformed_percent: 0.1 # more rows than this that cannot be read: the snapshot is refused
   # - name: VIP
   #   snapshot:                  # a warehouse instead of files
@@ -62,7 +61,9 @@ audiences:
 # Computed traits: the value itself becomes the user's property, sent when it has changed.
 # computed_traits:
 #   - name: Total Revenue 180 Days
-#     snapshot: {path: "snapshots/total_revenue/*.parquet"}
+#     snapshot:
+#       path: snapshots/total_revenue/*.parquet
+#       columns: {user_id: customer, value: total}         # where csv, jsonl or parquet have names of your own
 #     on_missing: null           # send null when a user's value is gone; without this key nothing is sent
 
 # Ordinary Segment events, from the raw archive in S3 or Google Cloud Storage.

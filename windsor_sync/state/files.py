@@ -27,22 +27,26 @@ class FileStore:
         return full if self.is_local else str(self._fs.unstrip_protocol(full))
 
     @contextmanager
-    def writing(self, path: str) -> Iterator[Path]:
-        """A local path to write to; the file takes its place when the block ends well, else it vanishes."""
-        final = Path(self.location(path)) if self.is_local else None
-        folder = final.parent if final else Path(tempfile.gettempdir())
+    def draft(self) -> Iterator[Path]:
+        """A local path to write to, which nobody else sees; gone when the block ends, unless it was kept."""
+        folder = Path(f"{self._root}/drafts") if self.is_local else Path(tempfile.gettempdir())
         folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".{uuid.uuid4().hex}.writing"
+        draft = folder / f"{uuid.uuid4().hex}.parquet"
         try:
             yield draft
-            _sync_to_disk(draft)
-            if final:
-                draft.replace(final)
-                _sync_to_disk(final.parent)
-            else:
-                self._fs.put_file(str(draft), f"{self._root}/{path}")
         finally:
             draft.unlink(missing_ok=True)
+
+    def keep(self, draft: Path, path: str) -> None:
+        """Give a finished draft its place in the store, whole or not at all; a file that stands there is replaced."""
+        if self.is_local:
+            final = Path(self.location(path))
+            final.parent.mkdir(parents=True, exist_ok=True)
+            _sync_to_disk(draft)
+            draft.replace(final)
+            _sync_to_disk(final.parent)
+        else:
+            self._fs.put_file(str(draft), f"{self._root}/{path}")
 
     def exists(self, path: str) -> bool:
         """Whether the file is there."""

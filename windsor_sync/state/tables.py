@@ -110,7 +110,7 @@ runs = Table(
     Column("trigger", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("reason", Text),  # why a person started it
-    Column("snapshot_id", Integer, ForeignKey("snapshots.id"), nullable=False),
+    Column("snapshot_id", Integer, ForeignKey("snapshots.id")),  # null when there was none to use
     Column("previous_run", Text),  # the ledger's head before this run
     Column("outbox", Text),  # below the file store; null when nothing changed
     Column("held", JSON, nullable=False),  # the kinds of change the guard withholds

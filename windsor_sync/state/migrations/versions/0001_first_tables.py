@@ -94,7 +94,7 @@ def upgrade() -> None:
         sa.Column("trigger", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
-        sa.Column("snapshot_id", sa.Integer(), nullable=False),
+        sa.Column("snapshot_id", sa.Integer(), nullable=True),
         sa.Column("previous_run", sa.Text(), nullable=True),
         sa.Column("outbox", sa.Text(), nullable=True),
         sa.Column("held", sa.JSON(), nullable=False),

@@ -1,0 +1,66 @@
+"""Windsor for tests: the real sandbox on loopback, in this process or in one of its own."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import pytest
+
+from windsor_sync.sandbox import Faults, Sandbox
+
+
+class StartWindsor(Protocol):
+    """Starts a sandbox that ends with the test."""
+
+    def __call__(
+        self, *, api_key: str = ..., faults: Faults | None = ..., state_file: Path | None = ..., names: list[str] = ...
+    ) -> Sandbox: ...
+
+
+@pytest.fixture
+def start_windsor() -> Iterator[StartWindsor]:
+    """Sandboxes as a test wants them, as many as it wants."""
+    with ExitStack() as running:
+
+        def start(
+            *,
+            api_key: str = "sandbox",
+            faults: Faults | None = None,
+            state_file: Path | None = None,
+            names: list[str] | None = None,
+        ) -> Sandbox:
+            sandbox = Sandbox(api_key=api_key, faults=faults, state_file=state_file, names=names or [])
+            return running.enter_context(sandbox)
+
+        yield start
+
+
+@pytest.fixture
+def windsor(start_windsor: StartWindsor) -> Sandbox:
+    """One healthy Windsor; its key is `windsor.api_key`."""
+    return start_windsor()
+
+
+class WindsorProcess:
+    """A sandbox in a process of its own, for tests in which somebody is killed."""
+
+    def __init__(self, *options: str, port: int = 0) -> None:
+        """Prepare `python -m windsor_sync.sandbox` with these options; port 0 takes a free one."""
+        self._command = [sys.executable, "-m", "windsor_sync.sandbox", "--port", str(port), *options]
+
+    def __enter__(self) -> Self:
+        self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.announced = self.process.stdout.readline()
+        self.url = self.announced.removeprefix("Windsor sandbox: ").partition(",")[0].strip()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.process.terminate()
+        self.process.communicate()

@@ -1,0 +1,88 @@
+"""The command line. Heavy libraries are imported by the command that needs them: `--help` answers at once."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from windsor_sync import __version__
+from windsor_sync.errors import WindsorSyncError
+
+COMMANDS = {
+    "init": "setup",
+    "check": "setup",
+    "audiences": "setup",
+    "plan": "syncing",
+    "sync": "syncing",
+    "runs": "history",
+    "sandbox": "stand_in",
+    "demo": "stand_in",
+}
+"""Command → module of this package, in the order of `--help`."""
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The commands in the order people meet them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command, or None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"windsor_sync.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggest the nearest command for a mistyped one."""
+        from difflib import get_close_matches
+
+        if args and args[0] not in COMMANDS and (near := get_close_matches(args[0], COMMANDS, 1)):
+            ctx.fail(f"There is no command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="windsor-sync")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="WINDSOR_SYNC_CONFIG",
+    help="Configuration file (default: ./windsor.yaml).",
+)
+@click.pass_context
+def cli(ctx: click.Context, config: Path | None) -> None:
+    """Keep Segment Engage audiences as true/false properties of users in Windsor.
+
+    \b
+    Example:
+      windsor-sync init           write a commented windsor.yaml
+      windsor-sync plan --all     what a sync would send; sends nothing
+      windsor-sync sync --all     bring Windsor up to date
+
+    Exit status: 0 done; 1 unexpected; 2 usage or configuration; 3 changes withheld, approval needed; 4 done, with
+    rejected messages; 5 credentials refused; 6 destination unavailable, changes owed; 7 another run holds the
+    lease; 8 snapshot unusable; 130 stopped on request, changes owed.
+    """
+    ctx.obj = config
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; errors we know end in their sentence and exit status, without a traceback."""
+    try:
+        result: Any = cli.main(arguments, standalone_mode=False)
+        sys.exit(result if isinstance(result, int) else 0)
+    except WindsorSyncError as error:
+        click.echo(f"windsor-sync: {error}", err=True)
+        sys.exit(error.exit_status)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("windsor-sync: stopped.", err=True)
+        sys.exit(130)

@@ -1,0 +1,5 @@
+"""`python -m windsor_sync.cli`."""
+
+from windsor_sync.cli import main
+
+main()

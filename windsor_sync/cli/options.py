@@ -1,0 +1,42 @@
+"""Options and arguments that several commands share, and how a command finds its audiences."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from windsor_sync.settings import Computation, Settings
+
+Command = Callable[..., Any]
+
+
+def as_json(command: Command) -> Command:
+    """`--json`."""
+    return click.option("--json", "is_json", is_flag=True, help="Print JSON instead of a table.")(command)
+
+
+def audiences_or_all(command: Command) -> Command:
+    """`[AUDIENCE]… | --all`."""
+    command = click.option("--all", "is_all", is_flag=True, help="Every enabled audience and computed trait.")(command)
+    return click.argument("audiences", metavar="[AUDIENCE]...", nargs=-1)(command)
+
+
+def load_settings(config: Path | None) -> "Settings":
+    """The settings, with their warnings on standard error."""
+    from windsor_sync.settings import load
+
+    settings = load(config)
+    for warning in settings.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return settings
+
+
+def chosen(settings: "Settings", words: Sequence[str], *, is_all: bool) -> "tuple[Computation, ...]":
+    """The audiences named by trait key or name, or every enabled one; naming none and all is a usage error."""
+    if bool(words) == is_all:
+        raise click.UsageError("Name one or more audiences, or say --all for every enabled one.")
+    if is_all:
+        return tuple(computation for computation in settings.computations if computation.enabled)
+    return settings.find(words)

@@ -1,0 +1,149 @@
+"""Brings a run's outbox to Windsor: reads it ahead, hands it to the engine, and writes the answers to the ledger."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sqlalchemy.exc import DBAPIError
+
+from windsor_sync.delivery.engine import Delivery, Engine, EngineLimits, Parcel
+from windsor_sync.delivery.rate import Rate
+from windsor_sync.delivery.transport import Transport
+from windsor_sync.delivery.wires import Wire
+from windsor_sync.errors import StateUnavailable
+from windsor_sync.lease import Lease
+from windsor_sync.ledger import Ledger, RowVerdict, ShardProgress
+from windsor_sync.outbox import OutboxRow, Renderer, read_rows
+
+
+class Line(Protocol):
+    """A destination that can be talked to."""
+
+    @property
+    def wire(self) -> Wire: ...  # noqa: D102
+    @property
+    def limits(self) -> EngineLimits: ...  # noqa: D102
+    def transport(self) -> Transport: ...  # noqa: D102
+    def rate(self) -> Rate: ...  # noqa: D102
+
+
+class StopSwitch:
+    """Asks a delivery for an orderly end, from a signal handler or another thread."""
+
+    def __init__(self) -> None:
+        self._is_on = False
+        self._lock = threading.Lock()
+        self._act: Callable[[], None] | None = None
+
+    def press(self) -> None:
+        """Stop sending; what is in flight may still answer, and is recorded."""
+        self._is_on = True
+        act = self._act
+        if act is not None:
+            act()
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether an end was asked for."""
+        return self._is_on
+
+    def connect(self, loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
+        """Let presses reach an engine that runs in `loop`, also one that came before."""
+
+        def act() -> None:
+            with suppress(RuntimeError):  # the loop has ended, and the delivery with it
+                loop.call_soon_threadsafe(stop)
+
+        self._act = act
+        if self._is_on:
+            act()
+
+
+@dataclass(frozen=True, slots=True)
+class Consignment:
+    """An outbox to deliver: whose run it is, how its rows become messages, and which rows it has."""
+
+    run_id: str
+    location: str
+    held: tuple[str, ...]
+    renderer: Renderer
+    shards: tuple[ShardProgress, ...]
+    decided: frozenset[int] = field(default_factory=frozenset)
+    """rows that have a verdict from an earlier try of this run"""
+
+
+class LedgerJournal:
+    """Writes an engine's answers to the ledger, under a lease."""
+
+    def __init__(self, ledger: Ledger, lease: Lease, run_id: str) -> None:
+        self._ledger = ledger
+        self._lease = lease
+        self._run_id = run_id
+
+    def require(self) -> None:
+        """Raise LeaseLost unless this run may send right now."""
+        self._lease.require()
+
+    def checkpoint(self, shards: Sequence[ShardProgress], decided: Sequence[RowVerdict]) -> None:
+        """Record progress; a database out of reach stops the run, since what it sends could not be recorded."""
+        try:
+            self._ledger.checkpoint(self._lease, self._run_id, shards, decided)
+        except DBAPIError as error:
+            raise StateUnavailable(f"The state database is out of reach ({type(error.orig).__name__})") from None
+
+
+def deliver(
+    consignment: Consignment, *, ledger: Ledger, lease: Lease, line: Line, stop: StopSwitch,
+    on_progress: Callable[[Delivery], None] | None = None,
+) -> Delivery:
+    """Deliver what is left of the outbox; returns when it is done or something stopped it."""
+    return asyncio.run(_deliver(consignment, LedgerJournal(ledger, lease, consignment.run_id), line, stop, on_progress))
+
+
+async def _deliver(
+    consignment: Consignment, journal: LedgerJournal, line: Line, stop: StopSwitch,
+    on_progress: Callable[[Delivery], None] | None,
+) -> Delivery:
+    transport = line.transport()
+    try:
+        engine = Engine(
+            wire=line.wire, transport=transport, rate=line.rate(), journal=journal, limits=line.limits,
+            on_progress=on_progress,
+        )
+        stop.connect(asyncio.get_running_loop(), engine.stop)
+        parcels = _read_ahead(_parcels(consignment))
+        try:
+            return await engine.run(consignment.shards, parcels)
+        finally:
+            await parcels.aclose()
+    finally:
+        await transport.close()
+
+
+def _parcels(consignment: Consignment) -> Generator[list[Parcel], None, None]:
+    for shard in consignment.shards:
+        for rows in read_rows(consignment.location, shard.position, shard.last, consignment.held):
+            yield [
+                _parcel(shard.shard, row, consignment.renderer) for row in rows if row.seq not in consignment.decided
+            ]
+
+
+def _parcel(shard: int, row: OutboxRow, renderer: Renderer) -> Parcel:
+    private = (row.user_id, row.anonymous_id, *(row.email.split("\n") if row.email else ()), row.value)
+    return Parcel(shard, row.seq, renderer.messages(row), private)
+
+
+async def _read_ahead(chunks: Generator[list[Parcel], None, None]) -> AsyncGenerator[list[Parcel], None]:
+    """Read and render the next chunk in a thread while this one is being delivered."""
+    following = asyncio.create_task(asyncio.to_thread(next, chunks, None))
+    try:
+        while (chunk := await following) is not None:
+            following = asyncio.create_task(asyncio.to_thread(next, chunks, None))
+            yield chunk
+    finally:
+        with suppress(Exception):
+            await following
+        chunks.close()

@@ -1,0 +1,150 @@
+"""The newest snapshot of an audience, sealed: read from its source once, then known by its fingerprint and checksum."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Row, insert, select
+
+from windsor_sync.registry import Registered
+from windsor_sync.settings import Computation
+from windsor_sync.snapshot import Sealed, seal
+from windsor_sync.sources import Source, source_for
+from windsor_sync.spec.personas import ComputationClass
+from windsor_sync.state.tables import snapshots, suppressions
+from windsor_sync.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A sealed snapshot in the file store."""
+
+    path: str
+    """below the store"""
+    location: str
+    checksum: str
+    taken_at: datetime
+    rows_read: int
+    members: int
+    left_out: Mapping[str, int]
+    size_bytes: int
+    recipe: str
+    fingerprint: str | None
+    snapshot_id: int | None = None
+    """None until it is recorded"""
+
+
+def newest(workspace: Workspace, computation: Computation, known: Registered, path: str | None = None) -> Snapshot:
+    """Seal the audience's newest snapshot, or take the one at `path`; an unchanged source file is not read again."""
+    source = source_for(computation, path)
+    suppressed = suppressed_hashes(workspace)
+    recipe = _recipe(computation, suppressed)
+    found = _by_fingerprint(workspace, known, source, recipe)
+    return found or _seal(workspace, computation, known, source, suppressed, recipe)
+
+
+def record(workspace: Workspace, known: Registered, snapshot: Snapshot) -> int:
+    """Enter a snapshot into the state, unless it is there; returns its id."""
+    if snapshot.snapshot_id is not None:
+        return snapshot.snapshot_id
+    with workspace.database.write() as connection:
+        created = connection.execute(
+            insert(snapshots).values(
+                audience_id=known.audience_id,
+                path=snapshot.path,
+                checksum=snapshot.checksum,
+                recipe=snapshot.recipe,
+                fingerprint=snapshot.fingerprint,
+                taken_at=snapshot.taken_at,
+                sealed_at=datetime.now(UTC),
+                size_bytes=snapshot.size_bytes,
+                rows_read=snapshot.rows_read,
+                members=snapshot.members,
+                left_out=dict(snapshot.left_out),
+            )
+        )
+        assert created.inserted_primary_key is not None
+        return int(created.inserted_primary_key[0])
+
+
+def recorded(workspace: Workspace, snapshot_id: int) -> Snapshot:
+    """A snapshot by its id, for a later task of the same run."""
+    with workspace.database.read() as connection:
+        row = connection.execute(select(snapshots).where(snapshots.c.id == snapshot_id)).one()
+    return _snapshot(workspace, row)
+
+
+def suppressed_hashes(workspace: Workspace) -> tuple[str, ...]:
+    """Who must not be told anything, as hex SHA-256 of the installation id and the user id."""
+    with workspace.database.read() as connection:
+        return tuple(connection.execute(select(suppressions.c.user_hash).order_by(suppressions.c.user_hash)).scalars())
+
+
+def storage_name(key: str) -> str:
+    """A folder name for a trait key, which may hold any character."""
+    if key.replace("_", "").isalnum() and key.isascii() and len(key) < 100:
+        return key
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def _seal(
+    workspace: Workspace, computation: Computation, known: Registered, source: Source,
+    suppressed: tuple[str, ...], recipe: str,
+) -> Snapshot:
+    with workspace.files.draft() as draft:
+        sealed: Sealed = seal(
+            source,
+            draft,
+            identify_by=computation.identify_by,
+            emails=computation.emails,
+            wants_value=computation.computation_class is ComputationClass.TRAIT,
+            max_malformed_percent=computation.snapshot.max_malformed_percent,
+            suppressed=suppressed,
+            salt=workspace.database.installation() if suppressed else "",
+        )
+        path = f"snapshots/{storage_name(known.key)}/{sealed.checksum[:32]}.parquet"
+        if not workspace.files.exists(path):
+            workspace.files.keep(draft, path)
+    return Snapshot(
+        path=path, location=workspace.files.location(path), checksum=sealed.checksum, taken_at=sealed.taken_at,
+        rows_read=sealed.rows_read, members=sealed.members, left_out=sealed.left_out, size_bytes=sealed.size_bytes,
+        recipe=recipe, fingerprint=sealed.fingerprint,
+    )
+
+
+def _by_fingerprint(workspace: Workspace, known: Registered, source: Source, recipe: str) -> Snapshot | None:
+    fingerprint = source.origin.trusted_fingerprint if source.origin else None
+    if fingerprint is None or known.audience_id is None:
+        return None
+    with workspace.database.read() as connection:
+        row = connection.execute(
+            select(snapshots)
+            .where(snapshots.c.audience_id == known.audience_id)
+            .order_by(snapshots.c.id.desc())
+            .limit(1)
+        ).one_or_none()
+    if row is None or row.fingerprint != fingerprint or row.recipe != recipe or not workspace.files.exists(row.path):
+        return None
+    return _snapshot(workspace, row)
+
+
+def _snapshot(workspace: Workspace, row: Row[tuple[object, ...]]) -> Snapshot:
+    return Snapshot(
+        path=row.path, location=workspace.files.location(row.path), checksum=row.checksum, taken_at=row.taken_at,
+        rows_read=row.rows_read, members=row.members, left_out=row.left_out, size_bytes=row.size_bytes,
+        recipe=row.recipe, fingerprint=row.fingerprint, snapshot_id=row.id,
+    )
+
+
+def _recipe(computation: Computation, suppressed: tuple[str, ...]) -> str:
+    """How a source becomes a snapshot: when any of this changes, an unchanged file is another snapshot."""
+    parts = [
+        computation.snapshot.model_dump(mode="json", exclude={"path"}),
+        computation.identify_by,
+        computation.emails,
+        computation.computation_class,
+        suppressed,
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,56 @@
+"""The settings that are one of a few words."""
+
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+
+class Wire(StrEnum):
+    SEGMENT_WEBHOOK = "segment_webhook"
+    WINDSOR_HOOK = "windsor_hook"
+
+
+class IdentifyBy(StrEnum):
+    USER_ID = "user_id"
+    ANONYMOUS_ID = "anonymous_id"
+
+
+class Emails(StrEnum):
+    FIRST = "first"
+    LAST = "last"
+    ALL = "all"
+
+
+class SnapshotFormat(StrEnum):
+    ENGAGE_CSV = "engage_csv"
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+class Column(StrEnum):
+    USER_ID = "user_id"
+    ANONYMOUS_ID = "anonymous_id"
+    EMAIL = "email"
+    PROFILE_ID = "profile_id"
+    VALUE = "value"
+
+
+class AliasPolicy(StrEnum):
+    FORWARD = "forward"
+    HOLD = "hold"
+
+
+def format_of(path: str | None) -> SnapshotFormat | None:
+    """Tell a snapshot's format from the end of its path, compressed or not; None where it does not say."""
+    suffixes = PurePosixPath(path or "").suffixes
+    if suffixes and suffixes[-1].lower() in (".gz", ".zst", ".bz2"):
+        suffixes.pop()
+    return _FORMATS.get(suffixes[-1].lower()) if suffixes else None
+
+
+_FORMATS = {
+    ".csv": SnapshotFormat.ENGAGE_CSV,
+    ".parquet": SnapshotFormat.PARQUET,
+    ".jsonl": SnapshotFormat.JSONL,
+    ".ndjson": SnapshotFormat.JSONL,
+}

@@ -1,0 +1,125 @@
+"""Closes a run: counts what became of every change, checks the books, and says in words how it ended."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from windsor_sync.delivery.engine import Delivery
+from windsor_sync.diff.duckdb import remains
+from windsor_sync.errors import (
+    ChangesWithheld,
+    CredentialsRefused,
+    DestinationUnavailable,
+    Interrupted,
+    LeaseLost,
+    MessagesRejected,
+    StateUnavailable,
+    WindsorSyncError,
+)
+from windsor_sync.runs import Books, Run, RunState, UnbalancedBooksError, finish, run_of
+from windsor_sync.workspace import Workspace
+
+STATE_OF = {
+    CredentialsRefused: RunState.REFUSED,
+    DestinationUnavailable: RunState.UNAVAILABLE,
+    StateUnavailable: RunState.UNAVAILABLE,
+    LeaseLost: RunState.INTERRUPTED,
+    MessagesRejected: RunState.REJECTED,
+}
+
+ERROR_OF: dict[RunState, type[WindsorSyncError]] = {
+    RunState.OPEN: WindsorSyncError,
+    RunState.FAILED: WindsorSyncError,
+    RunState.WITHHELD: ChangesWithheld,
+    RunState.REJECTED: MessagesRejected,
+    RunState.REFUSED: CredentialsRefused,
+    RunState.UNAVAILABLE: DestinationUnavailable,
+    RunState.INTERRUPTED: Interrupted,
+}
+
+
+def settle(workspace: Workspace, run: Run, outcome: Delivery | None) -> Run:
+    """Record how the run ended. Raises UnbalancedBooksError (after recording it), or LeaseLost without recording."""
+    if outcome and isinstance(outcome.stopped_by, LeaseLost | StateUnavailable):
+        raise outcome.stopped_by
+    books = closing_books(workspace, run)
+    state, sentence = _ending(workspace, run, books, outcome)
+    try:
+        books.check(run.run_id)
+    except UnbalancedBooksError as error:
+        finish(workspace.database, run.run_id, RunState.FAILED, books, datetime.now(UTC), str(error))
+        raise
+    finish(workspace.database, run.run_id, state, books, datetime.now(UTC), sentence)
+    closed = run_of(workspace.database, run.run_id)
+    assert closed is not None
+    return closed
+
+
+def closing_books(workspace: Workspace, run: Run) -> Books:
+    """The run's books as positions, verdicts and the outbox have them now."""
+    head = workspace.ledger.head(run.audience_id)
+    assert head is not None
+    rest = remains(head)
+    return replace(
+        run.books,
+        delivered=sum(shard.delivered for shard in head.shards),
+        rejected=rest.rejected,
+        withheld=rest.withheld,
+        owed=rest.owed,
+        in_doubt=rest.in_doubt,
+    )
+
+
+def error_of(run: Run) -> WindsorSyncError | None:
+    """The error a run that did not end well stands for, with its sentence; None when all is done."""
+    kind = ERROR_OF.get(run.state)
+    return kind(run.sentence or f"Run {run.run_id} has not ended.") if kind else None
+
+
+def _ending(workspace: Workspace, run: Run, books: Books, outcome: Delivery | None) -> tuple[RunState, str]:
+    stopped = outcome.stopped_by if outcome else None
+    so_far = (
+        f"{books.delivered:,} of {books.changes:,} changes of {run.name} are delivered and recorded (run {run.run_id}); "
+    )
+    if stopped is not None:
+        return STATE_OF[type(stopped)], f"{stopped}. {so_far}{_rest(books)} {_remedy(workspace, stopped)}"
+    if outcome and outcome.was_interrupted and books.owed:
+        return RunState.INTERRUPTED, f"Stopped on request. {so_far}{_rest(books)} Run it again to go on."
+    if books.withheld:
+        return RunState.WITHHELD, _withheld(run, books)
+    if books.rejected:
+        return RunState.REJECTED, (
+            f"Windsor rejected {books.rejected:,} of {books.changes:,} changes of {run.name} ({_codes(workspace, run)}). They "
+            f"stay owed and are tried again after 1, 2, 4 … runs. See them with `windsor-sync runs {run.run_id}`."
+        )
+    if books.owed:
+        return RunState.UNAVAILABLE, f"Windsor did not answer {books.owed:,} changes. {so_far}{_rest(books)}"
+    return RunState.DONE, f"Windsor was told {books.changes:,} changes." if books.changes else "Nothing changed."
+
+
+def _rest(books: Books) -> str:
+    rest = f"the other {books.changes - books.delivered:,} stay owed and the next run sends them."
+    return f"{rest[:-1]}, {books.in_doubt:,} of them may have arrived." if books.in_doubt else rest
+
+
+def _remedy(workspace: Workspace, stopped: WindsorSyncError) -> str:
+    connection = workspace.settings.destination.connection
+    if isinstance(stopped, CredentialsRefused):
+        return f"Put a valid key into WINDSOR_API_KEY, or in Airflow into the connection {connection}, and run it again."
+    if isinstance(stopped, MessagesRejected):
+        return "Something is wrong with the messages rather than with single users: check the wire and the url."
+    return "If this repeats, check the address and whether Windsor is up; `destination.give_up_after_s` is the patience."
+
+
+def _withheld(run: Run, books: Books) -> str:
+    reasons = "; ".join(run.options.get("withheld_because", ()))
+    return (
+        f"{reasons} in {run.name}. These changes are withheld and stay owed; {books.delivered:,} others are delivered. Look at "
+        f"the snapshot: if it is right, run `windsor-sync approve {run.run_id} --max-exited {books.exited}`; if not, a "
+        "healthy snapshot lifts this by itself."
+    )
+
+
+def _codes(workspace: Workspace, run: Run) -> str:
+    found = [f"{count:,} × {code}{f' {message}' if message else ''}" for code, message, count in
+             workspace.ledger.rejections(run.run_id)[:3]]
+    return "; ".join(found) or "in earlier runs"

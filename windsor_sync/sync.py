@@ -1,0 +1,226 @@
+"""The use cases: plan what a sync would send, open a run, deliver it, and close its books.
+
+Airflow's tasks, the command line and a notebook call these; none of them holds logic of its own. `plan` and `sync`
+share `prepare`, so the messages a plan lists are the messages a run sends.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from windsor_sync import sealing
+from windsor_sync.delivery.engine import Delivery
+from windsor_sync.diff.duckdb import DiffTask, Tally, diff
+from windsor_sync.dispatch import Consignment, StopSwitch, deliver
+from windsor_sync.errors import SnapshotError
+from windsor_sync.guard import Limit, Ruling, judge
+from windsor_sync.lease import Lease
+from windsor_sync.ledger import Head, ShardProgress
+from windsor_sync.outbox import Limits, Renderer, read_rows
+from windsor_sync.registry import Registered
+from windsor_sync.runs import Run, RunState, run_of
+from windsor_sync.sealing import Snapshot, storage_name
+from windsor_sync.settings import Computation, ComputedTrait
+from windsor_sync.settlement import settle
+from windsor_sync.spec import personas
+from windsor_sync.workspace import Workspace
+
+Progress = Callable[[Run, Delivery], None]
+"""Called after each checkpoint with the run as it was opened and what has been answered since."""
+
+NOTHING = Tally(0, 0, 0, 0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of a run, beyond bringing Windsor up to date."""
+
+    kind: str = "sync"
+    trigger: str = "command line"
+    reason: str | None = None
+    snapshot_path: str | None = None
+    """a file to use instead of the newest one; it may be older than what Windsor was told"""
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything a run will do, decided; nothing has been recorded or sent."""
+
+    known: Registered
+    number: int
+    snapshot: Snapshot
+    head: Head | None
+    tally: Tally
+    ruling: Ruling
+    renderer: Renderer
+    outbox: Path
+    """the draft; it has rows only when the tally has"""
+
+    @property
+    def members_before(self) -> int:
+        """How many users Windsor had been told are members."""
+        return self.snapshot.members - self.tally.entered + self.tally.exited
+
+    def messages(self) -> Iterator[bytes]:
+        """The messages the run would send, in their order."""
+        for rows in read_rows(str(self.outbox), 0, self.tally.rows, self.ruling.held):
+            for row in rows:
+                yield from self.renderer.messages(row)
+
+
+def seal(workspace: Workspace, computation: Computation, request: Request) -> Snapshot:
+    """Seal and record the snapshot a run will use; the first sync pins the audience's key here."""
+    known = workspace.registry.register(computation)
+    snapshot = sealing.newest(workspace, computation, known, request.snapshot_path)
+    return replace(snapshot, snapshot_id=sealing.record(workspace, known, snapshot))
+
+
+@contextmanager
+def planned(workspace: Workspace, computation: Computation, request: Request) -> Iterator[Prepared]:
+    """What a run would do now. Nothing is recorded; the messages can be read inside the block."""
+    known = workspace.registry.find(computation)
+    snapshot = sealing.newest(workspace, computation, known, request.snapshot_path)
+    with workspace.files.draft() as draft:
+        yield prepare(workspace, computation, known, snapshot, request, draft)
+
+
+def prepare(
+    workspace: Workspace, computation: Computation, known: Registered, snapshot: Snapshot, request: Request, draft: Path
+) -> Prepared:
+    """Compare the snapshot with what Windsor was told, write the changes to `draft`, and let the guard judge them."""
+    head = workspace.ledger.head(known.audience_id) if known.audience_id is not None else None
+    _refuse_older(computation, head, snapshot, request)
+    number = known.runs + 1
+    drops_exits = isinstance(computation, ComputedTrait) and not computation.sends_null_when_missing
+    limits = replace(request.limits, drops_exits=drops_exits)
+    if head and head.is_settled and head.checksum == snapshot.checksum and not limits.is_resync:
+        tally = NOTHING
+    else:
+        suppressed = sealing.suppressed_hashes(workspace)
+        task = DiffTask(
+            head=head, snapshot=snapshot.location, number=number, taken_at=snapshot.taken_at, moment=datetime.now(UTC),
+            suppressed=suppressed, salt=workspace.database.installation() if suppressed else "", limits=limits,
+        )
+        tally = diff(task, draft)
+    before = snapshot.members - tally.entered + tally.exited
+    limit = Limit(
+        computation.max_exited_percent, computation.max_entered_percent, workspace.settings.defaults.guard_floor
+    )
+    ruling = judge(before=before, entered=tally.new_members, exited=tally.lost_members, limit=limit)
+    return Prepared(
+        known, number, snapshot, head, tally, ruling, renderer(workspace, computation, known), draft
+    )
+
+
+def open_run(
+    workspace: Workspace, computation: Computation, snapshot: Snapshot, request: Request, lease: Lease
+) -> Run:
+    """Make the prepared changes the ledger's head, all of them owed. A run without changes is closed at once."""
+    known = workspace.registry.register(computation)
+    started_at = datetime.now(UTC)
+    with workspace.files.draft() as draft:
+        prepared = prepare(workspace, computation, known, snapshot, request, draft)
+        outbox = None
+        if prepared.tally.rows:
+            outbox = f"outboxes/{storage_name(known.key)}/{known.audience_id}-{prepared.number}.parquet"
+            workspace.files.keep(draft, outbox)
+    run_id = f"{storage_name(known.key)}-{prepared.number}-{started_at:%Y%m%dT%H%M%SZ}"
+    workspace.ledger.open_run(
+        lease,
+        {
+            "id": run_id, "audience_id": known.audience_id, "number": prepared.number, "kind": request.kind,
+            "trigger": request.trigger, "state": RunState.OPEN.value, "reason": request.reason,
+            "snapshot_id": sealing.record(workspace, known, snapshot),
+            "previous_run": prepared.head.run_id if prepared.head else None,
+            "outbox": outbox, "held": list(prepared.ruling.held),
+            "options": {"withheld_because": list(prepared.ruling.reasons)},
+            "started_at": started_at, "members_before": prepared.members_before,
+            "entered": prepared.tally.entered, "exited": prepared.tally.exited, "updated": prepared.tally.updated,
+        },
+        _shards(prepared.tally.rows, computation.delivery_shards),
+    )
+    run = _required(workspace, run_id)
+    return run if outbox else settle(workspace, run, None)
+
+
+def deliver_run(
+    workspace: Workspace, computation: Computation, run: Run, lease: Lease, stop: StopSwitch,
+    on_progress: Progress | None = None,
+) -> Run:
+    """Send what is owed of the run and close its books. A run that a newer one has replaced sends nothing."""
+    if run.outbox is None or run.finished_at is not None and run.state is RunState.DONE:
+        return run
+    known = workspace.registry.register(computation)
+    head = workspace.ledger.head(run.audience_id)
+    if head is None or head.run_id != run.run_id:
+        return run
+    shards = workspace.ledger.resume(lease, run.run_id)
+    outcome = deliver(
+        Consignment(
+            run_id=run.run_id, location=workspace.files.location(run.outbox), held=run.held,
+            renderer=renderer(workspace, computation, known), shards=shards,
+            decided=workspace.ledger.decided(run.run_id),
+        ),
+        ledger=workspace.ledger, lease=lease, line=workspace.line(), stop=stop,
+        on_progress=(lambda so_far: on_progress(run, so_far)) if on_progress else None,
+    )
+    return settle(workspace, run, outcome)
+
+
+def sync(
+    workspace: Workspace, computation: Computation, request: Request, stop: StopSwitch,
+    on_progress: Progress | None = None,
+) -> Run:
+    """Bring one audience up to date in Windsor; the run's state says how it ended.
+
+    Raises SnapshotError, ConfigError or LeaseHeld when there was nothing to run; then nothing was sent.
+    """
+    workspace.line()  # a missing key is told before anything is recorded
+    known = workspace.registry.register(computation)
+    with workspace.hold(known.key, request.trigger) as lease:
+        run = open_run(workspace, computation, seal(workspace, computation, request), request, lease)
+        return deliver_run(workspace, computation, run, lease, stop, on_progress)
+
+
+def renderer(workspace: Workspace, computation: Computation, known: Registered) -> Renderer:
+    """How this audience's changes become messages."""
+    return Renderer(
+        personas.Computation(
+            key=known.key,
+            id=computation.id or str(known.key),
+            computation_class=computation.computation_class,
+            space_id=workspace.settings.space or "",
+        ),
+        installation=workspace.database.installation(),
+        destination=workspace.settings.destination.name,
+    )
+
+
+def _refuse_older(computation: Computation, head: Head | None, snapshot: Snapshot, request: Request) -> None:
+    if head is None or request.snapshot_path is not None or snapshot.taken_at >= head.taken_at:
+        return
+    raise SnapshotError(
+        f"The newest snapshot of {computation.name} was taken at {snapshot.taken_at:%Y-%m-%d %H:%M:%S} UTC, but Windsor was told "
+        f"the one of {head.taken_at:%Y-%m-%d %H:%M:%S} UTC. Nothing was sent. If the older one is right, name it: "
+        f"windsor-sync backfill {computation.key} --snapshot PATH"
+    )
+
+
+def _shards(rows: int, count: int) -> list[ShardProgress]:
+    """Split [0, rows) into `count` stretches of about the same length."""
+    bounds = [rows * index // count for index in range(count + 1)]
+    return [
+        ShardProgress(shard, first, last, position=first, reach=first)
+        for shard, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False))
+        if first < last
+    ]
+
+
+def _required(workspace: Workspace, run_id: str) -> Run:
+    run = run_of(workspace.database, run_id)
+    assert run is not None
+    return run
