@@ -23,11 +23,11 @@ class Line(Protocol):
     """A destination that can be talked to."""
 
     @property
-    def wire(self) -> Wire: ...  # noqa: D102
+    def wire(self) -> Wire: ...
     @property
-    def limits(self) -> EngineLimits: ...  # noqa: D102
-    def transport(self) -> Transport: ...  # noqa: D102
-    def rate(self) -> Rate: ...  # noqa: D102
+    def limits(self) -> EngineLimits: ...
+    def transport(self) -> Transport: ...
+    def rate(self) -> Rate: ...
 
 
 class StopSwitch:
@@ -96,7 +96,12 @@ class LedgerJournal:
 
 
 def deliver(
-    consignment: Consignment, *, ledger: Ledger, lease: Lease, line: Line, stop: StopSwitch,
+    consignment: Consignment,
+    *,
+    ledger: Ledger,
+    lease: Lease,
+    line: Line,
+    stop: StopSwitch,
     on_progress: Callable[[Delivery], None] | None = None,
 ) -> Delivery:
     """Deliver what is left of the outbox; returns when it is done or something stopped it."""
@@ -104,13 +109,20 @@ def deliver(
 
 
 async def _deliver(
-    consignment: Consignment, journal: LedgerJournal, line: Line, stop: StopSwitch,
+    consignment: Consignment,
+    journal: LedgerJournal,
+    line: Line,
+    stop: StopSwitch,
     on_progress: Callable[[Delivery], None] | None,
 ) -> Delivery:
     transport = line.transport()
     try:
         engine = Engine(
-            wire=line.wire, transport=transport, rate=line.rate(), journal=journal, limits=line.limits,
+            wire=line.wire,
+            transport=transport,
+            rate=line.rate(),
+            journal=journal,
+            limits=line.limits,
             on_progress=on_progress,
         )
         stop.connect(asyncio.get_running_loop(), engine.stop)

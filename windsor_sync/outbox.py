@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from windsor_sync.embedded import open_duckdb, quoted
 from windsor_sync.spec.calls import message_id
-from windsor_sync.spec.personas import Computation, ComputationClass, Identity, IdentifyTemplate
+from windsor_sync.spec.personas import Computation, ComputationClass, IdentifyTemplate, Identity
 
 COLUMNS = {
     "seq": "BIGINT",

@@ -17,17 +17,17 @@ class Configured(Protocol):
     """An audience or computed trait as the settings name it."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str: ...
     @property
-    def id(self) -> str | None: ...  # noqa: D102
+    def id(self) -> str | None: ...
     @property
-    def trait(self) -> str | None: ...  # noqa: D102
+    def trait(self) -> str | None: ...
     @property
-    def key(self) -> TraitKey: ...  # noqa: D102
+    def key(self) -> TraitKey: ...
     @property
-    def reuse_key(self) -> bool: ...  # noqa: D102
+    def reuse_key(self) -> bool: ...
     @property
-    def computation_class(self) -> ComputationClass: ...  # noqa: D102
+    def computation_class(self) -> ComputationClass: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,8 +90,12 @@ def storage_name(key: str) -> str:
 
 
 def _seal(
-    workspace: Workspace, computation: Computation, known: Registered, source: Source,
-    suppressed: tuple[str, ...], recipe: str,
+    workspace: Workspace,
+    computation: Computation,
+    known: Registered,
+    source: Source,
+    suppressed: tuple[str, ...],
+    recipe: str,
 ) -> Snapshot:
     with workspace.files.draft() as draft:
         sealed: Sealed = seal(
@@ -108,9 +112,16 @@ def _seal(
         if not workspace.files.exists(path):
             workspace.files.keep(draft, path)
     return Snapshot(
-        path=path, location=workspace.files.location(path), checksum=sealed.checksum, taken_at=sealed.taken_at,
-        rows_read=sealed.rows_read, members=sealed.members, left_out=sealed.left_out, size_bytes=sealed.size_bytes,
-        recipe=recipe, fingerprint=sealed.fingerprint,
+        path=path,
+        location=workspace.files.location(path),
+        checksum=sealed.checksum,
+        taken_at=sealed.taken_at,
+        rows_read=sealed.rows_read,
+        members=sealed.members,
+        left_out=sealed.left_out,
+        size_bytes=sealed.size_bytes,
+        recipe=recipe,
+        fingerprint=sealed.fingerprint,
     )
 
 
@@ -132,9 +143,17 @@ def _by_fingerprint(workspace: Workspace, known: Registered, source: Source, rec
 
 def _snapshot(workspace: Workspace, row: Row[tuple[object, ...]]) -> Snapshot:
     return Snapshot(
-        path=row.path, location=workspace.files.location(row.path), checksum=row.checksum, taken_at=row.taken_at,
-        rows_read=row.rows_read, members=row.members, left_out=row.left_out, size_bytes=row.size_bytes,
-        recipe=row.recipe, fingerprint=row.fingerprint, snapshot_id=row.id,
+        path=row.path,
+        location=workspace.files.location(row.path),
+        checksum=row.checksum,
+        taken_at=row.taken_at,
+        rows_read=row.rows_read,
+        members=row.members,
+        left_out=row.left_out,
+        size_bytes=row.size_bytes,
+        recipe=row.recipe,
+        fingerprint=row.fingerprint,
+        snapshot_id=row.id,
     )
 
 

@@ -77,9 +77,7 @@ def error_of(run: Run) -> WindsorSyncError | None:
 
 def _ending(workspace: Workspace, run: Run, books: Books, outcome: Delivery | None) -> tuple[RunState, str]:
     stopped = outcome.stopped_by if outcome else None
-    so_far = (
-        f"{books.delivered:,} of {books.changes:,} changes of {run.name} are delivered and recorded (run {run.run_id}); "
-    )
+    so_far = f"{books.delivered:,} of {books.changes:,} changes of {run.name} are delivered and recorded (run {run.run_id}); "
     if stopped is not None:
         return STATE_OF[type(stopped)], f"{stopped}. {so_far}{_rest(books)} {_remedy(workspace, stopped)}"
     if outcome and outcome.was_interrupted and books.owed:
@@ -104,10 +102,14 @@ def _rest(books: Books) -> str:
 def _remedy(workspace: Workspace, stopped: WindsorSyncError) -> str:
     connection = workspace.settings.destination.connection
     if isinstance(stopped, CredentialsRefused):
-        return f"Put a valid key into WINDSOR_API_KEY, or in Airflow into the connection {connection}, and run it again."
+        return (
+            f"Put a valid key into WINDSOR_API_KEY, or in Airflow into the connection {connection}, and run it again."
+        )
     if isinstance(stopped, MessagesRejected):
         return "Something is wrong with the messages rather than with single users: check the wire and the url."
-    return "If this repeats, check the address and whether Windsor is up; `destination.give_up_after_s` is the patience."
+    return (
+        "If this repeats, check the address and whether Windsor is up; `destination.give_up_after_s` is the patience."
+    )
 
 
 def _withheld(run: Run, books: Books) -> str:
@@ -120,6 +122,8 @@ def _withheld(run: Run, books: Books) -> str:
 
 
 def _codes(workspace: Workspace, run: Run) -> str:
-    found = [f"{count:,} × {code}{f' {message}' if message else ''}" for code, message, count in
-             workspace.ledger.rejections(run.run_id)[:3]]
+    found = [
+        f"{count:,} × {code}{f' {message}' if message else ''}"
+        for code, message, count in workspace.ledger.rejections(run.run_id)[:3]
+    ]
     return "; ".join(found) or "in earlier runs"

@@ -4,11 +4,11 @@ Airflow's tasks, the command line and a notebook call these; none of them holds 
 share `prepare`, so the messages a plan lists are the messages a run sends.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 from windsor_sync import sealing
@@ -102,8 +102,14 @@ def prepare(
     else:
         suppressed = sealing.suppressed_hashes(workspace)
         task = DiffTask(
-            head=head, snapshot=snapshot.location, number=number, taken_at=snapshot.taken_at, moment=datetime.now(UTC),
-            suppressed=suppressed, salt=workspace.database.installation() if suppressed else "", limits=limits,
+            head=head,
+            snapshot=snapshot.location,
+            number=number,
+            taken_at=snapshot.taken_at,
+            moment=datetime.now(UTC),
+            suppressed=suppressed,
+            salt=workspace.database.installation() if suppressed else "",
+            limits=limits,
         )
         tally = diff(task, draft)
     before = snapshot.members - tally.entered + tally.exited
@@ -111,14 +117,10 @@ def prepare(
         computation.max_exited_percent, computation.max_entered_percent, workspace.settings.defaults.guard_floor
     )
     ruling = judge(before=before, entered=tally.new_members, exited=tally.lost_members, limit=limit)
-    return Prepared(
-        known, number, snapshot, head, tally, ruling, renderer(workspace, computation, known), draft
-    )
+    return Prepared(known, number, snapshot, head, tally, ruling, renderer(workspace, computation, known), draft)
 
 
-def open_run(
-    workspace: Workspace, computation: Computation, snapshot: Snapshot, request: Request, lease: Lease
-) -> Run:
+def open_run(workspace: Workspace, computation: Computation, snapshot: Snapshot, request: Request, lease: Lease) -> Run:
     """Make the prepared changes the ledger's head, all of them owed. A run without changes is closed at once."""
     known = workspace.registry.register(computation)
     started_at = datetime.now(UTC)
@@ -132,14 +134,23 @@ def open_run(
     workspace.ledger.open_run(
         lease,
         {
-            "id": run_id, "audience_id": known.audience_id, "number": prepared.number, "kind": request.kind,
-            "trigger": request.trigger, "state": RunState.OPEN.value, "reason": request.reason,
+            "id": run_id,
+            "audience_id": known.audience_id,
+            "number": prepared.number,
+            "kind": request.kind,
+            "trigger": request.trigger,
+            "state": RunState.OPEN.value,
+            "reason": request.reason,
             "snapshot_id": sealing.record(workspace, known, snapshot),
             "previous_run": prepared.head.run_id if prepared.head else None,
-            "outbox": outbox, "held": list(prepared.ruling.held),
+            "outbox": outbox,
+            "held": list(prepared.ruling.held),
             "options": {"withheld_because": list(prepared.ruling.reasons)},
-            "started_at": started_at, "members_before": prepared.members_before,
-            "entered": prepared.tally.entered, "exited": prepared.tally.exited, "updated": prepared.tally.updated,
+            "started_at": started_at,
+            "members_before": prepared.members_before,
+            "entered": prepared.tally.entered,
+            "exited": prepared.tally.exited,
+            "updated": prepared.tally.updated,
         },
         _shards(prepared.tally.rows, computation.delivery_shards),
     )
@@ -148,11 +159,15 @@ def open_run(
 
 
 def deliver_run(
-    workspace: Workspace, computation: Computation, run: Run, lease: Lease, stop: StopSwitch,
+    workspace: Workspace,
+    computation: Computation,
+    run: Run,
+    lease: Lease,
+    stop: StopSwitch,
     on_progress: Progress | None = None,
 ) -> Run:
     """Send what is owed of the run and close its books. A run that a newer one has replaced sends nothing."""
-    if run.outbox is None or run.finished_at is not None and run.state is RunState.DONE:
+    if run.outbox is None or run.state is RunState.DONE:
         return run
     known = workspace.registry.register(computation)
     head = workspace.ledger.head(run.audience_id)
@@ -161,18 +176,27 @@ def deliver_run(
     shards = workspace.ledger.resume(lease, run.run_id)
     outcome = deliver(
         Consignment(
-            run_id=run.run_id, location=workspace.files.location(run.outbox), held=run.held,
-            renderer=renderer(workspace, computation, known), shards=shards,
+            run_id=run.run_id,
+            location=workspace.files.location(run.outbox),
+            held=run.held,
+            renderer=renderer(workspace, computation, known),
+            shards=shards,
             decided=workspace.ledger.decided(run.run_id),
         ),
-        ledger=workspace.ledger, lease=lease, line=workspace.line(), stop=stop,
+        ledger=workspace.ledger,
+        lease=lease,
+        line=workspace.line(),
+        stop=stop,
         on_progress=(lambda so_far: on_progress(run, so_far)) if on_progress else None,
     )
     return settle(workspace, run, outcome)
 
 
 def sync(
-    workspace: Workspace, computation: Computation, request: Request, stop: StopSwitch,
+    workspace: Workspace,
+    computation: Computation,
+    request: Request,
+    stop: StopSwitch,
     on_progress: Progress | None = None,
 ) -> Run:
     """Bring one audience up to date in Windsor; the run's state says how it ended.
@@ -215,7 +239,7 @@ def _shards(rows: int, count: int) -> list[ShardProgress]:
     bounds = [rows * index // count for index in range(count + 1)]
     return [
         ShardProgress(shard, first, last, position=first, reach=first)
-        for shard, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False))
+        for shard, (first, last) in enumerate(pairwise(bounds))
         if first < last
     ]
 

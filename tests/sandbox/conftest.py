@@ -1,14 +1,13 @@
 """A client that knows Windsor's key."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.support.windsor import Send
 from windsor_sync.sandbox import Sandbox
-
-Send = Callable[..., httpx.Response]
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import json
 import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -14,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.sandbox.conftest import Send
+from tests.support.windsor import Send
 from windsor_sync.errors import ConfigError
 from windsor_sync.sandbox import Faults, Sandbox
 from windsor_sync.sandbox.faults import Fate, Outage
 from windsor_sync.sandbox.injector import Injector
 
+KEY = {"Authorization": "Basic c2FuZGJveDo="}  # sandbox:
 GOOD: dict[str, Any] = {"type": "identify", "userId": "u-1", "traits": {"email": "ann@example.com"}, "messageId": "m-1"}
 SHARES = st.floats(0, 1 / 7)
 
@@ -187,23 +187,21 @@ def test_faults_leave_the_wire_alone_and_not_the_pages(windsor: Sandbox, client:
 
 def test_under_every_fault_at_once_windsor_knows_what_it_says_it_accepted(windsor: Sandbox) -> None:
     rates = {f"{fate}_rate": 0.1 for fate in Fate if fate is not Fate.NORMAL}
-    windsor.set_faults(Faults(seed=3, latency_ms=(0, 2), retry_after_s=0, **rates))
-    unanswered = Path("unanswered")
+    windsor.set_faults(Faults.parse({"seed": 3, "latency_ms": [0, 2], "retry_after_s": 0, **rates}))
 
     async def deliver(session: aiohttp.ClientSession, number: int) -> None:
         message = {"type": "identify", "userId": f"u-{number}", "traits": {"vip": True}, "messageId": f"m-{number}"}
-        status: int | Path = unanswered
-        while status != 200:
+        delivered = False
+        while not delivered:
             try:
                 async with session.post(windsor.url, json=message) as answer:
                     await answer.read()
-                    status = answer.status
+                    delivered = answer.status == 200
             except aiohttp.ClientError:
-                status = unanswered
+                continue
 
     async def deliver_all() -> None:
-        auth = aiohttp.BasicAuth("sandbox", "")
-        async with aiohttp.ClientSession(auth=auth, connector=aiohttp.TCPConnector(limit=32)) as session:
+        async with aiohttp.ClientSession(headers=KEY, connector=aiohttp.TCPConnector(limit=32)) as session:
             await asyncio.gather(*(deliver(session, number) for number in range(300)))
 
     asyncio.run(deliver_all())

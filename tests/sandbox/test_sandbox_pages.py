@@ -5,8 +5,7 @@ import re
 import httpx
 import pytest
 
-from tests.sandbox.conftest import Send
-from tests.support.windsor import StartWindsor
+from tests.support.windsor import Send, StartWindsor
 from windsor_sync.sandbox import Faults, Sandbox
 
 HOSTILE = "<script>alert(1)</script>"

@@ -12,7 +12,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.sandbox.conftest import Send
 from tests.support.windsor import StartWindsor, WindsorProcess
 from windsor_sync.errors import ConfigError
 from windsor_sync.sandbox import Faults, Sandbox
@@ -144,11 +143,12 @@ def test_no_key_id_or_email_reaches_a_log(
     caplog.set_level(logging.DEBUG, "aiohttp")
     windsor = start_windsor(api_key="secret-key", faults=Faults(rejected_users=frozenset({"u-1"})))
     message = {"type": "identify", "userId": "u-1", "traits": {"email": PRIVATE}}
+    batch = {"batch": [{**message, "type": "user"}]}
     assert client.post(windsor.url, json=message, auth=("secret-key", "")).status_code == 400
-    assert client.post(f"{windsor.hook_url}/secret-key", json={"batch": [message]}).status_code == 400
+    assert client.post(f"{windsor.hook_url}/secret-key", json=batch).status_code == 400
     with socket.create_connection(("127.0.0.1", windsor.port), timeout=10) as connection:
         connection.sendall(b"POST /hook/secret-key ann@example.com u-1\r\n\r\n")
-        assert connection.recv(65536).startswith(b"HTTP/1.1 400")
+        assert b" 400 " in connection.recv(65536)
     own = "\n".join(record.getMessage() for record in caplog.records if not record.name.startswith("httpx"))
     assert "Error handling request" in own
     for private in ("secret-key", PRIVATE, "u-1"):

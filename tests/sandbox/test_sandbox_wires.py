@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.sandbox.conftest import Send
-from tests.support.windsor import StartWindsor
+from tests.support.windsor import Send, StartWindsor
 from windsor_sync.sandbox import Sandbox
 from windsor_sync.sandbox.messages import MAX_BATCH_BYTES, MAX_MESSAGE_BYTES, Refusal, read_batch, read_message
 
+KEY = {"Authorization": "Basic c2FuZGJveDo="}  # sandbox:
 GOOD: dict[str, Any] = {"type": "identify", "userId": "u-1", "traits": {"vip": True}, "messageId": "m-1"}
 
 JSON_VALUES = st.recursive(
@@ -238,7 +238,7 @@ def test_thousands_of_messages_at_once_are_all_counted(windsor: Sandbox) -> None
 
     async def post_all() -> list[int]:
         limit = aiohttp.TCPConnector(limit=64)
-        async with aiohttp.ClientSession(auth=aiohttp.BasicAuth("sandbox", ""), connector=limit) as session:
+        async with aiohttp.ClientSession(headers=KEY, connector=limit) as session:
             return await asyncio.gather(*(post(session, number) for number in range(total)))
 
     assert set(asyncio.run(post_all())) == {200}
@@ -258,8 +258,10 @@ def test_any_body_is_read_or_refused(body: bytes) -> None:
 
 @given(st.dictionaries(st.sampled_from(FIELDS), st.sampled_from(CALLS) | JSON_VALUES))
 def test_any_message_is_taken_or_refused(message: dict[str, Any]) -> None:
+    met = set()
     for read, body in ((read_message, message), (read_batch, {"batch": [message]})):
         try:
             read(json.dumps(body).encode())
         except Refusal as refusal:
-            assert refusal.status in {400, 413, 501}
+            met.add(refusal.status)
+    assert met <= {400, 413, 501}

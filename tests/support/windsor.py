@@ -2,15 +2,18 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+import httpx
 import pytest
 
 from windsor_sync.sandbox import Faults, Sandbox
+
+Send = Callable[..., httpx.Response]  # posts one message, its fields given by name
 
 
 class StartWindsor(Protocol):

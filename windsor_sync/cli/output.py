@@ -22,7 +22,9 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: frozenset[str] = frozenset()) -> None:
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: frozenset[str] = frozenset()
+) -> None:
     """A table with the columns in `numbers` aligned to the right."""
     from rich import box
     from rich.console import Console
@@ -95,7 +97,11 @@ def progress() -> Iterator[ProgressView]:
     from rich.progress import TaskProgressColumn as Share
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), Share(show_speed=True), MofNCompleteColumn(), TimeRemainingColumn()
+        TextColumn("{task.description}"),
+        BarColumn(),
+        Share(show_speed=True),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         yield ProgressView(bar)
@@ -104,8 +110,12 @@ def progress() -> Iterator[ProgressView]:
 def masked(message: Mapping[str, Any]) -> dict[str, Any]:
     """A message as an example: its shape and its trait, without who it is about."""
     hidden = {
-        "userId": "•••", "anonymousId": "•••", "messageId": "•••",
+        "userId": "•••",
+        "anonymousId": "•••",
+        "messageId": "•••",
     }
-    shown = {key: hidden.get(key, value) for key, value in message.items() if key in {"type", "timestamp", "traits", *hidden}}
+    shown = {
+        key: hidden.get(key, value) for key, value in message.items() if key in {"type", "timestamp", "traits", *hidden}
+    }
     shown["traits"] = {key: ("•••" if key == "email" else value) for key, value in message["traits"].items()}
     return shown

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from windsor_sync.dispatch import StopSwitch
     from windsor_sync.settings import Computation
     from windsor_sync.sync import Prepared
-    from windsor_sync.workspace import Workspace
 
 WORST_FIRST = (1, 2, 5, 8, 7, 6, 130, 3, 4)
 """Which exit status stands for several audiences that ended differently."""
@@ -28,7 +27,9 @@ WORST_FIRST = (1, 2, 5, 8, 7, 6, 130, 3, 4)
 @audiences_or_all
 @as_json
 @click.option(
-    "--messages", "messages_to", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    "--messages",
+    "messages_to",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="Also write every message, one JSON a line, to this file (- for standard output).",
 )
 @click.pass_obj
@@ -105,14 +106,19 @@ def sync(config: Path | None, audiences: tuple[str, ...], is_all: bool, is_json:
             ("audience", "members", "entered", "exited", "updated", "delivered", "rejected", "withheld", "owed"),
             (
                 (
-                    run.audience, run.books.members, run.books.entered, run.books.exited, run.books.updated,
-                    run.books.delivered, run.books.rejected, run.books.withheld, run.books.owed,
+                    run.audience,
+                    run.books.members,
+                    run.books.entered,
+                    run.books.exited,
+                    run.books.updated,
+                    run.books.delivered,
+                    run.books.rejected,
+                    run.books.withheld,
+                    run.books.owed,
                 )
                 for run in runs
             ),
-            numbers=frozenset(
-                {"members", "entered", "exited", "updated", "delivered", "rejected", "withheld", "owed"}
-            ),
+            numbers=frozenset({"members", "entered", "exited", "updated", "delivered", "rejected", "withheld", "owed"}),
         )
     return _status(failures)
 

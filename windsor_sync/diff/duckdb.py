@@ -18,7 +18,10 @@ ROW_GROUP_ROWS = 20_480
 SNAPSHOT_VIEW = """
     SELECT coalesce('u' || user_id, 'a' || anonymous_id) AS identity, user_id, anonymous_id, email, value FROM {rows}
 """
-NOBODY = "(SELECT NULL::VARCHAR AS user_id, NULL::VARCHAR AS anonymous_id, NULL::VARCHAR AS email, NULL::VARCHAR AS value LIMIT 0)"
+NOBODY = (
+    "(SELECT NULL::VARCHAR AS user_id, NULL::VARCHAR AS anonymous_id, NULL::VARCHAR AS email, NULL::VARCHAR AS value "
+    "LIMIT 0)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +221,7 @@ def _define_answers(connection: duckdb.DuckDBPyConnection, head: Head | None) ->
 
 def _departed(outboxes: tuple[str, ...]) -> str:
     if not outboxes:
-        return "SELECT NULL::VARCHAR AS identity, NULL::VARCHAR AS user_id, NULL::VARCHAR AS anonymous_id, NULL::VARCHAR AS email LIMIT 0"
+        return f"SELECT NULL::VARCHAR AS identity, user_id, anonymous_id, email FROM {NOBODY}"
     files = ", ".join(quoted(location) for location in outboxes)
     return f"""
         SELECT identity, any_value(user_id) AS user_id, any_value(anonymous_id) AS anonymous_id, arg_max(email, since_run) AS email

@@ -203,7 +203,8 @@ async def _bind(runner: web.AppRunner, host: str, port: int) -> int:
     try:
         await web.TCPSite(runner, host, port).start()
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno > 0 else error.strerror  # names that do not resolve count down
+        # asyncio puts the address into the text of what the system says; a name that does not resolve counts down.
+        why = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror
         raise ConfigError(
             f"The sandbox cannot listen on {host}, port {port} ({why}), and did not start. End what listens there, or "
             "choose another host or port."

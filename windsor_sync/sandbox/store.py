@@ -153,15 +153,19 @@ class Store:
         previous = self._by_user_id.get(previous_id) or self._by_anonymous_id.get(previous_id)
         if previous is user:
             return
-        user.merged_ids.append(previous_id)
-        if previous is None:
-            self._by_user_id[previous_id] = self._by_anonymous_id[previous_id] = user
-            return
+        if previous is not None:
+            self._absorb(previous, user)
+        if previous_id not in user.merged_ids:
+            user.merged_ids.append(previous_id)
+        for known in (self._by_user_id, self._by_anonymous_id):
+            known.setdefault(previous_id, user)
+
+    def _absorb(self, previous: User, user: User) -> None:
         user.properties = {**previous.properties, **user.properties}
         user.group = user.group or previous.group
         user.events = sorted(previous.events + user.events, key=lambda event: event.received_at)
         user.first_seen_at = min(previous.first_seen_at, user.first_seen_at)
-        user.merged_ids += previous.merged_ids
+        user.merged_ids += [name for name in (previous.id, *previous.merged_ids) if name not in user.merged_ids]
         self._rename(previous, user)
 
     def _rename(self, previous: User, user: User) -> None:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from windsor_sync.settings.durations import format_duration
-from windsor_sync.settings.model import Section, WindsorYaml
+from windsor_sync.settings.model import Handling, Section, WindsorYaml
 from windsor_sync.settings.readings import Reading
 
 VARIABLE_PREFIX = "WINDSOR_SYNC_"
@@ -36,12 +37,13 @@ class Setting:
 
     def described(self) -> dict[str, Any]:
         """Return the setting's row of the reference, ready for JSON."""
+        inherits = _ITEM in self.where and self.where[-1] in Handling.model_fields
         return {
             "name": self.name,
             "type": shape_of(self.field),
             "required": self.field.is_required(),
-            "default": _written_default(self.field),
-            "meaning": self.field.description,
+            "default": None if inherits else _written_default(self.field),
+            "meaning": f"{self.field.description}{' By default as `defaults` says.' if inherits else ''}",
             "variable": self.variable,
         }
 
@@ -136,4 +138,6 @@ def _written_default(field: FieldInfo) -> Any:
         return format_duration(default)
     if isinstance(default, float) and default.is_integer():
         return int(default)
-    return list(default) if isinstance(default, tuple) else default
+    if isinstance(default, tuple):
+        return [str(item) for item in default]
+    return str(default) if isinstance(default, StrEnum) else default

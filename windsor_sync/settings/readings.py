@@ -41,7 +41,7 @@ class Reading(Generic[T]):
     choices: tuple[str, ...] = ()
 
     def read(self, value: object) -> T:
-        """Return the typed value, or raise pydantic's error that carries `found`, `expected` and `written`."""
+        """Return the typed value, or raise pydantic's error that carries `found` and `expected`."""
         try:
             return self.parse(value)
         except ValueError as problem:

@@ -30,11 +30,13 @@ def _note(document: Document, error: ErrorDetails) -> None:
     where: Where = error["loc"][:-1] if is_key else error["loc"]
     if error["type"] == "extra_forbidden":
         document.complain(where, unknown_key(where))
-    elif error["type"] == UNEXPECTED and not document.is_wrong_already(where):
+    elif document.is_wrong_already(where):
+        return
+    elif error["type"] == UNEXPECTED:
         found, expected = error["ctx"]["found"], error["ctx"]["expected"]
         near = "" if is_key else _near_choice(where, document.at(where))
         document.complain(where, found_but("the key " + found if is_key else found, expected + near))
-    elif not document.is_wrong_already(where):  # a section or list is missing, or something else stands there
+    else:  # a section or list is missing, or something else stands there
         found = "nothing" if error["type"] == "missing" else kind_of(error["input"])
         document.complain(where, found_but(found, _shape_at(where)))
 

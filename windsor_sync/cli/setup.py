@@ -1,0 +1,101 @@
+"""`init`, `check` and `audiences`."""
+
+from pathlib import Path
+
+import click
+
+from windsor_sync.cli.options import as_json, load_settings
+from windsor_sync.cli.output import print_json, print_table
+from windsor_sync.errors import ConfigError
+
+DEFAULT_CONFIG = Path("windsor.yaml")
+MARKS = {"ok": "green", "warning": "yellow", "error": "red"}
+
+
+@click.command(short_help="Write a commented windsor.yaml.")
+@click.pass_obj
+def init(config: Path | None) -> None:
+    """Write a windsor.yaml that explains itself; an existing file is never overwritten.
+
+    \b
+    Example:
+      windsor-sync init
+      windsor-sync --config /etc/windsor.yaml init
+    """
+    from windsor_sync.settings.template import TEMPLATE
+
+    path = config or DEFAULT_CONFIG
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(TEMPLATE)
+    except FileExistsError:
+        raise ConfigError(f"{path} is there already and was left as it is. Edit it, or name another file.") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}. Nothing was changed.") from None
+    click.echo(f"Wrote {path}. Put your audiences into it, then run: windsor-sync check")
+
+
+@click.command(short_help="Look at everything a sync needs; sends nothing.")
+@as_json
+@click.pass_obj
+def check(config: Path | None, is_json: bool) -> int:
+    """Look at configuration, state, files, key, destination and every snapshot, with a remedy for what is wrong.
+
+    \b
+    Example:
+      windsor-sync check
+    """
+    from windsor_sync.checkup import Level, examine
+    from windsor_sync.workspace import open_workspace
+
+    with open_workspace(load_settings(config)) as workspace:
+        findings = list(examine(workspace))
+    if is_json:
+        print_json([{"subject": f.subject, "level": f.level.value, "text": f.text} for f in findings])
+    else:
+        for finding in findings:
+            mark = click.style(f"{finding.level.value:8}", fg=MARKS[finding.level.value])
+            click.echo(f"{mark}{finding.subject}: {finding.text}")
+    return ConfigError.exit_status if any(f.level is Level.ERROR for f in findings) else 0
+
+
+@click.command(short_help="The configured audiences and computed traits, and what Windsor was told of them.")
+@as_json
+@click.pass_obj
+def audiences(config: Path | None, is_json: bool) -> None:
+    """List audiences and computed traits with their trait keys and how the last run ended.
+
+    \b
+    Example:
+      windsor-sync audiences
+    """
+    from windsor_sync.runs import recent
+    from windsor_sync.workspace import open_workspace
+
+    settings = load_settings(config)
+    rows = []
+    with open_workspace(settings) as workspace:
+        for computation in settings.computations:
+            known = workspace.registry.find(computation)
+            last = recent(workspace.database, audience_ids=[known.audience_id], limit=1) if known.audience_id else []
+            rows.append(
+                {
+                    "name": computation.name,
+                    "trait": str(known.key),
+                    "class": computation.computation_class.value,
+                    "enabled": computation.enabled,
+                    "members": last[0].books.members if last else None,
+                    "owed": last[0].books.owed if last else None,
+                    "last_run": last[0].run_id if last else None,
+                    "state": last[0].state.value if last else "not synced yet",
+                }
+            )
+    if is_json:
+        print_json({"audiences": rows})
+        return
+    columns = ("name", "trait", "class", "members", "owed", "state")
+    print_table(
+        columns,
+        [["–" if row[c] is None else row[c] for c in columns] for row in rows],
+        numbers=frozenset({"members", "owed"}),
+    )

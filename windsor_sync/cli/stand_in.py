@@ -1,0 +1,48 @@
+"""`sandbox` and `demo`: a Windsor on this machine."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Run a local Windsor to try things out.")
+@click.option("--port", default=8474, show_default=True, help="Port on 127.0.0.1.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Listen elsewhere only if you must.")
+@click.option("--key", "api_key", default="sandbox", show_default=True, help="The API key it accepts.")
+@click.option("--state", type=click.Path(path_type=Path, dir_okay=False), help="Keep users and events in this file.")
+def sandbox(port: int, host: str, api_key: str, state: Path | None) -> None:
+    """Run a local Windsor: it takes the six calls, shows users with their properties, and the feed.
+
+    \b
+    Example:
+      windsor-sync sandbox
+      windsor-sync sandbox --port 9000 --state windsor.db
+    """
+    from windsor_sync.sandbox.server import serve
+
+    serve(host=host, port=port, api_key=api_key, state_file=state, announce=click.echo)
+
+
+@click.command(short_help="See it work: real purchases, the Airflow DAG, a local Windsor.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".demo"),
+    show_default=True,
+    help="Where the demo keeps its files; made anew each time.",
+)
+@click.option("--days", default=4, show_default=True, type=click.IntRange(2, 30), help="Successive days to play.")
+@click.option("--serve/--no-serve", "stays", default=None, help="Keep Windsor up afterwards (default: on a terminal).")
+def demo(folder: Path, days: int, stays: bool | None) -> None:
+    """Play several days of a shop: snapshots are written, the Airflow DAG syncs them, Windsor shows the users.
+
+    \b
+    Example:
+      windsor-sync demo
+      windsor-sync demo --days 7 --no-serve
+    """
+    import sys
+
+    from windsor_sync.sandbox.demo import play
+
+    play(folder, days, stays=sys.stdin.isatty() if stays is None else stays, say=click.echo)
