@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windsor_sync.sandbox.store import Store, User
+from windsor_sync.sandbox.records import User
+from windsor_sync.sandbox.store import Store
 
 IDS = st.sampled_from(["a", "b", "c", "d"])
 TRAITS = st.dictionaries(st.sampled_from(["vip", "email", "plan"]), st.sampled_from([True, False, None, 1, "x"]))

@@ -9,7 +9,7 @@ from aiohttp import web
 from windsor_sync.errors import ConfigError
 from windsor_sync.sandbox.faults import Faults
 from windsor_sync.sandbox.receiver import Receiver
-from windsor_sync.sandbox.store import Event, User
+from windsor_sync.sandbox.records import Event, User
 
 _MOST_ROWS = 10_000
 

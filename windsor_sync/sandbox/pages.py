@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from windsor_sync.sandbox.api import rows, where
 from windsor_sync.sandbox.faults import Faults
 from windsor_sync.sandbox.receiver import Receiver
-from windsor_sync.sandbox.store import User
+from windsor_sync.sandbox.records import User
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _USERS_PER_PAGE = 50

@@ -7,81 +7,11 @@ hands out copies.
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from windsor_sync.sandbox.messages import Message, user_id_of
-
-
-class Accepted(NamedTuple):
-    """One message that Windsor said yes to, or would have, had its answer arrived."""
-
-    message_id: str | None
-    call: str
-    user_id: str
-    received_at: float  # seconds since 1970
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A page, screen or track call as its user's event, and an item of the feed unless hidden."""
-
-    call: str
-    name: str
-    user_id: str  # as the message had it; an alias may have moved the event to another user since
-    properties: dict[str, Any]
-    timestamp: str | None
-    received_at: float
-    message_id: str | None
-
-    @property
-    def is_hidden(self) -> bool:
-        """Page events stay out of sight until somebody asks for hidden events."""
-        return self.call == "page"
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The one group of a user."""
-
-    id: str
-    traits: dict[str, Any]
-
-
-@dataclass(slots=True)
-class User:
-    """One user of Windsor, known by a user id or, before there is one, by an anonymous id."""
-
-    id: str
-    is_anonymous: bool
-    first_seen_at: float
-    last_seen_at: float
-    properties: dict[str, Any] = field(default_factory=dict)
-    group: Group | None = None
-    events: list[Event] = field(default_factory=list)
-    merged_ids: list[str] = field(default_factory=list)  # previous ids that an alias made this user's
-
-
-@dataclass(slots=True)
-class Traffic:
-    """Requests on the wires since the start, whether their messages were applied or not."""
-
-    requests: int = 0
-    answers: Counter[str] = field(default_factory=Counter)  # by status; "reset", "lost", "garbage" where there was none
-    in_flight: int = 0
-    most_in_flight: int = 0
-
-    def begin(self) -> None:
-        """Count a request that has come in."""
-        self.requests += 1
-        self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
-
-    def end(self, outcome: str) -> None:
-        """Count what a request was answered with."""
-        self.in_flight -= 1
-        self.answers[outcome] += 1
+from windsor_sync.sandbox.records import Accepted, Event, Group, Traffic, User, copy_of, event_of
 
 
 class Store:
@@ -126,7 +56,7 @@ class Store:
             elif call == "alias":
                 self._merge(message["previousId"], user)
             elif is_new:
-                self._add_event(_event(message, received_at), user)
+                self._add_event(event_of(message, received_at), user)
 
     def _user_of(self, message: Message, received_at: float) -> User:
         """Return the message's user, made now if missing; a user id decides where both ids are given."""
@@ -185,7 +115,7 @@ class Store:
         """Return the user whom this id names today, or None; a user id goes before the same anonymous id."""
         with self._lock:
             found = self._by_user_id.get(user_id) or self._by_anonymous_id.get(user_id)
-            return None if found is None else _copy(found)
+            return None if found is None else copy_of(found)
 
     def users(self, search: str = "", where: dict[str, Any] | None = None) -> list[User]:
         """Return users in order of creation.
@@ -193,15 +123,15 @@ class Store:
         `search`: part of an id, e-mail or name, in any case. `where`: properties they must have with just this value.
         """
         with self._lock:
-            return [_copy(user) for user in self._select(search.casefold(), where or {})]
+            return [copy_of(user) for user in self._select(search.casefold(), where or {})]
 
     def page_of_users(self, search: str, where: dict[str, Any], *, offset: int, limit: int) -> tuple[list[User], int]:
         """Return `limit` users from `offset` on, and how many `users` would give."""
         with self._lock:
             if search or where:
                 found = list(self._select(search.casefold(), where))
-                return [_copy(user) for user in found[offset : offset + limit]], len(found)
-            return [_copy(user) for user in islice(self._users.values(), offset, offset + limit)], len(self._users)
+                return [copy_of(user) for user in found[offset : offset + limit]], len(found)
+            return [copy_of(user) for user in islice(self._users.values(), offset, offset + limit)], len(self._users)
 
     def _select(self, search: str, where: dict[str, Any]) -> Iterator[User]:
         for user in self._users.values():
@@ -251,24 +181,6 @@ class Store:
             }
 
 
-def _event(message: Message, received_at: float) -> Event:
-    name = message["event"] if message["type"] == "track" else _place(message)
-    return Event(
-        call=message["type"],
-        name=name,
-        user_id=user_id_of(message),
-        properties=message.get("properties") or {},
-        timestamp=message.get("timestamp"),
-        received_at=received_at,
-        message_id=message.get("messageId"),
-    )
-
-
-def _place(message: Message) -> str:
-    """Return what a page or screen is called: its category and name, either of which may be missing."""
-    return " ".join(part for part in (message.get("category"), message.get("name")) if part)
-
-
 def _mentions(user: User, search: str) -> bool:
     texts = (user.id, user.properties.get("email"), user.properties.get("name"), *user.merged_ids)
     return any(isinstance(text, str) and search in text.casefold() for text in texts)
@@ -281,16 +193,3 @@ def _has(user: User, name: str, value: object) -> bool:
 
 
 _ABSENT = object()
-
-
-def _copy(user: User) -> User:
-    return User(
-        id=user.id,
-        is_anonymous=user.is_anonymous,
-        first_seen_at=user.first_seen_at,
-        last_seen_at=user.last_seen_at,
-        properties=dict(user.properties),
-        group=user.group,
-        events=list(user.events),
-        merged_ids=list(user.merged_ids),
-    )

@@ -1,0 +1,244 @@
+"""`windsor-sync demo`: several days of a real shop, synced by the Airflow DAG into a Windsor on this machine."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from windsor_sync.errors import ConfigError, WindsorSyncError
+from windsor_sync.sandbox import shop
+from windsor_sync.sandbox.running import DEFAULT_PORT
+
+DAG_ID = "engage_audience_sync"
+API_KEY = "sandbox"
+MARKER = "made-by-windsor-sync-demo"
+START_S = 30.0
+PAGE_ROWS = 5_000
+
+Say = Callable[[str], None]
+
+CONFIGURATION = """\
+space: spa_demo
+state: sqlite:///state.db
+files: files
+destination:
+  url: {url}
+  name: demo
+  requests_per_second: 5000
+audiences:
+  - name: {audience}
+    id: aud_demo
+    snapshot: {{path: "snapshots/order_completed/*.csv", taken_at: "%Y-%m-%d"}}
+computed_traits:
+  - name: {trait}
+    id: tra_demo
+    snapshot: {{path: "snapshots/total_revenue/*.csv", taken_at: "%Y-%m-%d"}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Windsor:
+    """The sandbox as a process of its own."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def users(self) -> dict[str, dict[str, Any]]:
+        """Every user's properties by user id."""
+        found: dict[str, dict[str, Any]] = {}
+        while True:
+            with urllib.request.urlopen(f"{self.url}api/users?offset={len(found)}&limit={PAGE_ROWS}") as answer:  # noqa: S310
+                page = json.load(answer)
+            found.update((user["id"], user["properties"]) for user in page["users"])
+            if len(found) >= page["total"] or not page["users"]:
+                return found
+
+
+def play(folder: Path, days: int, *, stays: bool, say: Say) -> None:
+    """Play `days` days and check that Windsor shows the last one; raises WindsorSyncError when it does not."""
+    began = time.monotonic()
+    folder = folder.resolve()
+    _make_anew(folder)
+    bought = shop.purchases()
+    with _windsor(folder) as windsor:
+        (folder / "windsor.yaml").write_text(
+            CONFIGURATION.format(url=windsor.url, audience=shop.AUDIENCE, trait=shop.TRAIT), encoding="utf-8"
+        )
+        _point_airflow_at(folder)
+        say(f"Windsor sandbox on {windsor.url}; starting Airflow on SQLite (its log: {_shown(folder / 'airflow.log')})")
+        with _airflow(folder) as run_dag:
+            last = shop.FIRST_DAY
+            for number in range(days):
+                last = shop.FIRST_DAY + timedelta(days=number)
+                shop.write_snapshots(bought, last, folder / "snapshots")
+                state, took_s = run_dag()
+                say(f"{last}  {DAG_ID}: {state} in {took_s:.0f} s")
+        _print_table(folder)
+        say(_checked(windsor, bought, last))
+        say(f"Took {time.monotonic() - began:.0f} s.")
+        _leave(windsor, folder, stays=stays, say=say)
+
+
+def _make_anew(folder: Path) -> None:
+    """Empty the demo's folder, but only one that the demo made."""
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / MARKER).exists():
+            raise ConfigError(f"{folder} is not a folder of the demo and was left alone. Name another with --folder.")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).touch()
+
+
+@contextmanager
+def _windsor(folder: Path) -> Iterator[Windsor]:
+    """The sandbox on its usual port, or a free one when that is taken."""
+    port_file = folder / "windsor.port"
+    command = [sys.executable, "-m", "windsor_sync.sandbox", "--state", str(folder / "windsor.db")]
+    command += ["--api-key", API_KEY, "--port-file", str(port_file), "--port", str(_usable_port())]
+    with (folder / "windsor.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
+    try:
+        deadline = time.monotonic() + START_S
+        while not port_file.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise WindsorSyncError(f"The sandbox did not start; {_shown(folder / 'windsor.log')} says why.")
+            time.sleep(0.05)
+        yield Windsor(f"http://127.0.0.1:{port_file.read_text()}/", process)
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=10)
+
+
+def _usable_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):
+            probe.bind(("127.0.0.1", DEFAULT_PORT))
+            return DEFAULT_PORT
+    return 0
+
+
+def _point_airflow_at(folder: Path) -> None:
+    """The environment of an Airflow of its own; set before the first import of Airflow."""
+    for name in [name for name in os.environ if name.startswith(("AIRFLOW", "WINDSOR_SYNC_"))]:
+        del os.environ[name]
+    os.environ |= {
+        "AIRFLOW_HOME": str(folder / "airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder()),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db",
+        "AIRFLOW_CONN_WINDSOR_DEFAULT": json.dumps({"conn_type": "http", "password": API_KEY}),
+        "WINDSOR_SYNC_CONFIG": str(folder / "windsor.yaml"),
+    }
+
+
+def dags_folder() -> Path:
+    """The DAG files that come with the project."""
+    return Path(__file__).parents[2] / "dags"
+
+
+@contextmanager
+def _airflow(folder: Path) -> Iterator[Callable[[], tuple[str, float]]]:
+    """One Airflow for all days: a function that runs the DAG once and returns its state and seconds."""
+    with (folder / "airflow.log").open("w", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+        import logging
+
+        from airflow.dag_processing.dagbag import DagBag
+        from airflow.utils import db
+
+        logging.getLogger().setLevel(logging.WARNING)
+        db.initdb()
+        bag = DagBag(str(dags_folder()))
+        if bag.import_errors:
+            raise WindsorSyncError(f"The DAG files cannot be imported: {', '.join(bag.import_errors)}")
+
+    def run() -> tuple[str, float]:
+        began = time.monotonic()
+        with (folder / "airflow.log").open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+            state = bag.dags[DAG_ID].test().state
+        if str(state) != "success":
+            raise WindsorSyncError(f"{DAG_ID} ended in {state}; {_shown(folder / 'airflow.log')} says why.")
+        return str(state), time.monotonic() - began
+
+    yield run
+
+
+def _print_table(folder: Path) -> None:
+    from windsor_sync.cli.output import print_table
+    from windsor_sync.runs import recent
+    from windsor_sync.settings import load
+    from windsor_sync.workspace import open_workspace
+
+    columns = ("day", "audience or trait", "members", "entered", "exited", "updated", "sent", "owed")
+    with open_workspace(load(folder / "windsor.yaml")) as workspace:
+        found = sorted(recent(workspace.database, limit=200), key=lambda run: (run.taken_at, run.audience))
+    print_table(
+        columns,
+        [
+            (
+                f"{run.taken_at:%Y-%m-%d}",
+                run.audience,
+                run.books.members,
+                run.books.entered,
+                run.books.exited,
+                run.books.updated,
+                run.books.delivered,
+                run.books.owed,
+            )
+            for run in found
+        ],
+        numbers=frozenset(columns[2:]),
+    )
+
+
+def _checked(windsor: Windsor, bought: Any, day: date) -> str:
+    """Compare every user Windsor shows with the last day's snapshots."""
+    from windsor_sync.spec.trait_keys import trait_key
+
+    audience, trait = trait_key(shop.AUDIENCE), trait_key(shop.TRAIT)
+    users = windsor.users()
+    members = set(shop.members_on(bought, day))
+    shown = {user for user, properties in users.items() if properties.get(audience) is True}
+    values = {user: properties[trait] for user, properties in users.items() if trait in properties}
+    revenue = shop.revenue_on(bought, day)
+    if shown != members or values != revenue:
+        raise WindsorSyncError(
+            f"Windsor does not show the snapshot of {day}: {len(shown ^ members):,} users differ in {audience}, "
+            f"{sum(values.get(user) != dollars for user, dollars in revenue.items()):,} in {trait}."
+        )
+    left = sum(properties.get(audience) is False for properties in users.values())
+    return (
+        f"Checked: Windsor's {len(users):,} users equal the snapshots of {day}: {len(members):,} have "
+        f"{audience}: true, {left:,} who left have false, {len(revenue):,} have their {trait}."
+    )
+
+
+def _leave(windsor: Windsor, folder: Path, *, stays: bool, say: Say) -> None:
+    """Keep the sandbox up for a person at a terminal, or say how to see it again."""
+    if not stays:
+        say(
+            f"Look: windsor-sync sandbox --state {_shown(folder / 'windsor.db')}  →  http://127.0.0.1:{DEFAULT_PORT}/users"
+        )
+        return
+    say(f"Look: {windsor.url}users   (Ctrl-C ends it)")
+    with suppress(KeyboardInterrupt):
+        windsor.process.wait()
+
+
+def _shown(path: Path) -> str:
+    """The path as a person would type it."""
+    with suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
