@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from urllib.parse import urlsplit
 
 from windsor_sync.errors import WindsorSyncError
@@ -48,7 +49,7 @@ def examine(workspace: Workspace) -> Iterator[Finding]:
     yield _tried("destination", lambda: _connect(settings.destination.url))
     for computation in settings.computations:
         if computation.enabled:
-            yield _tried(computation.name, lambda computation=computation: _source(workspace, computation))
+            yield _tried(computation.name, partial(_source, workspace, computation))
 
 
 def _tried(subject: str, look: Callable[[], str]) -> Finding:

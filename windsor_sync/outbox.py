@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from windsor_sync.embedded import open_duckdb, quoted
-from windsor_sync.spec.calls import message_id
+from windsor_sync.spec.calls import JsonValue, message_id
 from windsor_sync.spec.personas import Computation, ComputationClass, IdentifyTemplate, Identity
 
 COLUMNS = {
@@ -124,11 +124,12 @@ class Renderer:
             timestamp=_aware(row.since_at),
         )
 
-    def _value(self, row: OutboxRow) -> object:
+    def _value(self, row: OutboxRow) -> JsonValue:
         is_member = row.change != Change.EXITED
         if self._computation.computation_class is ComputationClass.AUDIENCE:
             return is_member
-        return json.loads(row.value) if is_member and row.value is not None else None
+        value: JsonValue = json.loads(row.value) if is_member and row.value is not None else None
+        return value
 
 
 @lru_cache(maxsize=64)

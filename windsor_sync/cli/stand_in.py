@@ -18,9 +18,15 @@ def sandbox(port: int, host: str, api_key: str, state: Path | None) -> None:
       windsor-sync sandbox
       windsor-sync sandbox --port 9000 --state windsor.db
     """
-    from windsor_sync.sandbox.server import serve
+    from windsor_sync.sandbox import serve
 
-    serve(host=host, port=port, api_key=api_key, state_file=state, announce=click.echo)
+    serve(
+        host,
+        port,
+        api_key=api_key,
+        state_file=state,
+        announce=lambda url: click.echo(f"Windsor sandbox: {url}   (Ctrl-C ends it)"),
+    )
 
 
 @click.command(short_help="See it work: real purchases, the Airflow DAG, a local Windsor.")

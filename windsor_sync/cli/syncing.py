@@ -97,8 +97,8 @@ def sync(config: Path | None, audiences: tuple[str, ...], is_all: bool, is_json:
                 failures.append(_reported(computation, error))
                 continue
             runs.append(run)
-            if error := error_of(run):
-                failures.append(_reported(computation, error))
+            if ending := error_of(run):
+                failures.append(_reported(computation, ending))
     if is_json:
         print_json({"runs": [run_as_json(run) for run in runs]})
     else:
