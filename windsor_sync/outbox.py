@@ -34,7 +34,8 @@ COLUMNS = {
     "attempts": "INTEGER",  # how often Windsor rejected it
     "tried_run": "INTEGER",
     "tried_at": "TIMESTAMP",
-    "status": "VARCHAR",  # send, deferred (rejected, not due yet), later (outside a backfill's limits)
+    "tried_code": "INTEGER",  # the status with which it was rejected
+    "status": "VARCHAR",  # send, deferred (rejected, not due yet), later (outside a backfill's limits), forgotten
 }
 
 CHUNK_ROWS = 8_192
@@ -54,6 +55,16 @@ KINDS = {"entered": ("entered", "updated"), "exited": ("exited",)}
 
 
 @dataclass(frozen=True, slots=True)
+class Retry:
+    """Which rejected changes a person wants tried again."""
+
+    code: int | None = None
+    """the status Windsor rejected them with; None: any"""
+    since: datetime | None = None
+    """rejected at or after this moment; None: ever"""
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """How a run departs from an ordinary sync."""
 
@@ -61,8 +72,8 @@ class Limits:
     """say `true` to every member again, and `false` to everyone told true once who is not one"""
     drops_exits: bool = False
     """absence sends nothing: computed traits without `on_missing`"""
-    retries_all: bool = False
-    """rejected changes are tried now, whenever they would be due"""
+    retry: Retry | None = None
+    """rejected changes that are tried now, whenever they would be due"""
     only: str | None = None
     """`entered` or `exited`"""
     count: int | None = None

@@ -2,9 +2,10 @@
 --   snapshot_before, snapshot_now  identity, user_id, anonymous_id, email, value
 --   outbox_before                  the rows of the ledger's outbox (see outbox.py), with seq
 --   progress_before                first, last (exclusive), position, reach: the shards of that outbox
---   verdicts_before                seq, verdict, in_doubt, answered_at: its rows whose answer was not a plain yes
+--   verdicts_before                seq, verdict, code, in_doubt, answered_at: its rows whose answer was not a plain yes
 --   departed                       identity, user_id, anonymous_id, email: told true once, false later (resync only)
---   run                            one row: number, taken_at, moment, previous_number, is_resync, drops_exits, retries_all
+--   run                            one row: number, taken_at, moment, previous_number, is_resync, drops_exits,
+--                                  retries (whether rejected changes are tried now), retry_code and retry_since (which; null: all)
 WITH owed AS (
     -- What Windsor has not acknowledged of the last outbox. Only a yes clears a doubt.
     SELECT
@@ -14,12 +15,14 @@ WITH owed AS (
             OR (o.status = 'send' AND v.verdict IS NULL AND o.seq >= p.position AND o.seq < p.reach) AS doubted,
         CASE WHEN v.verdict = 'rejected' THEN o.attempts + 1 ELSE o.attempts END AS attempts_made,
         CASE WHEN v.verdict = 'rejected' THEN r.previous_number ELSE o.tried_run END AS last_tried_run,
-        CASE WHEN v.verdict = 'rejected' THEN v.answered_at ELSE o.tried_at END AS last_tried_at
+        CASE WHEN v.verdict = 'rejected' THEN v.answered_at ELSE o.tried_at END AS last_tried_at,
+        CASE WHEN v.verdict = 'rejected' THEN v.code ELSE o.tried_code END AS last_code
     FROM outbox_before o
     CROSS JOIN run r
     LEFT JOIN progress_before p ON o.seq >= p.first AND o.seq < p.last
     LEFT JOIN verdicts_before v ON o.seq = v.seq
-    WHERE o.status <> 'send' OR v.verdict <> 'delivered' OR (v.verdict IS NULL AND o.seq >= p.position)
+    WHERE o.identity IS NOT NULL -- a forgotten user's row has none
+      AND (o.status <> 'send' OR v.verdict <> 'delivered' OR (v.verdict IS NULL AND o.seq >= p.position))
 ),
 told AS (
     -- What Windsor was told: the last snapshot less the owed changes. In doubt means it may have been told otherwise.
@@ -73,7 +76,7 @@ traced AS (
             AND (o.change = 'exited') = (c.change = 'exited')
             AND o.email IS NOT DISTINCT FROM c.email
             AND o.value IS NOT DISTINCT FROM c.value AS is_same,
-        o.since_run, o.since_at, o.attempts_made, o.last_tried_run, o.last_tried_at
+        o.since_run, o.since_at, o.attempts_made, o.last_tried_run, o.last_tried_at, o.last_code
     FROM changes c
     CROSS JOIN run r
     LEFT JOIN owed o ON o.identity = c.identity
@@ -86,9 +89,13 @@ SELECT
     CASE WHEN c.is_same THEN c.attempts_made ELSE 0 END AS attempts,
     CASE WHEN c.is_same THEN c.last_tried_run END AS tried_run,
     CASE WHEN c.is_same THEN c.last_tried_at END AS tried_at,
+    CASE WHEN c.is_same THEN c.last_code END AS tried_code,
     -- Rejected n times: tried again after 1, 2, 4, 8 … runs, at least daily.
     CASE
-        WHEN c.is_same AND c.attempts_made > 0 AND NOT r.retries_all
+        WHEN c.is_same AND c.attempts_made > 0
+            AND NOT (r.retries
+                AND (r.retry_code IS NULL OR c.last_code = r.retry_code)
+                AND (r.retry_since IS NULL OR c.last_tried_at >= r.retry_since))
             AND r.number < c.last_tried_run + power(2, least(c.attempts_made, 20) - 1)
             AND r.moment < c.last_tried_at + INTERVAL 1 DAY
         THEN 'deferred'

@@ -117,7 +117,7 @@ def remains(head: Head) -> Remains:
         row = connection.execute("""
             SELECT
                 count(*) FILTER (o.status = 'later' OR (o.status = 'send' AND (v.verdict IS NULL OR v.verdict = 'unanswered'))),
-                count(*) FILTER (o.status = 'withheld'),
+                count(*) FILTER (o.status IN ('withheld', 'forgotten')),
                 count(*) FILTER (o.status = 'deferred' OR v.verdict = 'rejected'),
                 count(*) FILTER (o.in_doubt OR coalesce(v.in_doubt, FALSE)
                     OR (o.status = 'send' AND v.verdict IS NULL AND o.seq >= p.position AND o.seq < p.reach))
@@ -168,21 +168,21 @@ def _define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None
     connection.execute("CREATE TABLE suppressed (user_hash VARCHAR)")
     if task.suppressed:
         connection.execute("INSERT INTO suppressed SELECT unnest(?)", [list(task.suppressed)])
-    limits = task.limits
-    connection.execute(
-        "CREATE TABLE run AS SELECT ? AS number, ?::TIMESTAMP AS taken_at, ?::TIMESTAMP AS moment, ? AS previous_number, "
-        "? AS is_resync, ? AS drops_exits, ? AS retries_all, ? AS salt",
-        [
-            task.number,
-            _naive(task.taken_at),
-            _naive(task.moment),
-            head.number if head else 0,
-            limits.is_resync,
-            limits.drops_exits,
-            limits.retries_all,
-            task.salt,
-        ],
-    )
+    limits, retry = task.limits, task.limits.retry
+    row = {
+        "number": ("INTEGER", task.number),
+        "taken_at": ("TIMESTAMP", _naive(task.taken_at)),
+        "moment": ("TIMESTAMP", _naive(task.moment)),
+        "previous_number": ("INTEGER", head.number if head else 0),
+        "is_resync": ("BOOLEAN", limits.is_resync),
+        "drops_exits": ("BOOLEAN", limits.drops_exits),
+        "retries": ("BOOLEAN", retry is not None),
+        "retry_code": ("INTEGER", retry.code if retry else None),
+        "retry_since": ("TIMESTAMP", _naive(retry.since) if retry and retry.since else None),
+        "salt": ("VARCHAR", task.salt),
+    }
+    columns = ", ".join(f"?::{kind} AS {name}" for name, (kind, _) in row.items())
+    connection.execute(f"CREATE TABLE run AS SELECT {columns}", [value for _, value in row.values()])
 
 
 def _view(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> None:
@@ -202,7 +202,7 @@ def _outbox_before(head: Head | None) -> str:
 def _define_answers(connection: duckdb.DuckDBPyConnection, head: Head | None) -> None:
     connection.execute("CREATE TABLE progress_before (first BIGINT, last BIGINT, position BIGINT, reach BIGINT)")
     connection.execute(
-        "CREATE TABLE verdicts_before (seq BIGINT, verdict VARCHAR, in_doubt BOOLEAN, answered_at TIMESTAMP)"
+        "CREATE TABLE verdicts_before (seq BIGINT, verdict VARCHAR, code INTEGER, in_doubt BOOLEAN, answered_at TIMESTAMP)"
     )
     if head is None:
         return
@@ -211,10 +211,10 @@ def _define_answers(connection: duckdb.DuckDBPyConnection, head: Head | None) ->
         connection.executemany("INSERT INTO progress_before VALUES (?, ?, ?, ?)", rows)
     if head.verdicts:
         columns = zip(
-            *((v.seq, v.verdict.value, v.in_doubt, _naive(v.answered_at)) for v in head.verdicts), strict=True
+            *((v.seq, v.verdict.value, v.code, v.in_doubt, _naive(v.answered_at)) for v in head.verdicts), strict=True
         )
         connection.execute(
-            "INSERT INTO verdicts_before SELECT unnest(?), unnest(?), unnest(?), unnest(?)",
+            "INSERT INTO verdicts_before SELECT unnest(?), unnest(?), unnest(?), unnest(?), unnest(?)",
             [list(column) for column in columns],
         )
 
@@ -224,8 +224,10 @@ def _departed(outboxes: tuple[str, ...]) -> str:
         return f"SELECT NULL::VARCHAR AS identity, user_id, anonymous_id, email FROM {NOBODY}"
     files = ", ".join(quoted(location) for location in outboxes)
     return f"""
-        SELECT identity, any_value(user_id) AS user_id, any_value(anonymous_id) AS anonymous_id, arg_max(email, since_run) AS email
-        FROM read_parquet([{files}]) WHERE change = 'exited' GROUP BY identity
+        SELECT
+            identity, any_value(user_id) AS user_id, any_value(anonymous_id) AS anonymous_id,
+            arg_max(email, since_run) AS email
+        FROM read_parquet([{files}]) WHERE change = 'exited' AND identity IS NOT NULL GROUP BY identity
     """
 
 

@@ -1,0 +1,226 @@
+"""Which file is the snapshot: the newest one of a path or pattern, when it was taken, and how it is known again.
+
+Paths are local, or URLs of any object store that fsspec reaches.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from windsor_sync.errors import ConfigError
+from windsor_sync.sources.refusal import unusable
+
+SETTLED_AFTER = timedelta(seconds=2)
+"""A file written later than this before we looked may be rewritten within the same tick of its clock, unnoticed."""
+
+UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".download")
+ETAGS = ("ETag", "etag", "md5Hash", "content_md5")
+MODIFIED = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file as it was when we looked."""
+
+    path: str
+    """local, or a URL"""
+    size: int
+    """in bytes"""
+    mtime: datetime
+    """UTC"""
+    fingerprint: str
+    """the same for the same path, size and modification (or the store's entity tag)"""
+    is_settled: bool
+    """whether an equal fingerprint means equal content: not for a file that was modified just before we looked"""
+    taken_at: datetime
+    """UTC; from the path where a pattern is configured, else `mtime`"""
+
+    @property
+    def trusted_fingerprint(self) -> str | None:
+        """The fingerprint where it can stand for the content; None right after the file was written."""
+        return self.fingerprint if self.is_settled else None
+
+
+def newest(pattern: str, taken_at: str | None = None) -> SourceFile:
+    """Find the newest file: by the date in its path where `taken_at` (as strptime has it) is given, else by mtime.
+
+    Hidden and unfinished files (`.x`, `x.part`) are never taken. Raises SnapshotError when there is no file.
+    """
+    fs, root = _filesystem(pattern)
+    try:
+        found = [root] if fs.isfile(root) else sorted(fs.glob(root))
+        files = [_look(fs, path, taken_at) for path in found if _is_finished(path) and fs.isfile(path)]
+    except OSError as error:
+        raise unusable(
+            f"{pattern} cannot be looked up ({_reason(error)}).", "Check that this account may read it, then run again."
+        ) from None
+    dated = [file for file in files if file is not None]
+    if not dated:
+        raise _nothing_found(fs, pattern, root, taken_at if files else None)
+    return max(dated, key=lambda file: (file.taken_at, file.mtime, file.path))
+
+
+def confirm_unchanged(file: SourceFile) -> None:
+    """Raise SnapshotError if the file is not the one that was found any more."""
+    fs, root = _filesystem(file.path)
+    try:
+        size, modification, _ = _identity(fs, root)
+        is_same = _fingerprint(root, size, modification) == file.fingerprint
+    except OSError:
+        is_same = False
+    if not is_same:
+        raise unusable(
+            f"{file.path} was changed or removed while it was read.",
+            "Write snapshots under another name and rename them when they are complete, then run again.",
+        )
+
+
+def date_in(path: str, pattern: str) -> datetime | None:
+    """Read the date that `pattern` describes from a path, the last one that fits; UTC unless the path says otherwise.
+
+    A number that goes on before or after the date is not a date.
+    """
+    for match in reversed(list(_expression(pattern).finditer(path))):
+        try:
+            moment = datetime.strptime(match[0], pattern)  # noqa: DTZ007  # the zone is set below
+        except ValueError:
+            continue
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    return None
+
+
+def open_bytes(file: SourceFile) -> Any:
+    """Open the file for reading, wherever it is."""
+    fs, root = _filesystem(file.path)
+    return fs.open(root, "rb")
+
+
+def is_local(file: SourceFile) -> bool:
+    """Whether the path is one that every program on this machine can open."""
+    return isinstance(_filesystem(file.path)[0], LocalFileSystem)
+
+
+def _filesystem(pattern: str) -> tuple[Any, str]:
+    try:
+        fs, root = fsspec.core.url_to_fs(pattern)
+    except ImportError as error:
+        package = (error.name or "").split(".")[0] or "the driver of that store"
+        raise ConfigError(
+            f"Snapshots at {pattern} need {package}, which is not installed. Nothing was sent. "
+            f"Install it (for example: pip install {package}), then run again."
+        ) from None
+    except ValueError:
+        raise ConfigError(
+            f"{pattern} names a kind of store that is not known. Nothing was sent. Use a local path, or a URL such as "
+            "s3://bucket/prefix/*.csv."
+        ) from None
+    return fs, str(root)
+
+
+def _look(fs: Any, path: str, pattern: str | None) -> SourceFile | None:
+    """None for a file whose path lacks the date."""
+    size, modification, mtime = _identity(fs, path)
+    taken_at = date_in(path, pattern) if pattern else mtime
+    if taken_at is None:
+        return None
+    return SourceFile(
+        path=path if isinstance(fs, LocalFileSystem) else str(fs.unstrip_protocol(path)),
+        size=size,
+        mtime=mtime,
+        fingerprint=_fingerprint(path, size, modification),
+        is_settled=datetime.now(UTC) - mtime >= SETTLED_AFTER or isinstance(modification, str),
+        taken_at=taken_at,
+    )
+
+
+def _identity(fs: Any, path: str) -> tuple[int, str | list[int], datetime]:
+    """Size, what tells one writing from the next (entity tag, or clock readings), and the modification time."""
+    if isinstance(fs, LocalFileSystem):
+        stat = Path(path).stat()
+        # The change time also tells a copy that keeps the original's modification time.
+        return stat.st_size, [stat.st_mtime_ns, stat.st_ctime_ns], datetime.fromtimestamp(stat.st_mtime, UTC)
+    info: Mapping[str, Any] = fs.info(path)
+    mtime = _moment(info)
+    etag = next((str(info[name]) for name in ETAGS if info.get(name)), None)
+    return int(info["size"]), etag or [int(mtime.timestamp() * 1_000_000)], mtime
+
+
+def _moment(info: Mapping[str, Any]) -> datetime:
+    value = next((info[name] for name in MODIFIED if info.get(name)), None)
+    if isinstance(value, int | float):
+        return datetime.fromtimestamp(value, UTC)
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC)
+    return datetime.now(UTC)
+
+
+def _fingerprint(path: str, size: int, modification: str | list[int]) -> str:
+    return hashlib.sha256(json.dumps([path, size, modification]).encode()).hexdigest()
+
+
+def _is_finished(path: str) -> bool:
+    name = PurePosixPath(path).name
+    return not name.startswith((".", "~")) and not name.lower().endswith(UNFINISHED)
+
+
+def _nothing_found(fs: Any, pattern: str, root: str, undated: str | None) -> Exception:
+    folder = str(PurePosixPath(re.split(r"[*?\[]", root)[0] + "x").parent)
+    if undated:
+        finding = f"No file that matches {pattern} has a date like {undated} in its path."
+        remedy = "Name the files so, or change taken_at."
+    elif not fs.isdir(folder):
+        finding = f"No snapshot matches {pattern}: there is no folder {folder}."
+        remedy = "Check the path, or export the audience there."
+    elif fs.isdir(root):
+        finding = f"No snapshot matches {pattern}: it is a folder, not a file."
+        remedy = f"Say which files in it are snapshots, for example {pattern.rstrip('/')}/*.csv."
+    else:
+        finding = f"No snapshot matches {pattern}; {_contents(fs.ls(folder, detail=False), folder)}."
+        remedy = "Check the pattern, or export the audience there (hidden, .tmp and .part files are not taken)."
+    return unusable(finding, remedy)
+
+
+def _contents(paths: Iterable[str], folder: str) -> str:
+    count = len(list(paths))
+    return f"the folder {folder} is empty" if not count else f"the folder {folder} has {count} other entries"
+
+
+_DIRECTIVES = {
+    "Y": r"\d{4}",
+    **dict.fromkeys("ymdHIMS", r"\d{2}"),
+    "j": r"\d{3}",
+    "f": r"\d{1,6}",
+    "z": r"(?:Z|[+-]\d{2}:?\d{2})",
+    "Z": r"[A-Z]{3,4}",
+    **dict.fromkeys("aAbB", r"[^\W\d_]+"),
+    "p": r"[AaPp][Mm]",
+    "%": "%",
+}
+
+
+@cache
+def _expression(pattern: str) -> re.Pattern[str]:
+    parts = re.findall(r"%.|[^%]+", pattern)
+    unknown = [part for part in parts if part.startswith("%") and part[1:] not in _DIRECTIVES]
+    if unknown:
+        raise ConfigError(
+            f"taken_at {pattern} uses {unknown[0]}, which is not understood in paths. Nothing was sent. "
+            "Use %Y, %m, %d, %H, %M, %S, %f, %j, %b, %p or %z."
+        )
+    body = "".join(_DIRECTIVES[part[1:]] if part.startswith("%") else re.escape(part) for part in parts)
+    return re.compile(rf"(?<!\d){body}(?!\d)")
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__

@@ -1,0 +1,66 @@
+"""JSON in the cells of a table, as SQL macros: values that keep their meaning, ids that keep their digits.
+
+DuckDB's own JSON functions accept `NaN` and trailing commas, and write numbers anew (`1.10` becomes `1.1`, `1e5`
+becomes `100000.0`): harmless in a value, fatal in an id.
+"""
+
+import duckdb
+
+STRING = r'"(?:[^"\\]|\\.)*"'
+NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?"
+
+_MACROS = {
+    # The grammar of JSON, strictly.
+    "is_json(t)": rf"""
+        json_valid(t) AND NOT regexp_matches(regexp_replace(t, '{STRING}', '""', 'g'), '(?i)nan|inf|,\s*[\]}}]')""",
+    # 450.00, 450.0 and 450 are one value and get one text.
+    "plain_number(t)": r"""
+        CASE WHEN contains(t, '.') THEN regexp_replace(regexp_replace(t, '0+$', ''), '\.$', '') ELSE t END""",
+    "tidy_json(j)": rf"CASE WHEN regexp_full_match(j, '{NUMBER}') THEN plain_number(j) ELSE j END",
+    # The cell of a CSV file as JSON: what reads as a number, true, false, an array or an object is that, else a string.
+    "json_of_cell(t)": rf"""
+        CASE
+            WHEN t IS NULL OR t = '' THEN NULL
+            WHEN regexp_full_match(t, '{NUMBER}') THEN plain_number(t)
+            WHEN t IN ('true', 'false') THEN t
+            WHEN regexp_full_match(t, '{NUMBER}[eE][+-]?[0-9]+') THEN tidy_json(json(t)::VARCHAR)
+            WHEN t[1] IN ('[', '{{') AND is_json(t) THEN json(t)::VARCHAR
+            ELSE to_json(t)::VARCHAR
+        END""",
+    # Bare numbers become strings of the same characters.
+    "numbers_as_text(t)": rf"""
+        CASE WHEN NOT regexp_matches(t, '[\[:,]\s*-?[0-9]') THEN t
+        ELSE array_to_string(list_transform(
+            regexp_extract_all(t, '{STRING}|-?[0-9][-+.0-9eE]*|[^"0-9-]+|-'),
+            lambda part: CASE WHEN regexp_matches(part, '^-?[0-9]') THEN '"' || part || '"' ELSE part END), '')
+        END""",
+    # Segment's own samples hold typographic quotation marks where JSON wants straight ones.
+    "straight(t)": "translate(t, '“”„‟', '\"\"\"\"')",
+    # A JSON object as text that can be read, or null.
+    "readable_object(t)": r"""
+        CASE
+            WHEN NOT regexp_matches(t, '^\s*\{') THEN NULL
+            WHEN json_valid(t) THEN t
+            WHEN json_valid(straight(t)) THEN straight(t)
+        END""",
+    "without_blanks(l)": "list_filter(l, lambda each: each IS NOT NULL AND each <> '')",
+    # The texts under one key of an object of ids: an array as a rule, one text or number tolerated.
+    "ids_under(found, t, k)": """
+        coalesce(
+            CASE WHEN len(found) = 1 AND found[1] <> '' THEN found ELSE without_blanks(found) END,
+            CASE WHEN json_type(t, '/' || k) IN ('VARCHAR', 'BIGINT', 'UBIGINT', 'DOUBLE', 'HUGEINT')
+                THEN without_blanks([json_extract_string(t, '/' || k)]) END)""",
+    "mail(t)": r"nullif(trim(t, ' ' || chr(9) || chr(10) || chr(13)), '')",
+    "mails(l)": "without_blanks(list_transform(l, lambda each: mail(each)))",
+}
+
+
+def define_macros(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the macros above known to this connection."""
+    for signature, body in _MACROS.items():
+        connection.execute(f"CREATE OR REPLACE TEMP MACRO {signature} AS {body}")
+
+
+def pointer(key: str) -> str:
+    """The JSON pointer to a key of the outermost object."""
+    return "/" + key.replace("~", "~0").replace("/", "~1")

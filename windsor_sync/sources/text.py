@@ -1,0 +1,199 @@
+"""The bytes of a text file, looked at once before anyone parses them: unpacked, whole, UTF-8, no binary.
+
+Everything here works on blocks at the speed of memory; a gigabyte takes about a second.
+"""
+
+import bz2
+import codecs
+import gzip
+import lzma
+import uuid
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import duckdb
+
+from windsor_sync.errors import SnapshotError
+from windsor_sync.sources.files import SourceFile, is_local, open_bytes
+from windsor_sync.sources.refusal import unusable
+
+BLOCK_BYTES = 1 << 20
+MAX_LINE_BYTES = 64 << 20
+"""A longer line is no row of text, whatever the file is."""
+
+AGAIN = "Download or export it again, then run again."
+
+_UNPACK: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+}
+_OTHER_THINGS = {
+    b"PK\x03\x04": ("a zip archive (or an Excel workbook)", "Unpack it, or save it as CSV."),
+    b"PAR1": ("a Parquet file", "Set format: parquet."),
+    b"\x28\xb5\x2f\xfd": ("compressed with zstd", "Compress it with gzip, or not at all."),
+    codecs.BOM_UTF16_LE: ("UTF-16 text", "Save it as UTF-8."),
+    codecs.BOM_UTF16_BE: ("UTF-16 text", "Save it as UTF-8."),
+}
+_NOT_QUOTES_OR_NEWLINES = bytes(byte for byte in range(256) if byte not in b'"\n')
+
+
+@dataclass(frozen=True, slots=True)
+class PlainText:
+    """A text file that was looked at: plain UTF-8 on a local disk."""
+
+    path: Path
+    """of the file itself, or of its unpacked copy in the engine's folder for spilled data"""
+    name: str
+    """of the file itself, for messages"""
+    lines: int
+    """physical lines, without the blank ones at the end"""
+    blank_lines_at_end: int
+    quotes: int
+    """how many quotation marks it holds"""
+    has_quoted_newline: bool
+    """whether some line holds an odd number of quotation marks, so that a row may go over several lines"""
+
+
+def plain_text(file: SourceFile, connection: duckdb.DuckDBPyConnection) -> PlainText:
+    """Look at the whole file; a packed or remote one is copied beside the engine's spilled data.
+
+    Raises SnapshotError for a file that is empty, cut short, binary, or not UTF-8, with the line.
+    """
+    reading = _Reading(file.path)
+    try:
+        with open_bytes(file) as raw:
+            unpack = _packing(raw)
+            if is_local(file) and unpack is None:
+                reading.look_at(raw)
+                return reading.result(Path(file.path))
+            copy = scratch_folder(connection) / f"{uuid.uuid4().hex}.txt"
+            with copy.open("wb") as target:
+                reading.look_at(unpack(raw) if unpack else raw, target)
+            return reading.result(copy)
+    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError):
+        raise unusable(f"{file.path} is cut short: its compressed data ends or breaks after line {reading.lines}.", AGAIN) from None
+    except OSError as error:
+        raise unusable(f"{file.path} cannot be read ({error.strerror or type(error).__name__}).", "Run again when it can be.") from None
+
+
+def scratch_folder(connection: duckdb.DuckDBPyConnection) -> Path:
+    """The folder into which this engine spills; it is gone when the engine is closed."""
+    row = connection.execute("SELECT current_setting('temp_directory')").fetchone()
+    assert row is not None
+    folder = Path(row[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def line_of_byte(text: PlainText, position: int) -> int:
+    """The physical line, counted from 1, in which a byte (counted from 0) stands."""
+    line = 1
+    with text.path.open("rb") as file:
+        while position > 0 and (block := file.read(min(position, BLOCK_BYTES))):
+            line += block.count(b"\n")
+            position -= len(block)
+    return line
+
+
+def _packing(raw: IO[bytes]) -> Callable[[Any], Any] | None:
+    start = raw.read(8)
+    raw.seek(0)
+    return next((unpack for magic, unpack in _UNPACK.items() if start.startswith(magic)), None)
+
+
+class _Reading:
+    """What is known of a file so far."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lines = 0
+        self._quotes = 0
+        self._has_quoted_newline = False
+        self._newlines_at_end = 0
+        self._has_returns = False
+        self._has_content = False
+        self._is_first = True
+
+    def look_at(self, stream: IO[bytes], copy: IO[bytes] | None = None) -> None:
+        for block in self._whole_lines(stream, copy):
+            if self._is_first:
+                self._refuse_other_things(block)
+                self._is_first = False
+            self._refuse_what_is_not_text(block)
+            self._count(block)
+
+    def result(self, path: Path) -> PlainText:
+        if not self._has_content:
+            raise unusable(f"{self.name} is empty: it does not even hold a header.", AGAIN)
+        if self.lines == self._newlines_at_end == 0 and self._has_returns:
+            raise unusable(f"{self.name} ends its lines with carriage returns alone.", "Save it with line feeds.")
+        blank_lines = max(self._newlines_at_end - 1, 0)
+        is_unfinished = self._newlines_at_end == 0
+        return PlainText(
+            path=path,
+            name=self.name,
+            lines=self.lines - blank_lines + is_unfinished,
+            blank_lines_at_end=blank_lines,
+            quotes=self._quotes,
+            has_quoted_newline=self._has_quoted_newline,
+        )
+
+    def _whole_lines(self, stream: IO[bytes], copy: IO[bytes] | None) -> Iterator[bytes]:
+        """Blocks that end where a line does, so that no character and no line lies in two of them."""
+        pending = b""
+        while chunk := stream.read(BLOCK_BYTES):
+            if copy is not None:
+                copy.write(chunk)
+            block = pending + chunk
+            end = block.rfind(b"\n") + 1
+            pending = block[end:]
+            if len(pending) > MAX_LINE_BYTES:
+                raise unusable(f"{self.name} has a line of more than {MAX_LINE_BYTES >> 20} MB after line {self.lines}.", AGAIN)
+            if end:
+                yield block[:end]
+        if pending:
+            yield pending
+
+    def _refuse_other_things(self, block: bytes) -> None:
+        for magic, (thing, remedy) in _OTHER_THINGS.items():
+            if block.startswith(magic):
+                raise unusable(f"{self.name} is {thing}, not text.", remedy)
+        if block.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"<"):
+            raise unusable(
+                f"{self.name} is a web page (HTML) or XML: line 1 begins with <.",
+                "The download probably led to a sign-in or error page; download the file again.",
+            )
+
+    def _refuse_what_is_not_text(self, block: bytes) -> None:
+        if (position := block.find(b"\0")) >= 0:
+            raise self._bad_byte(block, position, "is binary: it holds a NUL byte")
+        if block.isascii():
+            return
+        try:
+            block.decode()
+        except UnicodeDecodeError as error:
+            raise self._bad_byte(block, error.start, "is not UTF-8: it holds other bytes") from None
+
+    def _bad_byte(self, block: bytes, position: int, finding: str) -> SnapshotError:
+        line = self.lines + block.count(b"\n", 0, position) + 1
+        return unusable(f"{self.name} {finding} in line {line}.", "Save it as UTF-8 text, or download it again.")
+
+    def _count(self, block: bytes) -> None:
+        self.lines += block.count(b"\n")
+        content = block.rstrip(b"\r\n")
+        newlines = block.count(b"\n", len(content))
+        self._newlines_at_end = newlines if content else self._newlines_at_end + newlines
+        self._has_content = self._has_content or not block.isspace()
+        self._has_returns = self._has_returns or b"\r" in block
+        if b'"' in block:
+            self._quotes += block.count(b'"')
+            self._has_quoted_newline = self._has_quoted_newline or _has_odd_line(block)
+
+
+def _has_odd_line(block: bytes) -> bool:
+    """Whether a line of the block holds an odd number of quotation marks."""
+    return b'"' in block.translate(None, _NOT_QUOTES_OR_NEWLINES).replace(b'""', b"")
