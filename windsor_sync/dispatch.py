@@ -1,6 +1,7 @@
 """Brings a run's outbox to Windsor: reads it ahead, hands it to the engine, and writes the answers to the ledger."""
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import suppress
@@ -73,6 +74,17 @@ class Consignment:
     shards: tuple[ShardProgress, ...]
     decided: frozenset[int] = field(default_factory=frozenset)
     """rows that have a verdict from an earlier try of this run"""
+    suppressed: frozenset[str] = field(default_factory=frozenset)
+    """hex SHA-256 of salt and user id: who must not be told anything any more"""
+    salt: str = ""
+
+    def is_suppressed(self, row: OutboxRow) -> bool:
+        """Whether the row's user became suppressed, or was forgotten, after the run was opened."""
+        if row.user_id is None:
+            return row.anonymous_id is None
+        if not self.suppressed:
+            return False
+        return hashlib.sha256((self.salt + row.user_id).encode()).hexdigest() in self.suppressed
 
 
 class LedgerJournal:
@@ -138,14 +150,14 @@ async def _deliver(
 def _parcels(consignment: Consignment) -> Generator[list[Parcel], None, None]:
     for shard in consignment.shards:
         for rows in read_rows(consignment.location, shard.position, shard.last, consignment.held):
-            yield [
-                _parcel(shard.shard, row, consignment.renderer) for row in rows if row.seq not in consignment.decided
-            ]
+            yield [_parcel(shard.shard, row, consignment) for row in rows if row.seq not in consignment.decided]
 
 
-def _parcel(shard: int, row: OutboxRow, renderer: Renderer) -> Parcel:
+def _parcel(shard: int, row: OutboxRow, consignment: Consignment) -> Parcel:
+    """A row on its way; without messages when its user must not be told anything."""
     private = (row.user_id, row.anonymous_id, *(row.email.split("\n") if row.email else ()), row.value)
-    return Parcel(shard, row.seq, renderer.messages(row), private)
+    messages = () if consignment.is_suppressed(row) else consignment.renderer.messages(row)
+    return Parcel(shard, row.seq, messages, private)
 
 
 async def _read_ahead(chunks: Generator[list[Parcel], None, None]) -> AsyncGenerator[list[Parcel], None]:

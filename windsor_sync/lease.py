@@ -2,7 +2,7 @@
 
 The token grows with every holder. A commit names its token and is refused once the lease has passed to someone
 else or its deadline is over, so a writer that was paused cannot overwrite what happened meanwhile. Before every
-request the holder looks at its own clock, which went on while the process stood still.
+request the holder looks at its own clock, which went on while the process, or the whole machine, stood still.
 """
 
 import os
@@ -10,12 +10,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
-from windsor_sync.errors import LeaseHeld, LeaseLost
+from windsor_sync.errors import LeaseHeld, LeaseLost, StateUnavailable
 from windsor_sync.state.database import Database
 from windsor_sync.state.tables import leases
 
@@ -23,6 +24,9 @@ TTL_S = 60.0
 """How long a lease lasts unrenewed: a killed run blocks its audience no longer than this."""
 
 RENEWALS_PER_TTL = 4
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Linux's monotonic clock stands still while the machine sleeps, and the database's does not."""
 
 
 class Lease:
@@ -40,8 +44,8 @@ class Lease:
 
     @property
     def is_valid(self) -> bool:
-        """Whether the deadline is still ahead, by this machine's monotonic clock; cheap enough for every request."""
-        return time.monotonic() < self._valid_until
+        """Whether the deadline is still ahead, by a clock that nobody sets; cheap enough for every request."""
+        return _clock() < self._valid_until
 
     def require(self) -> None:
         """Raise LeaseLost when the deadline has passed."""
@@ -49,8 +53,10 @@ class Lease:
             raise self._lost()
 
     def fence(self, connection: Connection) -> None:
-        """Renew inside the caller's transaction, which commits only if this run still holds the lease."""
-        before = time.monotonic()
+        """Let the caller's transaction commit only if this run still holds the lease; raises LeaseLost.
+
+        The lease's row stays locked until that transaction ends, so nobody takes over in between.
+        """
         now = self._database.now(connection)
         renewed = connection.execute(
             update(leases)
@@ -60,15 +66,17 @@ class Lease:
         if renewed.rowcount != 1:
             self._valid_until = 0.0
             raise self._lost()
-        self._valid_until = before + self._ttl_s
 
     def renew(self) -> None:
         """Move the deadline; raises LeaseLost when it is too late."""
+        before = _clock()
         with self._database.write() as connection:
             self.fence(connection)
+        self._valid_until = before + self._ttl_s  # only now: a transaction that is rolled back moves no deadline
 
     def release(self) -> None:
         """Let the next run in at once; a lease that was lost is left alone."""
+        self._valid_until = 0.0
         with self._database.write() as connection:
             connection.execute(
                 update(leases)
@@ -86,13 +94,21 @@ class Lease:
 
 def acquire(database: Database, resource: str, holder: str, ttl_s: float = TTL_S) -> Lease:
     """Take the lease or raise LeaseHeld, which names the holder and since when."""
-    before = time.monotonic()
+    before = _clock()
+    try:
+        token = _take(database, resource, holder, ttl_s)
+    except IntegrityError:  # PostgreSQL: someone else was the first ever to take it, at the same moment
+        token = _take(database, resource, holder, ttl_s)
+    return Lease(database, resource, holder, token, before + ttl_s, ttl_s)
+
+
+def _take(database: Database, resource: str, holder: str, ttl_s: float) -> int:
     with database.write() as connection:
-        now = database.now(connection)
         found = connection.execute(select(leases).where(leases.c.resource == resource).with_for_update()).one_or_none()
+        now = database.now(connection)  # after the wait for the lock
         if found is not None and found.holder is not None and found.deadline > now:
             raise _held(resource, found.holder, found.acquired_at, found.deadline)
-        token = 1 if found is None else found.token + 1
+        token: int = 1 if found is None else found.token + 1
         values = {
             "token": token,
             "holder": holder,
@@ -103,7 +119,7 @@ def acquire(database: Database, resource: str, holder: str, ttl_s: float = TTL_S
             connection.execute(insert(leases).values(resource=resource, **values))
         else:
             connection.execute(update(leases).where(leases.c.resource == resource).values(**values))
-    return Lease(database, resource, holder, token, before + ttl_s, ttl_s)
+        return token
 
 
 @contextmanager
@@ -118,19 +134,22 @@ def held(database: Database, resource: str, holder: str, ttl_s: float = TTL_S) -
     finally:
         done.set()
         keeper.join()
-        lease.release()
+        with suppress(StateUnavailable):  # the block's outcome counts; unreleased, the lease ends by itself
+            lease.release()
 
 
 def _keep(lease: Lease, done: threading.Event, every_s: float) -> None:
-    from sqlalchemy.exc import DBAPIError
-
     while not done.wait(every_s):
         try:
             lease.renew()
         except LeaseLost:
             return
-        except DBAPIError:
-            continue  # out of reach for now: the deadline decides
+        except StateUnavailable:
+            continue  # for now: the deadline decides
+
+
+def _clock() -> float:
+    return time.clock_gettime(_CLOCK)
 
 
 def this_process() -> str:

@@ -5,7 +5,7 @@ has not said yes to. Opening a run moves nothing that Windsor was told: the new 
 changes owed. Delivery then shrinks what is owed, checkpoint by checkpoint, each commit fenced by the lease.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -28,6 +28,8 @@ class Verdict(StrEnum):
     """refused for good (4xx), or of a kind Windsor does not take (501)"""
     UNANSWERED = "unanswered"
     """tried for as long as a run tries, while others went through; owed"""
+    SUPPRESSED = "suppressed"
+    """not sent: the user was suppressed after the run was opened"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,30 +92,39 @@ class Ledger:
         self._files = files
 
     def head(self, audience_id: int) -> Head | None:
-        """The newest run with its answers so far; None before the first sync."""
+        """The audience's newest run with its answers so far; None before the first sync."""
         with self.database.read() as connection:
-            row = connection.execute(
-                select(runs, snapshots.c.path, snapshots.c.checksum, snapshots.c.taken_at, snapshots.c.members)
-                .join(audiences, audiences.c.head_run == runs.c.id)
-                .join(snapshots, snapshots.c.id == runs.c.snapshot_id)
-                .where(audiences.c.id == audience_id)
-            ).one_or_none()
-            if row is None:
-                return None
-            return Head(
-                run_id=row.id,
-                number=row.number,
-                snapshot_id=row.snapshot_id,
-                snapshot=self._files.location(row.path),
-                checksum=row.checksum,
-                taken_at=row.taken_at,
-                members=row.members,
-                outbox=self._files.location(row.outbox) if row.outbox else None,
-                held=tuple(row.held),
-                is_settled=row.finished_at is not None and row.owed + row.rejected + row.withheld == 0,
-                shards=self.shards(connection, row.id),
-                verdicts=self._verdicts(connection, row.id),
-            )
+            query = select(audiences.c.head_run).where(audiences.c.id == audience_id)
+            run_id = connection.execute(query).scalar_one_or_none()
+            return self._of_run(connection, run_id) if run_id is not None else None
+
+    def of_run(self, run_id: str) -> Head | None:
+        """What the ledger was with this run as its newest; None for a run without a snapshot."""
+        with self.database.read() as connection:
+            return self._of_run(connection, run_id)
+
+    def _of_run(self, connection: Connection, run_id: str) -> Head | None:
+        row = connection.execute(
+            select(runs, snapshots.c.path, snapshots.c.checksum, snapshots.c.taken_at, snapshots.c.members)
+            .join(snapshots, snapshots.c.id == runs.c.snapshot_id)
+            .where(runs.c.id == run_id)
+        ).one_or_none()
+        if row is None:
+            return None
+        return Head(
+            run_id=row.id,
+            number=row.number,
+            snapshot_id=row.snapshot_id,
+            snapshot=self._files.location(row.path),
+            checksum=row.checksum,
+            taken_at=row.taken_at,
+            members=row.members,
+            outbox=self._files.location(row.outbox) if row.outbox else None,
+            held=tuple(row.held),
+            is_settled=row.finished_at is not None and row.owed + row.rejected + row.withheld == 0,
+            shards=self.shards(connection, row.id),
+            verdicts=self._verdicts(connection, row.id),
+        )
 
     def shards(self, connection: Connection, run_id: str) -> tuple[ShardProgress, ...]:
         """The shards of a run's outbox, in order."""
@@ -124,8 +135,14 @@ class Ledger:
         rows = connection.execute(select(verdicts).where(verdicts.c.run_id == run_id).order_by(verdicts.c.seq))
         return tuple(RowVerdict(r.seq, Verdict(r.verdict), r.in_doubt, r.answered_at, r.code, r.message) for r in rows)
 
-    def open_run(self, lease: Lease, run: Mapping[str, Any], shards: Sequence[ShardProgress]) -> None:
-        """Make `run` (a row of the runs table) the ledger's head, all of its changes owed."""
+    def open_run(
+        self,
+        lease: Lease,
+        run: Mapping[str, Any],
+        shards: Sequence[ShardProgress],
+        also: Sequence[Callable[[Connection], None]] = (),
+    ) -> None:
+        """Make `run` (a row of the runs table) the ledger's head, all of its changes owed; `also` in the same commit."""
         with self.database.write() as connection:
             lease.fence(connection)
             connection.execute(insert(runs).values(**run))
@@ -150,6 +167,8 @@ class Ledger:
                 .where(audiences.c.id == run["audience_id"])
                 .values(head_run=run["id"], runs=run["number"])
             )
+            for act in also:
+                act(connection)
 
     def resume(self, lease: Lease, run_id: str) -> tuple[ShardProgress, ...]:
         """Take up a run that stopped half-way: what it left unanswered is in doubt and will be tried again."""

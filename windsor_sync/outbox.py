@@ -35,7 +35,7 @@ COLUMNS = {
     "tried_run": "INTEGER",
     "tried_at": "TIMESTAMP",
     "tried_code": "INTEGER",  # the status with which it was rejected
-    "status": "VARCHAR",  # send, deferred (rejected, not due yet), later (outside a backfill's limits), forgotten
+    "status": "VARCHAR",  # send, deferred (rejected, not due yet), later (outside a backfill's limits)
 }
 
 CHUNK_ROWS = 8_192

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from windsor_sync.errors import ConfigError
 from windsor_sync.spec.personas import ComputationClass
@@ -56,8 +57,26 @@ class Registry:
             return Registered(wanted.key, 0, None)
         return Registered(TraitKey(row.trait_key), row.runs, row.id)
 
+    def by_id(self, audience_id: int) -> Registered:
+        """An audience that is known."""
+        with self._database.read() as connection:
+            row = connection.execute(select(audiences).where(audiences.c.id == audience_id)).one()
+        return Registered(TraitKey(row.trait_key), row.runs, row.id)
+
+    def known(self) -> list[Row[Any]]:
+        """Every audience this destination was ever told of, retired ones included."""
+        with self._database.read() as connection:
+            query = select(audiences).where(audiences.c.destination == self._destination).order_by(audiences.c.id)
+            return list(connection.execute(query))
+
     def register(self, wanted: Configured) -> Registered:
         """The same, pinning a new audience to its key and remembering a new name or id."""
+        try:
+            return self._register(wanted)
+        except IntegrityError:  # PostgreSQL: another run pinned it at the same moment
+            return self._register(wanted)
+
+    def _register(self, wanted: Configured) -> Registered:
         with self._database.write() as connection:
             row = self._row(connection, wanted)
             names = {"name": wanted.name, "segment_id": wanted.id, "retired_at": None}
@@ -76,7 +95,7 @@ class Registry:
             connection.execute(update(audiences).where(audiences.c.id == row.id).values(**names))
             return Registered(TraitKey(row.trait_key), row.runs, row.id)
 
-    def _row(self, connection: Connection, wanted: Configured) -> Row[tuple[object, ...]] | None:
+    def _row(self, connection: Connection, wanted: Configured) -> Row[Any] | None:
         """The row of this audience: by its id in Segment, so that a rename moves nothing, else by its key."""
         here = select(audiences).where(audiences.c.destination == self._destination)
         if wanted.id is not None:
@@ -102,7 +121,7 @@ def _check_pinned(wanted: Configured, pinned: str) -> None:
         )
 
 
-def _check_owner(wanted: Configured, row: Row[tuple[object, ...]]) -> None:
+def _check_owner(wanted: Configured, row: Row[Any]) -> None:
     if row.retired_at is not None:
         if problem := retired_problem(wanted.name, wanted.key, {wanted.key}, reuse_key=wanted.reuse_key):
             raise ConfigError(problem)

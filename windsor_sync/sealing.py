@@ -3,11 +3,12 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from sqlalchemy import Row, insert, select
 
+from windsor_sync.embedded import open_duckdb, quoted
 from windsor_sync.registry import Registered
 from windsor_sync.settings import Computation
 from windsor_sync.snapshot import Sealed, seal
@@ -15,6 +16,16 @@ from windsor_sync.sources import Source, source_for
 from windsor_sync.spec.personas import ComputationClass
 from windsor_sync.state.tables import snapshots, suppressions
 from windsor_sync.workspace import Workspace
+
+NOBODY = "nobody"
+"""Stands for a checksum where an audience was retired."""
+
+NO_MEMBERS = """(
+    SELECT NULL::VARCHAR AS user_id, NULL::VARCHAR AS anonymous_id, NULL::VARCHAR AS email,
+        NULL::VARCHAR AS profile_id, NULL::VARCHAR AS value
+    LIMIT 0
+)"""
+"""The columns of a sealed snapshot, without rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,28 @@ def recorded(workspace: Workspace, snapshot_id: int) -> Snapshot:
     with workspace.database.read() as connection:
         row = connection.execute(select(snapshots).where(snapshots.c.id == snapshot_id)).one()
     return _snapshot(workspace, row)
+
+
+def nobody(workspace: Workspace, known: Registered) -> Snapshot:
+    """A snapshot without members: what a retirement brings Windsor to."""
+    path = f"snapshots/{storage_name(known.key)}/nobody.parquet"
+    with workspace.files.draft() as draft, open_duckdb() as connection:
+        connection.execute(f"COPY (SELECT * FROM {NO_MEMBERS}) TO {quoted(str(draft))} (FORMAT parquet)")
+        workspace.files.keep(draft, path)
+    moment = datetime.now(UTC)
+    snapshot = Snapshot(
+        path=path,
+        location=workspace.files.location(path),
+        checksum=NOBODY,
+        taken_at=moment,
+        rows_read=0,
+        members=0,
+        left_out={},
+        size_bytes=workspace.files.size_bytes(path),
+        recipe=NOBODY,
+        fingerprint=None,
+    )
+    return replace(snapshot, snapshot_id=record(workspace, known, snapshot))
 
 
 def suppressed_hashes(workspace: Workspace) -> tuple[str, ...]:

@@ -54,14 +54,23 @@ def settle(workspace: Workspace, run: Run, outcome: Delivery | None) -> Run:
     return closed
 
 
+def settle_dead(workspace: Workspace, run: Run) -> None:
+    """Close the books of a run that died; the caller holds its lease, so nobody is delivering it."""
+    sentence = "It died; what it had not delivered stays owed, and the next run sends it."
+    finish(
+        workspace.database, run.run_id, RunState.INTERRUPTED, closing_books(workspace, run), datetime.now(UTC), sentence
+    )
+
+
 def closing_books(workspace: Workspace, run: Run) -> Books:
     """The run's books as positions, verdicts and the outbox have them now."""
-    head = workspace.ledger.head(run.audience_id)
-    assert head is not None
-    rest = remains(head)
+    ledger = workspace.ledger.of_run(run.run_id)
+    if ledger is None:
+        return run.books
+    rest = remains(ledger)
     return replace(
         run.books,
-        delivered=sum(shard.delivered for shard in head.shards),
+        delivered=sum(shard.delivered for shard in ledger.shards),
         rejected=rest.rejected,
         withheld=rest.withheld,
         owed=rest.owed,

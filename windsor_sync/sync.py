@@ -4,14 +4,16 @@ Airflow's tasks, the command line and a notebook call these; none of them holds 
 share `prepare`, so the messages a plan lists are the messages a run sends.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-from windsor_sync import sealing
+from sqlalchemy import Connection
+
+from windsor_sync import approvals, sealing
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.diff.duckdb import DiffTask, Tally, diff
 from windsor_sync.dispatch import Consignment, StopSwitch, deliver
@@ -24,14 +26,14 @@ from windsor_sync.registry import Registered
 from windsor_sync.runs import Run, RunState, run_of
 from windsor_sync.sealing import Snapshot, storage_name
 from windsor_sync.settings import Computation, ComputedTrait
-from windsor_sync.settlement import settle
+from windsor_sync.settlement import settle, settle_dead
 from windsor_sync.spec import personas
 from windsor_sync.workspace import Workspace
 
 Progress = Callable[[Run, Delivery], None]
 """Called after each checkpoint with the run as it was opened and what has been answered since."""
 
-NOTHING = Tally(0, 0, 0, 0, 0, 0, 0, 0)
+NOTHING = Tally(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class Request:
     snapshot_path: str | None = None
     """a file to use instead of the newest one; it may be older than what Windsor was told"""
     limits: Limits = field(default_factory=Limits)
+    is_beyond_guard: bool = False
+    """a retirement: everyone is meant to leave"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class Prepared:
     @property
     def members_before(self) -> int:
         """How many users Windsor had been told are members."""
-        return self.snapshot.members - self.tally.entered + self.tally.exited
+        return self.snapshot.members - self.tally.entered + self.tally.told_exited
 
     def messages(self) -> Iterator[bytes]:
         """The messages the run would send, in their order."""
@@ -112,17 +116,42 @@ def prepare(
             limits=limits,
         )
         tally = diff(task, draft)
-    before = snapshot.members - tally.entered + tally.exited
-    limit = Limit(
-        computation.max_exited_percent, computation.max_entered_percent, workspace.settings.defaults.guard_floor
+    prepared = Prepared(
+        known, number, snapshot, head, tally, Ruling((), ()), renderer(workspace, computation, known), draft
     )
-    ruling = judge(before=before, entered=tally.new_members, exited=tally.lost_members, limit=limit)
-    return Prepared(known, number, snapshot, head, tally, ruling, renderer(workspace, computation, known), draft)
+    return prepared if request.is_beyond_guard else replace(prepared, ruling=_ruling(workspace, computation, prepared))
 
 
-def open_run(workspace: Workspace, computation: Computation, snapshot: Snapshot, request: Request, lease: Lease) -> Run:
-    """Make the prepared changes the ledger's head, all of them owed. A run without changes is closed at once."""
-    known = workspace.registry.register(computation)
+def _ruling(workspace: Workspace, computation: Computation, prepared: Prepared) -> Ruling:
+    audience_id = prepared.known.audience_id
+    approval = approvals.standing(workspace.database, audience_id) if audience_id is not None else None
+    return judge(
+        before=prepared.members_before,
+        entered=prepared.tally.new_members,
+        exited=prepared.tally.lost_members,
+        limit=Limit(
+            computation.max_exited_percent, computation.max_entered_percent, workspace.settings.defaults.guard_floor
+        ),
+        ceiling=approval.ceiling if approval else None,
+    )
+
+
+def open_run(
+    workspace: Workspace,
+    computation: Computation,
+    known: Registered,
+    snapshot: Snapshot,
+    request: Request,
+    lease: Lease,
+    also: Sequence[Callable[[Connection], None]] = (),
+) -> Run:
+    """Make the prepared changes the ledger's head, all of them owed. A run without changes is closed at once.
+
+    `also` happens in the same commit.
+    """
+    assert known.audience_id is not None
+    audience_id = known.audience_id
+    known = workspace.registry.by_id(audience_id)  # its run number, now that the lease is ours
     started_at = datetime.now(UTC)
     with workspace.files.draft() as draft:
         prepared = prepare(workspace, computation, known, snapshot, request, draft)
@@ -130,6 +159,7 @@ def open_run(workspace: Workspace, computation: Computation, snapshot: Snapshot,
         if prepared.tally.rows:
             outbox = f"outboxes/{storage_name(known.key)}/{known.audience_id}-{prepared.number}.parquet"
             workspace.files.keep(draft, outbox)
+    _close_dead_predecessor(workspace, prepared.head)
     run_id = f"{storage_name(known.key)}-{prepared.number}-{started_at:%Y%m%dT%H%M%SZ}"
     workspace.ledger.open_run(
         lease,
@@ -153,9 +183,17 @@ def open_run(workspace: Workspace, computation: Computation, snapshot: Snapshot,
             "updated": prepared.tally.updated,
         },
         _shards(prepared.tally.rows, computation.delivery_shards),
+        also if prepared.ruling.trips else [*also, lambda c: approvals.settle(c, audience_id, started_at)],
     )
     run = _required(workspace, run_id)
     return run if outbox else settle(workspace, run, None)
+
+
+def _close_dead_predecessor(workspace: Workspace, head: Head | None) -> None:
+    """The run before this one may have been killed; from here on its books do not change any more."""
+    previous = run_of(workspace.database, head.run_id) if head else None
+    if previous is not None and previous.finished_at is None:
+        settle_dead(workspace, previous)
 
 
 def deliver_run(
@@ -169,7 +207,7 @@ def deliver_run(
     """Send what is owed of the run and close its books. A run that a newer one has replaced sends nothing."""
     if run.outbox is None or run.state is RunState.DONE:
         return run
-    known = workspace.registry.register(computation)
+    known = workspace.registry.by_id(run.audience_id)
     head = workspace.ledger.head(run.audience_id)
     if head is None or head.run_id != run.run_id:
         return run
@@ -182,6 +220,8 @@ def deliver_run(
             renderer=renderer(workspace, computation, known),
             shards=shards,
             decided=workspace.ledger.decided(run.run_id),
+            suppressed=frozenset(sealing.suppressed_hashes(workspace)),
+            salt=workspace.database.installation(),
         ),
         ledger=workspace.ledger,
         lease=lease,
@@ -206,7 +246,7 @@ def sync(
     workspace.line()  # a missing key is told before anything is recorded
     known = workspace.registry.register(computation)
     with workspace.hold(known.key, request.trigger) as lease:
-        run = open_run(workspace, computation, seal(workspace, computation, request), request, lease)
+        run = open_run(workspace, computation, known, seal(workspace, computation, request), request, lease)
         return deliver_run(workspace, computation, run, lease, stop, on_progress)
 
 
@@ -225,7 +265,8 @@ def renderer(workspace: Workspace, computation: Computation, known: Registered) 
 
 
 def _refuse_older(computation: Computation, head: Head | None, snapshot: Snapshot, request: Request) -> None:
-    if head is None or request.snapshot_path is not None or snapshot.taken_at >= head.taken_at:
+    is_free = head is None or head.checksum == sealing.NOBODY or request.snapshot_path is not None
+    if head is None or is_free or snapshot.taken_at >= head.taken_at:
         return
     raise SnapshotError(
         f"The newest snapshot of {computation.name} was taken at {snapshot.taken_at:%Y-%m-%d %H:%M:%S} UTC, but Windsor was told "

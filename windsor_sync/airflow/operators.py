@@ -96,7 +96,7 @@ class DiffOperator(AudienceOperator):
             known = workspace.registry.register(computation)
             snapshot = recorded(workspace, self.sealed["snapshot_id"])
             with workspace.hold(known.key, request.trigger) as lease:
-                run = open_run(workspace, computation, snapshot, request, lease)
+                run = open_run(workspace, computation, known, snapshot, request, lease)
         self.log.info(
             "%s: %s entered, %s exited, %s updated",
             self.audience,

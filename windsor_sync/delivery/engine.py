@@ -7,26 +7,27 @@ or everything from the start, or when it has not given a useful answer for too l
 """
 
 import asyncio
-import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
+from windsor_sync.delivery.patience import Bounds, Patience, Step, Struggle
 from windsor_sync.delivery.rate import Rate
+from windsor_sync.delivery.recorder import Journal, Recorder, Rhythm
 from windsor_sync.delivery.redaction import redacted
-from windsor_sync.delivery.shards import ShardTracker
+from windsor_sync.delivery.stops import credentials_refused, everything_rejected, unavailable
 from windsor_sync.delivery.transport import Transport
 from windsor_sync.delivery.verdicts import Answer, Decision, decide, may_have_been_applied
 from windsor_sync.delivery.wires import Wire
-from windsor_sync.errors import CredentialsRefused, DestinationUnavailable, MessagesRejected, WindsorSyncError
+from windsor_sync.errors import (
+    LeaseLost,
+    WindsorSyncError,
+)
 from windsor_sync.ledger import RowVerdict, ShardProgress, Verdict
-
-FIRST_BACKOFF_S = 0.5
-LONGEST_BACKOFF_S = 60.0
 
 
 class Parcel(NamedTuple):
@@ -35,20 +36,10 @@ class Parcel(NamedTuple):
     shard: int
     seq: int
     messages: tuple[bytes, ...]
+    """none for a user who must not be told anything any more"""
     private: tuple[str | None, ...]
     """what Windsor's words must not repeat"""
-
-
-class Journal(Protocol):
-    """Records progress; called from a thread, raises LeaseLost when this run may no longer write."""
-
-    def checkpoint(self, shards: Sequence[ShardProgress], decided: Sequence[RowVerdict]) -> None:
-        """Record positions, reaches and verdicts atomically."""
-        ...
-
-    def require(self) -> None:
-        """Raise LeaseLost unless this run may send right now; called before every request."""
-        ...
+    call: str = "identify"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +51,17 @@ class EngineLimits:
     """answers between two checkpoints: what is repeated at most after a kill, besides what is in flight"""
     checkpoint_s: float = 2.0
     give_up_after_s: float = 600.0
-    """without any useful answer the destination is unavailable; a single row is left owed after as long"""
+    """without any useful answer the destination is unavailable"""
     drain_s: float = 4.0
     """how long requests in flight may take to answer after a stop (Airflow kills five seconds after SIGTERM)"""
     rejections_to_stop: int = 50
     """so many rejections in a row from the start of a run mean that the messages, not the users, are wrong"""
+    first_backoff_s: float = 0.5
+    longest_backoff_s: float = 60.0
+    tries_in_turn: int = 5
+    """so many failures while others get through, and a row is put off until all others are done"""
+    rows_put_off: int = 1_000
+    """at most; they are kept in memory"""
 
 
 @dataclass(slots=True)
@@ -77,6 +74,16 @@ class Delivery:
     requests: int = 0
     stopped_by: WindsorSyncError | None = None
     was_interrupted: bool = False
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """A parcel in a worker's hands."""
+
+    parcel: Parcel
+    in_doubt: bool
+    """some of its messages may have been applied, now or by an earlier try of the run"""
+    struggle: Struggle
 
 
 class Engine:
@@ -98,285 +105,241 @@ class Engine:
         self._rate = rate
         self._journal = journal
         self._limits = limits
-        self._clock = clock
-        self._on_progress = on_progress
-        self._trackers: dict[int, ShardTracker] = {}
-        self._parcels: AsyncIterator[Sequence[Parcel]] = _nothing()
+        self.outcome = Delivery()
+        rhythm = Rhythm(
+            limits.checkpoint_rows + limits.max_in_flight, max(1, limits.checkpoint_rows // 2), limits.checkpoint_s
+        )
+        self._records = Recorder(journal, rhythm, lambda: on_progress(self.outcome) if on_progress else None)
+        self._patience = Patience(
+            Bounds(limits.give_up_after_s, limits.first_backoff_s, limits.longest_backoff_s, limits.tries_in_turn),
+            clock,
+        )
+        self._source: AsyncIterator[Sequence[Parcel]] = _nothing()
         self._ready: deque[Parcel] = deque()
-        self._undecided: list[RowVerdict] = []
-        self._since_checkpoint = 0
-        self._useful_at = clock()
+        self._put_off: deque[tuple[Parcel, RowVerdict]] = deque()
+        self._unsupported: dict[str, Answer] = {}
+        self._failure: Exception | None = None
         self._stop = asyncio.Event()
-        self._due = asyncio.Event()
-        self._moved = asyncio.Condition()
         self._reading = asyncio.Lock()
         self._pacing = asyncio.Lock()
-        self.outcome = Delivery()
 
     def stop(self) -> None:
         """Ask for an end: nothing new is sent, what is in flight may still answer. Call it from the event loop."""
         self.outcome.was_interrupted = True
-        self._stop.set()
-        self._due.set()
+        self._end()
 
     async def run(self, shards: Sequence[ShardProgress], parcels: AsyncIterator[Sequence[Parcel]]) -> Delivery:
         """Deliver the parcels (ascending within a shard, one shard after the other) and record what was answered.
 
-        Returns when they end or something stops it; `stopped_by` says what.
+        Returns when they end or something stops it; `stopped_by` says what. An error that is not ours (an unreadable
+        outbox, a defect) stops it in the same orderly way and is raised.
         """
-        self._trackers = {shard.shard: ShardTracker(shard) for shard in shards}
-        self._parcels = parcels
-        self._useful_at = self._clock()
-        keeper = asyncio.create_task(self._keep_journal())
-        workers = [asyncio.create_task(self._work()) for _ in range(self._limits.max_in_flight)]
+        self._records.open(shards)
+        self._source = parcels
+        self._patience.useful_answer()
+        keeper = asyncio.create_task(self._guarded(self._records.keep()))
+        workers = [asyncio.create_task(self._guarded(self._work())) for _ in range(self._limits.max_in_flight)]
         try:
-            await self._until_done(workers, keeper)
+            await self._until_done(workers)
         finally:
-            self._stop.set()
-            self._due.set()
+            self._end()
             for worker in workers:
                 worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-            await keeper
-            await self._close()
+            await asyncio.gather(*workers, keeper, return_exceptions=True)
+            if not isinstance(self.outcome.stopped_by, LeaseLost):
+                await self._guarded(self._records.close())
+        if self._failure is not None:
+            raise self._failure
         return self.outcome
 
-    # -- workers ---------------------------------------------------------------------------------------------
-
-    async def _until_done(self, workers: Sequence[asyncio.Task[None]], keeper: asyncio.Task[None]) -> None:
+    async def _until_done(self, workers: Sequence[asyncio.Task[None]]) -> None:
         """Wait for the workers; after a stop only for as long as the drain lasts."""
         stopped = asyncio.create_task(self._stop.wait())
-        running: set[asyncio.Task[Any]] = set(workers)
+        done = asyncio.create_task(asyncio.wait(workers))
         try:
-            while running and not stopped.done() and not keeper.done():
-                done, _ = await asyncio.wait({*running, stopped, keeper}, return_when=asyncio.FIRST_COMPLETED)
-                for worker in done & running:
-                    worker.result()
-                running -= done
+            await asyncio.wait({stopped, done}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({done}, timeout=self._limits.drain_s)
         finally:
             stopped.cancel()
-        if running:
-            await asyncio.wait(running, timeout=self._limits.drain_s)
+            done.cancel()
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a part of the engine; when it fails, all of it stops."""
+        try:
+            await work
+        except WindsorSyncError as error:
+            self._halt(error)
+        except Exception as error:
+            self._failure = self._failure or error
+            self._end()
+
+    def _halt(self, error: WindsorSyncError) -> None:
+        self.outcome.stopped_by = self.outcome.stopped_by or error
+        self._end()
+
+    def _end(self) -> None:
+        self._stop.set()
+        self._records.end()
+
+    # -- which parcel ----------------------------------------------------------------------------------------
 
     async def _work(self) -> None:
-        while (parcel := await self._take()) is not None:
-            await self._deliver(parcel)
+        while (attempt := await self._take()) is not None:
+            await self._deliver(attempt)
 
-    async def _take(self) -> Parcel | None:
-        """The next parcel that may be sent under the recorded reach; None at the end or after a stop."""
+    async def _take(self) -> _Attempt | None:
+        """The next parcel that may be sent under the recorded reach, then those put off; None at the end."""
         async with self._reading:
-            while not self._ready:
-                if self._stop.is_set() or not await self._read_on():
-                    return None
-            tracker = self._trackers[self._ready[0].shard]
-            while self._ready[0].seq >= tracker.reach:
-                self._due.set()
-                async with self._moved:
-                    if self._stop.is_set():
-                        return None
-                    await self._moved.wait()
+            while not self._ready and not self._stop.is_set():
+                if not await self._read_on():
+                    return await self._take_again()
+            if self._stop.is_set():
+                return None
+            await self._records.within_reach(self._ready[0].shard, self._ready[0].seq)
             if self._stop.is_set():
                 return None
             parcel = self._ready.popleft()
+            tracker = self._records[parcel.shard]
             tracker.take(parcel.seq)
-            return parcel
+            return _Attempt(parcel, tracker.inherits_doubt(parcel.seq), Struggle())
 
     async def _read_on(self) -> bool:
         try:
-            self._ready.extend(await anext(self._parcels))
+            self._ready.extend(await anext(self._source))
         except StopAsyncIteration:
             return False
         return True
 
-    async def _deliver(self, parcel: Parcel) -> None:
+    async def _take_again(self) -> _Attempt | None:
+        """A parcel that was put off; it is in doubt by the journal before it is sent again."""
+        if not self._put_off:
+            return None
+        parcel, verdict = self._put_off.popleft()
+        if not verdict.in_doubt:
+            self._records.answered(replace(verdict, in_doubt=True))
+            await self._records.all_recorded()
+        return None if self._stop.is_set() else _Attempt(parcel, verdict.in_doubt, Struggle(is_second_round=True))
+
+    # -- one parcel ------------------------------------------------------------------------------------------
+
+    async def _deliver(self, attempt: _Attempt) -> None:
         """Send the parcel's messages one after the other until one is not taken."""
-        some_applied = False
-        in_doubt = False
+        parcel = attempt.parcel
+        if not parcel.messages:
+            self._set_aside(attempt, Verdict.SUPPRESSED)
+            return
         for message in parcel.messages:
-            answer, doubted = await self._answer(parcel, message)
-            in_doubt |= doubted
+            answer = self._unsupported.get(parcel.call) or await self._answer(attempt, message)
             if answer is None:
-                return  # stopped: the row stays owed
-            if decide(answer) is not Decision.DELIVERED:
-                self._set_aside(parcel, answer, in_doubt=in_doubt or some_applied)
-                return
-            some_applied = True
-        self._trackers[parcel.shard].answered(parcel.seq, is_delivered=True)
-        self.outcome.delivered += 1
-        self._count_answer()
-
-    async def _answer(self, parcel: Parcel, message: bytes) -> tuple[Answer | None, bool]:
-        """Send until there is a final answer: (it or None after a stop, whether an earlier try is in doubt)."""
-        tracker = self._trackers[parcel.shard]
-        began = self._clock()
-        in_doubt = False
-        tries = 0
-        while await self._turn():
-            tracker.sending(parcel.seq)
-            answer = await self._transport.send(self._wire.request(message))
-            self.outcome.requests += 1
+                return  # stopped, or put off: the row stays owed
             decision = decide(answer)
-            if decision in (Decision.DELIVERED, Decision.REJECTED, Decision.UNSUPPORTED):
-                self._useful_at = self._clock()
-                return answer, in_doubt
-            in_doubt |= may_have_been_applied(answer)
-            if not in_doubt:
-                tracker.not_applied(parcel.seq)
-            if decision is Decision.STOP:
-                self._halt(_credentials_refused(answer))
-                return None, in_doubt
-            tries += 1
-            if not await self._wait(answer, decision, tries, began):
-                return (None if self._stop.is_set() else answer), in_doubt
-        return None, in_doubt
+            if decision is Decision.UNSUPPORTED:
+                self._unsupported[parcel.call] = answer
+            if decision is not Decision.DELIVERED:
+                self._set_aside(attempt, Verdict.REJECTED if decision.is_final else Verdict.UNANSWERED, answer)
+                return
+            attempt.in_doubt = True  # until the rest of it is answered too
+        self._delivered(attempt)
 
-    async def _wait(self, answer: Answer, decision: Decision, tries: int, began: float) -> bool:
-        """Wait before the next try; False when there will be none: for this row, or (stopped) for any."""
-        now = self._clock()
-        asked_s = answer.retry_after_s or 0.0
-        silent_s = now - self._useful_at
-        patience_s = self._limits.give_up_after_s
-        if silent_s >= patience_s or (decision is not Decision.WAIT and silent_s + asked_s >= patience_s):
-            self._halt(_unavailable(answer, silent_s))
-            return False
-        if now + asked_s - began >= patience_s:
-            return False  # others get through: this row stays owed
-        if decision is Decision.SLOW_DOWN:
-            self._rate.slow_down(answer.retry_after_s)
-        await self._sleep(asked_s or _backoff_s(tries))
-        return True
+    async def _answer(self, attempt: _Attempt, message: bytes) -> Answer | None:
+        """Send until there is an answer to go by; None after a stop, or when the row is put off."""
+        while await self._turn():
+            answer = await self._send(attempt, message)
+            decision = decide(answer)
+            if decision.is_final:
+                self._patience.useful_answer()
+                return answer
+            if decision is Decision.STOP:
+                self._halt(credentials_refused(answer))
+                return None
+            if decision is Decision.SLOW_DOWN:
+                self._rate.slow_down(answer.retry_after_s)
+            has_room = len(self._put_off) < self._limits.rows_put_off
+            match self._patience.after(answer, decision, attempt.struggle, has_room=has_room):
+                case Step.AGAIN:
+                    await self._sleep(self._patience.pause_s(answer, attempt.struggle))
+                case Step.LATER:
+                    verdict = self._set_aside(attempt, Verdict.UNANSWERED, answer)
+                    self._put_off.append((attempt.parcel, verdict))
+                    return None
+                case Step.LEAVE:
+                    return answer
+                case Step.GIVE_UP:
+                    self._halt(unavailable(answer, self._patience.silent_s, self._limits.give_up_after_s))
+                    return None
+        return None
 
     async def _turn(self) -> bool:
         """Wait for this request's slot; False when nothing more may be sent."""
         async with self._pacing:
             while not self._stop.is_set():
+                self._journal.require()  # who waits long for a slot notices here that the lease is gone
                 wait_s = self._rate.book()
                 if wait_s <= 0:
                     break
                 await self._sleep(wait_s)
-        if self._stop.is_set():
-            return False
-        try:
-            self._journal.require()
-        except WindsorSyncError as lost:
-            self._halt(lost)
-            return False
-        return True
+        return not self._stop.is_set()
 
-    def _set_aside(self, parcel: Parcel, answer: Answer, *, in_doubt: bool) -> None:
-        decision = decide(answer)
-        is_final = decision in (Decision.REJECTED, Decision.UNSUPPORTED)
-        verdict = Verdict.REJECTED if is_final else Verdict.UNANSWERED
-        self._trackers[parcel.shard].answered(parcel.seq, is_delivered=False)
-        self._undecided.append(
-            RowVerdict(
-                parcel.seq,
-                verdict,
-                in_doubt=in_doubt,
-                answered_at=datetime.now(UTC),
-                code=answer.status,
-                message=redacted(answer.message, parcel.private),
-            )
-        )
-        if not is_final:
-            self.outcome.unanswered += 1
-        else:
-            self.outcome.rejected += 1
-            if self.outcome.delivered == 0 and self.outcome.rejected >= self._limits.rejections_to_stop:
-                self._halt(_everything_rejected(self.outcome.rejected, answer, parcel))
-        self._count_answer()
-
-    def _halt(self, error: WindsorSyncError) -> None:
-        if self.outcome.stopped_by is None:
-            self.outcome.stopped_by = error
-        self._stop.set()
-        self._due.set()
+    async def _send(self, attempt: _Attempt, message: bytes) -> Answer:
+        """Send once and note whether it may have been applied."""
+        seq, tracker = attempt.parcel.seq, self._records[attempt.parcel.shard]
+        self._patience.sending(attempt.struggle)
+        if not attempt.struggle.is_second_round:
+            tracker.sending(seq)
+        answer = await self._transport.send(self._wire.request(message), self._journal.require)
+        self.outcome.requests += 1
+        if not decide(answer).is_final:
+            attempt.in_doubt |= may_have_been_applied(answer)
+            if not attempt.in_doubt:
+                tracker.not_applied(seq)
+        return answer
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, but not through a stop."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
 
-    # -- journal ---------------------------------------------------------------------------------------------
+    # -- what became of it -----------------------------------------------------------------------------------
 
-    def _count_answer(self) -> None:
-        self._since_checkpoint += 1
-        if self._since_checkpoint >= self._limits.checkpoint_rows // 2:
-            self._due.set()
+    def _delivered(self, attempt: _Attempt) -> None:
+        parcel, tracker = attempt.parcel, self._records[attempt.parcel.shard]
+        self.outcome.delivered += 1
+        if attempt.struggle.is_second_round:
+            tracker.late_yes()
+            self.outcome.unanswered -= 1
+            self._records.answered(_verdict(parcel.seq, Verdict.DELIVERED))
+        else:
+            tracker.answered(parcel.seq, is_delivered=True)
+            self._records.answered()
 
-    async def _keep_journal(self) -> None:
-        """Checkpoint when enough rows were answered, when someone waits for reach, and every few seconds."""
-        while not self._stop.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), self._limits.checkpoint_s)
-            self._due.clear()
-            if not self._stop.is_set():
-                await self._checkpoint()
-        async with self._moved:
-            self._moved.notify_all()
+    def _set_aside(self, attempt: _Attempt, verdict: Verdict, answer: Answer | None = None) -> RowVerdict:
+        """Record a verdict that is not a yes."""
+        parcel = attempt.parcel
+        if attempt.struggle.is_second_round:
+            self.outcome.unanswered -= 1
+        else:
+            self._records[parcel.shard].answered(parcel.seq, is_delivered=False)
+        words = redacted(answer.message, parcel.private) if answer else None
+        code = answer.status if answer else None
+        recorded = _verdict(parcel.seq, verdict, code, words, in_doubt=attempt.in_doubt)
+        self._records.answered(recorded)
+        if verdict is Verdict.UNANSWERED:
+            self.outcome.unanswered += 1
+        elif verdict is Verdict.REJECTED:
+            self.outcome.rejected += 1
+            if self.outcome.delivered == 0 and self.outcome.rejected >= self._limits.rejections_to_stop:
+                self._halt(everything_rejected(self.outcome.rejected, code, words))
+        return recorded
 
-    async def _checkpoint(self) -> None:
-        window = self._limits.checkpoint_rows + self._limits.max_in_flight
-        marks = [tracker.progress(window) for tracker in self._open_trackers()]
-        decided, self._undecided = self._undecided, []
-        self._since_checkpoint = 0
-        if not marks and not decided:
-            return
-        try:
-            await asyncio.to_thread(self._journal.checkpoint, marks, decided)
-        except WindsorSyncError as lost:
-            self._halt(lost)
-            return
-        for mark in marks:
-            self._trackers[mark.shard].reach = mark.reach
-        if self._on_progress:
-            self._on_progress(self.outcome)
-        async with self._moved:
-            self._moved.notify_all()
 
-    def _open_trackers(self) -> list[ShardTracker]:
-        """Shards that moved since their last mark, or wait for reach: the one being read and those before it."""
-        reading = self._ready[0].shard if self._ready else None
-        return [t for t in self._trackers.values() if t.shard == reading or t.has_moved]
-
-    async def _close(self) -> None:
-        """Record the end: exact positions, and the answers above them."""
-        moment = datetime.now(UTC)
-        marks = []
-        decided = self._undecided
-        for tracker in self._trackers.values():
-            marks.append(tracker.closing())
-            decided.extend(tracker.delivered_above(moment))
-        try:
-            await asyncio.to_thread(self._journal.checkpoint, marks, decided)
-        except WindsorSyncError as lost:
-            self._halt(lost)
+def _verdict(
+    seq: int, verdict: Verdict, code: int | None = None, message: str | None = None, *, in_doubt: bool = False
+) -> RowVerdict:
+    moment = datetime.now(UTC)
+    return RowVerdict(seq, verdict, in_doubt=in_doubt, answered_at=moment, code=code, message=message)
 
 
 async def _nothing() -> AsyncIterator[Sequence[Parcel]]:
     return
     yield
-
-
-def _backoff_s(tries: int) -> float:
-    """Full jitter: anywhere up to a bound that doubles with every try."""
-    return random.uniform(0, min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2**tries))  # noqa: S311
-
-
-def _credentials_refused(answer: Answer) -> CredentialsRefused:
-    return CredentialsRefused(f"Windsor refused the API key ({answer.status})")
-
-
-def _everything_rejected(count: int, answer: Answer, parcel: Parcel) -> MessagesRejected:
-    words = redacted(answer.message, parcel.private)
-    said = f', saying "{words}"' if words else ""
-    return MessagesRejected(f"Windsor rejected the first {count} messages without taking one ({answer.status}{said})")
-
-
-def _unavailable(answer: Answer, silent_s: float) -> DestinationUnavailable:
-    last = f"status {answer.status}" if answer.status else answer.message or "no answer"
-    if answer.retry_after_s:
-        last += f", asking to wait {answer.retry_after_s:.0f} s"
-    return DestinationUnavailable(
-        f"Windsor has not been available for {silent_s:.0f} s (last: {last})", retry_after_s=answer.retry_after_s
-    )

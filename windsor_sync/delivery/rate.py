@@ -1,60 +1,92 @@
-"""Requests per second: evenly spaced, lowered by a 429, raised again little by little (AIMD)."""
+"""The pace of one task: evenly spaced requests, never more in any second than it may send.
 
+How much that is, and how long it may rely on it, is decided in `shared_rate`, from another thread.
+"""
+
+import math
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
-CATCH_UP_S = 0.01
-"""How far a sender that woke late may catch up: more would show as a burst in some second."""
+CATCH_UP_S = 0.015
+"""How far a sender that woke late may catch up; what it oversleeps beyond this is lost."""
 
-MARGIN = 0.99
-"""Aim this far below the configured rate, so that catching up never exceeds it in any second."""
+MARGIN = 0.985
+"""Aim this far below the rate: with catching up, (1 + CATCH_UP_S) × MARGIN < 1, so a whole rate is never exceeded."""
 
-RAISE_PER_S = 0.02
-"""Share of the configured rate that is given back in each second without a 429."""
+LONGEST_NAP_S = 0.5
+"""Nobody is told to wait longer before asking again: the rate may have been raised meanwhile."""
 
-LOWEST = 0.02
-"""A 429 never lowers the rate below this share of the configured one."""
+MOST = 0.5
+"""When this share of the requests is refused, a Retry-After is meant for all of them."""
+
+
+class _Count(NamedTuple):
+    """Totals at one moment."""
+
+    booked: int
+    refused: int
 
 
 class Rate:
-    """The pace of one task. `share` is its part of the destination's rate."""
+    """Hands out slots. With a whole number of requests per second, no second, wherever it begins, sees more of them.
+
+    `book` and `slow_down` belong to the event loop; the other methods may be called from one other thread.
+    """
 
     def __init__(self, requests_per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._configured = requests_per_second
         self._clock = clock
-        self._next = clock()
-        self._lowered_at = 0.0
-        self._ceiling = requests_per_second
-        self._paused_until = 0.0
-        self.share = 1.0
-
-    @property
-    def requests_per_second(self) -> float:
-        """What this task may send now."""
-        return self._ceiling * self.share
-
-    def slow_down(self, retry_after_s: float | None) -> None:
-        """Windsor said 429: halve the rate (once a second at most) and pause for as long as it asked."""
-        now = self._clock()
-        if now - self._lowered_at >= 1.0:
-            self._ceiling = max(self._ceiling / 2, self._configured * LOWEST)
-            self._lowered_at = now
-        if retry_after_s:
-            self._paused_until = max(self._paused_until, now + retry_after_s)
+        self._interval_s = math.inf
+        self._last = clock()
+        self._paused_until = -math.inf
+        self._trusted_until = math.inf
+        self._booked = 0
+        self._refused = 0
+        self._newer = self._older = _Count(0, 0)
+        self.requests_per_second = 0.0
+        self.allow(requests_per_second)
 
     def book(self) -> float:
-        """Take the next slot and return 0, or return how long to wait before asking again."""
+        """Take the next slot and return 0, or return how many seconds to wait before asking again."""
         now = self._clock()
-        if now < self._paused_until:
-            return self._paused_until - now
-        slot = max(self._next, now - CATCH_UP_S)
+        if now >= self._trusted_until:
+            return LONGEST_NAP_S
+        slot = max(self._last + self._interval_s, self._paused_until, now - CATCH_UP_S)
         if slot > now:
-            return slot - now
-        self._next = slot + 1 / (self.requests_per_second * MARGIN)
-        self._recover(now)
+            return min(slot - now, LONGEST_NAP_S)
+        self._last = slot
+        self._booked += 1
         return 0.0
 
-    def _recover(self, now: float) -> None:
-        if self._ceiling < self._configured and now - self._lowered_at >= 1.0:
-            self._ceiling = min(self._configured, self._ceiling + self._configured * RAISE_PER_S)
-            self._lowered_at = now
+    def slow_down(self, retry_after_s: float | None) -> None:
+        """Windsor said 429: counted, and where it refuses most requests the whole task waits as long as it asked.
+
+        A single refusal among many holds up its own message only (the engine sees to that): a Windsor that refuses one
+        request in a hundred has room for the others.
+        """
+        self._refused += 1
+        if retry_after_s and self._refused_since(self._older) >= MOST:
+            self.rest(retry_after_s)
+
+    def allow(self, requests_per_second: float) -> None:
+        """Go on at this pace; 0 sends nothing."""
+        self.requests_per_second = requests_per_second
+        self._interval_s = 1 / (requests_per_second * MARGIN) if requests_per_second else math.inf
+
+    def trust_until(self, moment: float) -> None:
+        """Send nothing from this moment of the clock on, unless told otherwise by then."""
+        self._trusted_until = moment
+
+    def rest(self, seconds: float) -> None:
+        """Send nothing for so long."""
+        self._paused_until = max(self._paused_until, self._clock() + seconds)
+
+    def refused_share(self) -> float:
+        """Return what part of the requests since the last call got a 429, 0 to 1, and start counting anew."""
+        share = self._refused_since(self._newer)
+        self._older, self._newer = self._newer, _Count(self._booked, self._refused)
+        return share
+
+    def _refused_since(self, start: _Count) -> float:
+        """Answers come later than bookings, so the counts are compared loosely."""
+        return min(1.0, (self._refused - start.refused) / max(1, self._booked - start.booked))

@@ -12,25 +12,28 @@ class ShardTracker:
 
     def __init__(self, progress: ShardProgress) -> None:
         self.shard = progress.shard
-        self.first = progress.first
-        self.last = progress.last
         self.reach = progress.reach
         self.delivered = progress.delivered
+        """rows with a yes below the position, or with a recorded verdict of their own"""
+        self._recorded = progress
+        self._inherited = progress.reach
         self._next = progress.position
         self._under_way: deque[int] = deque()
         self._answered: dict[int, bool] = {}
         self._doubted: set[int] = set()
-        self._marked = -1
 
     @property
     def position(self) -> int:
         """Every row below it has an answer."""
         return self._under_way[0] if self._under_way else self._next
 
-    @property
-    def has_moved(self) -> bool:
-        """Whether the position changed since the last mark."""
-        return self._marked != self.position
+    def inherits_doubt(self, seq: int) -> bool:
+        """Whether an earlier try of the run may have sent the row: refusals of this try do not undo that."""
+        return seq < self._inherited
+
+    def reachable(self, window: int) -> int:
+        """How far the next checkpoint may let rows go."""
+        return max(self.reach, min(self.position + window, self._recorded.last))
 
     def take(self, seq: int) -> None:
         """A row leaves the outbox; rows come in ascending order."""
@@ -49,22 +52,27 @@ class ShardTracker:
         """The row has its verdict."""
         self._answered[seq] = is_delivered
         self._doubted.discard(seq)
-        self.delivered += is_delivered
         while self._under_way and self._under_way[0] in self._answered:
-            del self._answered[self._under_way.popleft()]
+            self.delivered += self._answered.pop(self._under_way.popleft())
 
-    def progress(self, window: int) -> ShardProgress:
-        """What a checkpoint records: the position, and permission to send `window` rows beyond it."""
-        position = self.position
-        self._marked = position
-        reach = max(self.reach, min(position + window, self.last))
-        return ShardProgress(self.shard, self.first, self.last, position, reach, self.delivered)
+    def late_yes(self) -> None:
+        """A row that had been set aside got its yes after all, and a verdict of its own."""
+        self.delivered += 1
+
+    def news(self, window: int) -> ShardProgress | None:
+        """What a checkpoint has to record: the position, and permission to send `window` rows beyond it."""
+        mark = self._mark(self.reachable(window), self.delivered)
+        return mark if mark != self._recorded else None
+
+    def recorded(self, mark: ShardProgress) -> None:
+        """The journal has it: rows below its reach may go."""
+        self._recorded = mark
+        self.reach = mark.reach
 
     def closing(self) -> ShardProgress:
         """What the end of a run records: nothing beyond the last row in doubt may have been sent."""
-        position = self.position
-        reach = max(position, *(seq + 1 for seq in self._doubted)) if self._doubted else position
-        return ShardProgress(self.shard, self.first, self.last, position, reach, self.delivered)
+        reach = max(self.position, self._inherited, *(seq + 1 for seq in self._doubted))
+        return self._mark(reach, self.delivered + sum(self._answered.values()))
 
     def delivered_above(self, moment: datetime) -> Sequence[RowVerdict]:
         """Rows above the position that have a yes, so that they are not sent again."""
@@ -73,3 +81,7 @@ class ShardTracker:
             for seq, is_delivered in self._answered.items()
             if is_delivered
         ]
+
+    def _mark(self, reach: int, delivered: int) -> ShardProgress:
+        given = self._recorded
+        return ShardProgress(self.shard, given.first, given.last, self.position, reach, delivered)

@@ -4,6 +4,7 @@ Sources: the subscription webhook's status codes, and Segment's own rule that 4x
 and 5xx are tried again except 501.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,13 +22,18 @@ class Decision(StrEnum):
     UNSUPPORTED = "unsupported"
     """Windsor does not take this type of call: set all of them aside for this run"""
     WAIT = "wait"
-    """Windsor asks for time; the message was not applied"""
+    """Windsor asks for time for this message"""
     SLOW_DOWN = "slow_down"
-    """as WAIT, and everybody sends more slowly"""
+    """Windsor asks for time for all of them: everybody sends more slowly"""
     RETRY = "retry"
     """it may or may not have been applied"""
     STOP = "stop"
     """the key was refused: every further request would fail too"""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the message has its answer; Windsor is there and deals with messages."""
+        return self in (Decision.DELIVERED, Decision.REJECTED, Decision.UNSUPPORTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +44,22 @@ class Answer:
     """0 when there was no answer"""
     retry_after_s: float | None = None
     message: str | None = None
-    """Windsor's words, or the kind of failure"""
+    """Windsor's words as they came (they may repeat what is private), or the kind of failure"""
     was_sent: bool = True
     """whether the request may have reached Windsor"""
+    is_page: bool = False
+    """HTML: written for people, by whatever stands in Windsor's place"""
 
 
 def decide(answer: Answer) -> Decision:
-    """The verdict table."""
+    """The verdict table.
+
+    Windsor documents no body for 200 and 202, so none is asked for: `OK`, `{}` and nothing at all are a yes. A page is
+    not: proxies, login walls and mistyped addresses answer 200 to everything.
+    """
     status = answer.status
     if 200 <= status < 300:
-        return Decision.DELIVERED
+        return Decision.RETRY if answer.is_page else Decision.DELIVERED
     if status in (401, 403):
         return Decision.STOP
     if status == 429:
@@ -62,35 +74,39 @@ def decide(answer: Answer) -> Decision:
 
 
 def may_have_been_applied(answer: Answer) -> bool:
-    """Whether an answer that is not a yes leaves the message in doubt: lost answers and 5xx do, refusals do not."""
-    return answer.was_sent and decide(answer) is Decision.RETRY
+    """Whether an answer that is not a yes leaves the message in doubt: lost answers and 5xx do, refusals do not.
+
+    A 408 does too: destinations built on Segment's framework answer it when they run out of time themselves.
+    """
+    return answer.was_sent and (answer.status == 408 or decide(answer) is Decision.RETRY)
 
 
 def retry_after_s(header: str | None, now: datetime) -> float | None:
     """Seconds from a Retry-After header, given in seconds or as a date (RFC 9110 §10.2.3); None when unreadable."""
-    if not header:
-        return None
-    text = header.strip()
+    text = (header or "").strip()
     if text.isascii() and text.replace(".", "", 1).isdigit():
         seconds = float(text)
         return seconds if math.isfinite(seconds) else None
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, (moment - now).total_seconds())
+    except (ValueError, TypeError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())
 
 
 def words_of(body: bytes, headers: Mapping[str, str]) -> str | None:
-    """Windsor's own `message` from a JSON answer, cut to a line; None when there is none."""
-    import json
-
-    if "json" not in headers.get("content-type", ""):
+    """Windsor's own `message` from a JSON answer, just as it is; None when there is none."""
+    if "json" not in headers.get("content-type", "").lower():
         return None
     try:
         message = json.loads(body).get("message")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return None
-    return " ".join(message.split())[:300] if isinstance(message, str) and message.strip() else None
+    return message if isinstance(message, str) and message.strip() else None
+
+
+def is_page(body: bytes, headers: Mapping[str, str]) -> bool:
+    """Whether an answer is markup and says so; text that a server merely labels as HTML is not."""
+    return "html" in headers.get("content-type", "").lower() and body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")

@@ -58,9 +58,11 @@ class Tally:
     later: int
     """left out of this run by a backfill's `--only` or `--limit`"""
     new_members: int
-    """entered, without those that wait for another try: what the guard looks at"""
+    """entered and to be sent in this run: what the guard looks at"""
     lost_members: int
-    """told and exited, without those that wait for another try"""
+    """told, exited and to be sent in this run"""
+    told_exited: int
+    """exited of those Windsor had been told are members (the others are in doubt)"""
 
     @property
     def changes(self) -> int:
@@ -88,8 +90,9 @@ def tally(connection: duckdb.DuckDBPyConnection, location: str) -> Tally:
             count(*) FILTER (change = 'updated'),
             count(*) FILTER (status = 'deferred'),
             count(*) FILTER (status = 'later'),
-            count(*) FILTER (change = 'entered' AND status <> 'deferred'),
-            count(*) FILTER (change = 'exited' AND was_told AND status <> 'deferred')
+            count(*) FILTER (change = 'entered' AND status = 'send'),
+            count(*) FILTER (change = 'exited' AND was_told AND status = 'send'),
+            count(*) FILTER (change = 'exited' AND was_told)
         FROM read_parquet({quoted(location)})
     """).fetchone()
     assert row is not None
@@ -112,12 +115,11 @@ def remains(head: Head) -> Remains:
     if head.outbox is None:
         return Remains(0, 0, 0, 0)
     with open_duckdb() as connection:
-        _view(connection, "outbox_before", _outbox_before(head))
-        _define_answers(connection, head)
+        define_ledger(connection, head)
         row = connection.execute("""
             SELECT
                 count(*) FILTER (o.status = 'later' OR (o.status = 'send' AND (v.verdict IS NULL OR v.verdict = 'unanswered'))),
-                count(*) FILTER (o.status IN ('withheld', 'forgotten')),
+                count(*) FILTER (o.status = 'withheld' OR v.verdict = 'suppressed'),
                 count(*) FILTER (o.status = 'deferred' OR v.verdict = 'rejected'),
                 count(*) FILTER (o.in_doubt OR coalesce(v.in_doubt, FALSE)
                     OR (o.status = 'send' AND v.verdict IS NULL AND o.seq >= p.position AND o.seq < p.reach))
@@ -162,8 +164,7 @@ def _define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None
     _view(connection, "snapshot_now", SNAPSHOT_VIEW.format(rows=f"read_parquet({quoted(task.snapshot)})"))
     before = f"read_parquet({quoted(head.snapshot)})" if head and head.snapshot else NOBODY
     _view(connection, "snapshot_before", SNAPSHOT_VIEW.format(rows=before))
-    _view(connection, "outbox_before", _outbox_before(head))
-    _define_answers(connection, head)
+    define_ledger(connection, head)
     _view(connection, "departed", _departed(task.departed))
     connection.execute("CREATE TABLE suppressed (user_hash VARCHAR)")
     if task.suppressed:
@@ -183,6 +184,12 @@ def _define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None
     }
     columns = ", ".join(f"?::{kind} AS {name}" for name, (kind, _) in row.items())
     connection.execute(f"CREATE TABLE run AS SELECT {columns}", [value for _, value in row.values()])
+
+
+def define_ledger(connection: duckdb.DuckDBPyConnection, head: Head | None) -> None:
+    """The views outbox_before, progress_before and verdicts_before of `changes.sql`."""
+    _view(connection, "outbox_before", _outbox_before(head))
+    _define_answers(connection, head)
 
 
 def _view(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> None:

@@ -1,0 +1,145 @@
+"""Outside data that says who is in an audience, or who has which value; each source yields the same canonical rows.
+
+The rows, a DuckDB table or view called `rows`:
+
+- line BIGINT: number of the row in its source, counted from 1
+- user_id, anonymous_id, profile_id VARCHAR: as they are written, to the letter
+- emails VARCHAR[]: trimmed, in the source's order; empty or null for none
+- value VARCHAR: JSON text; null for audiences, and where there is no value
+- malformed VARCHAR: why the row cannot be used, or null
+
+A row that names several user ids yields as many rows of the same number.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Protocol
+
+import duckdb
+
+from windsor_sync.errors import ConfigError
+from windsor_sync.sources.engage_csv import EngageCsvSource
+from windsor_sync.sources.files import SourceFile, newest
+from windsor_sync.sources.tables import DataFrameSource, ParquetSource
+from windsor_sync.sources.text_tables import CsvSource, JsonLinesSource
+
+__all__ = [
+    "CsvSource",
+    "DataFrameSource",
+    "EngageCsvSource",
+    "JsonLinesSource",
+    "ParquetSource",
+    "Source",
+    "SourceFile",
+    "newest",
+    "open_source",
+    "source_for",
+]
+
+
+class Source(Protocol):
+    """What sealing needs of a source."""
+
+    @property
+    def origin(self) -> SourceFile | None:
+        """The file, where it is one."""
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Which canonical columns the source has as columns of its own; known after `load`."""
+
+    @property
+    def unit(self) -> str:
+        """What `physical_lines` counts: `line` or `row`."""
+
+    def load(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Create `rows`. Raises SnapshotError when the source cannot be used."""
+
+    def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
+        """Where rows, given by `line`, are in the file as an editor counts; to be asked on the engine of `load`."""
+
+    def describe(self) -> str:
+        """What is read, for a message."""
+
+
+class SnapshotSettings(Protocol):
+    """Where a snapshot is read, as windsor.yaml says."""
+
+    @property
+    def path(self) -> str | None: ...
+    @property
+    def format(self) -> str | None: ...
+    @property
+    def columns(self) -> Mapping[str, str]: ...
+    @property
+    def taken_at(self) -> str | None: ...
+
+
+class Computation(Protocol):
+    """An audience or computed trait, as far as its source goes."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def computation_class(self) -> str: ...
+    @property
+    def snapshot(self) -> SnapshotSettings: ...
+
+
+def source_for(computation: Computation, path: str | None = None) -> Source:
+    """The source of an audience or computed trait: its newest file, or the file at `path`.
+
+    Raises SnapshotError when there is no such file.
+    """
+    settings = computation.snapshot
+    found = path or settings.path
+    if found is None:
+        raise ConfigError(
+            f"{computation.name} is read by a query, not from files. Nothing was sent. Give its snapshot a path, or read "
+            "it through its connection."
+        )
+    return open_source(
+        found,
+        format=settings.format,
+        columns=settings.columns,
+        taken_at=settings.taken_at,
+        value_of=None if computation.computation_class == "audience" else computation.key,
+    )
+
+
+def open_source(
+    path: str,
+    *,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    taken_at: str | None = None,
+    value_of: str | None = None,
+) -> Source:
+    """The newest file of a path or pattern: engage_csv, csv, jsonl or parquet, by default as its name ends.
+
+    `value_of` is the key of the computed trait whose values are wanted; None for an audience.
+    """
+    file = newest(path, taken_at)
+    match format or _format(file.path):
+        case "engage_csv":
+            return EngageCsvSource(file, value_of=value_of)
+        case "csv":
+            return CsvSource(file, columns=columns, value_of=value_of)
+        case "jsonl":
+            return JsonLinesSource(file, columns=columns, value_of=value_of)
+        case "parquet":
+            return ParquetSource(file, columns=columns, value_of=value_of)
+    raise ConfigError(
+        f"It cannot be told from its name what kind of file {file.path} is. Nothing was sent. "
+        "Set format: engage_csv, csv, jsonl or parquet."
+    )
+
+
+def _format(path: str) -> str | None:
+    suffixes = PurePosixPath(path.lower()).suffixes
+    if suffixes and suffixes[-1] in {".gz", ".bz2", ".xz"}:
+        suffixes.pop()
+    formats = {".csv": "engage_csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+    return formats.get(suffixes[-1]) if suffixes else None

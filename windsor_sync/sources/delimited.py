@@ -1,39 +1,40 @@
-"""A CSV file split into rows by DuckDB, and the books kept over it: no line of the file goes missing unseen.
+"""A CSV file split into rows, and the books kept over it: no line of the file goes missing unseen.
 
-What DuckDB 2.0 does was tried, not assumed. Split by several threads, it takes text inside quotation marks for rows
-where a buffer ends there; by one thread it is right. A quotation mark that is never closed makes it drop the rest of
-the file without a word. A row with a stray quotation mark swallows the lines up to the next one and is rejected as
-one. So: one thread where a row goes over several lines, no file with an open quotation mark, and physical lines are
-counted against rows.
+DuckDB splits (see csv_scan.py for what it gets wrong). So: one thread where a row may go over several lines, no file
+with an open quotation mark, and rows are counted against physical lines; lines that no row accounts for were swallowed
+by a broken row and count as broken.
+
+Engage leaves out empty cells at the end of a row where they belong to numbered columns (`email_1`), so a row may be
+shorter than the header, down to a width that the caller knows.
 """
 
 import csv
+from bisect import bisect
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
+from itertools import chain, repeat
 
 import duckdb
 
-from windsor_sync.embedded import quoted
+from windsor_sync.sources.csv_scan import STRAY_QUOTE, Counted, Scan
+from windsor_sync.sources.csv_text import Header, blank_lines, records, refuse_open_quote
 from windsor_sync.sources.refusal import unusable
-from windsor_sync.sources.text import AGAIN, PlainText, line_of_byte
+from windsor_sync.sources.text import AGAIN, PlainText, lines_of_bytes
 
-MAX_REJECTS = 100_000
 LOCATED = 100
-"""Row numbers are exact up to this many broken rows, physical line numbers of broken rows are known for as many."""
-
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+"""For so many broken rows it is known where they stand; more are only counted."""
+TAIL_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
-    """The first row."""
+class Reject:
+    """A row that could not be split."""
 
-    names: tuple[str, ...]
-    lines: int
-    """physical lines up to its end"""
-    blank_lines: int
-    """before it"""
+    row: int
+    """counted from 1, without the header"""
+    line: int
+    """physical line in which it begins; 0 where nobody looked"""
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,70 +44,116 @@ class Split:
     text: PlainText
     header: Header
     rows: int
-    """that could be split"""
-    broken: int
-    """rows that could not, and lines that they swallowed"""
-    broken_lines: dict[int, int]
-    """physical line of the first broken rows, by row number"""
+    """that could be split, too short ones among them"""
+    rejects: tuple[Reject, ...]
     is_one_line_a_row: bool
     ends_broken: bool
-    """whether the last row is a broken one: the file is cut short"""
+    """whether the last row could not be split: the file is cut short"""
 
     def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
         """Where in the file these rows begin, lines counted from 1."""
-        return tuple(sorted({self.broken_lines.get(row) or self._physical_line(row) for row in rows}))
+        known = {reject.row: reject.line for reject in self.rejects if reject.line}
+        return tuple(sorted({known.get(row) or self._physical_line(row) for row in rows}))
 
     def _physical_line(self, row: int) -> int:
+        expected = row + self.header.lines
         if self.is_one_line_a_row:
-            return row + self.header.lines
-        records = (line for line, record in _records(self.text) if record)
-        next(records)
-        return next((line for number, line in enumerate(records, 1) if number == row), row + self.header.lines)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pass:
-    rows: int
-    lines: int
-    """physical lines in these rows"""
-    rejects: tuple[tuple[int, int, str], ...]
-    """row number, position in bytes, reason"""
-
-
-def read_header(text: PlainText) -> Header:
-    """Read the names of the columns. Raises SnapshotError where the file is no CSV with commas."""
-    before = 0
-    for line, record in _records(text):
-        if record and record[0] is not None:
-            _refuse_other_formats(text, record)
-            return Header(tuple(name.strip() for name in record), _lines_to(text, line), before)
-        before += 1
-    raise unusable(f"{text.name} is empty: it does not even hold a header.", AGAIN)
+            return expected
+        try:
+            begins = (first for first, _, record in records(self.text) if record)
+            next(begins)  # the header
+            return next((line for number, line in enumerate(begins, 1) if number == row), expected)
+        except csv.Error:
+            return expected
 
 
 def split(text: PlainText, header: Header, connection: duckdb.DuckDBPyConnection) -> Split:
     """Count rows and broken rows against the lines of the file, and define `cells` and `broken`."""
-    if text.quotes % 2:
-        _refuse_open_quote(text)
-    in_parallel = not text.has_quoted_newline
-    counted = _count(text, header, connection, in_parallel)
-    missing = _lines_missing(text, header, counted)
-    if in_parallel and missing:
-        in_parallel = False
-        counted = _count(text, header, connection, in_parallel)
-        missing = _lines_missing(text, header, counted)
-    blank = 0 if missing <= 0 or len(header.names) == 1 else _blank_lines(text) - header.blank_lines
-    if missing < 0:
-        raise unusable(
-            f"{text.name} cannot be split into rows: {counted.rows} rows were found in {text.lines} lines.", AGAIN
-        )
-    _define(text, header, connection, in_parallel, counted, swallowed=missing - blank)
-    return Split(
-        text=text,
-        header=header,
-        rows=counted.rows,
-        broken=len(counted.rejects) + missing - blank,
-        broken_lines={row: _line_at(text, position) for row, position, _ in counted.rejects[:LOCATED]},
-        is_one_line_a_row=missing == 0 and not text.has_quoted_newline,
-        ends_broken=bool(counted.rejects) and _is_last(text, counted.rejects[-1][1]),
+    refuse_open_quote(text)
+    scan = Scan(text, header, in_parallel=not text.has_quoted_newline)
+    if scan.allows_short_rows and scan.pads_rows(connection):
+        scan = replace(scan, header=replace(header, least_cells=len(header.names)))
+    counted = scan.count(connection)
+    if scan.in_parallel and _lines_missing(scan, counted):
+        scan = replace(scan, in_parallel=False)
+        counted = scan.count(connection)
+    missing = _lines_missing(scan, counted)
+    blank = blank_lines(text, header) if missing > 0 else []
+    swallowed = max(missing - len(blank), 0)
+    if missing < 0 or (swallowed and not counted.broken):
+        raise unusable(f"{text.name} cannot be split into rows: {text.lines} lines make {counted.rows} rows.", AGAIN)
+    rejects = tuple(_rejects(text, counted, blank))
+    _define_cells(scan, rejects, connection)
+    _define_broken(scan, rejects, swallowed, connection)
+    is_one_line_a_row = missing == 0 and not text.has_quoted_newline
+    return Split(text, header, counted.rows, rejects, is_one_line_a_row, _ends_broken(text, rejects, counted))
+
+
+def refuse_cut_short(found: Split, connection: duckdb.DuckDBPyConnection) -> None:
+    """Raise SnapshotError if the last row is broken: the rest of the file may be missing. Looks at the view `rows`."""
+    last, reason = found.rows + min(len(found.rejects), LOCATED), None
+    if found.ends_broken:
+        last, reason = found.rejects[-1].row, found.rejects[-1].reason
+    elif last:
+        at_end = "SELECT any_value(malformed) FROM rows WHERE line = ?"
+        [(reason,)] = connection.execute(at_end, [last]).fetchall()
+    if reason is not None:
+        [line] = found.physical_lines([last])
+        raise unusable(f"{found.text.name} is cut short: its last row, in line {line}, is broken ({reason}).", AGAIN)
+
+
+def _lines_missing(scan: Scan, counted: Counted) -> int:
+    """Lines of the file that are in no row, good or broken; a one-column file has rows for its blank lines too."""
+    lines = scan.text.lines + (scan.text.blank_lines_at_end if len(scan.header.names) == 1 else 0)
+    return lines - scan.header.lines - counted.lines - len(counted.broken)
+
+
+def _rejects(text: PlainText, counted: Counted, blank: Sequence[int]) -> Iterator[Reject]:
+    """The broken rows, with their numbers among all rows and the lines of the first of them."""
+    lines = lines_of_bytes(text, (_first_byte(text, row.begins_at) for row in counted.broken[:LOCATED]))
+    for row, line in zip(counted.broken, chain(lines, repeat(0)), strict=False):
+        yield Reject(row.place - bisect(blank, line or text.lines), line, row.reason)
+
+
+def _first_byte(text: PlainText, position: int) -> int:
+    """Where a row begins that has blank lines before it."""
+    with text.path.open("rb") as file:
+        file.seek(position)
+        block = file.read(4096)
+    return position + len(block) - len(block.lstrip(b"\r\n"))
+
+
+def _define_cells(scan: Scan, rejects: tuple[Reject, ...], connection: duckdb.DuckDBPyConnection) -> None:
+    # The number of a row is its place among the rows that could be split, and one more for each broken row before it.
+    before = [f" + (place > {reject.row - number})::BIGINT" for number, reject in enumerate(rejects[:LOCATED], 1)]
+    cells = ", ".join(f"nullif({cell}, '') AS {cell}" for cell in scan.cells)
+    found = " + ".join(f"({cell} IS NOT NULL)::BIGINT" for cell in scan.cells)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP VIEW numbered AS SELECT place{''.join(before)} AS line, {cells}, "
+        f"CASE WHEN {scan.is_too_short} THEN ({found}) || ' instead of {len(scan.cells)} cells' END AS too_short "
+        f"FROM (SELECT row_number() OVER () AS place, * FROM {scan.table})"
     )
+    connection.execute("CREATE OR REPLACE TEMP VIEW cells AS SELECT * FROM numbered WHERE too_short IS NULL")
+
+
+def _define_broken(
+    scan: Scan, rejects: tuple[Reject, ...], swallowed: int, connection: duckdb.DuckDBPyConnection
+) -> None:
+    connection.execute("CREATE OR REPLACE TEMP TABLE broken (line BIGINT, reason VARCHAR)")
+    if scan.allows_short_rows:
+        connection.execute("INSERT INTO broken SELECT line, too_short FROM numbered WHERE too_short IS NOT NULL")
+    if rejects:
+        columns = [[reject.row for reject in rejects], [reject.reason for reject in rejects]]
+        connection.execute("INSERT INTO broken SELECT unnest(?), unnest(?)", columns)
+        culprit = next((reject for reject in rejects if reject.reason == STRAY_QUOTE), rejects[-1])
+        connection.execute("INSERT INTO broken SELECT ?, ? FROM range(?)", [culprit.row, culprit.reason, swallowed])
+
+
+def _ends_broken(text: PlainText, rejects: tuple[Reject, ...], counted: Counted) -> bool:
+    if not rejects:
+        return False
+    if rejects[-1].line and rejects[-1].row == counted.rows + len(rejects):
+        return True
+    with text.path.open("rb") as file:
+        file.seek(counted.broken[-1].begins_at)
+        return b"\n" not in file.read(TAIL_BYTES).strip(b"\r\n")

@@ -44,13 +44,31 @@ _MACROS = {
             WHEN json_valid(straight(t)) THEN straight(t)
         END""",
     "without_blanks(l)": "list_filter(l, lambda each: each IS NOT NULL AND each <> '')",
-    # The texts under one key of an object of ids: an array as a rule, one text or number tolerated.
+    # The texts under one key of an object of ids: an array as a rule, a single one tolerated.
     "ids_under(found, t, k)": """
         coalesce(
             CASE WHEN len(found) = 1 AND found[1] <> '' THEN found ELSE without_blanks(found) END,
-            CASE WHEN json_type(t, '/' || k) IN ('VARCHAR', 'BIGINT', 'UBIGINT', 'DOUBLE', 'HUGEINT')
-                THEN without_blanks([json_extract_string(t, '/' || k)]) END)""",
-    "mail(t)": r"nullif(trim(t, ' ' || chr(9) || chr(10) || chr(13)), '')",
+            CASE WHEN json_type(t, '/' || k) = 'VARCHAR' THEN without_blanks([json_extract_string(t, '/' || k)]) END)""",
+    # A field that is an id: text as it is, a number as it is written (t is the whole object), '' for anything else.
+    "id_of_json(j, t, p)": r"""
+        CASE
+            WHEN j IS NULL OR j IN ('null', '""') THEN NULL
+            WHEN j[1] = '"' THEN json_extract_string(j, '$')
+            WHEN regexp_full_match(j, '-?[1-9][0-9]*') THEN j
+            WHEN regexp_matches(j, '^-?[0-9]') THEN json_extract_string(numbers_as_text(t), p)
+            ELSE ''
+        END""",
+    "texts_of_json(j)": """
+        CASE json_type(j)
+            WHEN 'ARRAY' THEN from_json(j, '["VARCHAR"]')
+            WHEN 'VARCHAR' THEN [json_extract_string(j, '$')]
+        END""",
+    # An e-mail without the blanks around it; with a line break inside it is none.
+    "mail(t)": r"""
+        CASE
+            WHEN NOT regexp_matches(t, '^\s|\s$|[\r\n]') THEN nullif(t, '')
+            ELSE nullif(regexp_extract(t, '^\s*(\S(?:[^\r\n]*\S)?)\s*$', 1), '')
+        END""",
     "mails(l)": "without_blanks(list_transform(l, lambda each: mail(each)))",
 }
 

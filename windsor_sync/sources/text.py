@@ -7,15 +7,17 @@ import bz2
 import codecs
 import gzip
 import lzma
+import shutil
 import uuid
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import duckdb
 
+from windsor_sync.embedded import quoted
 from windsor_sync.errors import SnapshotError
 from windsor_sync.sources.files import SourceFile, is_local, open_bytes
 from windsor_sync.sources.refusal import unusable
@@ -74,10 +76,25 @@ def plain_text(file: SourceFile, connection: duckdb.DuckDBPyConnection) -> Plain
             with copy.open("wb") as target:
                 reading.look_at(unpack(raw) if unpack else raw, target)
             return reading.result(copy)
-    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError):
-        raise unusable(f"{file.path} is cut short: its compressed data ends or breaks after line {reading.lines}.", AGAIN) from None
+    except EOFError:
+        raise unusable(f"{file.path} is cut short: its compressed data ends too early.", AGAIN) from None
+    except (zlib.error, gzip.BadGzipFile, lzma.LZMAError):
+        raise unusable(f"{file.path} is damaged: its compressed data cannot be unpacked.", AGAIN) from None
     except OSError as error:
-        raise unusable(f"{file.path} cannot be read ({error.strerror or type(error).__name__}).", "Run again when it can be.") from None
+        raise _unreadable(file, error) from None
+
+
+def local_copy(file: SourceFile, connection: duckdb.DuckDBPyConnection) -> Path:
+    """The file itself where it is local, else a copy beside the engine's spilled data."""
+    if is_local(file):
+        return Path(file.path)
+    copy = scratch_folder(connection) / f"{uuid.uuid4().hex}.copy"
+    try:
+        with open_bytes(file) as source, copy.open("wb") as target:
+            shutil.copyfileobj(source, target, BLOCK_BYTES)
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    return copy
 
 
 def scratch_folder(connection: duckdb.DuckDBPyConnection) -> Path:
@@ -89,14 +106,28 @@ def scratch_folder(connection: duckdb.DuckDBPyConnection) -> Path:
     return folder
 
 
-def line_of_byte(text: PlainText, position: int) -> int:
-    """The physical line, counted from 1, in which a byte (counted from 0) stands."""
-    line = 1
+def unglobbed(path: str) -> str:
+    """The path as a SQL string that DuckDB does not take for a pattern."""
+    return quoted("".join(f"[{letter}]" if letter in "*?[" else letter for letter in path))
+
+
+def lines_of_bytes(text: PlainText, positions: Iterable[int]) -> list[int]:
+    """The physical lines, counted from 1, in which bytes (counted from 0, ascending) stand."""
+    lines = []
+    line, done = 1, 0
     with text.path.open("rb") as file:
-        while position > 0 and (block := file.read(min(position, BLOCK_BYTES))):
-            line += block.count(b"\n")
-            position -= len(block)
-    return line
+        for position in positions:
+            while done < position and (block := file.read(min(position - done, BLOCK_BYTES))):
+                line += block.count(b"\n")
+                done += len(block)
+            lines.append(line)
+    return lines
+
+
+def _unreadable(file: SourceFile, error: OSError) -> SnapshotError:
+    return unusable(
+        f"{file.path} cannot be read ({error.strerror or type(error).__name__}).", "Run again when it can be."
+    )
 
 
 def _packing(raw: IO[bytes]) -> Callable[[Any], Any] | None:
@@ -152,7 +183,9 @@ class _Reading:
             end = block.rfind(b"\n") + 1
             pending = block[end:]
             if len(pending) > MAX_LINE_BYTES:
-                raise unusable(f"{self.name} has a line of more than {MAX_LINE_BYTES >> 20} MB after line {self.lines}.", AGAIN)
+                raise unusable(
+                    f"{self.name} has a line of more than {MAX_LINE_BYTES >> 20} MB after line {self.lines}.", AGAIN
+                )
             if end:
                 yield block[:end]
         if pending:
@@ -161,7 +194,7 @@ class _Reading:
     def _refuse_other_things(self, block: bytes) -> None:
         for magic, (thing, remedy) in _OTHER_THINGS.items():
             if block.startswith(magic):
-                raise unusable(f"{self.name} is {thing}, not text.", remedy)
+                raise unusable(f"{self.name} is {thing}, not plain text.", remedy)
         if block.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"<"):
             raise unusable(
                 f"{self.name} is a web page (HTML) or XML: line 1 begins with <.",

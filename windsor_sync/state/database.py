@@ -1,39 +1,40 @@
-"""Opens the state database: SQLite in WAL mode by default, PostgreSQL by URL."""
+"""The state database: SQLite in WAL mode by default, PostgreSQL by URL. Its errors are translated here."""
 
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from windsor_sync.errors import ConfigError
+from windsor_sync.errors import ConfigError, StateUnavailable
 from windsor_sync.state import tables
+from windsor_sync.state.engines import READ_OPTIONS, make_engine, shown
+from windsor_sync.state.upgrading import needed_version, require_needed, upgrade, version_of
 
-BUSY_TIMEOUT_S = 60
-"""How long a writer waits for another one before it gives up (SQLite has one writer at a time)."""
+# SQLite's names for what can be over when it is tried again, and for what lasts until somebody mends it. Any other error
+# is a defect of ours.
+_PASSING = ("SQLITE_BUSY", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
+_LASTING = ("SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY")
 
 
 class Database:
-    """Transactions on the state. `write()` is atomic and serialises writers; `read()` sees committed rows only."""
+    """Transactions on the state. `write()` is atomic and serialises writers; `read()` sees one committed moment."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._reading = engine.execution_options(**READ_OPTIONS[engine.dialect.name])
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One atomic transaction; rolled back when the block raises."""
-        with self.engine.begin() as connection:
+        """One atomic transaction; rolled back when the block raises. Raises StateUnavailable."""
+        with self._in_reach(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection for reading, without holding up a writer."""
-        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        """The state as it is now, unmoved by what others commit meanwhile; holds up no writer. Raises StateUnavailable."""
+        with self._in_reach(), self._reading.connect() as connection:
             yield connection
 
     @property
@@ -49,111 +50,89 @@ class Database:
         return now.astimezone(UTC)
 
     def installation(self) -> str:
-        """The identity of this state, made once; see `tables.installation`."""
+        """The identity of this state, made with its tables; see `tables.installation`."""
         with self.read() as connection:
-            found = connection.execute(select(tables.installation.c.id)).scalar()
-        if found is None:
-            with self.write() as connection:
-                found = connection.execute(select(tables.installation.c.id)).scalar()
-                if found is None:
-                    found = uuid.uuid4().hex
-                    connection.execute(insert(tables.installation).values(id=found))
-        return str(found)
+            return str(connection.execute(select(tables.installation.c.id)).scalar_one())
 
     def close(self) -> None:
         """Let go of every connection."""
         self.engine.dispose()
+
+    @contextmanager
+    def _in_reach(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            if not _is_trouble(error, _PASSING + _LASTING):
+                raise
+            raise _out_of_reach(self.engine, error) from None
 
 
 def open_database(url: str) -> Database:
     """Open the state at `url`, bringing a SQLite file up to date on the way.
 
     PostgreSQL is never migrated on the side: several machines use it, so `windsor-sync state upgrade` does that.
-    Raises ConfigError when it cannot be reached or is not up to date.
+    Raises ConfigError when it cannot be used or is not up to date, StateUnavailable when trying again may help.
     """
     engine = make_engine(url)
-    database = Database(engine)
-    try:
-        if database.is_sqlite:
+    with _usable(engine):
+        found = version_of(engine)
+        if engine.dialect.name == "sqlite" and found != needed_version():
             upgrade(engine)
         else:
-            _require_current(engine)
-    except OperationalError as error:
+            require_needed(engine, found)
+    return Database(engine)
+
+
+def upgrade_database(url: str) -> tuple[str | None, str]:
+    """Bring the state at `url` up to date, on either database: (version before, version now).
+
+    Raises ConfigError when it cannot be used, StateUnavailable when trying again may help.
+    """
+    engine = make_engine(url)
+    with _usable(engine):
+        found = version_of(engine)
+        upgrade(engine)
+    engine.dispose()
+    return found, needed_version()
+
+
+@contextmanager
+def _usable(engine: Engine) -> Iterator[None]:
+    """Say of a database that cannot be opened what to do about it, and let go of it."""
+    try:
+        yield
+    except DBAPIError as error:
         engine.dispose()
+        if _is_trouble(error, _PASSING):
+            raise _out_of_reach(engine, error) from None
         raise ConfigError(
-            f"The state database {_shown(url)} cannot be used: {type(error.orig).__name__}. Nothing was done. "
-            "Check `state` in windsor.yaml: that the folder is writable, or that the server runs and accepts this user."
+            f"The state database {shown(engine.url)} cannot be used: {_reason(engine, error)}. Nothing was done. "
+            "Check `state` in windsor.yaml: it needs a database of its own, in which this user may write and make tables."
         ) from None
-    return database
+    except Exception:
+        engine.dispose()
+        raise
 
 
-def make_engine(url: str) -> Engine:
-    """An engine whose SQLite transactions take the write lock at once, instead of failing half-way through."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
-    if parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_immediate)
-    return engine
+def _is_trouble(error: DBAPIError, sqlite_names: tuple[str, ...]) -> bool:
+    """Whether the database is the trouble, rather than what we asked of it."""
+    name = getattr(error.orig, "sqlite_errorname", None)  # None on PostgreSQL
+    if name is not None:
+        return str(name).startswith(sqlite_names)
+    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
 
 
-def upgrade(engine: Engine) -> None:
-    """Apply the migrations that are missing; safe to call from several processes at once."""
-    from alembic import command
-    from alembic.runtime.migration import MigrationContext
-
-    config, newest = _migrations()
-    with engine.connect() as connection:
-        if MigrationContext.configure(connection).get_current_revision() == newest:
-            return
-    with engine.begin() as connection:  # on SQLite this takes the write lock, and the second comer finds it done
-        if engine.dialect.name != "sqlite":
-            connection.execute(select(func.pg_advisory_xact_lock(0x77696E64)))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+def _out_of_reach(engine: Engine, error: DBAPIError) -> StateUnavailable:
+    return StateUnavailable(
+        f"The state database {shown(engine.url)} is out of reach: {_reason(engine, error)}. What was recorded before stands, "
+        "and what cannot be recorded is not sent. Run it again when the database answers; if it never does, check `state` in "
+        "windsor.yaml."
+    )
 
 
-def _require_current(engine: Engine) -> None:
-    from alembic.runtime.migration import MigrationContext
-
-    _, newest = _migrations()
-    with engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
-    if found != newest:
-        raise ConfigError(
-            f"The state database is at version {found or 'none'}, this windsor_sync needs {newest}. Nothing was done. "
-            "Run `windsor-sync state upgrade` once, on one machine."
-        )
-
-
-def _migrations() -> tuple[Any, str | None]:
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    return config, ScriptDirectory.from_config(config).get_current_head()
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # SQLAlchemy's "begin" event says BEGIN IMMEDIATE instead
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")  # a recorded reach must survive a power cut, or doubt would be lost
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
-
-
-def _begin_immediate(connection: Connection) -> None:
-    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _shown(url: str) -> str:
-    return make_url(url).render_as_string(hide_password=True)
-
-
-__all__ = ["Database", "IntegrityError", "make_engine", "open_database", "upgrade"]
+def _reason(engine: Engine, error: DBAPIError) -> str:
+    """The database's own words: the first line, since the others can repeat a row."""
+    words = (str(error.orig).strip().splitlines() or [type(error.orig).__name__])[0]
+    password = engine.url.password
+    return words.replace(str(password), "***") if password else words

@@ -1,37 +1,53 @@
 """The file store: immutable Parquet files below one folder or object-store URL (fsspec).
 
-A file appears whole or not at all: it is written beside its place and renamed, or put in one request.
+A file appears whole or not at all: it is written beside its place and moved there.
 """
 
 import os
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+
+from windsor_sync.errors import ConfigError
+
+DRAFTS = "drafts"
+"""Below the root, so that a draft is on the same disk as its final place."""
 
 
 class FileStore:
     """Files by their path below the store's root, such as `snapshots/vip/7/ab12.parquet`."""
 
     def __init__(self, root: str) -> None:
-        self._fs, self._root = fsspec.core.url_to_fs(root)
-        self.is_local = isinstance(self._fs, LocalFileSystem)
+        """Open the store at a path or URL; raises ConfigError when it cannot be used."""
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(root)
+            self.is_local = isinstance(self._fs, LocalFileSystem)
+            if self.is_local:
+                Path(self._root, DRAFTS).mkdir(parents=True, exist_ok=True)
+        except (ImportError, ValueError, OSError) as error:
+            raise ConfigError(
+                f"`files` in windsor.yaml cannot be used: {_reason(error)}. Nothing was done. Name a folder in which this "
+                "user may write, or the URL of an object store whose fsspec package is installed."
+            ) from None
 
     def location(self, path: str) -> str:
         """Where a reader such as DuckDB finds the file: a local path, or a URL."""
-        full = f"{self._root}/{path}"
+        full = self._full(path)
         return full if self.is_local else str(self._fs.unstrip_protocol(full))
 
     @contextmanager
     def draft(self) -> Iterator[Path]:
         """A local path to write to, which nobody else sees; gone when the block ends, unless it was kept."""
-        folder = Path(f"{self._root}/drafts") if self.is_local else Path(tempfile.gettempdir())
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f"{uuid.uuid4().hex}.parquet"
+        if not self.is_local:
+            with tempfile.TemporaryDirectory(prefix="windsor_sync-") as folder:  # readable by this user only
+                yield Path(folder) / _fresh_name()
+            return
+        draft = Path(self._full(DRAFTS)) / _fresh_name()
         try:
             yield draft
         finally:
@@ -40,26 +56,50 @@ class FileStore:
     def keep(self, draft: Path, path: str) -> None:
         """Give a finished draft its place in the store, whole or not at all; a file that stands there is replaced."""
         if self.is_local:
-            final = Path(self.location(path))
-            final.parent.mkdir(parents=True, exist_ok=True)
-            _sync_to_disk(draft)
-            draft.replace(final)
-            _sync_to_disk(final.parent)
+            self._rename(draft, Path(self._full(path)))
         else:
-            self._fs.put_file(str(draft), f"{self._root}/{path}")
+            self._upload(draft, self._full(path))
 
     def exists(self, path: str) -> bool:
         """Whether the file is there."""
-        return bool(self._fs.exists(f"{self._root}/{path}"))
+        return bool(self._fs.exists(self._full(path)))
 
     def size_bytes(self, path: str) -> int:
         """Its size; raises FileNotFoundError."""
-        return int(self._fs.size(f"{self._root}/{path}"))
+        return int(self._fs.size(self._full(path)))
 
     def delete(self, path: str) -> None:
         """Remove the file; already gone is fine."""
-        if self.exists(path):
-            self._fs.rm_file(f"{self._root}/{path}")
+        with suppress(FileNotFoundError):
+            self._fs.rm_file(self._full(path))
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    def _rename(self, draft: Path, final: Path) -> None:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _sync_to_disk(draft)
+        draft.replace(final)
+        for folder in final.parents:  # each may be new, and is known to the disk through its parent
+            _sync_to_disk(folder)
+            if folder == Path(self._root):
+                return
+
+    def _upload(self, draft: Path, final: str) -> None:
+        """Not every remote file system shows a file only when all of it has arrived, as object stores do."""
+        arriving = self._full(f"{DRAFTS}/{_fresh_name()}")
+        try:
+            self._fs.put_file(str(draft), arriving)
+            self._fs.makedirs(self._fs._parent(final), exist_ok=True)
+            self._fs.mv(arriving, final)
+        except BaseException:
+            with suppress(Exception):
+                self._fs.rm_file(arriving)
+            raise
+
+
+def _fresh_name() -> str:
+    return f"{uuid.uuid4().hex}.parquet"
 
 
 def _sync_to_disk(path: Path) -> None:
@@ -69,3 +109,8 @@ def _sync_to_disk(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _reason(error: Exception) -> str:
+    """What was wrong, without a path's user name or a URL's secrets: the system's words, or the name of the package."""
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)

@@ -60,8 +60,8 @@ def _count(name: str) -> Column[Any]:
     return Column(name, BigInteger, nullable=False, server_default="0")
 
 
-# One row: the identity of this state, part of every messageId. A state that is lost and made anew must not
-# repeat the ids of its former life, or a destination that deduplicates would drop what it sends.
+# One row, written with the tables: the identity of this state, part of every messageId. A state that is lost and made anew
+# must not repeat the ids of its former life, or a destination that deduplicates would drop what it sends.
 installation = Table("installation", metadata, Column("id", Text, primary_key=True))
 
 # An audience or computed trait at one destination. The row outlives a retirement, so that run numbers,

@@ -1,5 +1,7 @@
 """The first tables: audiences, snapshots, runs and what became of each message."""
 
+import uuid
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -37,11 +39,12 @@ def upgrade() -> None:
         sa.Column("details", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_trail")),
     )
-    op.create_table(
+    installation = op.create_table(
         "installation",
         sa.Column("id", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_installation")),
     )
+    op.bulk_insert(installation, [{"id": uuid.uuid4().hex}])
     op.create_table(
         "leases",
         sa.Column("resource", sa.Text(), nullable=False),

@@ -1,0 +1,180 @@
+"""The file store: a file is there whole or not at all, in a folder and in an object store."""
+
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from windsor_sync.errors import ConfigError
+from windsor_sync.state.files import FileStore
+
+PATH = "snapshots/vip/ab12.parquet"
+
+
+class TearingFileSystem(MemoryFileSystem):
+    """An object store's stand-in whose uploads break off half-way, when told to."""
+
+    protocol = "tearing"
+    tears = False
+
+    def put_file(self, lpath: str, rpath: str, *args: Any, **kwargs: Any) -> None:
+        """Upload, or half of it."""
+        if not TearingFileSystem.tears:
+            super().put_file(lpath, rpath, *args, **kwargs)
+            return
+        content = Path(lpath).read_bytes()
+        self.pipe_file(rpath, content[: len(content) // 2])
+        raise ConnectionResetError
+
+
+fsspec.register_implementation("tearing", TearingFileSystem, clobber=True)
+
+
+@pytest.fixture(params=["folder", "memory", "tearing"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
+    """An empty store of each kind."""
+    root = str(tmp_path / "files") if request.param == "folder" else f"{request.param}://{uuid.uuid4().hex}"
+    return FileStore(root)
+
+
+def put(files: FileStore, content: bytes, path: str = PATH) -> None:
+    """Write and keep a file."""
+    with files.draft() as draft:
+        draft.write_bytes(content)
+        files.keep(draft, path)
+
+
+def content(files: FileStore, path: str = PATH) -> bytes:
+    """What a reader finds."""
+    found: bytes = fsspec.open(files.location(path)).open().read()
+    return found
+
+
+def everything(files: FileStore) -> list[str]:
+    """All files below the root, finished or not."""
+    return [str(path) for path in files._fs.find(files._root)]
+
+
+def test_a_kept_file_is_found_where_its_location_says(files: FileStore) -> None:
+    assert not files.exists(PATH)
+    put(files, b"members")
+    assert files.exists(PATH)
+    assert files.size_bytes(PATH) == 7
+    assert content(files) == b"members"
+    assert len(everything(files)) == 1
+
+
+def test_a_draft_is_seen_by_nobody_until_it_is_kept(files: FileStore) -> None:
+    with files.draft() as draft:
+        draft.write_bytes(b"half")
+        assert not files.exists(PATH)
+    assert not draft.exists()
+    assert everything(files) == []
+
+
+def test_a_draft_is_gone_after_an_error(files: FileStore) -> None:
+    drafts = []
+
+    def write_half() -> None:
+        with files.draft() as draft:
+            drafts.append(draft)
+            draft.write_bytes(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
+    assert not drafts[0].exists()
+    assert everything(files) == []
+
+
+def test_a_draft_that_was_never_written_is_no_error(files: FileStore) -> None:
+    with files.draft():
+        pass
+    assert everything(files) == []
+
+
+def test_two_drafts_at_once_do_not_meet(files: FileStore) -> None:
+    with files.draft() as one, files.draft() as two:
+        one.write_bytes(b"one")
+        two.write_bytes(b"two")
+        files.keep(one, "one.parquet")
+        files.keep(two, "two.parquet")
+    assert (content(files, "one.parquet"), content(files, "two.parquet")) == (b"one", b"two")
+
+
+def test_keeping_replaces_what_stands_there(files: FileStore) -> None:
+    put(files, b"old")
+    put(files, b"newer")
+    assert content(files) == b"newer"
+    assert len(everything(files)) == 1
+
+
+def test_a_reader_sees_the_old_file_or_the_new_one_and_never_a_part(files: FileStore) -> None:
+    old, new = b"a" * 100_000, b"b" * 200_000
+    put(files, old)
+    torn: list[int] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            found = content(files)
+            if found not in (old, new):
+                torn.append(len(found))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(30):
+        put(files, old if number % 2 else new)
+    done.set()
+    reader.join()
+    assert torn == []
+
+
+def test_an_upload_that_breaks_off_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = FileStore(f"tearing://{uuid.uuid4().hex}")
+    put(files, b"old")
+    monkeypatch.setattr(TearingFileSystem, "tears", True)
+    for path in (PATH, "snapshots/vip/new.parquet"):
+        with pytest.raises(ConnectionResetError):
+            put(files, b"a new file", path)
+    assert content(files) == b"old"
+    assert len(everything(files)) == 1
+
+
+def test_a_draft_that_cannot_be_kept_changes_nothing(files: FileStore) -> None:
+    put(files, b"old")
+    with pytest.raises(FileNotFoundError), files.draft() as draft:
+        files.keep(draft, PATH)
+    assert content(files) == b"old"
+
+
+def test_a_deleted_file_is_gone_and_deleting_it_again_is_fine(files: FileStore) -> None:
+    put(files, b"members")
+    files.delete(PATH)
+    files.delete(PATH)
+    assert not files.exists(PATH)
+    with pytest.raises(FileNotFoundError):
+        files.size_bytes(PATH)
+
+
+def test_another_process_finds_what_this_one_kept(tmp_path: Path) -> None:
+    put(FileStore(str(tmp_path / "files")), b"members")
+    again = FileStore((tmp_path / "files").as_uri())
+    assert content(again) == b"members"
+    assert again.location(PATH) == str(tmp_path / "files" / PATH)
+
+
+def test_a_draft_for_an_object_store_is_readable_by_this_user_only() -> None:
+    with FileStore(f"memory://{uuid.uuid4().hex}").draft() as draft:
+        assert draft.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_store_that_cannot_be_used_is_refused_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for root, reason in ((f"{tmp_path}/file/files", "Not a directory"), ("nowhere://bucket", "Protocol not known")):
+        with pytest.raises(ConfigError, match=rf"`files` in windsor.yaml cannot be used: {reason}"):
+            FileStore(root)

@@ -1,0 +1,252 @@
+"""The ledger: what Windsor acknowledged moves only forward, whole commits at a time, under the lease."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+
+from tests.contracts.stage import MOMENT, Stage, seqs, stretches, verdict
+from windsor_sync.errors import LeaseLost
+from windsor_sync.lease import acquire
+from windsor_sync.ledger import Head, ShardProgress, Verdict
+from windsor_sync.runs import RunState, finish, run_of
+from windsor_sync.state.tables import audiences
+
+
+def run_row(stage: Stage, audience_id: int, run_id: str) -> dict[str, object]:
+    """A second run as a row of the runs table, for tests that open it themselves."""
+    return stage.row(audience_id, run_id, number=2)
+
+
+def head_of(stage: Stage, audience_id: int) -> Head:
+    """The ledger's head, which has to be there."""
+    head = stage.ledger.head(audience_id)
+    assert head is not None
+    return head
+
+
+def test_an_audience_that_was_never_synced_has_no_head(stage: Stage) -> None:
+    assert stage.ledger.head(stage.audience()) is None
+
+
+def test_opening_a_run_makes_it_the_head_with_every_change_owed(stage: Stage) -> None:
+    audience_id = stage.audience()
+    run_id = stage.open(audience_id, rows=10, number=1, shards=2, held=["exited"])
+    head = head_of(stage, audience_id)
+    assert (head.run_id, head.number, head.members, head.taken_at) == (run_id, 1, 3, MOMENT)
+    assert head.snapshot is not None
+    assert head.snapshot.endswith(f"snapshots/{audience_id}.parquet")
+    assert head.outbox is not None
+    assert head.outbox.endswith(f"outboxes/{run_id}.parquet")
+    assert (head.held, head.is_settled) == (("exited",), False)
+    assert head.shards == tuple(stretches(10, 2))
+    assert head.verdicts == ()
+    assert stage.registry.by_id(audience_id).runs == 1
+
+
+def test_each_audience_has_a_head_of_its_own(stage: Stage) -> None:
+    vip, dormant = stage.audience("VIP"), stage.audience("Dormant")
+    runs = [stage.open(vip, number=1), stage.open(dormant, number=1), stage.open(vip, number=2)]
+    assert [head_of(stage, audience).run_id for audience in (dormant, vip)] == runs[1:]
+
+
+def test_a_run_whose_changes_are_all_delivered_is_settled(stage: Stage) -> None:
+    audience_id = stage.audience()
+    run_id = stage.open(audience_id, rows=4)
+    found = run_of(stage.database, run_id)
+    assert found is not None
+    for delivered, is_settled in ((3, False), (4, True)):
+        books = replace(found.books, delivered=delivered, owed=4 - delivered)
+        finish(stage.database, run_id, RunState.DONE, books, MOMENT, "done")
+        assert head_of(stage, audience_id).is_settled is is_settled
+
+
+def test_a_run_is_opened_whole_or_not_at_all(stage: Stage) -> None:
+    audience_id = stage.audience()
+    before = stage.open(audience_id, number=1)
+    row = run_row(stage, audience_id, "torn")
+    two_of_one_number = [*stretches(4, 1), *stretches(4, 1)]
+    with stage.lease(audience_id) as lease, pytest.raises(IntegrityError):
+        stage.ledger.open_run(lease, row, two_of_one_number)
+    assert head_of(stage, audience_id).run_id == before
+    assert run_of(stage.database, "torn") is None
+    assert stage.registry.by_id(audience_id).runs == 1
+
+
+def test_a_number_is_given_to_one_run_only(stage: Stage) -> None:
+    audience_id = stage.audience()
+    stage.open(audience_id, number=1)
+    with pytest.raises(IntegrityError):
+        stage.open(audience_id, number=1, id="another")
+    assert run_of(stage.database, "another") is None
+
+
+def test_what_else_belongs_to_opening_a_run_is_committed_with_it_or_not_at_all(stage: Stage) -> None:
+    audience_id = stage.audience()
+    run_id = stage.open(audience_id)
+    retire = update(audiences).values(retired_at=MOMENT)
+    row = run_row(stage, audience_id, "closing")
+
+    def fail(connection: object) -> None:
+        raise ZeroDivisionError
+
+    def retired_at() -> object:
+        with stage.database.read() as connection:
+            return connection.execute(select(audiences.c.retired_at)).scalar_one()
+
+    with stage.lease(audience_id) as lease:
+        with pytest.raises(ZeroDivisionError):
+            stage.ledger.open_run(lease, row, [], [lambda c: c.execute(retire) and None, fail])
+        assert (head_of(stage, audience_id).run_id, retired_at()) == (run_id, None)
+        stage.ledger.open_run(lease, row, [], [lambda c: c.execute(retire) and None])
+        assert (head_of(stage, audience_id).run_id, retired_at()) == ("closing", MOMENT)
+
+
+def test_a_checkpoint_moves_the_shards_it_names_and_no_other(stage: Stage) -> None:
+    audience_id = stage.audience()
+    run_id = stage.open(audience_id, rows=10, shards=2)
+    first, second = stretches(10, 2)
+    moved = replace(first, position=3, reach=5, delivered=2)
+    with stage.lease(audience_id) as lease:
+        stage.ledger.checkpoint(lease, run_id, [moved], [verdict(1), verdict(4, Verdict.DELIVERED, 200, "")])
+    head = head_of(stage, audience_id)
+    assert head.shards == (moved, second)
+    assert [(one.seq, one.verdict, one.code) for one in head.verdicts] == [
+        (1, Verdict.REJECTED, 400),
+        (4, Verdict.DELIVERED, 200),
+    ]
+    assert head.verdicts[0] == verdict(1)
+
+
+def test_a_checkpoint_of_one_run_leaves_the_rows_of_another_alone(stage: Stage) -> None:
+    vip, dormant = stage.audience("VIP"), stage.audience("Dormant")
+    runs = {audience: stage.open(audience) for audience in (vip, dormant)}
+    with stage.lease(vip) as lease:
+        stage.ledger.checkpoint(lease, runs[vip], [ShardProgress(0, 0, 10, 10, 10, 9)], [verdict(0)])
+    assert head_of(stage, dormant).shards == tuple(stretches(10, 1))
+    assert head_of(stage, dormant).verdicts == ()
+
+
+def test_a_later_verdict_on_a_row_replaces_the_earlier_one(stage: Stage) -> None:
+    audience_id = stage.audience()
+    run_id = stage.open(audience_id)
+    with stage.lease(audience_id) as lease:
+        stage.ledger.checkpoint(lease, run_id, [], [verdict(2, Verdict.UNANSWERED, 503), verdict(7)])
+        stage.ledger.checkpoint(lease, run_id, [], [verdict(2, Verdict.DELIVERED, 202)])
+    assert [(one.seq, one.code) for one in head_of(stage, audience_id).verdicts] == [(2, 202), (7, 400)]
+
+
+def test_a_checkpoint_with_more_verdicts_than_a_window_holds_is_recorded(stage: Stage) -> None:
+    audience_id = stage.audience()
+    run_id = stage.open(audience_id, rows=10_000)
+    with stage.lease(audience_id) as lease:
+        for _ in range(2):
+            stage.ledger.checkpoint(lease, run_id, [], [verdict(seq) for seq in range(5_000)])
+    assert stage.ledger.rejections(run_id) == [(400, "no", 5_000)]
+
+
+def test_a_checkpoint_that_fails_half_way_changes_nothing(stage: Stage) -> None:
+    audience_id = stage.audience()
+    run_id = stage.open(audience_id)
+    with stage.lease(audience_id) as lease:
+        stage.ledger.checkpoint(lease, run_id, [], [verdict(0)])
+        before = head_of(stage, audience_id)
+        with pytest.raises(IntegrityError):  # one row twice
+            stage.ledger.checkpoint(
+                lease, run_id, [ShardProgress(0, 0, 10, 9, 10, 9)], [verdict(0, code=413), verdict(1), verdict(1)]
+            )
+    assert head_of(stage, audience_id) == before
+
+
+def test_a_checkpoint_with_a_token_that_is_no_longer_the_newest_changes_nothing(stage: Stage) -> None:
+    audience_id = stage.audience()
+    run_id = stage.open(audience_id)
+    paused = acquire(stage.database, f"audience {audience_id}", "paused", ttl_s=0)
+    with stage.lease(audience_id) as successor:
+        stage.ledger.checkpoint(successor, run_id, [ShardProgress(0, 0, 10, 5, 8, 4)], [verdict(3)])
+        before = head_of(stage, audience_id)
+        with pytest.raises(LeaseLost):
+            stage.ledger.checkpoint(paused, run_id, [ShardProgress(0, 0, 10, 10, 10, 9)], [verdict(3, code=413)])
+        assert head_of(stage, audience_id) == before
+        with pytest.raises(LeaseLost):
+            stage.ledger.resume(paused, run_id)
+    assert head_of(stage, audience_id) == before
+
+
+def test_a_writer_that_lost_its_lease_opens_no_run(stage: Stage) -> None:
+    audience_id = stage.audience()
+    before = stage.open(audience_id, number=1)
+    paused = acquire(stage.database, f"audience {audience_id}", "paused", ttl_s=0)
+    row = run_row(stage, audience_id, "late")
+    with pytest.raises(LeaseLost):
+        stage.ledger.open_run(paused, row, stretches(4, 1))
+    assert head_of(stage, audience_id).run_id == before
+    assert run_of(stage.database, "late") is None
+
+
+def test_resuming_puts_what_was_left_unanswered_in_doubt_and_tries_it_again(stage: Stage) -> None:
+    audience_id = stage.audience()
+    run_id = stage.open(audience_id, rows=20, shards=2)
+    marks = [ShardProgress(0, 0, 10, 4, 6, 3), ShardProgress(1, 10, 20, 10, 12, 0)]
+    given = [
+        verdict(1, Verdict.UNANSWERED, 503),
+        verdict(2),
+        verdict(5, Verdict.DELIVERED, 200),
+        verdict(8, Verdict.UNANSWERED, 503),
+        verdict(10, Verdict.UNANSWERED, 503),
+        verdict(11),
+    ]
+    with stage.lease(audience_id) as lease:
+        stage.ledger.checkpoint(lease, run_id, marks, given)
+        shards = stage.ledger.resume(lease, run_id)
+    assert shards == (replace(marks[0], reach=9), replace(marks[1], reach=12))
+    assert seqs(head_of(stage, audience_id).verdicts) == [1, 2, 5, 11]
+    assert stage.ledger.decided(run_id) == {1, 2, 5, 11}
+
+
+def test_resuming_a_run_without_verdicts_changes_nothing(stage: Stage) -> None:
+    audience_id = stage.audience()
+    run_id = stage.open(audience_id, rows=10, shards=5)
+    before = head_of(stage, audience_id)
+    with stage.lease(audience_id) as lease:
+        assert stage.ledger.resume(lease, run_id) == before.shards
+    assert head_of(stage, audience_id) == before
+
+
+def test_rejections_are_counted_by_code_and_message_most_frequent_first(stage: Stage) -> None:
+    audience_id = stage.audience()
+    run_id = stage.open(audience_id)
+    decided = [
+        verdict(0, code=413, message="too large"),
+        *(verdict(seq, message="bad email") for seq in (1, 2, 3)),
+        *(verdict(seq, message="bad id") for seq in (4, 5)),
+        verdict(6, Verdict.UNANSWERED, 503, "later"),
+        verdict(7, Verdict.DELIVERED, 200, ""),
+    ]
+    with stage.lease(audience_id) as lease:
+        stage.ledger.checkpoint(lease, run_id, [], decided)
+    assert stage.ledger.rejections(run_id) == [(400, "bad email", 3), (400, "bad id", 2), (413, "too large", 1)]
+    assert stage.ledger.rejections("another run") == []
+
+
+def test_the_ledger_of_an_older_run_can_still_be_read(stage: Stage) -> None:
+    audience_id = stage.audience()
+    first, second = (stage.open(audience_id, number=number) for number in (1, 2))
+    older = stage.ledger.of_run(first)
+    assert older is not None
+    assert (older.run_id, head_of(stage, audience_id).run_id) == (first, second)
+    assert stage.ledger.of_run("never") is None
+
+
+def test_a_head_is_of_one_moment_while_delivery_goes_on(stage: Stage) -> None:
+    audience_id = stage.audience()
+    run_id = stage.open(audience_id, rows=10)
+    later = MOMENT + timedelta(days=1)
+    with stage.lease(audience_id) as lease, stage.database.read() as connection:
+        assert stage.ledger.shards(connection, run_id) == tuple(stretches(10, 1))
+        answered = replace(verdict(0), answered_at=later)
+        stage.ledger.checkpoint(lease, run_id, [ShardProgress(0, 0, 10, 10, 10, 9)], [answered])
+        assert stage.ledger.shards(connection, run_id) == tuple(stretches(10, 1))
+    assert head_of(stage, audience_id).verdicts == (answered,)

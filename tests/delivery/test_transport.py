@@ -1,0 +1,244 @@
+"""Whatever the network or a stranger in Windsor's place does becomes an answer that says whether doubt remains."""
+
+import asyncio
+import gzip
+import logging
+import socket
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.delivery.scripted import Reply, ScriptedWindsor, answer
+from windsor_sync.delivery.transport import HttpTransport
+from windsor_sync.delivery.verdicts import Answer, Decision, decide, may_have_been_applied
+from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
+from windsor_sync.errors import LeaseLost
+
+BODY = b'{"type": "identify"}'
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedWindsor]:
+    with ScriptedWindsor() as windsor:
+        yield windsor
+
+
+def ask(url: str, *bodies: bytes, timeout_s: float = 5, permit: Callable[[], None] = lambda: None) -> list[Answer]:
+    """The answers to some requests, one after the other over the same connections."""
+
+    async def run() -> list[Answer]:
+        wire = SegmentWebhook(url, "key")
+        async with HttpTransport(connections=1, timeout_s=timeout_s) as transport:
+            answers = []
+            for body in bodies:
+                answers.append(await transport.send(wire.request(body), permit))
+                await asyncio.sleep(0.05 if len(bodies) > 1 else 0)
+            return answers
+
+    return asyncio.run(run())
+
+
+def test_connections_are_kept_open_between_requests(scripted: ScriptedWindsor) -> None:
+    assert [one.status for one in ask(scripted.url, b"1", b"2", b"3")] == [200, 200, 200]
+    assert scripted.connections == 1
+
+
+def test_the_request_carries_the_key_as_the_basic_user_and_the_message_as_it_is(scripted: ScriptedWindsor) -> None:
+    request = SegmentWebhook(scripted.url, "key").request(BODY)
+    assert (request.method, request.headers["Authorization"]) == ("POST", "Basic a2V5Og==")
+    ask(scripted.url, BODY)
+    assert scripted.bodies == [BODY]
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [
+        (answer(200, b""), 200),
+        (answer(200, b"OK", kind="text/html"), 200),  # what a bare Express says
+        (answer(202, b"<xml/>", kind="text/xml"), 202),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 200),
+        (answer(200, gzip.compress(b"{}"), "Content-Encoding: gzip"), 200),
+        (answer(200, b"x" * 5_000_000), 200),
+    ],
+)
+def test_any_2xx_that_is_not_a_page_is_a_yes(scripted: ScriptedWindsor, reply: bytes, status: int) -> None:
+    scripted.script = lambda body, tries: reply
+    assert ask(scripted.url, BODY) == [Answer(status)]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        answer(200, b"<!doctype html><title>Log in</title>", kind="text/html; charset=utf-8"),
+        answer(200, b"\xef\xbb\xbf \r\n<HTML>", kind="Text/HTML"),
+        answer(200, gzip.compress(b"<html>"), "Content-Encoding: gzip", kind="application/xhtml+xml"),
+    ],
+)
+def test_a_web_page_is_no_yes_and_leaves_doubt(scripted: ScriptedWindsor, reply: bytes) -> None:
+    scripted.script = lambda body, tries: reply
+    (got,) = ask(scripted.url, BODY)
+    assert (decide(got), may_have_been_applied(got)) == (Decision.RETRY, True)
+
+
+BROKEN = {
+    "reset after the request": Reply(closes=True),
+    "end in the middle of the head": Reply(b"HTTP/1.1 200 OK\r\nConte", closes=True),
+    "end in the middle of the body": Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", closes=True),
+    "not HTTP": Reply(b"\x15\x03\x01 hello\r\n\r\n"),
+    "another protocol": Reply(b"220 mail.example ESMTP\r\n", closes=True),
+    "a head without end": Reply(b"HTTP/1.1 200 OK\r\n" + b"X-Long: " + b"x" * 100_000 + b"\r\n\r\n"),
+    "a length that is none": Reply(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n{}"),
+    "broken compression": Reply(answer(200, b"no gzip", "Content-Encoding: gzip")),
+    "broken chunks": Reply(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+}
+
+
+@pytest.mark.parametrize("reply", BROKEN.values(), ids=BROKEN)
+def test_an_answer_that_cannot_be_read_leaves_doubt(scripted: ScriptedWindsor, reply: Reply) -> None:
+    scripted.script = lambda body, tries: reply
+    (got,) = ask(scripted.url, BODY)
+    assert (got.status, decide(got), may_have_been_applied(got)) == (0, Decision.RETRY, True)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    data=st.binary(max_size=200),
+    head=st.sampled_from([b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 ", b"HTTP/1.1 429 x\r\nRetry-After: "]),
+)
+def test_no_bytes_make_it_raise(scripted: ScriptedWindsor, data: bytes, head: bytes) -> None:
+    scripted.script = lambda body, tries: Reply(head + data, closes=True)
+    (got,) = ask(scripted.url, BODY)
+    assert isinstance(decide(got), Decision)
+
+
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])
+def test_silence_becomes_a_time_out_that_leaves_doubt(scripted: ScriptedWindsor, sent: bytes) -> None:
+    scripted.script = lambda body, tries: sent
+    (got,) = ask(scripted.url, BODY, timeout_s=0.1)
+    assert (got.message, may_have_been_applied(got)) == ("time-out", True)
+
+
+def test_an_answer_that_drips_for_ever_ends_too() -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b" ")
+            await asyncio.sleep(0.02)
+
+    async def run() -> Answer:
+        async with await asyncio.start_server(drip, "127.0.0.1") as server:
+            port = server.sockets[0].getsockname()[1]
+            async with HttpTransport(connections=1, timeout_s=0.1) as transport:
+                wire = SegmentWebhook(f"http://127.0.0.1:{port}/", "key")
+                return await transport.send(wire.request(BODY), lambda: None)
+
+    got = asyncio.run(run())
+    assert (got.message, may_have_been_applied(got)) == ("time-out", True)
+
+
+def test_what_never_left_leaves_no_doubt(scripted: ScriptedWindsor, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        (refused,) = ask(f"http://127.0.0.1:{unused.getsockname()[1]}/", BODY)
+    (no_tls,) = ask(scripted.url.replace("http", "https"), BODY, timeout_s=0.1)
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    (no_name,) = ask("http://windsor.invalid/", BODY)
+    for got in (refused, no_tls, no_name):
+        assert (got.status, decide(got), may_have_been_applied(got)) == (0, Decision.RETRY, False)
+    assert (refused.message, no_name.message) == ("connection refused", "the host is not known")
+    assert scripted.bodies == []
+
+
+def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_request(scripted: ScriptedWindsor) -> None:
+    scripted.script = lambda body, tries: (
+        Reply(answer(200), afterwards=answer(200)) if body == b"1" else answer(400, b'{"message": "no"}')
+    )
+    first, second, third = ask(scripted.url, b"1", b"2", b"3")
+    assert (first.status, third.status) == (200, 400)
+    assert second == Answer(0, message="an answer without a request", was_sent=False)
+    assert scripted.bodies == [b"1", b"3"]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_not_followed(scripted: ScriptedWindsor, status: int) -> None:
+    scripted.script = lambda body, tries: answer(status, b"", f"Location: {scripted.url}elsewhere")
+    (got,) = ask(scripted.url, BODY)
+    assert (got.status, decide(got), len(scripted.bodies)) == (status, Decision.REJECTED, 1)
+
+
+def test_a_refusal_keeps_windsors_words_and_its_wait(scripted: ScriptedWindsor) -> None:
+    scripted.script = lambda body, tries: answer(429, b'{"message": "slower, please"}', "Retry-After: 7")
+    assert ask(scripted.url, BODY) == [Answer(429, 7.0, "slower, please")]
+
+
+@pytest.mark.parametrize("body", [b"[" * 60_000, b'"text"', b"\xff\xfe", b"x" * 200_000, b'{"message": 5}'])
+def test_a_refusal_without_readable_words_is_still_a_refusal(scripted: ScriptedWindsor, body: bytes) -> None:
+    scripted.script = lambda request, tries: answer(400, body)
+    assert ask(scripted.url, BODY) == [Answer(400)]
+
+
+def test_a_request_that_may_no_longer_leave_does_not_write_a_byte(scripted: ScriptedWindsor) -> None:
+    def refuse() -> None:
+        raise LeaseLost("lost")
+
+    with pytest.raises(LeaseLost):
+        ask(scripted.url, BODY, permit=refuse)
+    assert scripted.bodies == []
+
+
+# -- secrets -------------------------------------------------------------------------------------------------
+
+SECRET = "canary-4242"
+
+
+def test_the_key_is_in_no_log_no_answer_and_no_repr(
+    scripted: ScriptedWindsor, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    wire = SegmentWebhook(scripted.url, SECRET)
+    request = wire.request(BODY)
+    hidden = [SECRET, request.headers["Authorization"].split()[1]]
+    seen: list[object] = [wire, request, request.headers, HttpTransport]
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_debug(True)
+        async with HttpTransport(connections=2, timeout_s=0.1) as transport:
+            seen.append(transport)
+            for reply in [*BROKEN.values(), Reply(), Reply(answer(401)), Reply(answer(200))]:
+                scripted.script = lambda body, tries, reply=reply: reply  # type: ignore[misc]
+                seen.append(await transport.send(wire.request(BODY), lambda: None))
+            elsewhere = SegmentWebhook(scripted.url.replace("http", "https"), SECRET)
+            seen.append(await transport.send(elsewhere.request(BODY), lambda: None))
+
+    asyncio.run(run())
+    text = caplog.text + "".join(capfd.readouterr()) + "".join(f"{thing!r} {thing!s}" for thing in seen)
+    assert not [secret for secret in hidden if secret in text]
+
+
+def test_an_error_that_escapes_carries_no_key(scripted: ScriptedWindsor) -> None:
+    def refuse() -> None:
+        raise LeaseLost("lost")
+
+    wire = SegmentWebhook(scripted.url, SECRET)
+
+    async def run() -> None:
+        async with HttpTransport(connections=2, timeout_s=1) as transport:
+            await transport.send(wire.request(BODY), refuse)
+
+    with pytest.raises(LeaseLost) as caught:
+        asyncio.run(run())
+    chain, error = [], caught.value
+    while error is not None:
+        chain.append(f"{error!r} {error!s}")
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    hidden = [SECRET, wire.request(b"").headers["Authorization"].split()[1]]
+    assert not [secret for secret in hidden if secret in "".join(chain)]
+    assert isinstance(wire.request(b""), httpx.Request)

@@ -1,0 +1,94 @@
+"""The verdict table of the design, status by status, and what Retry-After may look like."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from windsor_sync.delivery.verdicts import Answer, Decision, decide, may_have_been_applied, retry_after_s, words_of
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+TABLE = {
+    Decision.DELIVERED: (200, 201, 202, 204, 299),
+    Decision.REJECTED: (301, 302, 304, 307, 308, 400, 402, 404, 405, 409, 410, 413, 415, 422, 451, 499),
+    Decision.STOP: (401, 403),
+    Decision.WAIT: (408, 423),
+    Decision.SLOW_DOWN: (429,),
+    Decision.UNSUPPORTED: (501,),
+    Decision.RETRY: (0, 100, 500, 502, 503, 504, 520, 599, 999),
+}
+
+
+@pytest.mark.parametrize(("status", "decision"), [(code, one) for one, codes in TABLE.items() for code in codes])
+def test_every_status_has_its_verdict(status: int, decision: Decision) -> None:
+    assert decide(Answer(status)) is decision
+
+
+@given(st.integers(0, 999))
+def test_no_status_is_without_a_verdict_and_only_2xx_is_a_yes(status: int) -> None:
+    assert (decide(Answer(status)) is Decision.DELIVERED) == (200 <= status < 300)
+
+
+@given(st.integers(0, 999))
+def test_only_what_was_neither_taken_nor_refused_leaves_doubt(status: int) -> None:
+    expected = status == 408 or decide(Answer(status)) is Decision.RETRY
+    assert may_have_been_applied(Answer(status)) == expected
+    assert not may_have_been_applied(Answer(status, was_sent=False))
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("0", 0),
+        ("7", 7),
+        (" 120 ", 120),
+        ("1.5", 1.5),
+        (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90),
+        ("Thu, 01 Jan 2026 12:00:30 +0000", 30),
+        ("Thu, 01 Jan 2026 14:00:30 +0200", 30),
+        ("Thursday, 01-Jan-26 12:00:30 GMT", 30),
+        (format_datetime(NOW - timedelta(days=1), usegmt=True), 0),  # in the past: at once
+        (None, None),
+        ("", None),
+        ("-5", None),
+        ("soon", None),
+        ("nan", None),
+        ("inf", None),
+        ("1e3", None),
+        ("²", None),
+        ("9" * 400, None),
+        ("Thu, 99 Foo 2026 12:00:30 GMT", None),
+        (f"Thu, 01 Jan {10**30} 12:00:30 GMT", None),
+    ],
+)
+def test_retry_after_is_read_in_seconds_and_as_a_date_and_garbage_is_none(
+    header: str | None, seconds: float | None
+) -> None:
+    assert retry_after_s(header, NOW) == seconds
+
+
+@given(st.text(), st.integers(-(10**40), 10**40))
+def test_no_retry_after_raises_or_is_negative(text: str, number: int) -> None:
+    for header in (text, str(number), f"Thu, 01 Jan 2026 12:00:00 {number}", f"Thu, {number} Jan {number} 12:00 GMT"):
+        seconds = retry_after_s(header, NOW)
+        assert seconds is None or seconds >= 0
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "words"),
+    [
+        (b'{"message": "no such user"}', "application/json", "no such user"),
+        (b'{"message": "no such user"}', "application/problem+JSON; charset=utf-8", "no such user"),
+        (b'{"message": "no such user"}', "text/html", None),
+        (b'{"message": "  "}', "application/json", None),
+        (b'{"message": {"text": "no"}}', "application/json", None),
+        (b'["message"]', "application/json", None),
+        (b"", "application/json", None),
+        (b"[" * 50_000, "application/json", None),
+    ],
+)
+def test_windsors_words_come_from_json_only(body: bytes, kind: str, words: str | None) -> None:
+    assert words_of(body, {"content-type": kind}) == words

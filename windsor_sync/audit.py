@@ -1,0 +1,97 @@
+"""Checks what is recorded against what is there, and mends what can be mended without telling Windsor anything."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+from sqlalchemy import Row, select
+
+from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.errors import LeaseHeld
+from windsor_sync.ledger import Head
+from windsor_sync.runs import Run, UnbalancedBooksError, recent
+from windsor_sync.settlement import settle_dead
+from windsor_sync.spec.trait_keys import TraitKey
+from windsor_sync.state.tables import snapshots
+from windsor_sync.workspace import Workspace
+
+RUNS_LOOKED_AT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Irregularity:
+    """Something that is not as it should be."""
+
+    audience: str
+    text: str
+    remedy: str
+    is_mended: bool = False
+
+
+def audit(workspace: Workspace, *, repair: bool) -> list[Irregularity]:
+    """Look at every audience of the destination; with `repair`, close the runs that died and let others be."""
+    return [found for row in workspace.registry.known() for found in _audience(workspace, row, repair=repair)]
+
+
+def _audience(workspace: Workspace, row: Row[Any], *, repair: bool) -> Iterator[Irregularity]:
+    audience_id, key = row.id, row.trait_key
+    for run in recent(workspace.database, audience_ids=[audience_id], limit=RUNS_LOOKED_AT):
+        if run.finished_at is None:
+            yield _died(workspace, key, run, repair=repair)
+        else:
+            yield from _books(key, run)
+    head = workspace.ledger.head(audience_id)
+    if head is not None:
+        yield from _files(workspace, key, head)
+
+
+def _died(workspace: Workspace, key: str, run: Run, *, repair: bool) -> Irregularity:
+    """A run without an end: still going, or dead."""
+    text = f"Run {run.run_id} was opened at {run.started_at:%Y-%m-%d %H:%M:%S} UTC and has not ended."
+    if not repair:
+        return Irregularity(key, text, "Its changes stay owed: the next sync sends them. --repair closes its books.")
+    try:
+        with workspace.hold(TraitKey(key), "audit"):
+            settle_dead(workspace, run)
+    except LeaseHeld as busy:
+        return Irregularity(key, text, str(busy))
+    return Irregularity(key, text, "Its books are closed; the next sync sends what is owed.", is_mended=True)
+
+
+def _books(key: str, run: Run) -> Iterator[Irregularity]:
+    try:
+        run.books.check(run.run_id)
+    except UnbalancedBooksError as error:
+        yield Irregularity(key, str(error), "Report it; a resync makes Windsor right whatever happened.")
+
+
+def _files(workspace: Workspace, key: str, head: Head) -> Iterator[Irregularity]:
+    """The sealed files the ledger stands on: there, whole, and with the rows they had."""
+    remedy = (
+        f"What Windsor was told is not known any more. Run `windsor-sync backfill {key} --mode resync`: it tells every "
+        "member true and everyone told true once false."
+    )
+    query = select(snapshots.c.size_bytes, snapshots.c.members, snapshots.c.path).where(
+        snapshots.c.id == head.snapshot_id
+    )
+    with workspace.database.read() as connection:
+        size, members, path = connection.execute(query).one()
+    if not workspace.files.exists(path) or workspace.files.size_bytes(path) != size:
+        yield Irregularity(key, f"The sealed snapshot {path} is missing or not as long as it was.", remedy)
+        return
+    if _rows(head.snapshot or "") != members:
+        yield Irregularity(key, f"The sealed snapshot {path} does not have its {members:,} rows.", remedy)
+    last = max((shard.last for shard in head.shards), default=0)
+    if head.outbox is not None and _rows(head.outbox) != last:
+        yield Irregularity(key, f"The outbox of run {head.run_id} does not have its {last:,} rows.", remedy)
+
+
+def _rows(location: str) -> int:
+    """Rows of a Parquet file; −1 when it cannot be read."""
+    try:
+        with open_duckdb() as connection:
+            row = connection.execute(f"SELECT count(*) FROM read_parquet({quoted(location)})").fetchone()
+    except duckdb.Error:
+        return -1
+    return int(row[0]) if row else -1

@@ -1,0 +1,92 @@
+"""What to do about a row that did not get through: try again, put it off, leave it, or give the destination up."""
+
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from windsor_sync.delivery.verdicts import Answer, Decision
+
+
+class Step(StrEnum):
+    """What comes next for a row."""
+
+    AGAIN = "again"
+    """after a while"""
+    LATER = "later"
+    """others get through and it does not: once more when all others are done"""
+    LEAVE = "leave"
+    """it stays owed; the next run tries it"""
+    GIVE_UP = "give_up"
+    """nothing gets through: the destination is unavailable"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long to wait, and how often."""
+
+    give_up_after_s: float
+    first_backoff_s: float
+    longest_backoff_s: float
+    tries_in_turn: int
+    """so many in a row while others get through, and a row no longer holds up those behind it; twice as many when all
+    others are done, and it is left owed"""
+
+
+@dataclass(slots=True)
+class Struggle:
+    """The tries of one row that did not get through."""
+
+    is_second_round: bool = False
+    since: float = math.inf
+    """by the clock of Patience: when it was first sent"""
+    waits: int = 0
+    failures: int = 0
+    """without the 429s, which say little about the row"""
+
+
+class Patience:
+    """Knows when Windsor last gave a useful answer."""
+
+    def __init__(self, bounds: Bounds, clock: Callable[[], float] = time.monotonic) -> None:
+        self._bounds = bounds
+        self._clock = clock
+        self._useful_at = clock()
+
+    def useful_answer(self) -> None:
+        """Windsor took or refused a message: it is there."""
+        self._useful_at = self._clock()
+
+    @property
+    def silent_s(self) -> float:
+        """Time since the last useful answer."""
+        return self._clock() - self._useful_at
+
+    def sending(self, row: Struggle) -> None:
+        """A row is about to be sent."""
+        row.since = min(row.since, self._clock())
+
+    def after(self, answer: Answer, decision: Decision, row: Struggle, *, has_room: bool) -> Step:
+        """Decide on a row that got `answer`; `has_room`: whether it may be put off."""
+        row.waits += 1
+        row.failures += decision is not Decision.SLOW_DOWN
+        asked_s, bounds = answer.retry_after_s or 0.0, self._bounds
+        if row.is_second_round and row.failures >= 2 * bounds.tries_in_turn:
+            return Step.LEAVE
+        is_stuck = row.waits >= bounds.tries_in_turn or asked_s > bounds.longest_backoff_s
+        if is_stuck and has_room and not row.is_second_round and self._useful_at > row.since:
+            return Step.LATER
+        # A wait that Windsor asks for in a 423 or 408 is about this row; in a 429 or 503, about everybody.
+        announced_s = 0.0 if decision is Decision.WAIT else asked_s
+        if self.silent_s + announced_s >= bounds.give_up_after_s:
+            return Step.GIVE_UP
+        if self._clock() - row.since + asked_s >= bounds.give_up_after_s:
+            return Step.LEAVE
+        return Step.AGAIN
+
+    def pause_s(self, answer: Answer, row: Struggle) -> float:
+        """How long to wait: as asked, else anywhere up to a bound that doubles with every try (full jitter)."""
+        bound_s = min(self._bounds.longest_backoff_s, self._bounds.first_backoff_s * 2 ** min(row.waits, 32))
+        return answer.retry_after_s or random.uniform(0, bound_s)  # noqa: S311

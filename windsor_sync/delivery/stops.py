@@ -1,0 +1,27 @@
+"""Why a delivery stopped before its end, in words. Windsor's own are quoted only after redaction."""
+
+from windsor_sync.delivery.verdicts import Answer
+from windsor_sync.errors import CredentialsRefused, DestinationUnavailable, MessagesRejected
+
+
+def credentials_refused(answer: Answer) -> CredentialsRefused:
+    """The key is no good."""
+    return CredentialsRefused(f"Windsor refused the API key ({answer.status})")
+
+
+def everything_rejected(count: int, code: int | None, words: str | None) -> MessagesRejected:
+    """Nothing was taken from the start; `words` are redacted."""
+    said = f', saying "{words}"' if words else ""
+    return MessagesRejected(f"Windsor rejected the first {count} messages without taking one ({code}{said})")
+
+
+def unavailable(answer: Answer, silent_s: float, patience_s: float) -> DestinationUnavailable:
+    """Nothing useful came for as long as the run waits, or Windsor says that nothing will."""
+    kind = answer.message if answer.is_page or not answer.status else None
+    last = ", ".join(filter(None, (f"status {answer.status}" if answer.status else None, kind))) or "no answer"
+    asked_s = answer.retry_after_s
+    if silent_s < patience_s:
+        text = f"Windsor asks to wait {asked_s or 0:.0f} s ({last}), and this run waits {patience_s:.0f} s at most"
+    else:
+        text = f"Windsor has not been available for {silent_s:.0f} s (last: {last})"
+    return DestinationUnavailable(text, retry_after_s=asked_s)

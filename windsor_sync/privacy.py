@@ -1,0 +1,137 @@
+"""Suppresses and forgets a user: nothing is sent about them any more, and what is stored about them is purged."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import duckdb
+from sqlalchemy import Connection, insert, select, update
+
+from windsor_sync.approvals import trail
+from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.spec.trait_keys import TraitKey
+from windsor_sync.state.tables import audiences, runs, snapshots, suppressions
+from windsor_sync.workspace import Workspace
+
+OUTBOX_BLANKS = (
+    "identity", "user_id", "anonymous_id", "email", "value", "told_anonymous_id", "told_email", "told_value",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was done."""
+
+    is_new: bool
+    """whether the user was not suppressed before"""
+    snapshots: int
+    """files from which the user was removed"""
+    outboxes: int
+
+
+def user_hash(workspace: Workspace, user_id: str) -> str:
+    """How a suppressed user is kept: not as an id."""
+    return hashlib.sha256((workspace.database.installation() + user_id).encode()).hexdigest()
+
+
+def is_suppressed(workspace: Workspace, user_id: str) -> bool:
+    """Whether nothing may be sent about the user."""
+    query = select(suppressions.c.user_hash).where(suppressions.c.user_hash == user_hash(workspace, user_id))
+    with workspace.database.read() as connection:
+        return connection.execute(query).one_or_none() is not None
+
+
+def forget(workspace: Workspace, user_id: str, *, who: str, why: str | None) -> Forgotten:
+    """Suppress the user for good and purge every stored file of them; safe to repeat.
+
+    Windsor itself is not told: it takes no deletions from here, so a person has to delete the user there.
+    Raises LeaseHeld while a run is writing; then the user is suppressed, but not purged yet.
+    """
+    digest = user_hash(workspace, user_id)
+    is_new = _suppress(workspace, digest, who=who, why=why)
+    with _everything_held(workspace, f"forget by {who}"):
+        purged_snapshots = sum(_purge_snapshot(workspace, path, user_id) for path in _paths(workspace, "snapshots"))
+        purged_outboxes = sum(_purge_outbox(workspace, path, user_id) for path in _paths(workspace, "outboxes"))
+    return Forgotten(is_new, purged_snapshots, purged_outboxes)
+
+
+def _suppress(workspace: Workspace, digest: str, *, who: str, why: str | None) -> bool:
+    with workspace.database.write() as connection:
+        if connection.execute(select(suppressions).where(suppressions.c.user_hash == digest)).one_or_none():
+            return False
+        connection.execute(insert(suppressions).values(user_hash=digest, origin="forget", at=datetime.now(UTC)))
+        trail(connection, who=who, what="forget", subject="a user", why=why, user_hash=digest)
+    return True
+
+
+@contextmanager
+def _everything_held(workspace: Workspace, holder: str) -> Iterator[None]:
+    """The leases on every audience of the destination, so that no run reads a file while it is rewritten."""
+    with ExitStack() as leases:
+        for row in workspace.registry.known():
+            leases.enter_context(workspace.hold(TraitKey(row.trait_key), holder))
+        yield
+
+
+def _paths(workspace: Workspace, kind: str) -> list[str]:
+    """The stored files of this destination's audiences."""
+    here = audiences.c.destination == workspace.settings.destination.name
+    column, table = (snapshots.c.path, snapshots) if kind == "snapshots" else (runs.c.outbox, runs)
+    query = select(column).join(audiences, audiences.c.id == table.c.audience_id).where(here, column.is_not(None))
+    with workspace.database.read() as connection:
+        found = set(connection.execute(query).scalars())
+    return sorted(path for path in found if workspace.files.exists(path))
+
+
+def _purge_snapshot(workspace: Workspace, path: str, user_id: str) -> bool:
+    """Remove the user's rows; the books of the snapshot count them as suppressed from now on."""
+    location = workspace.files.location(path)
+    with workspace.files.draft() as draft, open_duckdb() as connection:
+        rows = _count(connection, location, user_id)
+        if not rows:
+            return False
+        connection.execute(
+            f"COPY (SELECT * FROM read_parquet({quoted(location)}) WHERE user_id IS DISTINCT FROM {quoted(user_id)}) "
+            f"TO {quoted(str(draft))} (FORMAT parquet, COMPRESSION zstd)"
+        )
+        workspace.files.keep(draft, path)
+    size = workspace.files.size_bytes(path)
+    with workspace.database.write() as connection_:
+        _recount(connection_, path, rows, size)
+    return True
+
+
+def _recount(connection: Connection, path: str, rows: int, size: int) -> None:
+    for row in connection.execute(select(snapshots).where(snapshots.c.path == path)).all():
+        left_out = {**row.left_out, "suppressed": row.left_out.get("suppressed", 0) + rows}
+        connection.execute(
+            update(snapshots)
+            .where(snapshots.c.id == row.id)
+            .values(members=row.members - rows, left_out=left_out, size_bytes=size)
+        )
+
+
+def _purge_outbox(workspace: Workspace, path: str, user_id: str) -> bool:
+    """Blank what names the user: the row keeps its place, so that positions and books still hold."""
+    location = workspace.files.location(path)
+    with workspace.files.draft() as draft, open_duckdb() as connection:
+        if not _count(connection, location, user_id):
+            return False
+        is_theirs = f"user_id = {quoted(user_id)}"
+        blanks = ", ".join(f"CASE WHEN {is_theirs} THEN NULL ELSE {name} END AS {name}" for name in OUTBOX_BLANKS)
+        connection.execute(
+            f"COPY (SELECT * REPLACE ({blanks}) FROM read_parquet({quoted(location)}) ORDER BY seq) "
+            f"TO {quoted(str(draft))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)"
+        )
+        workspace.files.keep(draft, path)
+    return True
+
+
+def _count(connection: duckdb.DuckDBPyConnection, location: str, user_id: str) -> int:
+    row = connection.execute(
+        f"SELECT count(*) FROM read_parquet({quoted(location)}) WHERE user_id = ?", [user_id]
+    ).fetchone()
+    assert row is not None
+    return int(row[0])

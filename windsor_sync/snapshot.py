@@ -1,0 +1,325 @@
+"""Seal a snapshot: one row a user, checked, counted, written once, known by a checksum of its content.
+
+Memory is bounded by the engine's limit. Duplicates are looked for among 64-bit hashes of the ids, and only users whose
+hash occurs twice are looked at more closely; the wide rows are never sorted.
+"""
+
+import hashlib
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+
+from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.errors import SnapshotError
+from windsor_sync.sources import Source
+from windsor_sync.sources.files import confirm_unchanged
+from windsor_sync.sources.refusal import unusable
+from windsor_sync.sources.text import unglobbed
+
+COLUMNS = ("user_id", "anonymous_id", "email", "profile_id", "value")
+HASH_MARK = 1 << 63
+SLICE_ROWS = 200_000
+FIRST_LINES = 5
+"""How many malformed rows are named."""
+
+
+class LeftOut(StrEnum):
+    """Why a row did not become a member of its own, in the order in which this is decided."""
+
+    MALFORMED = "malformed"
+    MISSING_USER_ID = "missing_user_id"
+    SUPPRESSED = "suppressed"
+    MISSING_VALUE = "missing_value"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How rows become members."""
+
+    identify_by: str = "user_id"
+    """or `anonymous_id`: then users without a user id go by their anonymous id"""
+    emails: str = "first"
+    """or `last`, or `all` (one a line), of a user's distinct e-mails in order of appearance"""
+    wants_value: bool = False
+    """a computed trait: rows without a value are left out"""
+    suppressed: Sequence[str] = ()
+    """hex SHA-256 of `salt` and an id"""
+    salt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A snapshot as a Parquet file (user_id, anonymous_id, email, profile_id, value) that never changes."""
+
+    path: Path
+    rows_read: int
+    members: int
+    """one row each; user_id is set, or else anonymous_id"""
+    left_out: Mapping[str, int]
+    """rows by reason; every reason is there. rows_read = members + their sum"""
+    malformed_lines: tuple[int, ...]
+    """where the first malformed rows are in the source"""
+    checksum: str
+    """SHA-256 of the content, whatever the order of its rows"""
+    taken_at: datetime
+    """UTC"""
+    fingerprint: str | None
+    """of the source file; None where an equal one would not prove equal content"""
+    size_bytes: int
+
+
+def seal(
+    source: Source,
+    path: Path,
+    *,
+    identify_by: str = "user_id",
+    emails: str = "first",
+    wants_value: bool = False,
+    max_malformed_percent: float = 0.1,
+    suppressed: Sequence[str] = (),
+    salt: str = "",
+) -> Sealed:
+    """Read the source and write its members to `path`, whole or not at all.
+
+    Raises SnapshotError when the source cannot be used, or too many of its rows cannot.
+    """
+    recipe = Recipe(identify_by, emails, wants_value, suppressed, salt)
+    with open_duckdb() as connection, _whole(path) as draft, _translated(source):
+        source.load(connection)
+        _define_checked(connection, recipe)
+        rows_read, left_out = _tally(connection)
+        _refuse_nobody(source, recipe, rows_read, left_out)
+        malformed_lines = _refuse_malformed(connection, source, rows_read, left_out, max_malformed_percent)
+        left_out[LeftOut.DUPLICATE] = _merge_duplicates(connection)
+        _write(connection, recipe, draft)
+        members, checksum = _read_back(connection, draft)
+        _confirm_books(source, rows_read, members, left_out)
+        if source.origin:
+            confirm_unchanged(source.origin)
+        return Sealed(
+            path=path,
+            rows_read=rows_read,
+            members=members,
+            left_out={reason.value: left_out[reason] for reason in LeftOut},
+            malformed_lines=malformed_lines,
+            checksum=checksum,
+            taken_at=source.origin.taken_at if source.origin else datetime.now(UTC),
+            fingerprint=source.origin.trusted_fingerprint if source.origin else None,
+            size_bytes=draft.stat().st_size,
+        )
+
+
+def verify(sealed: Sealed) -> None:
+    """Raise SnapshotError if the sealed file is not what was written."""
+    remedy = "Seal the snapshot again from its source."
+    if not sealed.path.is_file() or sealed.path.stat().st_size != sealed.size_bytes:
+        raise unusable(f"The sealed snapshot {sealed.path} is missing, or has not the size it was sealed with.", remedy)
+    try:
+        with duckdb.connect() as connection:
+            members, checksum = _read_back(connection, sealed.path)
+    except duckdb.Error:
+        members, checksum = -1, ""
+    if (members, checksum) != (sealed.members, sealed.checksum):
+        raise unusable(f"The sealed snapshot {sealed.path} is damaged.", remedy)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; it becomes `path` when the block ends well, and vanishes otherwise."""
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def _translated(source: Source) -> Iterator[None]:
+    """What DuckDB says of bad data quotes the data: it is not passed on."""
+    try:
+        yield
+    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
+        raise  # our own mistake, not the source's
+    except duckdb.OutOfMemoryException:
+        finding = f"Memory, or disk space for spilled data, ran out while {source.describe()} was sealed."
+        raise unusable(finding, "Free space in the folder for temporary files, then run again.") from None
+    except duckdb.Error:
+        raise unusable(f"{source.describe()} is damaged: it cannot be read to its end.", "Export it again.") from None
+
+
+def _define_checked(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
+    """The view `checked`: rows with their identity, and the reason to leave them out."""
+    connection.execute("CREATE TEMP TABLE suppressed (user_hash VARCHAR)")
+    reasons = [
+        f"WHEN malformed IS NOT NULL THEN '{LeftOut.MALFORMED}'",
+        f"WHEN identity IS NULL THEN '{LeftOut.MISSING_USER_ID}'",
+    ]
+    if recipe.suppressed:
+        connection.execute("INSERT INTO suppressed SELECT unnest(?)", [list(recipe.suppressed)])
+        user_hash = f"sha256({quoted(recipe.salt)} || coalesce(user_id, anonymous_id))"
+        reasons.append(f"WHEN {user_hash} IN (SELECT user_hash FROM suppressed) THEN '{LeftOut.SUPPRESSED}'")
+    if recipe.wants_value:
+        reasons.append(f"WHEN value IS NULL THEN '{LeftOut.MISSING_VALUE}'")
+    identity, anonymous_id = "user_id", "NULL::VARCHAR"
+    if recipe.identify_by == "anonymous_id":
+        identity = "coalesce('u' || user_id, 'a' || anonymous_id)"
+        anonymous_id = "CASE WHEN user_id IS NULL THEN anonymous_id END"
+    connection.execute(f"""
+        CREATE TEMP VIEW checked AS SELECT *, CASE {" ".join(reasons)} END AS reason FROM (
+            SELECT line, user_id, {anonymous_id} AS anonymous_id, {identity} AS identity, emails, profile_id,
+                {"value" if recipe.wants_value else "NULL::VARCHAR"} AS value, malformed
+            FROM (SELECT * REPLACE (nullif(user_id, '') AS user_id, nullif(anonymous_id, '') AS anonymous_id) FROM rows))
+    """)
+
+
+def _tally(connection: duckdb.DuckDBPyConnection) -> tuple[int, Counter[LeftOut]]:
+    """Count rows by what becomes of them, and define `repeated`: hashes of ids that more than one row has.
+
+    One pass for both. Hashes have their highest bit set, the numbers of the reasons have not.
+    """
+    reasons = " ".join(f"WHEN '{reason}' THEN {number}" for number, reason in enumerate(LeftOut))
+    connection.execute(f"""
+        CREATE TEMP TABLE tally AS
+        SELECT CASE WHEN reason IS NULL THEN hash(identity) | {HASH_MARK} ELSE CASE reason {reasons} END END AS slot,
+            count(*) AS rows
+        FROM checked GROUP BY slot
+    """)
+    connection.execute(
+        f"CREATE TEMP TABLE repeated AS SELECT slot AS id_hash FROM tally WHERE slot >= {HASH_MARK} AND rows > 1"
+    )
+    counts = connection.execute(f"SELECT slot, rows FROM tally WHERE slot < {HASH_MARK}").fetchall()
+    [(rows_read,)] = connection.execute("SELECT coalesce(sum(rows), 0)::BIGINT FROM tally").fetchall()
+    connection.execute("DROP TABLE tally")
+    names = list(LeftOut)
+    return rows_read, Counter({names[slot]: rows for slot, rows in counts})
+
+
+def _refuse_nobody(source: Source, recipe: Recipe, rows_read: int, left_out: Counter[LeftOut]) -> None:
+    """Rows of which none names a user, or has a value, are a download without that column rather than an empty audience."""
+    readable = rows_read - left_out[LeftOut.MALFORMED]
+    ids = {"user_id", recipe.identify_by}
+    if readable and left_out[LeftOut.MISSING_USER_ID] == readable and not ids & source.columns:
+        raise unusable(
+            f"{source.describe()}: none of its {readable} rows has {' or '.join(sorted(ids, reverse=True))}.",
+            "Choose user_id among the external ids when downloading, or set identify_by: anonymous_id.",
+        )
+    if left_out[LeftOut.MISSING_VALUE] == readable > 0 and "value" not in source.columns:
+        raise unusable(
+            f"{source.describe()}: none of its {readable} rows has a value of the computed trait.",
+            "Choose the trait when downloading, or name its column in the snapshot's columns setting.",
+        )
+
+
+def _refuse_malformed(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    rows_read: int,
+    left_out: Counter[LeftOut],
+    max_percent: float,
+) -> tuple[int, ...]:
+    """Where the first malformed rows are, if there are not too many."""
+    malformed = left_out[LeftOut.MALFORMED]
+    if not malformed:
+        return ()
+    found = connection.execute(
+        "SELECT line, any_value(malformed) FROM checked WHERE malformed IS NOT NULL GROUP BY line ORDER BY line LIMIT ?",
+        [FIRST_LINES],
+    ).fetchall()
+    lines = source.physical_lines([line for line, _ in found])
+    if malformed * 100 > max_percent * rows_read:
+        more = ", …" if malformed > len(lines) else ""
+        raise unusable(
+            f"{source.describe()}: {malformed} of {rows_read} rows cannot be read ({found[0][1]}; {source.unit} "
+            f"{', '.join(map(str, lines))}{more}); at most {max_percent:g} % may be.",
+            "Export it again; if these rows can be done without, raise max_malformed_percent.",
+        )
+    return lines
+
+
+def _merge_duplicates(connection: duckdb.DuckDBPyConnection) -> int:
+    """Define `merged`, one row for each user of several rows, and return how many rows that saves.
+
+    The rows concerned are put in order of their hashes and merged slice by slice: aggregated texts do not spill to disk.
+    """
+    connection.execute(
+        "CREATE TEMP TABLE merged (user_id VARCHAR, anonymous_id VARCHAR, emails VARCHAR[], profile_id VARCHAR, value VARCHAR)"
+    )
+    [(repeated,)] = connection.execute("SELECT count(*) FROM repeated").fetchall()
+    if not repeated:
+        return 0
+    connection.execute(f"""
+        CREATE TEMP TABLE several AS
+        SELECT checked.* REPLACE (array_to_string(emails, chr(10)) AS emails), id_hash
+        FROM checked JOIN repeated ON hash(identity) | {HASH_MARK} = id_hash WHERE reason IS NULL
+    """)
+    # A step of its own: joined and sorted at once, the rows need more memory than there is.
+    connection.execute("CREATE TEMP TABLE sorted AS SELECT * FROM several ORDER BY id_hash")
+    connection.execute("DROP TABLE several")
+    [(rows,)] = connection.execute("SELECT count(*) FROM sorted").fetchall()
+    slices = 1 + rows // SLICE_ROWS
+    bounds = [HASH_MARK + HASH_MARK * number // slices for number in range(slices + 1)]
+    for low, high in pairwise(bounds):
+        connection.execute(f"""
+            INSERT INTO merged
+            SELECT any_value(user_id), any_value(anonymous_id),
+                string_split(string_agg(nullif(emails, ''), chr(10) ORDER BY line), chr(10)),
+                arg_max(profile_id, line), arg_max(value, line)
+            FROM sorted WHERE id_hash BETWEEN {low} AND {high - 1} GROUP BY identity
+        """)
+    connection.execute("DROP TABLE sorted")
+    [(users,)] = connection.execute("SELECT count(*) FROM merged").fetchall()
+    return int(rows - users)
+
+
+def _write(connection: duckdb.DuckDBPyConnection, recipe: Recipe, draft: Path) -> None:
+    """Write the members, in any order: to keep theirs would take more memory."""
+    is_new = "lambda each, place: list_position(emails, each) = place"
+    distinct = f"CASE WHEN len(emails) < 2 THEN emails ELSE list_filter(emails, {is_new}) END"
+    email = {
+        "first": "emails[1]",
+        "last": f"({distinct})[-1]",
+        "all": f"nullif(array_to_string({distinct}, chr(10)), '')",
+    }[recipe.emails]
+    members = f"SELECT user_id, anonymous_id, {email} AS email, profile_id, value FROM"
+    [(merged,)] = connection.execute("SELECT count(*) FROM merged").fetchall()
+    singles, several = "checked", ""
+    if merged:
+        singles = f"checked ANTI JOIN repeated ON hash(identity) | {HASH_MARK} = id_hash"
+        several = f"UNION ALL {members} merged"
+    connection.execute("SET preserve_insertion_order = false")
+    connection.execute(
+        f"COPY ({members} {singles} WHERE reason IS NULL {several}) TO {quoted(str(draft))} "
+        "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
+    )
+
+
+def _read_back(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, str]:
+    """Count the members of a sealed file and compute its checksum.
+
+    MD5 of each row, exclusive-ored: independent of order, the same in every version of DuckDB (its own hash() is not).
+    Rows cannot cancel each other, since no two of them are equal.
+    """
+    parts = ", ".join(f"coalesce(length({name}) || ':' || {name}, '-')" for name in COLUMNS)
+    [(members, digest)] = connection.execute(
+        f"SELECT count(*), bit_xor(md5_number(concat({parts}))) FROM read_parquet({unglobbed(str(path))})"
+    ).fetchall()
+    return members, hashlib.sha256(f"{members}:{digest or 0:032x}".encode()).hexdigest()
+
+
+def _confirm_books(source: Source, rows_read: int, members: int, left_out: Counter[LeftOut]) -> None:
+    if rows_read != members + left_out.total():
+        raise SnapshotError(
+            f"The books of {source.describe()} do not balance: {rows_read} rows read, {members} members written, "
+            f"{left_out.total()} left out. Nothing was sent; the last good snapshot stands. Report this as a bug."
+        )

@@ -1,0 +1,118 @@
+"""A CSV file as DuckDB splits it. What DuckDB 2.0 does was tried, not assumed.
+
+Split by several threads, it takes text inside quotation marks for rows where a buffer ends there; by one thread it is
+right. A quotation mark that is never closed makes it drop the rest of the file without a word. A stray one swallows
+the lines up to the next and is rejected as a single row. `ignore_errors` alone drops more rows than `store_rejects`.
+It numbers rows, not lines, and counts blank lines before the header among them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from windsor_sync.sources.csv_text import Header
+from windsor_sync.sources.refusal import unusable
+from windsor_sync.sources.text import AGAIN, PlainText, unglobbed
+
+MAX_REJECTS = 100_000
+STRAY_QUOTE = "a stray quotation mark"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenRow:
+    """A row that DuckDB could not split."""
+
+    place: int
+    """counted from 1 after the header, blank lines among the rows"""
+    begins_at: int
+    """byte of the file; blank lines before the row belong to it"""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What one pass counted."""
+
+    rows: int
+    lines: int
+    """physical lines in these rows"""
+    broken: tuple[BrokenRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """One way to read the file; every pass over it has to go the same way, to find the same rows."""
+
+    text: PlainText
+    header: Header
+    in_parallel: bool
+
+    @property
+    def cells(self) -> list[str]:
+        """Our names for the columns: the header may use one twice, or anything."""
+        return [f"c{index}" for index in range(len(self.header.names))]
+
+    @property
+    def allows_short_rows(self) -> bool:
+        """Whether cells may be missing at the end of a row."""
+        return self.header.least_cells < len(self.header.names)
+
+    @property
+    def is_too_short(self) -> str:
+        """Whether a row ends before the last cell that it must have, as SQL."""
+        return f"c{self.header.least_cells - 1} IS NULL" if self.allows_short_rows else "FALSE"
+
+    @property
+    def table(self) -> str:
+        """The rows as SQL."""
+        columns = ", ".join(f"'{cell}': 'VARCHAR'" for cell in self.cells)
+        # With a null text that no file can hold, null is a cell that is missing and '' one that is empty.
+        padding = ", null_padding = true, nullstr = chr(0)" if self.allows_short_rows else ""
+        return (
+            f"read_csv({unglobbed(str(self.text.path))}, auto_detect = false, header = true, "
+            f"skip = {self.header.blank_lines}, delim = ',', quote = '\"', escape = '\"', columns = {{{columns}}}, "
+            f"parallel = {self.in_parallel}, store_rejects = true, rejects_limit = {MAX_REJECTS}, "
+            f"compression = 'none', hive_partitioning = false{padding})"
+        )
+
+    def count(self, connection: duckdb.DuckDBPyConnection) -> Counted:
+        """Read the file once."""
+        newlines = [f"coalesce(length({cell}) - length(replace({cell}, chr(10), '')), 0)" for cell in self.cells]
+        lines = "count(*)" if self.in_parallel else f"count(*) + coalesce(sum({' + '.join(newlines)}), 0)"
+        connection.execute("DROP TABLE IF EXISTS reject_errors")
+        connection.execute("DROP TABLE IF EXISTS reject_scans")
+        scan = f"SELECT count(*), ({lines})::BIGINT, count(c0) FROM {self.table}"
+        # Fetched to the end: that is when the rejects are entered.
+        [(rows, row_lines, _)] = self._tried(lambda: connection.execute(scan).fetchall())
+        rejects = connection.execute(
+            "SELECT line, any_value(line_byte_position), min(error_type), any_value(column_idx) "
+            "FROM reject_errors GROUP BY line ORDER BY line"
+        ).fetchall()
+        above = self.header.blank_lines + 1
+        broken = (BrokenRow(line - above, at - 1, self._reason(kind, found)) for line, at, kind, found in rejects)
+        return Counted(rows, row_lines, tuple(broken))
+
+    def pads_rows(self, connection: duckdb.DuckDBPyConnection) -> bool:
+        """Whether some row writes out an empty last cell; then no row of this file is meant to be short."""
+        found = f"SELECT 1 FROM {self.table} WHERE {self.cells[-1]} = '' LIMIT 1"
+        return bool(self._tried(lambda: connection.execute(found).fetchall()))
+
+    def _tried(self, read: Callable[[], list[Any]]) -> list[Any]:
+        """The result of a query on the file; what DuckDB says of the file is not passed on, it quotes it."""
+        try:
+            return read()
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error as error:
+            mixes_line_endings = "invalid state" in str(error)
+        if mixes_line_endings:
+            finding = f"{self.text.name} mixes line endings (\\n, \\r\\n or \\r)."
+            raise unusable(finding, "Save it with one kind of them.")
+        raise unusable(f"{self.text.name} cannot be read as CSV.", AGAIN)
+
+    def _reason(self, kind: str, columns: int | None) -> str:
+        if kind in {"MISSING COLUMNS", "TOO MANY COLUMNS"}:
+            return f"{columns} instead of {len(self.header.names)} cells"
+        return "longer than 2 MB" if kind == "LINE SIZE OVER MAXIMUM" else STRAY_QUOTE

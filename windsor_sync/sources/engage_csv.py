@@ -1,0 +1,231 @@
+"""The CSV downloads of Engage: every format that Segment has published, told apart by the names of the columns.
+
+- formatted: ids and traits as columns (`user_id`, `email`, `email_1`, …), in any order; other columns are ignored
+- unformatted: `key`, the ids as JSON (`external_ids`), the traits as JSON (the name of that column is not published)
+- computed traits: the same with `value`; also with one row for each further id, the other cells repeated
+
+A profile with several user ids becomes a row for each: they are several users of Windsor.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import duckdb
+
+from windsor_sync.sources.csv_text import Header, read_header, shown
+from windsor_sync.sources.delimited import Split, refuse_cut_short, split
+from windsor_sync.sources.files import SourceFile
+from windsor_sync.sources.json_text import define_macros, pointer
+from windsor_sync.sources.refusal import unusable
+from windsor_sync.sources.text import plain_text
+
+SAMPLE_ROWS = 1000
+NUMBERED = re.compile(r"(user_id|anonymous_id|email)(?:_(\d+))?")
+EXTERNAL_IDS = '{"user_id": ["VARCHAR"], "anonymous_id": ["VARCHAR"], "email": ["VARCHAR"]}'
+DOWNLOAD_AGAIN = "Download the audience again and choose user_id (and email) among the external ids."
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which cells of a row hold what."""
+
+    user_ids: tuple[str, ...]
+    anonymous_ids: tuple[str, ...]
+    emails: tuple[str, ...]
+    """in the order of their numbers"""
+    key: str | None
+    external_ids: str | None
+    named: dict[str, str]
+    """all cells by column name"""
+
+
+class EngageCsvSource:
+    """A file that Engage made for an audience, or for the computed trait whose key is `value_of`."""
+
+    unit = "line"
+
+    def __init__(self, file: SourceFile, *, value_of: str | None = None) -> None:
+        self.origin = file
+        self.columns: frozenset[str] = frozenset()
+        self._value_of = value_of
+        self._split: Split | None = None
+
+    def describe(self) -> str:
+        """Say what is read."""
+        return f"{self.origin.path} (Engage CSV)"
+
+    def load(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Define the view `rows`. Raises SnapshotError for a file that cannot be used."""
+        define_macros(connection)
+        text = plain_text(self.origin, connection)
+        header = _with_short_rows(read_header(text))
+        layout = _layout(header)
+        _refuse_nameless(text.name, header, layout)
+        self._split = split(text, header, connection)
+        _refuse_hashed(text.name, header, connection)
+        value, traits = self._value(header, layout, connection)
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {_rows(layout, value, traits)}")
+        refuse_cut_short(self._split, connection)
+        own = {
+            "user_id": layout.user_ids,
+            "anonymous_id": layout.anonymous_ids,
+            "value": value.startswith("json_of_cell"),
+        }
+        self.columns = frozenset(name for name, found in own.items() if found)
+
+    def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
+        """Where in the file these rows begin, lines counted from 1."""
+        return self._split.physical_lines(rows) if self._split else ()
+
+    def _value(self, header: Header, layout: Layout, connection: duckdb.DuckDBPyConnection) -> tuple[str, str | None]:
+        """The value as SQL, and the cell that must be JSON for it."""
+        key = self._value_of
+        if key is None:
+            return "NULL::VARCHAR", None
+        own = layout.named.get("value") or layout.named.get(key)
+        if own:
+            return f"json_of_cell({own})", None
+        traits = _traits_cell(layout, connection)
+        if traits:
+            return f"tidy_json(nullif(json_extract(traits, '{_sql(pointer(key))}')::VARCHAR, 'null'))", traits
+        if self._split and not self._split.rows:
+            return "NULL::VARCHAR", None
+        raise unusable(
+            f"{self.origin.path} holds no values of {key}: expected a column value or {key}, or the traits as JSON; "
+            f"found {shown(header.names)}.",
+            "Download the computed trait, or choose it among the traits of the download.",
+        )
+
+
+def _with_short_rows(header: Header) -> Header:
+    """Segment's samples leave out the numbered cells at the end of a row when they are empty."""
+    needed = [place for place, name in enumerate(header.names, 1) if not _is_numbered(name, header.names)]
+    return replace(header, least_cells=max(needed))
+
+
+def _is_numbered(name: str, names: Sequence[str]) -> bool:
+    base, _, number = name.rpartition("_")
+    return number.isdecimal() and base in names
+
+
+def _layout(header: Header) -> Layout:
+    numbered: dict[str, list[tuple[int, str]]] = {"user_id": [], "anonymous_id": [], "email": []}
+    named: dict[str, str] = {}
+    for index, name in enumerate(header.names):
+        named.setdefault(name, f"c{index}")
+        if match := NUMBERED.fullmatch(name):
+            numbered[match[1]].append((int(match[2] or 0), f"c{index}"))
+    cells = {name: tuple(cell for _, cell in sorted(found)) for name, found in numbered.items()}
+    return Layout(
+        user_ids=cells["user_id"],
+        anonymous_ids=cells["anonymous_id"],
+        emails=cells["email"],
+        key=named.get("key"),
+        external_ids=named.get("external_ids"),
+        named=named,
+    )
+
+
+def _refuse_nameless(name: str, header: Header, layout: Layout) -> None:
+    if layout.user_ids or layout.anonymous_ids or layout.external_ids:
+        return
+    if header.names == ("email",):
+        raise unusable(
+            f"{name} holds e-mails only (Engage hashes the ids of one-column downloads): its rows name no user.",
+            DOWNLOAD_AGAIN,
+        )
+    raise unusable(
+        f"{name} names no user: expected a column user_id or external_ids in line {header.lines}, "
+        f"found {shown(header.names)}.",
+        DOWNLOAD_AGAIN,
+    )
+
+
+def _refuse_hashed(name: str, header: Header, connection: duckdb.DuckDBPyConnection) -> None:
+    """A one-column download holds SHA-256 hashes by default; no user of Windsor goes by them."""
+    if len(header.names) > 1:
+        return
+    [(is_hashed,)] = connection.execute(
+        f"SELECT bool_and(regexp_full_match(c0, '[0-9A-Fa-f]{{64}}')) FROM (SELECT c0 FROM cells LIMIT {SAMPLE_ROWS})"
+    ).fetchall()
+    if is_hashed:
+        raise unusable(f"{name} holds hashed ids (SHA-256): they name no user.", DOWNLOAD_AGAIN)
+
+
+def _traits_cell(layout: Layout, connection: duckdb.DuckDBPyConnection) -> str | None:
+    """The column that holds the traits as JSON: nobody says what it is called, so the first with JSON objects in it."""
+    others = [cell for name, cell in layout.named.items() if not NUMBERED.fullmatch(name)]
+    others = [cell for cell in others if cell not in {layout.key, layout.external_ids}]
+    if not others:
+        return None
+    counts = ", ".join(f"count(readable_object({cell}))" for cell in others)
+    [found] = connection.execute(f"SELECT {counts} FROM (SELECT * FROM cells LIMIT {SAMPLE_ROWS})").fetchall()
+    return next((cell for cell, count in zip(others, found, strict=True) if count), None)
+
+
+def _rows(layout: Layout, value: str, traits: str | None) -> str:
+    """The canonical rows as SQL over `cells` and `broken`."""
+    ids = f"numbers_as_text(readable_object({_wanted(layout)}))" if layout.external_ids else "NULL::VARCHAR"
+    readable = f"readable_object({traits})"
+    return f"""
+        SELECT line, {_one_user_id(layout)} AS user_id, anonymous_id, emails, profile_id, value, malformed FROM (
+            SELECT *, {_user_ids(layout)} AS user_ids, {_anonymous_id(layout)} AS anonymous_id,
+                {_emails(layout)} AS emails, {layout.key or "NULL::VARCHAR"} AS profile_id,
+                {value} AS value, {_malformed(layout, traits)} AS malformed
+            FROM (SELECT *, from_json(ids, '{EXTERNAL_IDS}') AS found FROM (
+                SELECT *, {ids} AS ids, {f"CASE WHEN is_json({readable}) THEN {readable} END" if traits else "NULL"} AS traits
+                FROM cells)))
+        UNION ALL
+        SELECT line, NULL, NULL, NULL, NULL, NULL, reason FROM broken"""
+
+
+def _one_user_id(layout: Layout) -> str:
+    if layout.external_ids or len(layout.user_ids) > 1:
+        return "unnest(CASE WHEN len(user_ids) > 0 THEN user_ids ELSE [NULL] END)"
+    return layout.user_ids[0] if layout.user_ids else "NULL::VARCHAR"
+
+
+def _wanted(layout: Layout) -> str:
+    """The ids as JSON where the columns do not say who it is: JSON is slow to read."""
+    if not layout.user_ids or not layout.emails:
+        return str(layout.external_ids)
+    return f"CASE WHEN coalesce({', '.join(layout.user_ids)}) IS NULL THEN {layout.external_ids} END"
+
+
+def _user_ids(layout: Layout) -> str:
+    in_columns = f"nullif(without_blanks([{', '.join(layout.user_ids)}]), [])" if layout.user_ids else ""
+    in_json = "ids_under(found.user_id, ids, 'user_id')" if layout.external_ids else ""
+    return _first_of(in_columns, in_json)
+
+
+def _anonymous_id(layout: Layout) -> str:
+    in_columns = ", ".join(f"nullif({cell}, '')" for cell in layout.anonymous_ids)
+    in_json = "ids_under(found.anonymous_id, ids, 'anonymous_id')[1]" if layout.external_ids else ""
+    return _first_of(in_columns, in_json)
+
+
+def _emails(layout: Layout) -> str:
+    in_columns = f"nullif(mails([{', '.join(layout.emails)}]), [])" if layout.emails else ""
+    in_json = "mails(ids_under(found.email, ids, 'email'))" if layout.external_ids else ""
+    if len(layout.emails) == 1:
+        in_columns = f"CASE WHEN mail({layout.emails[0]}) IS NOT NULL THEN [mail({layout.emails[0]})] END"
+    return _first_of(in_columns, in_json)
+
+
+def _first_of(*expressions: str) -> str:
+    known = [each for each in expressions if each]
+    return f"coalesce({', '.join(known)})" if known else "NULL"
+
+
+def _malformed(layout: Layout, traits: str | None) -> str:
+    cases = ""
+    if layout.external_ids:
+        cases += f" WHEN {_wanted(layout)} IS NOT NULL AND ids IS NULL THEN 'unreadable external_ids'"
+    if traits:
+        cases += f" WHEN {traits} IS NOT NULL AND traits IS NULL THEN 'unreadable traits'"
+    return f"CASE{cases} END" if cases else "NULL::VARCHAR"
+
+
+def _sql(text: str) -> str:
+    return text.replace("'", "''")

@@ -1,0 +1,229 @@
+"""Tables whose columns have types: Parquet files and pandas DataFrames."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from windsor_sync.sources.csv_text import shown
+from windsor_sync.sources.files import SourceFile
+from windsor_sync.sources.json_text import define_macros
+from windsor_sync.sources.refusal import unusable
+from windsor_sync.sources.text import AGAIN, local_copy, unglobbed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WHOLE_NUMBERS = frozenset(
+    {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"}
+)
+FRACTIONS = frozenset({"FLOAT", "DOUBLE"})
+TEXTS = frozenset({"VARCHAR", "ENUM", "UUID"})
+OURS = ("user_id", "anonymous_id", "email", "profile_id", "value")
+MAP_COLUMNS = "Name the column in the snapshot's columns setting (columns: {user_id: …}), or export it."
+AS_TEXT = "Export the column as text, or as whole numbers."
+
+
+class ParquetSource:
+    """A Parquet file whose columns `columns` maps: ours → the file's; what it does not name goes by our name."""
+
+    unit = "row"
+
+    def __init__(
+        self, file: SourceFile, *, columns: Mapping[str, str] | None = None, value_of: str | None = None
+    ) -> None:
+        self.origin = file
+        self.columns: frozenset[str] = frozenset()
+        self._mapping = dict(columns or {})
+        self._value_of = value_of
+
+    def describe(self) -> str:
+        """Say what is read."""
+        return f"{self.origin.path} (Parquet)"
+
+    def load(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Define the view `rows`. Raises SnapshotError for a file that cannot be used."""
+        define_macros(connection)
+        path = unglobbed(str(local_copy(self.origin, connection)))
+        table = f"read_parquet({path}, file_row_number = true, hive_partitioning = false)"
+        types = _types(self.origin.path, table, connection)
+        names = _names(self.origin.path, types, self._mapping, self._value_of)
+        rows = _rows(
+            self.origin.path,
+            table,
+            "file_row_number + 1",
+            {name: (found, types[found]) for name, found in names.items()},
+        )
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {rows}")
+        self.columns = frozenset(names)
+
+    def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
+        """Rows, counted from 1."""
+        return tuple(sorted(set(rows)))
+
+
+class DataFrameSource:
+    """A pandas DataFrame with a row for each member; `columns` maps our names to the frame's."""
+
+    origin: SourceFile | None = None
+    unit = "row"
+
+    def __init__(
+        self,
+        frame: "pd.DataFrame",
+        *,
+        columns: Mapping[str, str] | None = None,
+        value_of: str | None = None,
+        name: str = "DataFrame",
+    ) -> None:
+        self.columns: frozenset[str] = frozenset()
+        self._frame = frame
+        self._mapping = dict(columns or {})
+        self._value_of = value_of
+        self._name = name
+
+    def describe(self) -> str:
+        """Say what is read."""
+        return self._name
+
+    def load(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Define the view `rows`. Raises SnapshotError for a frame that cannot be used."""
+        define_macros(connection)
+        found = {str(column): "" for column in self._frame.columns}
+        names = _names(self._name, found, self._mapping, self._value_of)
+        canonical, overrides = self._canonical(names)
+        connection.register("frame", canonical)
+        types = _types(self._name, "frame", connection) | overrides
+        columns = {name: (name, types[name]) for name in names}
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {_rows(self._name, 'frame', 'line', columns)}")
+        self.columns = frozenset(names)
+
+    def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
+        """Rows, counted from 1."""
+        return tuple(sorted(set(rows)))
+
+    def _canonical(self, names: dict[str, str]) -> tuple["pd.DataFrame", dict[str, str]]:
+        """The columns we use under our names, and the types of those that were made text of another kind."""
+        import pandas as pd
+
+        by_name = {str(column): column for column in self._frame.columns}
+        series = {name: self._frame[by_name[found]].reset_index(drop=True) for name, found in names.items()}
+        overrides: dict[str, str] = {}
+        for name, values in series.items():
+            # DuckDB would judge a column of Python objects by a sample: a late '00123' among integers would become 123.
+            if values.dtype == object:
+                convert = {"value": _value_text, "email": _mail_text}.get(name, _id_text)
+                series[name] = self._converted(values, names[name], convert)
+                overrides |= {"value": {"value": "JSON"}, "email": {"email": "LINES"}}.get(name, {})
+        return pd.DataFrame({"line": range(1, len(self._frame) + 1), **series}), overrides
+
+    def _converted(self, values: "pd.Series[Any]", name: str, convert: Callable[[Any], str | None]) -> "pd.Series[Any]":
+        missing = values.isna()
+        try:
+            return values.astype("object").where(missing, values[~missing].map(convert)).mask(missing, None)
+        except (TypeError, ValueError):
+            raise unusable(
+                f"Column {name} of {self._name} holds objects that are neither text nor numbers.", AS_TEXT
+            ) from None
+
+
+def _id_text(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise TypeError
+    return str(value)
+
+
+def _mail_text(value: Any) -> str:
+    mails = [value] if isinstance(value, str) else value
+    return "\n".join(mail for mail in mails if mail is not None)
+
+
+def _value_text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, date):
+        return value.isoformat()
+    return value.item()  # a NumPy scalar
+
+
+def _types(name: str, table: str, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    try:
+        described = connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()
+    except duckdb.Error:
+        raise unusable(f"{name} is no Parquet file, or it is cut short or damaged.", AGAIN) from None
+    return {column: kind for column, kind, *_ in described if column != "file_row_number"}
+
+
+def _names(name: str, types: Mapping[str, str], mapping: Mapping[str, str], value_of: str | None) -> dict[str, str]:
+    """Which column of the table each of ours is."""
+    names = {ours: mapping.get(ours, ours) for ours in OURS if ours != "value" or value_of}
+    if value_of and "value" not in mapping and "value" not in types:
+        names["value"] = value_of
+    found = {ours: theirs for ours, theirs in names.items() if theirs in types}
+    needed = {ours for ours in mapping if ours in names} | ({"value"} if value_of else set())
+    needed |= set() if "anonymous_id" in found else {"user_id"}
+    missing = [names[ours] for ours in sorted(needed - found.keys())]
+    if missing:
+        raise unusable(f"{name} lacks {', '.join(missing)}: found {shown(tuple(types))}.", MAP_COLUMNS)
+    return found
+
+
+def _rows(name: str, table: str, line: str, columns: dict[str, tuple[str, str]]) -> str:
+    ids = {
+        ours: _id(name, *columns[ours]) if ours in columns else "NULL::VARCHAR"
+        for ours in ("user_id", "anonymous_id", "profile_id")
+    }
+    emails = _emails(name, *columns["email"]) if "email" in columns else "NULL::VARCHAR[]"
+    value, is_bad = _value(*columns["value"]) if "value" in columns else ("NULL::VARCHAR", "FALSE")
+    return f"""
+        SELECT {line} AS line, {ids["user_id"]} AS user_id, {ids["anonymous_id"]} AS anonymous_id, {emails} AS emails,
+            {ids["profile_id"]} AS profile_id, {value} AS value,
+            CASE WHEN {is_bad} THEN 'a value that is not JSON' END AS malformed
+        FROM {table}"""
+
+
+def _id(name: str, column: str, kind: str) -> str:
+    family = kind.split("(")[0]
+    if family in TEXTS | WHOLE_NUMBERS or (family == "DECIMAL" and kind.endswith(",0)")):
+        return f"{_quoted(column)}::VARCHAR"
+    if family in FRACTIONS | {"DECIMAL"}:
+        finding = f"Column {column} of {name} holds numbers with fractions: an id read as such has lost its zeros."
+    else:
+        finding = f"Column {column} of {name} holds {family}, which is no id."
+    raise unusable(finding, AS_TEXT)
+
+
+def _emails(name: str, column: str, kind: str) -> str:
+    cell = _quoted(column)
+    if kind == "VARCHAR[]":
+        return f"mails({cell})"
+    if kind == "LINES":
+        return f"mails(string_split({cell}, chr(10)))"
+    if kind.split("(")[0] in TEXTS | {"INTEGER"}:  # a column without any value has a type too
+        return f"mails([{cell}::VARCHAR])"
+    raise unusable(f"Column {column} of {name} holds {kind.split('(')[0]}, which is no e-mail.", AS_TEXT)
+
+
+def _value(column: str, kind: str) -> tuple[str, str]:
+    """The value as JSON text, and when it cannot be that, as SQL."""
+    cell, family = _quoted(column), kind.split("(")[0]
+    if kind in FRACTIONS:
+        text = f"CASE WHEN isfinite({cell}) THEN tidy_json(to_json({cell}::VARCHAR::DOUBLE)::VARCHAR) END"
+        return text, f"isinf({cell})"
+    if kind == "JSON":
+        text = f"tidy_json(nullif({cell}::VARCHAR, 'null'))"
+        return text, f"NOT is_json({text})"
+    if family == "DECIMAL":
+        return f"plain_number({cell}::VARCHAR)", "FALSE"
+    if family.startswith("TIMESTAMP"):
+        return f"to_json(strftime({cell}::TIMESTAMP, '%Y-%m-%dT%H:%M:%S.%gZ'))::VARCHAR", "FALSE"
+    text = f"to_json({cell})::VARCHAR"
+    return text, f"NOT is_json({text})" if kind.endswith("]") or family in {"STRUCT", "MAP"} else "FALSE"
+
+
+def _quoted(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'

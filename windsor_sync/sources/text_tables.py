@@ -1,0 +1,166 @@
+"""Plain CSV and JSON lines from anywhere, with the customer's own column names."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import duckdb
+
+from windsor_sync.embedded import quoted
+from windsor_sync.sources.csv_text import Header, read_header, shown
+from windsor_sync.sources.delimited import Split, refuse_cut_short, split
+from windsor_sync.sources.files import SourceFile
+from windsor_sync.sources.json_text import define_macros, pointer
+from windsor_sync.sources.refusal import unusable
+from windsor_sync.sources.text import AGAIN, PlainText, plain_text, unglobbed
+
+MAP_COLUMNS = "Name the column in the snapshot's columns setting (columns: {user_id: …}), or export it."
+
+
+class CsvSource:
+    """A CSV file whose columns `columns` maps: ours → the file's; what it does not name goes by our name."""
+
+    unit = "line"
+
+    def __init__(
+        self, file: SourceFile, *, columns: Mapping[str, str] | None = None, value_of: str | None = None
+    ) -> None:
+        self.origin = file
+        self.columns: frozenset[str] = frozenset()
+        self._mapping = dict(columns or {})
+        self._value_of = value_of
+        self._split: Split | None = None
+
+    def describe(self) -> str:
+        """Say what is read."""
+        return f"{self.origin.path} (CSV)"
+
+    def load(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Define the view `rows`. Raises SnapshotError for a file that cannot be used."""
+        define_macros(connection)
+        text = plain_text(self.origin, connection)
+        header = read_header(text)
+        cells = self._cells(header)
+        self._split = split(text, header, connection)
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {self._rows(cells, header)}")
+        refuse_cut_short(self._split, connection)
+        self.columns = frozenset(cells)
+
+    def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
+        """Where in the file these rows begin, lines counted from 1."""
+        return self._split.physical_lines(rows) if self._split else ()
+
+    def _cells(self, header: Header) -> dict[str, str]:
+        """The cell that holds each of our columns, where the file has it."""
+        places = {name: f"c{index}" for index, name in reversed(list(enumerate(header.names)))}
+        names = {
+            name: self._mapping.get(name, name) for name in ("user_id", "anonymous_id", "email", "profile_id", "value")
+        }
+        if self._value_of and names["value"] not in places and "value" not in self._mapping:
+            names["value"] = self._value_of
+        needed = set(self._mapping) | ({"value"} if self._value_of else set())
+        if "user_id" not in names or names["anonymous_id"] not in places:
+            needed.add("user_id")
+        missing = [names[name] for name in sorted(needed) if names[name] not in places]
+        if missing:
+            raise unusable(
+                f"{self.origin.path} lacks {', '.join(missing)}: line {header.lines} names {shown(header.names)}.",
+                MAP_COLUMNS,
+            )
+        return {name: places[names[name]] for name in names if names[name] in places}
+
+    def _rows(self, cells: dict[str, str], header: Header) -> str:
+        numbered = [
+            (int(match[1]), f"c{place}")
+            for place, name in enumerate(header.names)
+            if "email" not in self._mapping and (match := re.fullmatch(r"email_(\d+)", name))
+        ]
+        emails = [cells["email"]] if "email" in cells else []
+        emails += [cell for _, cell in sorted(numbered)]
+        value = f"json_of_cell({cells['value']})" if self._value_of else "NULL::VARCHAR"
+        return f"""
+            SELECT line, {cells.get("user_id", "NULL::VARCHAR")} AS user_id,
+                {cells.get("anonymous_id", "NULL::VARCHAR")} AS anonymous_id,
+                mails([{", ".join(emails) or "NULL::VARCHAR"}]) AS emails,
+                {cells.get("profile_id", "NULL::VARCHAR")} AS profile_id,
+                {value} AS value, NULL::VARCHAR AS malformed
+            FROM cells
+            UNION ALL
+            SELECT line, NULL, NULL, NULL, NULL, NULL, reason FROM broken"""
+
+
+class JsonLinesSource:
+    """One JSON object a line; `columns` maps our names to its keys. Ids may be numbers: they stay as they are written."""
+
+    unit = "line"
+
+    def __init__(
+        self, file: SourceFile, *, columns: Mapping[str, str] | None = None, value_of: str | None = None
+    ) -> None:
+        self.origin = file
+        self.columns: frozenset[str] = frozenset()
+        self._mapping = dict(columns or {})
+        self._value_of = value_of
+
+    def describe(self) -> str:
+        """Say what is read."""
+        return f"{self.origin.path} (JSON lines)"
+
+    def load(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Define the view `rows`. Raises SnapshotError for a file that cannot be used."""
+        define_macros(connection)
+        text = plain_text(self.origin, connection)
+        _define_lines(text, connection)
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {self._rows()}")
+        at_end = "SELECT line, malformed FROM rows WHERE line = (SELECT max(line) FROM lines WHERE NOT is_blank)"
+        for line, reason in connection.execute(at_end).fetchall():
+            if reason is not None:
+                raise unusable(f"{text.name} is cut short: its last line, {line}, is broken ({reason}).", AGAIN)
+
+    def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
+        """Where in the file these rows are, lines counted from 1."""
+        return tuple(sorted(set(rows)))
+
+    def _rows(self) -> str:
+        names = ["user_id", "anonymous_id", "email", "emails", "profile_id", "value", self._value_of or "value"]
+        pointers = [quoted(pointer(self._mapping.get(name, name))) for name in names]
+        user_id, anonymous_id, profile_id = (
+            f"id_of_json(found[{names.index(name) + 1}]::VARCHAR, line_text, {pointers[names.index(name)]})"
+            for name in ("user_id", "anonymous_id", "profile_id")
+        )
+        value = "nullif(coalesce(found[6], found[7])::VARCHAR, 'null')" if self._value_of else "NULL::VARCHAR"
+        return f"""
+            SELECT line, user_id, anonymous_id, emails, profile_id,
+                CASE WHEN value NOT IN ('NaN', 'Infinity', '-Infinity') THEN tidy_json(value) END AS value,
+                CASE
+                    WHEN found IS NULL THEN 'not a JSON object'
+                    WHEN user_id = '' OR anonymous_id = '' THEN 'an id that is neither text nor a number'
+                    WHEN value[1] IN ('[', '{{') AND NOT is_json(value) THEN 'a value that is not JSON'
+                END AS malformed
+            FROM (SELECT line, found, {user_id} AS user_id, {anonymous_id} AS anonymous_id, {profile_id} AS profile_id,
+                    mails(coalesce(texts_of_json(found[3]), texts_of_json(found[4]))) AS emails, {value} AS value
+                FROM (SELECT line, line_text, json_extract(readable_object(line_text), [{", ".join(pointers)}]) AS found
+                    FROM lines WHERE NOT is_blank))"""
+
+
+def _define_lines(text: PlainText, connection: duckdb.DuckDBPyConnection) -> None:
+    """The view `lines` (line, line_text, is_blank); splitting at line feeds alone, which JSON text cannot contain."""
+    reader = (
+        f"read_csv({unglobbed(str(text.path))}, auto_detect = false, header = false, delim = chr(1), quote = '', "
+        "escape = '', columns = {'line_text': 'VARCHAR'}, strict_mode = false, compression = 'none', hive_partitioning = false)"
+    )
+    connection.execute(
+        "CREATE OR REPLACE TEMP VIEW lines AS SELECT *, trim(coalesce(line_text, ''), ' ' || chr(9) || chr(13)) = '' AS is_blank "
+        f"FROM (SELECT row_number() OVER () AS line, line_text FROM {reader})"
+    )
+    try:
+        [(lines, first)] = connection.execute(
+            "SELECT count(*), arg_min(line_text[1:9], line) FILTER (NOT is_blank) FROM lines"
+        ).fetchall()
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error:
+        lines, first = -1, None
+    if lines != text.lines + text.blank_lines_at_end:
+        raise unusable(f"{text.name} cannot be split into lines (is one longer than 2 MB?).", AGAIN)
+    if first and first.lstrip().startswith("["):
+        raise unusable(f"{text.name} is a JSON array, not JSON lines.", "Export one object a line.")

@@ -1,0 +1,148 @@
+"""Connections to the state database: how long each waits, and what a writer that stands still may hold up."""
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from windsor_sync.errors import ConfigError
+
+BUSY_TIMEOUT_S = 60
+"""How long a writer waits for another one before it gives up (SQLite has one writer at a time)."""
+
+IDLE_TIMEOUT_S = 30
+"""After how long PostgreSQL ends a transaction whose process stands still, so that its locks block nobody for ever."""
+
+DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg"}
+
+READ_OPTIONS: dict[str, dict[str, object]] = {
+    "sqlite": {"begins": "BEGIN"},
+    "postgresql": {"begins": "read", "isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
+}
+"""Execution options under which a transaction sees the state of one moment and takes no writer's lock."""
+
+# A server that vanished without a word is noticed before a lease runs out. The URL's own parameters win.
+PATIENCE = {
+    "application_name": "windsor_sync",
+    "connect_timeout": 10,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+
+def make_engine(url: str) -> Engine:
+    """An engine whose writers are fenced off from each other on SQLite and PostgreSQL alike; connects to nothing yet.
+
+    Raises ConfigError for another database, a driver that is not installed, or a folder that cannot be made.
+    """
+    parsed = _parsed(url)
+    return _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+
+
+def shown(url: URL) -> str:
+    """The URL without what may be secret: its password, and its parameters, which can hold one."""
+    return url.set(drivername=url.get_backend_name(), query={}).render_as_string(hide_password=True)
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise _not_ours() from None
+    backend, _, driver = parsed.drivername.partition("+")
+    if backend not in DRIVERS or driver not in ("", DRIVERS[backend]):
+        raise _not_ours()
+    return parsed.set(drivername=f"{backend}+{DRIVERS[backend]}")
+
+
+def _not_ours() -> ConfigError:
+    return ConfigError(
+        "`state` in windsor.yaml names a database windsor_sync cannot use (not shown: it may hold a password). Nothing was "
+        "done. Write sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE."
+    )
+
+
+# -- SQLite --------------------------------------------------------------------------------------------------
+
+
+def _sqlite(url: URL) -> Engine:
+    if url.database:
+        try:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"The folder for the state database {shown(url)} cannot be made: {error.strerror}. Nothing was done. "
+                "Check `state` in windsor.yaml, and who may write there."
+            ) from None
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions begin where SQLAlchemy's "begin" event says so
+    with closing(connection.cursor()) as cursor:
+        _switch_to_wal(cursor)
+        cursor.execute("PRAGMA synchronous=FULL")  # a recorded reach must survive a power cut, or doubt would be lost
+        cursor.execute("PRAGMA foreign_keys=ON")
+
+
+def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
+    """Put the file into WAL mode. While another process does the same, SQLite answers BUSY without waiting: we wait."""
+    give_up_at = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Take the write lock at once, instead of failing when a transaction that began by reading comes to write."""
+    connection.exec_driver_sql(str(connection.get_execution_options().get("begins", "BEGIN IMMEDIATE")))
+
+
+# -- PostgreSQL ----------------------------------------------------------------------------------------------
+
+
+def _postgresql(url: URL) -> Engine:
+    patience = {name: value for name, value in PATIENCE.items() if name not in url.query}
+    try:
+        engine = create_engine(
+            url,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            isolation_level="READ COMMITTED",  # the lease's row is read again after a wait for its lock
+            connect_args=patience,
+        )
+    except ImportError:
+        raise ConfigError(
+            "The state is on PostgreSQL, and its driver psycopg is not installed. Nothing was done. "
+            "Install it with: pip install 'windsor-sync[postgres]'"
+        ) from None
+    event.listen(engine, "begin", _begin_postgresql)
+    return engine
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    """Bound the waits of a writing transaction (of this one only, for a pooler may hand the session to others)."""
+    if connection.get_execution_options().get("begins") != "read":
+        connection.execute(
+            text(
+                "SELECT set_config('lock_timeout', :lock_ms, true), "
+                "set_config('idle_in_transaction_session_timeout', :idle_ms, true)"
+            ),
+            {"lock_ms": str(int(BUSY_TIMEOUT_S * 1000)), "idle_ms": str(int(IDLE_TIMEOUT_S * 1000))},
+        )

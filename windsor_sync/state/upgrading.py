@@ -1,0 +1,81 @@
+"""Brings the state's tables to the version this windsor_sync needs; refuses a state that is ahead of it."""
+
+import threading
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, func, select
+
+from windsor_sync.errors import ConfigError
+from windsor_sync.state.engines import READ_OPTIONS, shown
+
+VERSION_TABLE = "windsor_sync_version"
+"""Alembic's own default is what Airflow uses: in a database shared by mistake each would take the other's for its own."""
+
+_UPGRADE_LOCK = 0x77696E64
+"""One number for PostgreSQL's advisory locks; no other program's."""
+
+_one_thread = threading.Lock()  # Alembic keeps the migration under way in a module
+
+
+def needed_version() -> str:
+    """The version this windsor_sync works with."""
+    newest = _scripts(_config()).get_current_head()
+    assert newest is not None
+    return newest
+
+
+def version_of(engine: Engine) -> str | None:
+    """The version the tables have; None when there are none. Waits for no writer."""
+    with engine.execution_options(**READ_OPTIONS[engine.dialect.name]).connect() as connection:
+        return _version(connection)
+
+
+def upgrade(engine: Engine) -> None:
+    """Apply the migrations that are missing, all or none; safe to call from several processes at once.
+
+    Raises ConfigError when the state is of a newer windsor_sync.
+    """
+    config = _config()
+    with _one_thread, engine.begin() as connection:  # SQLite's write lock is taken here: the second comer finds it done
+        if engine.dialect.name != "sqlite":
+            connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+        refuse_newer(engine, _version(connection))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def require_needed(engine: Engine, found: str | None) -> None:
+    """Raise ConfigError unless `found` is the version this windsor_sync needs."""
+    refuse_newer(engine, found)
+    if found != needed_version():
+        raise ConfigError(
+            f"The state database {shown(engine.url)} is at version {found or 'none'}, this windsor_sync needs "
+            f"{needed_version()}. Nothing was done. Run `windsor-sync state upgrade` once, on one machine."
+        )
+
+
+def refuse_newer(engine: Engine, found: str | None) -> None:
+    """Raise ConfigError for a version this windsor_sync has never heard of."""
+    if found is not None and found not in {script.revision for script in _scripts(_config()).walk_revisions()}:
+        raise ConfigError(
+            f"The state database {shown(engine.url)} is at version {found}, of a newer windsor_sync; this one knows versions up "
+            f"to {needed_version()}. Nothing was done. Install the newer windsor_sync on this machine too."
+        )
+
+
+def _version(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
+
+
+def _scripts(config: Config) -> ScriptDirectory:
+    return ScriptDirectory.from_config(config)

@@ -1,0 +1,164 @@
+"""Why a user is, or is not, in an audience: every change we planned for them, what became of it, and what stands now."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from windsor_sync.diff.duckdb import define_ledger
+from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.ledger import Head
+from windsor_sync.privacy import is_suppressed
+from windsor_sync.runs import Run, recent
+from windsor_sync.spec.personas import ComputationClass
+from windsor_sync.workspace import Workspace
+
+RUNS_LOOKED_AT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change of one run about this user."""
+
+    run_id: str
+    started_at: datetime
+    taken_at: datetime
+    """of the snapshot"""
+    change: str
+    value: Any
+    """what Windsor was to be told"""
+    fate: str
+    """delivered, rejected, withheld, owed, in doubt, not due or suppressed"""
+    code: int | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What there is to say about one user and one audience."""
+
+    audience: str
+    name: str
+    is_in_snapshot: bool
+    """whether the newest sealed snapshot has the user"""
+    snapshot_taken_at: datetime | None
+    is_suppressed: bool
+    steps: tuple[Step, ...]
+    """newest first"""
+    told: Any
+    """the trait's value as Windsor was told and acknowledged; None when it never was"""
+    was_told: bool
+    is_in_doubt: bool
+    """whether Windsor may hold something else"""
+
+    @property
+    def sentence(self) -> str:
+        """How it stands, in words."""
+        if self.is_suppressed:
+            return "The user is suppressed: Windsor is not told anything about them."
+        where = "is in the newest snapshot" if self.is_in_snapshot else "is not in the newest snapshot"
+        told = (
+            f"Windsor was told {_shown(self.told)}" if self.was_told else "Windsor was never told anything about them"
+        )
+        if self.is_in_doubt:
+            told += ", and may have received a later message without answering"
+        return f"The user {where}; {told}."
+
+
+def why(workspace: Workspace, user: str, audience_ids: Sequence[int] | None = None) -> list[Account]:
+    """One account for each audience that was ever synced (or those given), oldest audience first."""
+    return [
+        _account(workspace, row, user)
+        for row in workspace.registry.known()
+        if audience_ids is None or row.id in audience_ids
+    ]
+
+
+def _account(workspace: Workspace, row: Any, user: str) -> Account:
+    runs = recent(workspace.database, audience_ids=[row.id], limit=RUNS_LOOKED_AT)
+    steps = tuple(step for run in runs if run.outbox for step in _steps(workspace, run, row.computation_class, user))
+    head = workspace.ledger.head(row.id)
+    delivered = next((step for step in steps if step.fate == "delivered"), None)
+    told = delivered.value if delivered else None
+    is_in_snapshot = bool(head and head.snapshot and _is_in(head.snapshot, user))
+    is_in_doubt = bool(steps) and steps[0].fate == "in doubt"
+    return Account(
+        audience=row.trait_key,
+        name=row.name,
+        is_in_snapshot=is_in_snapshot,
+        snapshot_taken_at=head.taken_at if head else None,
+        is_suppressed=is_suppressed(workspace, user),
+        steps=steps,
+        told=told,
+        was_told=delivered is not None,
+        is_in_doubt=is_in_doubt,
+    )
+
+
+def _steps(workspace: Workspace, run: Run, computation_class: str, user: str) -> list[Step]:
+    """The run's change about this user, if it has one: zero or one step."""
+    found = workspace.ledger.of_run(run.run_id)
+    if found is None or found.outbox is None:
+        return []
+    with open_duckdb() as connection:
+        define_ledger(connection, found)
+        rows = connection.execute(f"{FATE} WHERE {_is_user(user)}").fetchall()
+    return [
+        Step(
+            run_id=run.run_id,
+            started_at=run.started_at,
+            taken_at=run.taken_at,
+            change=change,
+            value=_value(computation_class, change, value),
+            fate=fate,
+            code=code,
+            message=_message(found, seq),
+        )
+        for seq, change, value, fate, code in rows
+    ]
+
+
+FATE = """
+    SELECT
+        o.seq, o.change, o.value,
+        CASE
+            WHEN v.verdict = 'delivered' OR (v.verdict IS NULL AND o.status = 'send' AND o.seq < p.position) THEN 'delivered'
+            WHEN v.verdict = 'suppressed' OR o.status = 'withheld' THEN coalesce(v.verdict, o.status)
+            WHEN v.verdict = 'rejected' THEN 'rejected'
+            WHEN o.status = 'deferred' THEN 'not due'
+            WHEN o.in_doubt OR coalesce(v.in_doubt, FALSE) OR (o.status = 'send' AND o.seq < p.reach) THEN 'in doubt'
+            ELSE 'owed'
+        END AS fate,
+        coalesce(v.code, o.tried_code) AS code
+    FROM outbox_before o
+    LEFT JOIN progress_before p ON o.seq >= p.first AND o.seq < p.last
+    LEFT JOIN verdicts_before v ON o.seq = v.seq
+"""
+
+
+def _is_in(snapshot: str, user: str) -> bool:
+    with open_duckdb() as connection:
+        found = connection.execute(
+            f"SELECT 1 FROM read_parquet({quoted(snapshot)}) o WHERE {_is_user(user)} LIMIT 1"
+        ).fetchone()
+    return found is not None
+
+
+def _is_user(user: str) -> str:
+    """The user by user id, or by anonymous id where there is no user id."""
+    return f"(o.user_id = {quoted(user)} OR (o.user_id IS NULL AND o.anonymous_id = {quoted(user)}))"
+
+
+def _value(computation_class: str, change: str, value: str | None) -> Any:
+    if computation_class == ComputationClass.AUDIENCE.value:
+        return change != "exited"
+    return json.loads(value) if value is not None and change != "exited" else None
+
+
+def _message(head: Head, seq: int) -> str | None:
+    return next((verdict.message for verdict in head.verdicts if verdict.seq == seq), None)
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
