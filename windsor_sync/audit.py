@@ -52,8 +52,8 @@ def _died(workspace: Workspace, key: str, run: Run, *, repair: bool) -> Irregula
     if not repair:
         return Irregularity(key, text, "Its changes stay owed: the next sync sends them. --repair closes its books.")
     try:
-        with workspace.hold(TraitKey(key), "audit"):
-            settle_dead(workspace, run)
+        with workspace.hold(TraitKey(key), "audit") as lease:
+            settle_dead(workspace, lease, run)
     except LeaseHeld as busy:
         return Irregularity(key, text, str(busy))
     return Irregularity(key, text, "Its books are closed; the next sync sends what is owed.", is_mended=True)

@@ -2,19 +2,15 @@
 
 import asyncio
 import hashlib
-import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
-
-from sqlalchemy.exc import DBAPIError
 
 from windsor_sync.delivery.engine import Delivery, Engine, EngineLimits, Parcel
 from windsor_sync.delivery.rate import Rate
 from windsor_sync.delivery.transport import Transport
 from windsor_sync.delivery.wires import Wire
-from windsor_sync.errors import StateUnavailable
 from windsor_sync.lease import Lease
 from windsor_sync.ledger import Ledger, RowVerdict, ShardProgress
 from windsor_sync.outbox import OutboxRow, Renderer, read_rows
@@ -28,7 +24,7 @@ class Line(Protocol):
     @property
     def limits(self) -> EngineLimits: ...
     def transport(self) -> Transport: ...
-    def rate(self) -> Rate: ...
+    def sharing(self, task: str) -> AbstractContextManager[Rate]: ...
 
 
 class StopSwitch:
@@ -36,7 +32,6 @@ class StopSwitch:
 
     def __init__(self) -> None:
         self._is_on = False
-        self._lock = threading.Lock()
         self._act: Callable[[], None] | None = None
 
     def press(self) -> None:
@@ -100,11 +95,8 @@ class LedgerJournal:
         self._lease.require()
 
     def checkpoint(self, shards: Sequence[ShardProgress], decided: Sequence[RowVerdict]) -> None:
-        """Record progress; a database out of reach stops the run, since what it sends could not be recorded."""
-        try:
-            self._ledger.checkpoint(self._lease, self._run_id, shards, decided)
-        except DBAPIError as error:
-            raise StateUnavailable(f"The state database is out of reach ({type(error.orig).__name__})") from None
+        """Record progress; an error (a lost lease, a database out of reach) stops the engine."""
+        self._ledger.checkpoint(self._lease, self._run_id, shards, decided)
 
 
 def deliver(
@@ -117,13 +109,16 @@ def deliver(
     on_progress: Callable[[Delivery], None] | None = None,
 ) -> Delivery:
     """Deliver what is left of the outbox; returns when it is done or something stopped it."""
-    return asyncio.run(_deliver(consignment, LedgerJournal(ledger, lease, consignment.run_id), line, stop, on_progress))
+    journal = LedgerJournal(ledger, lease, consignment.run_id)
+    with line.sharing(lease.resource) as rate:
+        return asyncio.run(_deliver(consignment, journal, line, rate, stop, on_progress))
 
 
 async def _deliver(
     consignment: Consignment,
     journal: LedgerJournal,
     line: Line,
+    rate: Rate,
     stop: StopSwitch,
     on_progress: Callable[[Delivery], None] | None,
 ) -> Delivery:
@@ -132,7 +127,7 @@ async def _deliver(
         engine = Engine(
             wire=line.wire,
             transport=transport,
-            rate=line.rate(),
+            rate=rate,
             journal=journal,
             limits=line.limits,
             on_progress=on_progress,

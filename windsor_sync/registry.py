@@ -79,7 +79,11 @@ class Registry:
     def _register(self, wanted: Configured) -> Registered:
         with self._database.write() as connection:
             row = self._row(connection, wanted)
-            names = {"name": wanted.name, "segment_id": wanted.id, "retired_at": None}
+            names = {
+                "name": wanted.name,
+                "segment_id": wanted.id or (row.segment_id if row is not None else None),
+                "retired_at": None,
+            }
             if row is None:
                 created = connection.execute(
                     insert(audiences).values(

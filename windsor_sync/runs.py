@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Row, select, update
 
 from windsor_sync.errors import WindsorSyncError
+from windsor_sync.lease import Lease
 from windsor_sync.state.database import Database
 from windsor_sync.state.tables import audiences, runs, snapshots
 
@@ -134,9 +135,12 @@ def recent(
         return [_run(row) for row in connection.execute(query)]
 
 
-def finish(database: Database, run_id: str, state: RunState, books: Books, moment: datetime, sentence: str) -> None:
-    """Close a run with its books, after checking that they balance."""
+def finish(
+    database: Database, lease: Lease, run_id: str, state: RunState, books: Books, moment: datetime, sentence: str
+) -> None:
+    """Close a run with its books; refused (LeaseLost) when the lease is no longer ours."""
     with database.write() as connection:
+        lease.fence(connection)
         connection.execute(
             update(runs)
             .where(runs.c.id == run_id)

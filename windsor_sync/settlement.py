@@ -15,6 +15,7 @@ from windsor_sync.errors import (
     StateUnavailable,
     WindsorSyncError,
 )
+from windsor_sync.lease import Lease
 from windsor_sync.runs import Books, Run, RunState, UnbalancedBooksError, finish, run_of
 from windsor_sync.workspace import Workspace
 
@@ -37,7 +38,7 @@ ERROR_OF: dict[RunState, type[WindsorSyncError]] = {
 }
 
 
-def settle(workspace: Workspace, run: Run, outcome: Delivery | None) -> Run:
+def settle(workspace: Workspace, lease: Lease, run: Run, outcome: Delivery | None) -> Run:
     """Record how the run ended. Raises UnbalancedBooksError (after recording it), or LeaseLost without recording."""
     if outcome and isinstance(outcome.stopped_by, LeaseLost | StateUnavailable):
         raise outcome.stopped_by
@@ -46,20 +47,19 @@ def settle(workspace: Workspace, run: Run, outcome: Delivery | None) -> Run:
     try:
         books.check(run.run_id)
     except UnbalancedBooksError as error:
-        finish(workspace.database, run.run_id, RunState.FAILED, books, datetime.now(UTC), str(error))
+        finish(workspace.database, lease, run.run_id, RunState.FAILED, books, datetime.now(UTC), str(error))
         raise
-    finish(workspace.database, run.run_id, state, books, datetime.now(UTC), sentence)
+    finish(workspace.database, lease, run.run_id, state, books, datetime.now(UTC), sentence)
     closed = run_of(workspace.database, run.run_id)
     assert closed is not None
     return closed
 
 
-def settle_dead(workspace: Workspace, run: Run) -> None:
-    """Close the books of a run that died; the caller holds its lease, so nobody is delivering it."""
+def settle_dead(workspace: Workspace, lease: Lease, run: Run) -> None:
+    """Close the books of a run that died; under its lease, so that nobody is delivering it."""
     sentence = "It died; what it had not delivered stays owed, and the next run sends it."
-    finish(
-        workspace.database, run.run_id, RunState.INTERRUPTED, closing_books(workspace, run), datetime.now(UTC), sentence
-    )
+    books = closing_books(workspace, run)
+    finish(workspace.database, lease, run.run_id, RunState.INTERRUPTED, books, datetime.now(UTC), sentence)
 
 
 def closing_books(workspace: Workspace, run: Run) -> Books:

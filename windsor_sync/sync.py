@@ -159,7 +159,7 @@ def open_run(
         if prepared.tally.rows:
             outbox = f"outboxes/{storage_name(known.key)}/{known.audience_id}-{prepared.number}.parquet"
             workspace.files.keep(draft, outbox)
-    _close_dead_predecessor(workspace, prepared.head)
+    _close_dead_predecessor(workspace, lease, prepared.head)
     run_id = f"{storage_name(known.key)}-{prepared.number}-{started_at:%Y%m%dT%H%M%SZ}"
     workspace.ledger.open_run(
         lease,
@@ -186,14 +186,14 @@ def open_run(
         also if prepared.ruling.trips else [*also, lambda c: approvals.settle(c, audience_id, started_at)],
     )
     run = _required(workspace, run_id)
-    return run if outbox else settle(workspace, run, None)
+    return run if outbox else settle(workspace, lease, run, None)
 
 
-def _close_dead_predecessor(workspace: Workspace, head: Head | None) -> None:
+def _close_dead_predecessor(workspace: Workspace, lease: Lease, head: Head | None) -> None:
     """The run before this one may have been killed; from here on its books do not change any more."""
     previous = run_of(workspace.database, head.run_id) if head else None
     if previous is not None and previous.finished_at is None:
-        settle_dead(workspace, previous)
+        settle_dead(workspace, lease, previous)
 
 
 def deliver_run(
@@ -229,7 +229,7 @@ def deliver_run(
         stop=stop,
         on_progress=(lambda so_far: on_progress(run, so_far)) if on_progress else None,
     )
-    return settle(workspace, run, outcome)
+    return settle(workspace, lease, run, outcome)
 
 
 def sync(

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from windsor_sync.delivery.engine import EngineLimits
 from windsor_sync.delivery.rate import Rate
+from windsor_sync.delivery.shared_rate import Weight, sharing
 from windsor_sync.delivery.transport import HttpTransport, Transport
 from windsor_sync.delivery.wires import Wire
 from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
@@ -28,15 +29,22 @@ class HttpLine:
 
     wire: Wire
     destination: Destination
+    database: Database
     limits: EngineLimits
 
     def transport(self) -> Transport:
         """Fresh connections."""
         return HttpTransport(connections=self.destination.max_in_flight, timeout_s=self.destination.timeout_s)
 
-    def rate(self) -> Rate:
-        """The destination's pace."""
-        return Rate(self.destination.requests_per_second)
+    def sharing(self, task: str) -> AbstractContextManager[Rate]:
+        """This task's share of the destination's requests per second; `task` is what its lease protects."""
+        return sharing(
+            self.database,
+            destination=self.destination.name,
+            task=task,
+            requests_per_second=self.destination.requests_per_second,
+            weight=Weight.AUDIENCES,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,8 @@ class Workspace:
     def line(self) -> HttpLine:
         """The way to Windsor; raises ConfigError when the key is missing."""
         destination = self.settings.destination
-        return HttpLine(SegmentWebhook(destination.url, self.api_key()), destination, self.engine_limits)
+        wire = SegmentWebhook(destination.url, self.api_key())
+        return HttpLine(wire, destination, self.database, self.engine_limits)
 
     @contextmanager
     def hold(self, key: TraitKey, holder: str) -> Iterator[Lease]:

@@ -11,6 +11,7 @@ from sqlalchemy import insert
 from windsor_sync.lease import Lease, held
 from windsor_sync.ledger import Ledger, RowVerdict, ShardProgress, Verdict
 from windsor_sync.registry import Registry
+from windsor_sync.runs import Books, RunState, finish, run_of
 from windsor_sync.spec.personas import ComputationClass
 from windsor_sync.spec.trait_keys import TraitKey, trait_key
 from windsor_sync.state.database import Database
@@ -84,6 +85,13 @@ class Stage:
         with self.lease(audience_id) as lease:
             self.ledger.open_run(lease, {**row, **values}, stretches(rows, shards))
         return run_id
+
+    def finish(self, run_id: str, state: RunState, books: Books, moment: datetime, sentence: str) -> None:
+        """Close a run under its audience's lease."""
+        run = run_of(self.database, run_id)
+        assert run is not None
+        with self.lease(run.audience_id) as lease:
+            finish(self.database, lease, run_id, state, books, moment, sentence)
 
     def row(self, audience_id: int, run_id: str, *, number: int, **values: Any) -> dict[str, Any]:
         """A run as a row of the runs table."""

@@ -11,7 +11,7 @@ from tests.contracts.stage import MOMENT, Stage, seqs, stretches, verdict
 from windsor_sync.errors import LeaseLost
 from windsor_sync.lease import acquire
 from windsor_sync.ledger import Head, ShardProgress, Verdict
-from windsor_sync.runs import RunState, finish, run_of
+from windsor_sync.runs import RunState, run_of
 from windsor_sync.state.tables import audiences
 
 
@@ -59,7 +59,7 @@ def test_a_run_whose_changes_are_all_delivered_is_settled(stage: Stage) -> None:
     assert found is not None
     for delivered, is_settled in ((3, False), (4, True)):
         books = replace(found.books, delivered=delivered, owed=4 - delivered)
-        finish(stage.database, run_id, RunState.DONE, books, MOMENT, "done")
+        stage.finish(run_id, RunState.DONE, books, MOMENT, "done")
         assert head_of(stage, audience_id).is_settled is is_settled
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from tests.contracts.stage import MOMENT, Stage
-from windsor_sync.runs import Books, Run, RunState, UnbalancedBooksError, finish, recent, run_of
+from windsor_sync.runs import Books, Run, RunState, UnbalancedBooksError, recent, run_of
 
 
 def found(stage: Stage, run_id: str) -> Run:
@@ -32,7 +32,7 @@ def test_a_closed_run_keeps_its_books_its_end_and_its_sentence(stage: Stage) -> 
     run_id = stage.open(stage.audience(), rows=9)
     books = replace(found(stage, run_id).books, delivered=4, rejected=1, withheld=2, owed=2, in_doubt=1)
     moment = MOMENT + timedelta(hours=5, microseconds=7)
-    finish(stage.database, run_id, RunState.WITHHELD, books, moment, "Two are withheld – approve them.")
+    stage.finish(run_id, RunState.WITHHELD, books, moment, "Two are withheld – approve them.")
     run = found(stage, run_id)
     assert (run.books, run.state, run.finished_at) == (books, RunState.WITHHELD, moment)
     assert run.sentence == "Two are withheld – approve them."
@@ -41,14 +41,14 @@ def test_a_closed_run_keeps_its_books_its_end_and_its_sentence(stage: Stage) -> 
 def test_closing_a_run_touches_no_other(stage: Stage) -> None:
     audience_id = stage.audience()
     first, second = (stage.open(audience_id, number=number) for number in (1, 2))
-    finish(stage.database, second, RunState.DONE, found(stage, second).books, MOMENT, "done")
+    stage.finish(second, RunState.DONE, found(stage, second).books, MOMENT, "done")
     assert found(stage, first).state is RunState.OPEN
 
 
 def test_numbers_beyond_four_billion_are_kept(stage: Stage) -> None:
     run_id = stage.open(stage.audience(), entered=2**40, rows=0)
     books = replace(found(stage, run_id).books, owed=2**40)
-    finish(stage.database, run_id, RunState.UNAVAILABLE, books, MOMENT, "later")
+    stage.finish(run_id, RunState.UNAVAILABLE, books, MOMENT, "later")
     assert found(stage, run_id).books.owed == 2**40
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 
@@ -18,9 +17,13 @@ def line(start_windsor: StartWindsor) -> Callable[..., Line]:
     """Lines as a test wants them."""
 
     def make(
-        rows: int = 100, shards: int = 1, limits: EngineLimits = HASTY, faults: Faults | None = None, **options: Any
+        rows: int = 100,
+        shards: int = 1,
+        limits: EngineLimits = HASTY,
+        faults: Faults | None = None,
+        api_key: str = "sandbox",
     ) -> Line:
-        return Line(start_windsor(faults=faults), MemoryJournal(rows, shards), limits, options)
+        return Line(start_windsor(faults=faults, api_key=api_key), MemoryJournal(rows, shards), limits)
 
     return make
 
@@ -35,9 +38,8 @@ def scripted_line() -> Iterator[Callable[..., Line]]:
             rows: int = 100,
             shards: int = 1,
             limits: EngineLimits = HASTY,
-            **options: Any,
         ) -> Line:
             windsor = ScriptedWindsor(lambda body, tries: fate(row_of(body), tries) or answer(200))
-            return Line(running.enter_context(windsor), MemoryJournal(rows, shards), limits, options)
+            return Line(running.enter_context(windsor), MemoryJournal(rows, shards), limits)
 
         yield make

@@ -27,6 +27,8 @@ HASTY = EngineLimits(
     longest_backoff_s=0.01,
 )
 TRAIT = "vip"
+STORM = {"error_rate": 0.2, "reset_rate": 0.1, "lost_answer_rate": 0.1, "false_error_rate": 0.1}
+"""Faults that leave doubt and faults that do not, some of each."""
 
 
 def user_of(seq: int) -> str:
@@ -131,8 +133,8 @@ class MemoryJournal:
 class WatchedTransport(HttpTransport):
     """Real HTTP; every request is held against the journal, which must have the row in doubt by then."""
 
-    def __init__(self, journal: MemoryJournal, **options: Any) -> None:
-        super().__init__(connections=64, timeout_s=options.get("timeout_s", 5))
+    def __init__(self, journal: MemoryJournal) -> None:
+        super().__init__(connections=64, timeout_s=5)
         self._journal = journal
         self.sent: list[int] = []
         self.answers: list[Answer] = []
@@ -154,10 +156,10 @@ class Line:
     windsor: Sandbox | ScriptedWindsor
     journal: MemoryJournal
     limits: EngineLimits = HASTY
-    options: dict[str, Any] = field(default_factory=dict)
     sent: list[int] = field(default_factory=list)
     """rows in the order of their requests"""
     answers: list[Answer] = field(default_factory=list)
+    rate: Rate = field(default_factory=lambda: Rate(1_000_000))
 
     def deliver(
         self,
@@ -181,13 +183,13 @@ class Line:
     async def _deliver(
         self, parcels: Iterable[Parcel], before: Callable[[Engine], None], meanwhile: Callable[[Engine], None]
     ) -> Delivery:
-        transport = WatchedTransport(self.journal, **self.options)
+        transport = WatchedTransport(self.journal)
         self.sent, self.answers = transport.sent, transport.answers
         async with transport:
             engine = Engine(
                 wire=SegmentWebhook(self.windsor.url, self.windsor.api_key),
                 transport=transport,
-                rate=Rate(1_000_000),
+                rate=self.rate,
                 journal=self.journal,
                 limits=self.limits,
                 on_progress=lambda _: meanwhile(engine),

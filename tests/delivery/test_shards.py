@@ -9,16 +9,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from windsor_sync.delivery.shards import ShardTracker
 from windsor_sync.ledger import ShardProgress
 
-FIRST, LAST, INHERITED = 100, 160, 112
+FIRST, LAST, INHERITED = 100, 140, 107
 
 
 @dataclass
 class Row:
     """What really happened to one row."""
 
-    was_sent: bool = False
-    is_clean: bool = False
-    """all of its tries are known not to have been applied"""
+    may_be_applied: bool = False
+    """sent, and not refused since"""
     yes: bool | None = None
 
 
@@ -71,10 +70,10 @@ class Shard(RuleBasedStateMachine):
             if not row.yes:
                 self.unrecorded_refusals.add(seq)
         elif outcome == "sent":
-            row.is_clean = row.is_clean or not row.was_sent
-            row.was_sent = True
+            row.may_be_applied = True
             self.tracker.sending(seq)
-        elif row.was_sent:
+        else:
+            row.may_be_applied = False
             self.tracker.not_applied(seq)
 
     @rule(window=st.integers(1, 10))
@@ -100,6 +99,8 @@ class Shard(RuleBasedStateMachine):
             self.ledger.refusals | self.unrecorded_refusals,
         )
         assert FIRST <= closing.mark.position <= closing.mark.reach <= LAST
+        in_doubt = [seq for seq, row in self.rows.items() if row.may_be_applied and row.yes is None]
+        assert closing.mark.reach == max(closing.mark.position, INHERITED, *(seq + 1 for seq in in_doubt))
         self.check(closing)
         self.delivered_below(closing)
         for seq, row in self.rows.items():
@@ -122,7 +123,7 @@ class Shard(RuleBasedStateMachine):
     def rows_that_were_sent_and_have_no_answer_are_in_doubt(self) -> None:
         self.check(self.ledger)
         for seq, row in self.rows.items():
-            if row.was_sent and row.yes is None:
+            if row.may_be_applied and row.yes is None:
                 assert self.ledger.is_in_doubt(seq)
             if self.ledger.is_told(seq):
                 assert row.yes is True

@@ -93,8 +93,9 @@ class World:
         return self._write(folder, ("user_id", "email"), ((user, email or "") for user, email in emails.items()))
 
     def values(self, values: Mapping[str, Any]) -> Path:
-        """Write a newer download of the computed trait."""
-        rows = ((user, json.dumps(value), f"{user}@example.com") for user, value in values.items())
+        """Write a newer download of the computed trait; text stands there without quotes."""
+        cells = {user: value if isinstance(value, str) else json.dumps(value) for user, value in values.items()}
+        rows = ((user, cell, f"{user}@example.com") for user, cell in cells.items())
         return self._write("trait", ("user_id", "value", "email"), rows)
 
     def _write(self, folder: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Path:

@@ -249,6 +249,7 @@ class Engine:
             if decision.is_final:
                 self._patience.useful_answer()
                 return answer
+            self._note_doubt(attempt, answer)
             if decision is Decision.STOP:
                 self._halt(credentials_refused(answer))
                 return None
@@ -281,18 +282,19 @@ class Engine:
         return not self._stop.is_set()
 
     async def _send(self, attempt: _Attempt, message: bytes) -> Answer:
-        """Send once and note whether it may have been applied."""
-        seq, tracker = attempt.parcel.seq, self._records[attempt.parcel.shard]
+        """Send once; from here on the row may have been applied."""
         self._patience.sending(attempt.struggle)
         if not attempt.struggle.is_second_round:
-            tracker.sending(seq)
+            self._records[attempt.parcel.shard].sending(attempt.parcel.seq)
         answer = await self._transport.send(self._wire.request(message), self._journal.require)
         self.outcome.requests += 1
-        if not decide(answer).is_final:
-            attempt.in_doubt |= may_have_been_applied(answer)
-            if not attempt.in_doubt:
-                tracker.not_applied(seq)
         return answer
+
+    def _note_doubt(self, attempt: _Attempt, answer: Answer) -> None:
+        """An answer that is not final either leaves doubt, or says that this try at least was not applied."""
+        attempt.in_doubt |= may_have_been_applied(answer)
+        if not attempt.in_doubt:
+            self._records[attempt.parcel.shard].not_applied(attempt.parcel.seq)
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, but not through a stop."""

@@ -138,6 +138,7 @@ def _point_airflow_at(folder: Path) -> None:
         "AIRFLOW_HOME": str(folder / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder()),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db",
         "AIRFLOW_CONN_WINDSOR_DEFAULT": json.dumps({"conn_type": "http", "password": API_KEY}),
         "WINDSOR_SYNC_CONFIG": str(folder / "windsor.yaml"),
@@ -152,27 +153,31 @@ def dags_folder() -> Path:
 @contextmanager
 def _airflow(folder: Path) -> Iterator[Callable[[], tuple[str, float]]]:
     """One Airflow for all days: a function that runs the DAG once and returns its state and seconds."""
-    with (folder / "airflow.log").open("w", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
-        import logging
+    with (folder / "airflow.log").open("w", encoding="utf-8", buffering=1) as log:
+        with redirect_stdout(log), redirect_stderr(log):
+            dag = _load_dag()
 
-        from airflow.dag_processing.dagbag import DagBag
-        from airflow.utils import db
+        def run() -> tuple[str, float]:
+            began = time.monotonic()
+            with redirect_stdout(log), redirect_stderr(log):
+                state = str(dag.test().state)
+            if state != "success":
+                raise WindsorSyncError(f"{DAG_ID} ended in {state}; {_shown(folder / 'airflow.log')} says why.")
+            return state, time.monotonic() - began
 
-        logging.getLogger().setLevel(logging.WARNING)
-        db.initdb()
-        bag = DagBag(str(dags_folder()))
-        if bag.import_errors:
-            raise WindsorSyncError(f"The DAG files cannot be imported: {', '.join(bag.import_errors)}")
+        yield run
 
-    def run() -> tuple[str, float]:
-        began = time.monotonic()
-        with (folder / "airflow.log").open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
-            state = bag.dags[DAG_ID].test().state
-        if str(state) != "success":
-            raise WindsorSyncError(f"{DAG_ID} ended in {state}; {_shown(folder / 'airflow.log')} says why.")
-        return str(state), time.monotonic() - began
 
-    yield run
+def _load_dag() -> Any:
+    """Airflow with a fresh database, and the project's DAG."""
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.utils import db
+
+    db.initdb()
+    bag = DagBag(str(dags_folder()))
+    if bag.import_errors:
+        raise WindsorSyncError(f"The DAG files cannot be imported: {', '.join(bag.import_errors)}")
+    return bag.dags[DAG_ID]
 
 
 def _print_table(folder: Path) -> None:

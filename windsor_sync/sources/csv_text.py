@@ -44,7 +44,7 @@ def read_header(text: PlainText) -> Header:
                 return Header(names, last, blank_lines, least_cells=len(names))
     except csv.Error:
         raise unusable(f"{text.name} has no header in its first line.", AGAIN) from None
-    raise unusable(f"{text.name} is empty: it does not even hold a header.", AGAIN)
+    raise unusable(f"{text.name} is empty: it does not hold a header.", AGAIN)
 
 
 def records(text: PlainText) -> Iterator[tuple[int, int, list[str]]]:

@@ -16,7 +16,7 @@ _MACROS = {
     # 450.00, 450.0 and 450 are one value and get one text.
     "plain_number(t)": r"""
         CASE WHEN contains(t, '.') THEN regexp_replace(regexp_replace(t, '0+$', ''), '\.$', '') ELSE t END""",
-    "tidy_json(j)": rf"CASE WHEN regexp_full_match(j, '{NUMBER}') THEN plain_number(j) ELSE j END",
+    "tidy_json(j)": rf"CASE WHEN regexp_full_match(j, '{NUMBER}') THEN plain_number(j) ELSE json(j)::VARCHAR END",
     # The cell of a CSV file as JSON: what reads as a number, true, false, an array or an object is that, else a string.
     "json_of_cell(t)": rf"""
         CASE

@@ -20,7 +20,7 @@ WHOLE_NUMBERS = frozenset(
     {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"}
 )
 FRACTIONS = frozenset({"FLOAT", "DOUBLE"})
-TEXTS = frozenset({"VARCHAR", "ENUM", "UUID"})
+TEXTS = frozenset({"VARCHAR", "ENUM", "UUID", "NULL"})
 OURS = ("user_id", "anonymous_id", "email", "profile_id", "value")
 MAP_COLUMNS = "Name the column in the snapshot's columns setting (columns: {user_id: …}), or export it."
 AS_TEXT = "Export the column as text, or as whole numbers."
@@ -50,12 +50,9 @@ class ParquetSource:
         table = f"read_parquet({path}, file_row_number = true, hive_partitioning = false)"
         types = _types(self.origin.path, table, connection)
         names = _names(self.origin.path, types, self._mapping, self._value_of)
-        rows = _rows(
-            self.origin.path,
-            table,
-            "file_row_number + 1",
-            {name: (found, types[found]) for name, found in names.items()},
-        )
+        types = _without_fractions_of_nothing(types, names, table, connection)
+        columns = {name: (found, types[found]) for name, found in names.items()}
+        rows = _rows(self.origin.path, table, "file_row_number + 1", columns)
         connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {rows}")
         self.columns = frozenset(names)
 
@@ -96,6 +93,7 @@ class DataFrameSource:
         canonical, overrides = self._canonical(names)
         connection.register("frame", canonical)
         types = _types(self._name, "frame", connection) | overrides
+        types = _without_fractions_of_nothing(types, {name: name for name in names}, "frame", connection)
         columns = {name: (name, types[name]) for name in names}
         connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {_rows(self._name, 'frame', 'line', columns)}")
         self.columns = frozenset(names)
@@ -141,7 +139,7 @@ def _mail_text(value: Any) -> str:
 
 
 def _value_text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=_plain)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
 
 
 def _plain(value: Any) -> Any:
@@ -155,7 +153,19 @@ def _types(name: str, table: str, connection: duckdb.DuckDBPyConnection) -> dict
         described = connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()
     except duckdb.Error:
         raise unusable(f"{name} is no Parquet file, or it is cut short or damaged.", AGAIN) from None
-    return {column: kind for column, kind, *_ in described if column != "file_row_number"}
+    return {column: kind.strip('"') for column, kind, *_ in described if column != "file_row_number"}
+
+
+def _without_fractions_of_nothing(
+    types: Mapping[str, str], names: Mapping[str, str], table: str, connection: duckdb.DuckDBPyConnection
+) -> dict[str, str]:
+    """pandas makes a column in which every value is missing a column of fractions; call such a one empty."""
+    fractions = [found for ours, found in names.items() if ours != "value" and types[found] in FRACTIONS]
+    if not fractions:
+        return dict(types)
+    counts = ", ".join(f"count(*) FILTER (NOT isnan({_quoted(column)}))" for column in fractions)
+    [found] = connection.execute(f"SELECT {counts} FROM {table}").fetchall()
+    return dict(types) | {column: "NULL" for column, count in zip(fractions, found, strict=True) if not count}
 
 
 def _names(name: str, types: Mapping[str, str], mapping: Mapping[str, str], value_of: str | None) -> dict[str, str]:
@@ -203,7 +213,7 @@ def _emails(name: str, column: str, kind: str) -> str:
         return f"mails({cell})"
     if kind == "LINES":
         return f"mails(string_split({cell}, chr(10)))"
-    if kind.split("(")[0] in TEXTS | {"INTEGER"}:  # a column without any value has a type too
+    if kind.split("(")[0] in TEXTS | {"INTEGER"}:  # some writers call a column without any value that
         return f"mails([{cell}::VARCHAR])"
     raise unusable(f"Column {column} of {name} holds {kind.split('(')[0]}, which is no e-mail.", AS_TEXT)
 
@@ -215,8 +225,8 @@ def _value(column: str, kind: str) -> tuple[str, str]:
         text = f"CASE WHEN isfinite({cell}) THEN tidy_json(to_json({cell}::VARCHAR::DOUBLE)::VARCHAR) END"
         return text, f"isinf({cell})"
     if kind == "JSON":
-        text = f"tidy_json(nullif({cell}::VARCHAR, 'null'))"
-        return text, f"NOT is_json({text})"
+        text = f"nullif({cell}::VARCHAR, 'null')"
+        return f"CASE WHEN is_json({text}) THEN tidy_json({text}) END", f"NOT is_json({text})"
     if family == "DECIMAL":
         return f"plain_number({cell}::VARCHAR)", "FALSE"
     if family.startswith("TIMESTAMP"):

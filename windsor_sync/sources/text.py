@@ -159,7 +159,7 @@ class _Reading:
 
     def result(self, path: Path) -> PlainText:
         if not self._has_content:
-            raise unusable(f"{self.name} is empty: it does not even hold a header.", AGAIN)
+            raise unusable(f"{self.name} is empty: it does not hold a single line.", AGAIN)
         if self.lines == self._newlines_at_end == 0 and self._has_returns:
             raise unusable(f"{self.name} ends its lines with carriage returns alone.", "Save it with line feeds.")
         blank_lines = max(self._newlines_at_end - 1, 0)

@@ -190,7 +190,7 @@ rate_shares = Table(
     Column("destination", Text, primary_key=True),
     Column("task", Text, primary_key=True),
     Column("weight", Integer, nullable=False),
-    Column("ceiling", Float),  # requests per second for the whole destination, lowered by a 429
+    Column("ceiling", Float),  # requests per second: a task's claim; without a task, the destination's ceiling
     Column("seen_at", UtcDateTime, nullable=False),
 )
 

@@ -1,0 +1,148 @@
+"""The same members in every format that can be read."""
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+from windsor_sync.sources import DataFrameSource, Source, open_source
+
+TRAIT = "total_revenue"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A row of a source; `value` is JSON text."""
+
+    user_id: str
+    emails: tuple[str, ...] = ()
+    value: str | None = None
+
+    @property
+    def cell(self) -> str:
+        """The value as a CSV cell."""
+        value = json.loads(self.value or "null")
+        return "" if value is None else value if isinstance(value, str) else self.value or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One way to write members."""
+
+    name: str
+    write: Callable[[Path, Sequence[Member]], Source]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _csv(header: Sequence[str], rows: Sequence[Sequence[str]], **dialect: Any) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, **dialect)
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _value_of(members: Sequence[Member]) -> str | None:
+    return TRAIT if any(member.value is not None for member in members) else None
+
+
+def _opened(path: Path, members: Sequence[Member], **options: Any) -> Source:
+    return open_source(str(path), value_of=_value_of(members), **options)
+
+
+def engage_formatted(path: Path, members: Sequence[Member]) -> Source:
+    """Ids and traits as columns; a trait of no concern between them."""
+    width = max((len(member.emails) for member in members), default=1)
+    emails = ["email", *(f"email_{number}" for number in range(1, width))]
+    rows = [
+        ["use_1", "ignored", member.cell, *member.emails, *[""] * (width - len(member.emails)), member.user_id]
+        for member in members
+    ]
+    path.with_suffix(".csv").write_text(
+        _csv(["key", "other_trait", TRAIT, *emails[:width], "user_id"], rows), encoding="utf-8", newline=""
+    )
+    return _opened(path.with_suffix(".csv"), members)
+
+
+def engage_unformatted(path: Path, members: Sequence[Member]) -> Source:
+    """Ids and traits as JSON, from Windows: a mark of UTF-8, CRLF."""
+    rows = [
+        [
+            "use_1",
+            json.dumps({"user_id": [member.user_id], "email": member.emails}, ensure_ascii=False),
+            f'{{"other": 1.50, "{TRAIT}": {member.value or "null"}}}',
+        ]
+        for member in members
+    ]
+    text = _csv(["key", "external_ids", "audience_traits"], rows)
+    path.with_suffix(".csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    return _opened(path.with_suffix(".csv"), members)
+
+
+def engage_trait_rows(path: Path, members: Sequence[Member]) -> Source:
+    """A row for each e-mail; only the first names the user in a column of its own."""
+    rows = []
+    for member in members:
+        ids = json.dumps({"user_id": [member.user_id], "email": member.emails})
+        for place, email in enumerate(member.emails or ("",)):
+            rows.append([member.user_id, member.cell, ids, "" if place else member.user_id, email])
+    path.with_suffix(".csv").write_text(
+        _csv(["key", "value", "external_ids", "user_id", "email"], rows), encoding="utf-8", newline=""
+    )
+    return _opened(path.with_suffix(".csv"), members)
+
+
+def plain_csv(path: Path, members: Sequence[Member]) -> Source:
+    """A customer's own columns, every cell in quotation marks, gzipped."""
+    rows = [[member.cell, (member.emails or ("",))[0], member.user_id] for member in members]
+    packed = path.with_suffix(".csv.gz")
+    packed.write_bytes(
+        gzip.compress(_csv(["total", "mail", "customer"], rows, lineterminator="\n", quoting=csv.QUOTE_ALL).encode())
+    )
+    columns = {"user_id": "customer", "email": "mail", "value": "total"}
+    return _opened(packed, members, format="csv", columns=columns)
+
+
+def json_lines(path: Path, members: Sequence[Member]) -> Source:
+    lines = [
+        f'{{"user_id": {json.dumps(member.user_id)}, "email": {json.dumps(member.emails)}, "value": {member.value or "null"}}}'
+        for member in members
+    ]
+    path.with_suffix(".jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return _opened(path.with_suffix(".jsonl"), members)
+
+
+def parquet(path: Path, members: Sequence[Member]) -> Source:
+    with duckdb.connect() as connection:
+        connection.execute('CREATE TABLE members ("user" VARCHAR, email VARCHAR[], value JSON)')
+        if members:
+            rows = [[member.user_id, list(member.emails), member.value] for member in members]
+            connection.executemany("INSERT INTO members VALUES (?, ?, ?)", rows)
+        connection.execute(f"COPY members TO '{path.with_suffix('.parquet')}' (FORMAT parquet)")
+    return _opened(path.with_suffix(".parquet"), members, columns={"user_id": "user"})
+
+
+def data_frame(path: Path, members: Sequence[Member]) -> Source:
+    del path
+    columns: Mapping[str, list[Any]] = {
+        "user_id": [member.user_id for member in members],
+        "email": [list(member.emails) for member in members],
+        TRAIT: [json.loads(member.value or "null") for member in members],
+    }
+    frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
+    return DataFrameSource(frame, value_of=_value_of(members))
+
+
+FORMATS = tuple(
+    Format(write.__name__, write)
+    for write in (engage_formatted, engage_unformatted, engage_trait_rows, plain_csv, json_lines, parquet, data_frame)
+)

@@ -1,0 +1,80 @@
+"""A file that cannot be a snapshot is refused with its name, the line, what was found and what to do."""
+
+import traceback
+
+import duckdb
+import pandas as pd
+import pytest
+from nasty import CSV, OTHERS, SECRET, Nasty
+from sealing import Bench
+
+from windsor_sync.errors import SnapshotError
+from windsor_sync.sources import DataFrameSource
+
+
+@pytest.mark.parametrize("nasty", CSV + OTHERS, ids=str)
+def test_an_unusable_file_is_refused_with_file_line_finding_and_remedy(bench: Bench, nasty: Nasty) -> None:
+    path = bench.write(nasty.content, nasty.file)
+    options = {"format": nasty.format} if nasty.format else {}
+    if nasty.name == "a CSV file without the mapped column":
+        options["columns"] = {"user_id": "customer"}
+    with pytest.raises(SnapshotError) as caught:
+        bench.seal(path, value_of=nasty.value_of, wants_value=bool(nasty.value_of), **options)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    for part in nasty.says:
+        assert part in message
+    assert "Nothing was sent; the last good snapshot stands." in message
+    assert nasty.remedy in message.partition("stands.")[2]
+    assert caught.value.exit_status == 8
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    assert list((bench.folder / "sealed").iterdir()) == []
+
+
+def test_a_parquet_file_that_is_cut_or_damaged_is_refused(bench: Bench) -> None:
+    path = bench.folder / "snapshot.parquet"
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY (SELECT 'u' || i AS user_id FROM range(100000) t(i)) TO '{path}' (FORMAT parquet)")
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:1000] + bytes(500) + whole[1500:]):
+        path.write_bytes(content)
+        with pytest.raises(SnapshotError, match="damaged"):
+            bench.seal(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "finding"),
+    [
+        ([1.0, 2.0], "lost its zeros"),
+        ([1.5, None], "lost its zeros"),
+        ([True, False], "no id"),
+        ([b"bytes", b"x"], "neither text nor numbers"),
+        ([["a"], ["b"]], "neither text nor numbers"),
+        ([1, 2.5, "a"], "neither text nor numbers"),
+    ],
+)
+def test_ids_that_lost_their_digits_are_refused(bench: Bench, values: list[object], finding: str) -> None:
+    with pytest.raises(SnapshotError, match=finding):
+        bench.seal(DataFrameSource(pd.DataFrame({"user_id": values})))
+
+
+def test_whole_numbers_are_ids_by_their_digits(bench: Bench) -> None:
+    late_text = pd.Series([*range(5000), "00123"], dtype=object)
+    assert "00123" in bench.user_ids(DataFrameSource(pd.DataFrame({"user_id": late_text})))
+    assert bench.user_ids(DataFrameSource(pd.DataFrame({"user_id": [7, 2**62]}))) == [str(2**62), "7"]
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = bench.write("user_id\nu1\n")
+    from windsor_sync import snapshot
+
+    read_back = snapshot._read_back
+
+    def rewrite(*arguments: object) -> tuple[int, str]:
+        path.write_text("user_id\nu1\nu2\n")
+        return read_back(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(snapshot, "_read_back", rewrite)
+    with pytest.raises(SnapshotError, match="changed or removed while it was read"):
+        bench.seal(path)
+    assert list((bench.folder / "sealed").iterdir()) == []
