@@ -78,7 +78,7 @@ ids = st.text(
 
 
 @every_format
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(user_ids=st.lists(ids, min_size=1, max_size=8, unique=True))
 def test_ids_are_text_to_the_letter(shared_bench: Bench, format: Format, user_ids: list[str]) -> None:
     source = format.write(shared_bench.folder / f"ids_{format}", [Member(user_id) for user_id in user_ids])

@@ -1,0 +1,40 @@
+"""`make demo` does what the README shows."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ROW = re.compile(r"^ ?\d{4}-\d\d-\d\d +(?:order_completed|total_revenue)\w* .*$", re.MULTILINE)
+
+
+def demo(folder: Path, days: int) -> str:
+    """What a demo without a terminal prints."""
+    command = [sys.executable, "-m", "windsor_sync.cli", "demo", "--folder", str(folder), "--days", str(days)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def rows_of(text: str) -> list[str]:
+    return [" ".join(row.split()) for row in ROW.findall(text)]
+
+
+def test_the_demo_prints_what_the_readme_shows_and_can_be_run_again(tmp_path: Path) -> None:
+    printed = demo(tmp_path / "demo", days=4)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert rows_of(printed) == rows_of(readme)
+    checked = next(line for line in printed.splitlines() if line.startswith("Checked: "))
+    assert checked in " ".join(readme.split())
+    assert "Look: " in printed
+    assert rows_of(demo(tmp_path / "demo", days=2)) == rows_of(printed)[:4]
+
+
+def test_the_demo_leaves_a_folder_of_yours_alone(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    command = [sys.executable, "-m", "windsor_sync.cli", "demo", "--folder", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "was left alone" in done.stderr
+    assert (tmp_path / "precious.txt").read_text() == "mine"
