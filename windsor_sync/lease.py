@@ -2,11 +2,10 @@
 
 The token grows with every holder. A commit names its token and is refused once the lease has passed to someone
 else or its deadline is over, so a writer that was paused cannot overwrite what happened meanwhile. Before every
-request the holder looks at its own clock, which went on while the process, or the whole machine, stood still.
+request the holder looks at its own clock, which went on while the process, or the whole machine, stood still. A holder
+that was killed blocks nobody on its own machine, where it can be seen that it is gone; elsewhere its deadline decides.
 """
 
-import os
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,11 +16,12 @@ from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from windsor_sync.errors import LeaseHeld, LeaseLost, StateUnavailable
+from windsor_sync.holder import has_died, mark_of_this_process
 from windsor_sync.state.database import Database
 from windsor_sync.state.tables import leases
 
 TTL_S = 60.0
-"""How long a lease lasts unrenewed: a killed run blocks its audience no longer than this."""
+"""How long a lease lasts unrenewed: a run whose machine is gone blocks its audience no longer than this."""
 
 RENEWALS_PER_TTL = 4
 
@@ -81,7 +81,7 @@ class Lease:
             connection.execute(
                 update(leases)
                 .where(leases.c.resource == self.resource, leases.c.token == self.token)
-                .values(holder=None, deadline=self._database.now(connection))
+                .values(holder=None, process=None, deadline=self._database.now(connection))
             )
 
     def _lost(self) -> LeaseLost:
@@ -106,12 +106,13 @@ def _take(database: Database, resource: str, holder: str, ttl_s: float) -> int:
     with database.write() as connection:
         found = connection.execute(select(leases).where(leases.c.resource == resource).with_for_update()).one_or_none()
         now = database.now(connection)  # after the wait for the lock
-        if found is not None and found.holder is not None and found.deadline > now:
+        if found is not None and found.holder is not None and found.deadline > now and not has_died(found.process):
             raise _held(resource, found.holder, found.acquired_at, found.deadline)
         token: int = 1 if found is None else found.token + 1
         values = {
             "token": token,
             "holder": holder,
+            "process": mark_of_this_process(),
             "acquired_at": now,
             "deadline": now + timedelta(seconds=ttl_s),
         }
@@ -150,11 +151,6 @@ def _keep(lease: Lease, done: threading.Event, every_s: float) -> None:
 
 def _clock() -> float:
     return time.clock_gettime(_CLOCK)
-
-
-def this_process() -> str:
-    """How a holder is named to the next comer: machine and process."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _held(resource: str, holder: str, since: datetime, deadline: datetime) -> LeaseHeld:

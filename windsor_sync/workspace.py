@@ -12,7 +12,8 @@ from windsor_sync.delivery.transport import HttpTransport, Transport
 from windsor_sync.delivery.wires import Wire
 from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
 from windsor_sync.errors import ConfigError
-from windsor_sync.lease import Lease, held, this_process
+from windsor_sync.holder import name_of_this_process
+from windsor_sync.lease import TTL_S, Lease, held
 from windsor_sync.ledger import Ledger
 from windsor_sync.registry import Registry
 from windsor_sync.settings import Destination, Settings
@@ -59,6 +60,7 @@ class Workspace:
     api_key: Callable[[], str]
     """asked for only when something is about to be sent"""
     engine_limits: EngineLimits = field(default_factory=EngineLimits)
+    lease_ttl_s: float = TTL_S
 
     def line(self) -> HttpLine:
         """The way to Windsor; raises ConfigError when the key is missing."""
@@ -70,7 +72,7 @@ class Workspace:
     def hold(self, key: TraitKey, holder: str) -> Iterator[Lease]:
         """The lease on one audience at this destination; raises LeaseHeld."""
         resource = f"{key} at {self.settings.destination.name}"
-        with held(self.database, resource, f"{holder} on {this_process()}") as lease:
+        with held(self.database, resource, f"{holder} on {name_of_this_process()}", self.lease_ttl_s) as lease:
             yield lease
 
 

@@ -21,7 +21,7 @@ def test_segments_audience_samples_are_two_members_each(bench: Bench, sample: st
 
 
 def test_segments_hashed_sample_is_refused_with_the_reason(bench: Bench) -> None:
-    with pytest.raises(SnapshotError, match="holds e-mails only .* choose user_id"):
+    with pytest.raises(SnapshotError, match=r"holds e-mails only .* choose user_id"):
         bench.seal(SAMPLES / "audience_csv_format_c.csv", identify_by="anonymous_id")
 
 
@@ -41,7 +41,7 @@ def test_rows_for_further_ids_count_as_duplicates(bench: Bench) -> None:
 
 @pytest.mark.parametrize("sample", ["audience_csv_format_a.csv", "audience_csv_format_b.csv"])
 def test_samples_without_user_ids_are_refused_unless_anonymous_ids_will_do(bench: Bench, sample: str) -> None:
-    with pytest.raises(SnapshotError, match="none of its 2 rows has user_id.*identify_by: anonymous_id"):
+    with pytest.raises(SnapshotError, match=r"none of its 2 rows has user_id.*identify_by: anonymous_id"):
         bench.seal(SAMPLES / sample)
 
 

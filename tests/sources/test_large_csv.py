@@ -28,12 +28,11 @@ def test_rows_without_line_breaks_stay_whole(bench: Bench) -> None:
     assert (sealed.members, in_place) == (count, count)
 
 
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_text_in_quotation_marks_that_looks_like_rows_is_not_taken_for_rows(bench: Bench, newline: str) -> None:
+def test_text_in_quotation_marks_that_looks_like_rows_is_not_taken_for_rows(bench: Bench) -> None:
     count = 400
-    decoy = f"d1,d2,d3{newline}" * 12_000
-    rows = "".join(f'u{number},e@x,"{decoy}"{newline}' for number in range(1, count + 1))
-    sealed, in_place = sealed_and_rows(bench, f"user_id,email,note{newline}{rows}".encode())
+    decoy = "d1,d2,d3\n" * 12_000
+    rows = "".join(f'u{number},e@x,"{decoy}"\n' for number in range(1, count + 1))
+    sealed, in_place = sealed_and_rows(bench, f"user_id,email,note\n{rows}".encode())
     assert (sealed.rows_read, sealed.members, in_place) == (count, count, count)
 
 

@@ -70,7 +70,7 @@ def expected(
     return sorted(members, key=repr), left_out
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(rows=rows, choices=choices)
 def test_sealing_agrees_with_a_slow_account_of_its_rules_and_its_books_balance(
     shared_bench: Bench, rows: list[Row], choices: dict[str, Any]
@@ -84,7 +84,7 @@ def test_sealing_agrees_with_a_slow_account_of_its_rules_and_its_books_balance(
     verify(sealed)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     ids=st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=20, unique=True), seed=st.integers(0, 99)
 )

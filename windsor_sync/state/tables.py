@@ -164,6 +164,7 @@ leases = Table(
     Column("resource", Text, primary_key=True),
     Column("token", BigInteger, nullable=False),  # grows with every holder: the fence
     Column("holder", Text),
+    Column("process", Text),  # by which another process of the same machine can tell that the holder has died
     Column("acquired_at", UtcDateTime),
     Column("deadline", UtcDateTime),
 )

@@ -50,6 +50,7 @@ def upgrade() -> None:
         sa.Column("resource", sa.Text(), nullable=False),
         sa.Column("token", sa.BigInteger(), nullable=False),
         sa.Column("holder", sa.Text(), nullable=True),
+        sa.Column("process", sa.Text(), nullable=True),
         sa.Column("acquired_at", UtcDateTime(), nullable=True),
         sa.Column("deadline", UtcDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("resource", name=op.f("pk_leases")),

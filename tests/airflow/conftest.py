@@ -1,0 +1,69 @@
+"""An Airflow of the tests' own: its environment has to stand before anything imports Airflow."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.world import World
+
+ROOT = Path(__file__).parents[2]
+
+for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
+    del os.environ[name]
+HOME = Path(tempfile.mkdtemp(prefix="airflow-"))
+os.environ |= {
+    "AIRFLOW_HOME": str(HOME),
+    "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME}/airflow.db",
+    "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+}
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> Path:
+    """Airflow's own database, migrated once."""
+    from airflow.utils import db
+
+    db.initdb()
+    return HOME / "airflow.db"
+
+
+@pytest.fixture
+def configured(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world that Airflow finds through WINDSOR_SYNC_CONFIG and a connection."""
+    monkeypatch.setenv("WINDSOR_SYNC_CONFIG", str(world.config))
+    monkeypatch.setenv("AIRFLOW_CONN_WINDSOR_DEFAULT", f'{{"conn_type": "http", "password": "{world.windsor.api_key}"}}')
+    return world
+
+
+@pytest.fixture
+def load_dags(airflow_db: Path, configured: World) -> Callable[[], dict[str, Any]]:
+    """Parse the DAG files against the configuration as it stands."""
+
+    def load() -> dict[str, Any]:
+        from airflow.dag_processing.dagbag import DagBag
+
+        configured.config  # noqa: B018  the file is written anew
+        bag = DagBag(str(ROOT / "dags"))
+        assert bag.import_errors == {}
+        return dict(bag.dags)
+
+    return load
+
+
+@pytest.fixture
+def run_sync(load_dags: Callable[[], dict[str, Any]]) -> Iterator[Callable[[], Any]]:
+    """Run `engage_audience_sync` once, without waiting between tries; returns the DAG run."""
+
+    def run() -> Any:
+        dag = load_dags()["engage_audience_sync"]
+        for task in dag.tasks:
+            task.retries = 0
+        return dag.test()
+
+    yield run

@@ -1,0 +1,71 @@
+"""Who holds a lease: a name for people, and a mark by which a later process can tell that the holder has died.
+
+A process is told from a later one with the same number by the time it began. Numbers mean something only on the same
+machine, since the same start of it and in the same namespace: containers of one machine count for themselves.
+"""
+
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+_ENDED = frozenset("ZX")
+"""States of a thread that runs no more, the process having been killed, while its parent has not asked how it ended."""
+
+
+def name_of_this_process() -> str:
+    """How a holder is named to the next comer: machine and process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def mark_of_this_process() -> str | None:
+    """What `has_died` goes by; None where the system does not tell (it is Linux that does)."""
+    machine, began = _machine(), _began(os.getpid())
+    return f"{machine} {os.getpid()} {began}" if machine and began else None
+
+
+def has_died(mark: str | None) -> bool:
+    """Whether the process is certainly gone; False for one that cannot be judged from here."""
+    if mark is None:
+        return False
+    machine, pid, began = mark.rsplit(" ", 2)
+    if machine != _machine():
+        return False
+    try:
+        os.kill(int(pid), 0)  # sends nothing; /proc may be set to hide other people's processes
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    found = _began(int(pid))
+    return found is not None and (found != began or _has_ended(int(pid)))
+
+
+def _machine() -> str | None:
+    with suppress(OSError):
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        namespaces = [str((_PROC / "self/ns" / kind).readlink()) for kind in ("pid", "time")]
+        return " ".join([socket.gethostname(), boot, *namespaces])
+    return None
+
+
+def _began(pid: int) -> str | None:
+    fields = _fields(_PROC / str(pid))
+    return fields[19] if fields else None  # `starttime`, in ticks since the machine started
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether every thread has: one that is stuck in a write may still finish it."""
+    with suppress(OSError):
+        threads = [_fields(thread) for thread in (_PROC / str(pid) / "task").iterdir()]
+        return all(fields is not None and fields[0] in _ENDED for fields in threads)
+    return False
+
+
+def _fields(process: Path) -> list[str] | None:
+    """What proc(5) calls `stat`, from `state` on; the name before it may hold anything."""
+    with suppress(OSError):
+        return (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    return None
