@@ -22,7 +22,6 @@ from windsor_sync.workspace import Workspace
 def retire(
     workspace: Workspace,
     word: str,
-    *,
     who: str,
     why: str | None,
     stop: StopSwitch,

@@ -135,6 +135,13 @@ def recent(
         return [_run(row) for row in connection.execute(query)]
 
 
+def outboxes_of(database: Database, audience_id: int) -> list[str]:
+    """The outboxes of all of an audience's runs, below the file store."""
+    query = select(runs.c.outbox).where(runs.c.audience_id == audience_id, runs.c.outbox.is_not(None))
+    with database.read() as connection:
+        return [str(path) for path in connection.execute(query.order_by(runs.c.number)).scalars()]
+
+
 def finish(
     database: Database, lease: Lease, run_id: str, state: RunState, books: Books, moment: datetime, sentence: str
 ) -> None:

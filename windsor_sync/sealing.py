@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from sqlalchemy import Row, insert, select
 
 from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.errors import ConfigError
 from windsor_sync.registry import Registered
 from windsor_sync.settings import Computation
 from windsor_sync.snapshot import Sealed, seal
 from windsor_sync.sources import Source, source_for
+from windsor_sync.sources import newest as newest_file
 from windsor_sync.spec.personas import ComputationClass
 from windsor_sync.state.tables import snapshots, suppressions
 from windsor_sync.workspace import Workspace
@@ -54,6 +56,14 @@ def newest(workspace: Workspace, computation: Computation, known: Registered, pa
     recipe = _recipe(computation, suppressed)
     found = _by_fingerprint(workspace, known, source, recipe)
     return found or _seal(workspace, computation, known, source, suppressed, recipe)
+
+
+def path_as_of(computation: Computation, moment: datetime) -> str:
+    """The file that was the newest snapshot at `moment`; raises SnapshotError when there was none."""
+    settings = computation.snapshot
+    if settings.path is None:
+        raise ConfigError(f"{computation.name} is read by a query: it has no older snapshots. Nothing was sent.")
+    return newest_file(settings.path, settings.taken_at, moment).path
 
 
 def record(workspace: Workspace, known: Registered, snapshot: Snapshot) -> int:

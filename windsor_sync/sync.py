@@ -23,7 +23,7 @@ from windsor_sync.lease import Lease
 from windsor_sync.ledger import Head, ShardProgress
 from windsor_sync.outbox import Limits, Renderer, read_rows
 from windsor_sync.registry import Registered
-from windsor_sync.runs import Run, RunState, run_of
+from windsor_sync.runs import Run, RunState, outboxes_of, run_of
 from windsor_sync.sealing import Snapshot, storage_name
 from windsor_sync.settings import Computation, ComputedTrait
 from windsor_sync.settlement import settle, settle_dead
@@ -113,6 +113,7 @@ def prepare(
             moment=datetime.now(UTC),
             suppressed=suppressed,
             salt=workspace.database.installation() if suppressed else "",
+            departed=_outboxes_so_far(workspace, known) if limits.is_resync else (),
             limits=limits,
         )
         tally = diff(task, draft)
@@ -120,6 +121,17 @@ def prepare(
         known, number, snapshot, head, tally, Ruling((), ()), renderer(workspace, computation, known), draft
     )
     return prepared if request.is_beyond_guard else replace(prepared, ruling=_ruling(workspace, computation, prepared))
+
+
+def _outboxes_so_far(workspace: Workspace, known: Registered) -> tuple[str, ...]:
+    """Where a resync finds everyone who was told true once and false later."""
+    if known.audience_id is None:
+        return ()
+    return tuple(
+        workspace.files.location(path)
+        for path in outboxes_of(workspace.database, known.audience_id)
+        if workspace.files.exists(path)
+    )
 
 
 def _ruling(workspace: Workspace, computation: Computation, prepared: Prepared) -> Ruling:

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,9 @@ def airflow_db() -> Path:
 def configured(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A world that Airflow finds through WINDSOR_SYNC_CONFIG and a connection."""
     monkeypatch.setenv("WINDSOR_SYNC_CONFIG", str(world.config))
-    monkeypatch.setenv("AIRFLOW_CONN_WINDSOR_DEFAULT", f'{{"conn_type": "http", "password": "{world.windsor.api_key}"}}')
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_WINDSOR_DEFAULT", f'{{"conn_type": "http", "password": "{world.windsor.api_key}"}}'
+    )
     return world
 
 
@@ -57,7 +59,7 @@ def load_dags(airflow_db: Path, configured: World) -> Callable[[], dict[str, Any
 
 
 @pytest.fixture
-def run_sync(load_dags: Callable[[], dict[str, Any]]) -> Iterator[Callable[[], Any]]:
+def run_sync(load_dags: Callable[[], dict[str, Any]]) -> Callable[[], Any]:
     """Run `engage_audience_sync` once, without waiting between tries; returns the DAG run."""
 
     def run() -> Any:
@@ -66,4 +68,4 @@ def run_sync(load_dags: Callable[[], dict[str, Any]]) -> Iterator[Callable[[], A
             task.retries = 0
         return dag.test()
 
-    yield run
+    return run

@@ -46,7 +46,7 @@ def test_broken_rows_deep_in_a_file_are_named_by_their_physical_lines(bench: Ben
 
 
 def test_a_stray_quotation_mark_does_not_make_members_vanish_unnoticed(bench: Bench) -> None:
-    rows = [f"u{number},{'x' * 80}@y\n" for number in range(500_000)]
-    rows[1000] = rows[400_000] = 'u,"x\n'
-    with pytest.raises(SnapshotError, match=r"399001 of 500000 rows cannot be read .*line 1002"):
+    rows = [f"u{number},{'x' * 80}@y\n" for number in range(100_000)]
+    rows[1000] = rows[80_000] = 'u,"x\n'
+    with pytest.raises(SnapshotError, match=r"79001 of 100000 rows cannot be read .*line 1002"):
         bench.seal(bench.write("user_id,email\n" + "".join(rows)))

@@ -38,6 +38,15 @@ def test_a_date_in_the_path_outweighs_the_modification_time(tmp_path: Path) -> N
     assert (found.path, found.taken_at) == (str(wanted), datetime(2024, 6, 2, tzinfo=UTC))
 
 
+def test_the_snapshot_as_of_a_moment_is_the_newest_one_taken_by_then(tmp_path: Path) -> None:
+    for day in (1, 2, 3):
+        touch(tmp_path / f"2024-06-0{day}.csv")
+    found = newest(f"{tmp_path}/*.csv", "%Y-%m-%d", not_after=datetime(2024, 6, 2, tzinfo=UTC))
+    assert Path(found.path).name == "2024-06-02.csv"
+    with pytest.raises(SnapshotError, match=r"taken by 2024-05-31 00:00 UTC: the oldest is of 2024-06-01 00:00"):
+        newest(f"{tmp_path}/*.csv", "%Y-%m-%d", not_after=datetime(2024, 5, 31, tzinfo=UTC))
+
+
 @pytest.mark.parametrize(
     ("path", "pattern", "expected"),
     [
@@ -59,8 +68,9 @@ def test_dates_are_found_inside_paths(path: str, pattern: str, expected: str | N
 
 def test_hidden_and_unfinished_files_are_never_taken(tmp_path: Path) -> None:
     wanted = touch(tmp_path / "a.csv", LONG_AGO)
-    for name in (".hidden.csv", "b.csv.tmp", "c.part", "d.csv.crdownload", "~lock.csv"):
+    for name in (".hidden.csv", "b.csv.tmp", "c.part", "d.csv.crdownload", "~lock.csv", "_temporary/0/e.csv"):
         touch(tmp_path / name, LONG_AGO + 99)
+    (tmp_path / "link_to_nowhere.csv").symlink_to(tmp_path / "nowhere.csv")
     assert newest(f"{tmp_path}/*").path == str(wanted)
     assert newest(str(tmp_path / "**/*.csv")).path == str(wanted)
     with pytest.raises(SnapshotError, match=r"\.part"):

@@ -1,5 +1,7 @@
-"""`runs`."""
+"""Looking back: `runs`, `why` and `audit`."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -51,6 +53,72 @@ def runs(config: Path | None, run: str | None, limit: int, is_json: bool) -> int
             numbers=frozenset(columns[2:]),
         )
     return 0
+
+
+@click.command(short_help="Why a user is, or is not, in an audience.")
+@click.argument("user")
+@click.option("--audience", metavar="AUDIENCE", help="Only this one (default: every audience ever synced).")
+@as_json
+@click.pass_obj
+def why(config: Path | None, user: str, audience: str | None, is_json: bool) -> None:
+    """Tell a user's story: every change that was planned for them, what became of it, and what stands now.
+
+    USER is a user id, or an anonymous id of someone without one.
+
+    \b
+    Example:
+      windsor-sync why 00123
+      windsor-sync why 00123 --audience vip_customer
+    """
+    from windsor_sync.why import why as accounts_of
+    from windsor_sync.workspace import open_workspace
+
+    settings = load_settings(config)
+    with open_workspace(settings) as workspace:
+        wanted = None
+        if audience is not None:
+            (computation,) = settings.find([audience])
+            wanted = [workspace.registry.find(computation).audience_id or -1]
+        accounts = accounts_of(workspace, user, wanted)
+    if is_json:
+        print_json({"accounts": [{**asdict(account), "sentence": account.sentence} for account in accounts]})
+        return
+    if not accounts:
+        click.echo("No audience was ever synced. Run: windsor-sync sync --all")
+    for account in accounts:
+        click.echo(f"{account.name} ({account.audience}): {account.sentence}")
+        for step in account.steps:
+            said = f" ({step.code}{f': {step.message}' if step.message else ''})" if step.code else ""
+            click.echo(
+                f"  {step.started_at:%Y-%m-%d %H:%M} UTC  {step.change} → {json.dumps(step.value)}  {step.fate}{said}"
+            )
+
+
+@click.command(short_help="Check what is recorded against what is there.")
+@click.option("--repair", is_flag=True, help="Close the books of runs that died; sends nothing.")
+@as_json
+@click.pass_obj
+def audit(config: Path | None, repair: bool, is_json: bool) -> int:
+    """Check that every run ended and its books balance, and that the files the ledger stands on are whole.
+
+    \b
+    Example:
+      windsor-sync audit
+      windsor-sync audit --repair
+    """
+    from windsor_sync.audit import audit as look
+    from windsor_sync.workspace import open_workspace
+
+    with open_workspace(load_settings(config)) as workspace:
+        found = look(workspace, repair=repair)
+    if is_json:
+        print_json({"irregularities": [asdict(one) for one in found]})
+    else:
+        for one in found:
+            click.echo(f"{'mended' if one.is_mended else 'found'}: {one.audience}: {one.text} {one.remedy}")
+        if not found:
+            click.echo("Everything is as it should be.")
+    return 0 if all(one.is_mended for one in found) else 1
 
 
 def _cell(value: object) -> str:

@@ -1,26 +1,16 @@
-"""`plan` and `sync`."""
+"""`plan`, `sync`, `backfill` and `retry`."""
 
-import hashlib
-import json
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from windsor_sync.cli.options import as_json, audiences_or_all, chosen, load_settings
-from windsor_sync.cli.output import masked, print_json, print_table, progress, run_as_json
-from windsor_sync.errors import WindsorSyncError
+from windsor_sync.cli.options import as_json, audiences_or_all
+from windsor_sync.cli.running import plan_audiences, run_audiences
 
 if TYPE_CHECKING:
-    from windsor_sync.dispatch import StopSwitch
     from windsor_sync.settings import Computation
-    from windsor_sync.sync import Prepared
-
-WORST_FIRST = (1, 2, 5, 8, 7, 6, 130, 3, 4)
-"""Which exit status stands for several audiences that ended differently."""
 
 
 @click.command(short_help="What sync would send; sends nothing.")
@@ -43,24 +33,11 @@ def plan(config: Path | None, audiences: tuple[str, ...], is_all: bool, is_json:
       windsor-sync plan --all
       windsor-sync plan vip_customer --messages vip.jsonl
     """
-    from windsor_sync.sync import Request, planned
-    from windsor_sync.workspace import open_workspace
+    from windsor_sync.sync import Request
 
-    settings = load_settings(config)
-    plans: list[dict[str, Any]] = []
-    failures: list[WindsorSyncError] = []
-    with open_workspace(settings) as workspace, _writer(messages_to) as write:
-        for computation in chosen(settings, audiences, is_all=is_all):
-            try:
-                with planned(workspace, computation, Request()) as prepared:
-                    plans.append(_described(prepared, write))
-            except WindsorSyncError as error:
-                failures.append(_reported(computation, error))
-    if is_json:
-        print_json({"plans": plans})
-    elif messages_to is None or str(messages_to) != "-":
-        _print_plans(plans)
-    return _status(failures)
+    return plan_audiences(
+        config, audiences, lambda _: Request(), is_all=is_all, is_json=is_json, messages_to=messages_to
+    )
 
 
 @click.command(short_help="Bring Windsor up to date: an initial sync first, then changes only.")
@@ -78,126 +55,101 @@ def sync(config: Path | None, audiences: tuple[str, ...], is_all: bool, is_json:
       windsor-sync sync --all
       windsor-sync sync "Order Completed Last 30days"
     """
-    from windsor_sync.dispatch import StopSwitch
-    from windsor_sync.settlement import error_of
     from windsor_sync.sync import Request
-    from windsor_sync.sync import sync as sync_one
-    from windsor_sync.workspace import open_workspace
 
-    settings = load_settings(config)
-    runs = []
-    failures: list[WindsorSyncError] = []
-    with open_workspace(settings) as workspace, progress() as view, _stopping(StopSwitch()) as stop:
-        for computation in chosen(settings, audiences, is_all=is_all):
-            if stop.is_pressed:
-                break
-            try:
-                run = sync_one(workspace, computation, Request(), stop, view)
-            except WindsorSyncError as error:
-                failures.append(_reported(computation, error))
-                continue
-            runs.append(run)
-            if ending := error_of(run):
-                failures.append(_reported(computation, ending))
-    if is_json:
-        print_json({"runs": [run_as_json(run) for run in runs]})
-    else:
-        print_table(
-            ("audience", "members", "entered", "exited", "updated", "delivered", "rejected", "withheld", "owed"),
-            (
-                (
-                    run.audience,
-                    run.books.members,
-                    run.books.entered,
-                    run.books.exited,
-                    run.books.updated,
-                    run.books.delivered,
-                    run.books.rejected,
-                    run.books.withheld,
-                    run.books.owed,
-                )
-                for run in runs
-            ),
-            numbers=frozenset({"members", "entered", "exited", "updated", "delivered", "rejected", "withheld", "owed"}),
-        )
-    return _status(failures)
+    return run_audiences(config, audiences, lambda _: Request(), is_all=is_all, is_json=is_json)
 
 
-@contextmanager
-def _stopping(stop: "StopSwitch") -> Iterator["StopSwitch"]:
-    """Ctrl-C and SIGTERM ask for an orderly end; a second Ctrl-C ends at once."""
+@click.command(short_help="A sync by hand: everyone again, one side only, or an older snapshot.")
+@audiences_or_all
+@click.option(
+    "--mode",
+    type=click.Choice(["changes", "resync"]),
+    default="changes",
+    show_default=True,
+    help="resync: true to every member, false to everyone told true once who is not one.",
+)
+@click.option("--snapshot", "path", metavar="PATH", help="Use this snapshot file, even an older one.")
+@click.option("--as-of", metavar="TIME", type=click.DateTime(), help="Use the snapshot that was the newest then (UTC).")
+@click.option("--only", type=click.Choice(["entered", "exited"]), help="Send one side; the other stays owed.")
+@click.option("--limit", type=click.IntRange(min=1), help="Send at most so many changes; the rest stays owed.")
+@click.option("--reason", metavar="TEXT", help="Why, for the record.")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
+@as_json
+@click.pass_obj
+def backfill(
+    config: Path | None,
+    audiences: tuple[str, ...],
+    is_all: bool,
+    mode: str,
+    path: str | None,
+    as_of: datetime | None,
+    only: str | None,
+    limit: int | None,
+    reason: str | None,
+    dry_run: bool,
+    is_json: bool,
+) -> int:
+    """Run audiences by hand, beyond what the schedule does.
 
-    def press(_number: int, _frame: object) -> None:
-        if stop.is_pressed:
-            raise KeyboardInterrupt
-        click.echo("Stopping: waiting for answers that are under way. What is not sent stays owed.", err=True)
-        stop.press()
+    \b
+    Example:
+      windsor-sync backfill vip_customer --mode resync --reason "Windsor was restored from a backup"
+      windsor-sync backfill vip_customer --only entered --limit 1000 --dry-run
+      windsor-sync backfill vip_customer --as-of 2026-11-01
+    """
+    if path is not None and as_of is not None:
+        raise click.UsageError("--snapshot and --as-of name the same thing: give one of them.")
+    if path is not None and (is_all or len(audiences) != 1):
+        raise click.UsageError("--snapshot is the file of one audience: name that audience.")
+    from datetime import UTC
 
-    before = {number: signal.signal(number, press) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    from windsor_sync.approvals import this_person
+    from windsor_sync.outbox import Limits
+    from windsor_sync.sealing import path_as_of
+    from windsor_sync.sync import Request
 
+    def make(computation: "Computation") -> Request:
+        chosen_path = path_as_of(computation, as_of.replace(tzinfo=UTC)) if as_of else path
+        limits = Limits(is_resync=mode == "resync", only=only, count=limit)
+        return Request("backfill", f"by hand, {this_person()}", reason, chosen_path, limits)
 
-@contextmanager
-def _writer(path: Path | None) -> Iterator[Any]:
-    """A function that takes one encoded message."""
-    if path is None:
-        yield lambda _message: None
-        return
-    with click.open_file(str(path), "wb") as file:
-        yield lambda message: file.write(message + b"\n")
-
-
-def _described(prepared: "Prepared", write: Any) -> dict[str, Any]:
-    """A plan in counts, with a digest of its messages; the messages themselves go to `write`."""
-    digest = hashlib.sha256()
-    count = 0
-    example: dict[str, Any] | None = None
-    for message in prepared.messages():
-        write(message)
-        digest.update(message + b"\n")
-        count += 1
-        example = example or masked(json.loads(message))
-    tally = prepared.tally
-    withheld = sum(getattr(tally, kind) for kind in prepared.ruling.held)
-    return {
-        "audience": str(prepared.known.key),
-        "run_number": prepared.number,
-        "taken_at": prepared.snapshot.taken_at.isoformat(),
-        "rows_read": prepared.snapshot.rows_read,
-        "members": prepared.snapshot.members,
-        "left_out": dict(prepared.snapshot.left_out),
-        "entered": tally.entered,
-        "exited": tally.exited,
-        "updated": tally.updated,
-        "withheld": withheld,
-        "withheld_because": list(prepared.ruling.reasons),
-        "not_due": tally.deferred,
-        "messages": count,
-        "messages_sha256": digest.hexdigest(),
-        "example": example,
-    }
-
-
-def _print_plans(plans: list[dict[str, Any]]) -> None:
-    columns = ("audience", "members", "entered", "exited", "updated", "withheld", "messages")
-    print_table(columns, [[plan[column] for column in columns] for plan in plans], numbers=frozenset(columns[1:]))
-    for plan in plans:
-        for reason in plan["withheld_because"]:
-            click.echo(f"withheld: {reason} in {plan['audience']}")
-        if plan["example"]:
-            click.echo(f"{plan['audience']}: {json.dumps(plan['example'], ensure_ascii=False)}")
-    click.echo("Nothing was sent.")
+    if dry_run:
+        return plan_audiences(config, audiences, make, is_all=is_all, is_json=is_json)
+    return run_audiences(config, audiences, make, is_all=is_all, is_json=is_json)
 
 
-def _reported(computation: "Computation", error: WindsorSyncError) -> WindsorSyncError:
-    click.echo(f"windsor-sync: {computation.key}: {error}", err=True)
-    return error
+@click.command(short_help="Send rejected messages again now, whenever they would be due.")
+@click.option("--audience", "audiences", multiple=True, metavar="AUDIENCE", help="Only this one (default: all).")
+@click.option("--code", type=int, help="Only those Windsor rejected with this status.")
+@click.option("--since", type=click.DateTime(), metavar="DAY", help="Only those rejected since then (UTC).")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
+@as_json
+@click.pass_obj
+def retry(
+    config: Path | None,
+    audiences: tuple[str, ...],
+    code: int | None,
+    since: datetime | None,
+    dry_run: bool,
+    is_json: bool,
+) -> int:
+    """Try rejected changes again at once, together with whatever has changed since.
 
+    Without this command they are tried again by themselves after 1, 2, 4, 8 … runs, at least daily.
 
-def _status(failures: list[WindsorSyncError]) -> int:
-    statuses = {failure.exit_status for failure in failures}
-    return next((status for status in WORST_FIRST if status in statuses), 0)
+    \b
+    Example:
+      windsor-sync retry --code 400
+      windsor-sync retry --audience vip_customer --since 2026-11-01
+    """
+    from datetime import UTC
+
+    from windsor_sync.approvals import this_person
+    from windsor_sync.outbox import Limits, Retry
+    from windsor_sync.sync import Request
+
+    limits = Limits(retry=Retry(code, since.replace(tzinfo=UTC) if since else None))
+    request = Request("retry", f"by hand, {this_person()}", limits=limits)
+    act = plan_audiences if dry_run else run_audiences
+    return act(config, audiences, lambda _: request, is_all=not audiences, is_json=is_json)

@@ -157,11 +157,12 @@ def _traits_cell(layout: Layout, connection: duckdb.DuckDBPyConnection) -> str |
     """The column that holds the traits as JSON: nobody says what it is called, so the first with JSON objects in it."""
     others = [cell for name, cell in layout.named.items() if not NUMBERED.fullmatch(name)]
     others = [cell for cell in others if cell not in {layout.key, layout.external_ids}]
-    if not others:
-        return None
-    counts = ", ".join(f"count(readable_object({cell}))" for cell in others)
-    [found] = connection.execute(f"SELECT {counts} FROM (SELECT * FROM cells LIMIT {SAMPLE_ROWS})").fetchall()
-    return next((cell for cell, count in zip(others, found, strict=True) if count), None)
+    for cell in others:
+        sample = f"SELECT {cell} AS cell FROM cells WHERE {cell} IS NOT NULL LIMIT {SAMPLE_ROWS}"
+        [(objects,)] = connection.execute(f"SELECT count(readable_object(cell)) FROM ({sample})").fetchall()
+        if objects:
+            return cell
+    return None
 
 
 def _rows(layout: Layout, value: str, traits: str | None) -> str:

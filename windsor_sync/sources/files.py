@@ -50,30 +50,39 @@ class SourceFile:
         return self.fingerprint if self.is_settled else None
 
 
-def newest(pattern: str, taken_at: str | None = None) -> SourceFile:
+def newest(pattern: str, taken_at: str | None = None, not_after: datetime | None = None) -> SourceFile:
     """Find the newest file: by the date in its path where `taken_at` (as strptime has it) is given, else by mtime.
 
-    Hidden and unfinished files (`.x`, `x.part`) are never taken. Raises SnapshotError when there is no file.
+    Hidden and unfinished files (`.x`, `x.part`) are never taken, nor those taken later than `not_after`.
+    Raises SnapshotError when no file is left.
     """
     fs, root = _filesystem(pattern)
     try:
-        found = [root] if fs.isfile(root) else sorted(fs.glob(root))
-        files = [_look(fs, path, taken_at) for path in found if _is_finished(path) and fs.isfile(path)]
+        found = {root: fs.info(root)} if fs.isfile(root) else fs.glob(root, detail=True)
+        folder = _fixed_folder(root)
+        complete = [path for path in found if _is_finished(path, folder) and _is_file(fs, path, found[path])]
+        dated = [file for path in complete if (file := _look(fs, path, found[path], taken_at)) is not None]
     except OSError as error:
         raise unusable(
             f"{pattern} cannot be looked up ({_reason(error)}).", "Check that this account may read it, then run again."
         ) from None
-    dated = [file for file in files if file is not None]
     if not dated:
-        raise _nothing_found(fs, pattern, root, taken_at if files else None)
-    return max(dated, key=lambda file: (file.taken_at, file.mtime, file.path))
+        raise _nothing_found(fs, pattern, root, taken_at if complete else None)
+    early = [file for file in dated if not_after is None or file.taken_at <= not_after]
+    if not early:
+        raise unusable(
+            f"No snapshot that matches {pattern} was taken by {not_after:%Y-%m-%d %H:%M} UTC: the oldest is of "
+            f"{min(file.taken_at for file in dated):%Y-%m-%d %H:%M}.",
+            "Name a later time.",
+        )
+    return max(early, key=lambda file: (file.taken_at, file.mtime, file.path))
 
 
 def confirm_unchanged(file: SourceFile) -> None:
     """Raise SnapshotError if the file is not the one that was found any more."""
     fs, root = _filesystem(file.path)
     try:
-        size, modification, _ = _identity(fs, root)
+        size, modification, _ = _identity(fs, root, fs.info(root))
         is_same = _fingerprint(root, size, modification) == file.fingerprint
     except OSError:
         is_same = False
@@ -126,9 +135,9 @@ def _filesystem(pattern: str) -> tuple[Any, str]:
     return fs, str(root)
 
 
-def _look(fs: Any, path: str, pattern: str | None) -> SourceFile | None:
+def _look(fs: Any, path: str, info: Mapping[str, Any], pattern: str | None) -> SourceFile | None:
     """None for a file whose path lacks the date."""
-    size, modification, mtime = _identity(fs, path)
+    size, modification, mtime = _identity(fs, path, info)
     taken_at = date_in(path, pattern) if pattern else mtime
     if taken_at is None:
         return None
@@ -142,13 +151,12 @@ def _look(fs: Any, path: str, pattern: str | None) -> SourceFile | None:
     )
 
 
-def _identity(fs: Any, path: str) -> tuple[int, str | list[int], datetime]:
+def _identity(fs: Any, path: str, info: Mapping[str, Any]) -> tuple[int, str | list[int], datetime]:
     """Size, what tells one writing from the next (entity tag, or clock readings), and the modification time."""
     if isinstance(fs, LocalFileSystem):
         stat = Path(path).stat()
         # The change time also tells a copy that keeps the original's modification time.
         return stat.st_size, [stat.st_mtime_ns, stat.st_ctime_ns], datetime.fromtimestamp(stat.st_mtime, UTC)
-    info: Mapping[str, Any] = fs.info(path)
     mtime = _moment(info)
     etag = next((str(info[name]) for name in ETAGS if info.get(name)), None)
     return int(info["size"]), etag or [int(mtime.timestamp() * 1_000_000)], mtime
@@ -169,13 +177,27 @@ def _fingerprint(path: str, size: int, modification: str | list[int]) -> str:
     return hashlib.sha256(json.dumps([path, size, modification]).encode()).hexdigest()
 
 
-def _is_finished(path: str) -> bool:
-    name = PurePosixPath(path).name
-    return not name.startswith((".", "~")) and not name.lower().endswith(UNFINISHED)
+def _is_file(fs: Any, path: str, info: Mapping[str, Any]) -> bool:
+    """Also a link to a file, but not one that leads nowhere."""
+    return Path(path).is_file() if isinstance(fs, LocalFileSystem) else info["type"] == "file"
+
+
+def _fixed_folder(root: str) -> PurePosixPath:
+    """The folder of a path, or of a pattern as far as it has no wildcards."""
+    return PurePosixPath(re.split(r"[*?\[]", root)[0] + "x").parent
+
+
+def _is_finished(path: str, folder: PurePosixPath) -> bool:
+    """Not hidden, not being written; below the fixed part of the pattern that holds for folders too."""
+    found = PurePosixPath(path)
+    names = found.relative_to(folder).parts if found.is_relative_to(folder) else (found.name,)
+    return not any(name.startswith((".", "~", "_temporary")) for name in names) and not path.lower().endswith(
+        UNFINISHED
+    )
 
 
 def _nothing_found(fs: Any, pattern: str, root: str, undated: str | None) -> Exception:
-    folder = str(PurePosixPath(re.split(r"[*?\[]", root)[0] + "x").parent)
+    folder = str(_fixed_folder(root))
     if undated:
         finding = f"No file that matches {pattern} has a date like {undated} in its path."
         remedy = "Name the files so, or change taken_at."

@@ -1,6 +1,7 @@
 """Tables whose columns have types: Parquet files and pandas DataFrames."""
 
 import json
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,10 @@ AS_TEXT = "Export the column as text, or as whole numbers."
 
 
 class ParquetSource:
-    """A Parquet file whose columns `columns` maps: ours → the file's; what it does not name goes by our name."""
+    """A Parquet file whose columns `columns` maps: ours → the file's; what it does not name goes by our name.
+
+    Types mean what they say: a value that is text is text, also where it reads as a number.
+    """
 
     unit = "row"
 
@@ -107,6 +111,9 @@ class DataFrameSource:
         import pandas as pd
 
         by_name = {str(column): column for column in self._frame.columns}
+        twice = [name for name in names.values() if [str(column) for column in self._frame.columns].count(name) > 1]
+        if twice:
+            raise unusable(f"{self._name} has several columns called {', '.join(twice)}.", "Keep one of them.")
         series = {name: self._frame[by_name[found]].reset_index(drop=True) for name, found in names.items()}
         overrides: dict[str, str] = {}
         for name, values in series.items():
@@ -128,9 +135,11 @@ class DataFrameSource:
 
 
 def _id_text(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
         raise TypeError
-    return str(value)
+    return str(operator.index(value))  # a whole number of any library
 
 
 def _mail_text(value: Any) -> str:

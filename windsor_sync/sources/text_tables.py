@@ -58,7 +58,7 @@ class CsvSource:
         if self._value_of and names["value"] not in places and "value" not in self._mapping:
             names["value"] = self._value_of
         needed = set(self._mapping) | ({"value"} if self._value_of else set())
-        if "user_id" not in names or names["anonymous_id"] not in places:
+        if names["anonymous_id"] not in places:
             needed.add("user_id")
         missing = [names[name] for name in sorted(needed) if names[name] not in places]
         if missing:

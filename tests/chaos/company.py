@@ -1,0 +1,197 @@
+"""A company whose processes may die, and its audience or computed trait as a test has set it up."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlalchemy import update
+
+from tests.chaos.mortal import Life, Message, mortal
+from tests.support.world import KEY, TRAIT_KEY, World
+from windsor_sync.delivery.engine import EngineLimits
+from windsor_sync.dispatch import StopSwitch
+from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.ledger import Head
+from windsor_sync.sandbox import Faults, Sandbox
+from windsor_sync.settings import Computation
+from windsor_sync.state.tables import installation, leases
+from windsor_sync.workspace import Workspace
+
+HASTY = EngineLimits(
+    checkpoint_rows=2,
+    give_up_after_s=0.05,
+    rejections_to_stop=4,
+    first_backoff_s=0.001,
+    longest_backoff_s=0.01,
+    tries_in_turn=2,
+    rows_put_off=2,
+)
+"""Checkpoints, give-ups and rows put off, all of them with a handful of users."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What windsor.yaml says."""
+
+    is_trait: bool = False
+    sends_null: bool = False
+    """a computed trait: `on_missing: null`"""
+    identify_by: str = "user_id"
+    emails: str = "first"
+    guard_floor: int = 0
+    max_entered_percent: float | None = None
+    delivery_shards: int = 1
+    max_in_flight: int = 1
+
+    @property
+    def key(self) -> str:
+        """The trait this is about."""
+        return TRAIT_KEY if self.is_trait else KEY
+
+    @property
+    def sends_exits(self) -> bool:
+        """Whether Windsor is told of those who left."""
+        return self.sends_null or not self.is_trait
+
+    @property
+    def absent(self) -> bool | None:
+        """What Windsor is told of those who left."""
+        return None if self.is_trait else False
+
+
+class Row(NamedTuple):
+    """A member as the snapshot has one."""
+
+    emails: tuple[str, ...] = ()
+    value: Any = True
+
+
+Members = Mapping[str, Row]
+
+
+class Company(World):
+    """One audience or computed trait; a process that dies is replaced by `reopen`."""
+
+    def __init__(self, folder: Path, windsor: Sandbox, setup: Setup) -> None:
+        super().__init__(folder, windsor, max_in_flight=setup.max_in_flight, timeout_s=2)
+        self.setup = setup
+        self.life = Life()
+        self.downloads: list[tuple[Path, Members]] = []
+        self._mortal: Workspace | None = None
+        self.document["defaults"] = {
+            "guard_floor": setup.guard_floor,
+            "max_entered_percent": setup.max_entered_percent,
+            "identify_by": setup.identify_by,
+            "emails": setup.emails,
+        }
+        self.entry_of_yaml["delivery_shards"] = setup.delivery_shards
+        if setup.sends_null:
+            self.entry_of_yaml["on_missing"] = None
+        self._name_the_installation()
+
+    @property
+    def entry_of_yaml(self) -> dict[str, Any]:
+        """The audience's or computed trait's own part of windsor.yaml."""
+        entry: dict[str, Any] = self.document["computed_traits" if self.setup.is_trait else "audiences"][0]
+        return entry
+
+    def _name_the_installation(self) -> None:
+        """Always the same, so that the same steps have the same messageIds, and with them the same faults."""
+        with self.workspace.database.write() as connection:
+            connection.execute(update(installation).values(id="chaos"))
+
+    @property
+    def workspace(self) -> Workspace:
+        """Opened once, in a process that lives as long as `life`."""
+        if self._mortal is None:
+            opened = replace(super().workspace, engine_limits=replace(HASTY, max_in_flight=self.setup.max_in_flight))
+            self._mortal = mortal(opened, self.life, self.setup.key)
+        return self._mortal
+
+    def reopen(self) -> None:
+        """Another process; it has waited until the leases of a dead one were over."""
+        self.life.moments_left = None
+        if self._mortal is not None:
+            with self._mortal.database.write() as connection:
+                connection.execute(update(leases).values(deadline=datetime.now(UTC) - timedelta(seconds=1)))
+        self._mortal = None
+        super().reopen()
+
+    @property
+    def audience(self) -> Computation:
+        """The audience or computed trait as configured."""
+        return self.computation(self.setup.key)
+
+    @property
+    def wire(self) -> Sequence[Message]:
+        """Every message that left so far."""
+        return self.life.wire
+
+    def press_stop(self, *_: object) -> None:
+        """What a SIGTERM does."""
+        self.stop.press()
+
+    def calm(self) -> None:
+        """No faults, nobody wants to stop."""
+        self.windsor.set_faults(Faults())
+        self.stop = StopSwitch()
+
+    # -- snapshots -------------------------------------------------------------------------------------------
+
+    def download(self, members: Members) -> Path:
+        """Write a newer download of the audience or computed trait."""
+        header = ("user_id", "anonymous_id", "email", "email_1") + (("value",) if self.setup.is_trait else ())
+        path = self._write(
+            "trait" if self.setup.is_trait else "audience",
+            header,
+            [self._cells(user, row) for user, row in members.items()],
+        )
+        self.downloads.append((path, dict(members)))
+        return path
+
+    def _cells(self, user: str, row: Row) -> tuple[str, ...]:
+        ids = ("", user) if user.startswith("anon") else (user, "")
+        emails = (*row.emails, "", "")[:2]
+        return (*ids, *emails, *((json.dumps(row.value),) if self.setup.is_trait else ()))
+
+    # -- the ledger, read beside the product's own reading -----------------------------------------------------
+
+    def unanswered_of_dead(self) -> set[str]:
+        """Users whom a run that died may have told something other than that they left, by what it recorded."""
+        head = self.workspace.ledger.head(self.row.id) if self.row is not None else None
+        return _within_reach(head) if head is not None and head.outbox is not None else set()
+
+    @property
+    def row(self) -> Any:
+        """The audience in the state; None before its first sync."""
+        return next((row for row in self.workspace.registry.known() if row.trait_key == self.setup.key), None)
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether the audience was retired."""
+        return self.row is not None and self.row.retired_at is not None
+
+    def stored_users(self) -> set[str]:
+        """Whoever is named in a stored file."""
+        files = [str(path) for path in Path(self.workspace.settings.files).rglob("*.parquet")]
+        if not files:
+            return set()
+        with open_duckdb() as connection:
+            listed = ", ".join(quoted(path) for path in files)
+            rows = connection.execute(
+                f"SELECT DISTINCT user_id FROM read_parquet([{listed}], union_by_name = true)"
+            ).fetchall()
+        return {user for (user,) in rows if user is not None}
+
+
+def _within_reach(head: Head) -> set[str]:
+    stretches = " OR ".join(f"(seq >= {shard.position} AND seq < {shard.reach})" for shard in head.shards)
+    with open_duckdb() as connection:
+        rows = connection.execute(
+            f"SELECT coalesce(user_id, anonymous_id) FROM read_parquet({quoted(head.outbox or '')}) "
+            f"WHERE change <> 'exited' AND status = 'send' AND ({stretches})"
+        ).fetchall()
+    return {user for (user,) in rows if user is not None}

@@ -1,0 +1,184 @@
+"""The command line: help at once, exit status and sentence for every ending, JSON that programs can read."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.world import KEY, TRAIT_KEY, World
+from windsor_sync.cli import COMMANDS
+from windsor_sync.sandbox import Faults
+
+Cli = Callable[..., "Ran"]
+HEAVY = ("airflow", "duckdb", "pandas", "sqlalchemy", "aiohttp", "httpx", "pydantic", "rich.table")
+
+
+class Ran:
+    """What a command printed and how it ended."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
+        self.status = done.returncode
+        self.out = done.stdout
+        self.err = done.stderr
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def run(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
+    """Run windsor-sync as a person would."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WINDSOR", "AIRFLOW"))}
+    command = [sys.executable, "-m", "windsor_sync.cli", *arguments]
+    return Ran(
+        subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd, env={**kept, **environment})
+    )
+
+
+@pytest.fixture
+def cli(world: World) -> Cli:
+    """The command line on a world, with its key."""
+
+    def call(*arguments: str, key: str = world.windsor.api_key) -> Ran:
+        return run("--config", str(world.config), *arguments, WINDSOR_API_KEY=key)
+
+    return call
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = f"""
+import sys
+from windsor_sync.cli import cli
+try:
+    cli.main(["--help"])
+except SystemExit:
+    pass
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    shown = run(command, "--help")
+    assert shown.status == 0
+    assert "Example:" in shown.out or "Commands:" in shown.out
+
+
+def test_a_mistyped_command_is_suggested_the_right_one() -> None:
+    ran = run("synk")
+    assert (ran.status, "Did you mean 'sync'?" in ran.err) == (2, True)
+
+
+def test_init_check_plan_sync_runs_in_a_row(world: World, cli: Cli, tmp_path: Path) -> None:
+    assert run("init", cwd=tmp_path).status == 0
+    assert run("init", cwd=tmp_path).status == 2  # never overwritten
+    world.snapshot(["ana", "ben"])
+    world.values({"ana": 1})
+    checked = cli("check", "--json")
+    assert (checked.status, {finding["level"] for finding in checked.json}) == (0, {"ok"})
+    assert [plan["messages"] for plan in cli("plan", "--all", "--json").json["plans"]] == [2, 1]
+    synced = cli("sync", "--all", "--json")
+    assert (synced.status, [one["delivered"] for one in synced.json["runs"]]) == (0, [2, 1])
+    listed = cli("runs", "--json").json["runs"]
+    assert {(one["audience"], one["state"]) for one in listed} == {(KEY, "done"), (TRAIT_KEY, "done")}
+    assert cli("runs", listed[0]["run"], "--json").json["runs"][0]["rejections"] == []
+    assert [one["members"] for one in cli("audiences", "--json").json["audiences"]] == [2, 1]
+    assert "The user is in the newest snapshot; Windsor was told true." in cli("why", "ana").out
+    assert cli("audit").out == "Everything is as it should be.\n"
+
+
+def test_tables_fit_100_columns(world: World, cli: Cli) -> None:
+    world.snapshot(["ana"])
+    world.values({"ana": 1})
+    for command in (("plan", "--all"), ("sync", "--all"), ("runs",), ("audiences",)):
+        shown = cli(*command)
+        assert shown.status == 0
+        tables = [line for line in shown.out.splitlines() if "{" not in line]
+        assert max(map(len, tables)) <= 100
+
+
+@pytest.mark.parametrize(
+    ("faults", "status", "words"),
+    [
+        ({"rejected_users": ["ana"]}, 4, "Windsor rejected 1 of 2 changes"),
+        ({"revoked_after": 0}, 5, "Windsor refused the API key"),
+        ({"outage": "unavailable"}, 6, "2 stay owed"),
+    ],
+)
+def test_the_exit_status_says_how_it_ended(
+    world: World, cli: Cli, faults: dict[str, Any], status: int, words: str
+) -> None:
+    world.destination["give_up_after_s"] = 0.3
+    world.windsor.set_faults(Faults.parse(faults))
+    world.snapshot(["ana", "ben"])
+    ran = cli("sync", KEY)
+    assert ran.status == status
+    assert words in ran.err
+
+
+def test_withheld_changes_end_in_3_and_an_approval_releases_them(world: World, cli: Cli) -> None:
+    crowd = [f"user-{number}" for number in range(150)]
+    world.snapshot(crowd)
+    assert cli("sync", KEY).status == 0
+    world.snapshot(crowd[:10])
+    ran = cli("sync", KEY, "--json")
+    assert ran.status == 3
+    run_id = ran.json["runs"][0]["run"]
+    assert f"windsor-sync approve {run_id} --max-exited 140" in ran.err
+    assert cli("approve", run_id, "--max-exited", "140", "--reason", "sale ended").status == 0
+    assert cli("sync", KEY).status == 0
+    assert world.members_shown() == set(crowd[:10])
+
+
+def test_an_unusable_snapshot_ends_in_8_with_file_and_remedy_and_sends_nothing(world: World, cli: Cli) -> None:
+    path = world.snapshot(["ana"])
+    path.write_bytes(b"\x00\x01\x02 not a table \x00")
+    ran = cli("sync", KEY)
+    assert (ran.status, world.sent) == (8, 0)
+    assert path.name in ran.err
+    assert "Nothing was sent" in ran.err
+
+
+def test_a_missing_key_and_a_broken_configuration_end_in_2(world: World, cli: Cli, tmp_path: Path) -> None:
+    world.snapshot(["ana"])
+    ran = cli("sync", KEY, key="")
+    assert (ran.status, "WINDSOR_API_KEY" in ran.err) == (2, True)
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("destination: {wire: webhok}\naudiences: 7\n")
+    ran = run("--config", str(broken), "check")
+    assert ran.status == 2
+    assert "broken.yaml:1" in ran.err
+    assert "broken.yaml:2" in ran.err
+
+
+def test_the_worst_ending_of_several_audiences_counts_and_the_others_still_run(world: World, cli: Cli) -> None:
+    broken = world.snapshot(["ana"])
+    broken.write_text("")
+    world.values({"ana": 1})
+    assert cli("sync", "--all").status == 8
+    assert world.shown(TRAIT_KEY) == {"ana": 1}
+
+
+def test_naming_no_audience_is_a_usage_error_that_says_what_to_do(cli: Cli) -> None:
+    ran = cli("sync")
+    assert (ran.status, "--all" in ran.err) == (2, True)
+
+
+def test_backfill_retry_retire_and_forget_work_by_hand(world: World, cli: Cli) -> None:
+    world.snapshot(["ana", "ben"])
+    cli("sync", KEY)
+    dry = cli("backfill", KEY, "--mode", "resync", "--dry-run", "--json")
+    assert (dry.json["plans"][0]["messages"], world.sent) == (2, 2)
+    assert cli("backfill", KEY, "--mode", "resync", "--reason", "test").status == 0
+    assert world.sent == 4
+    assert cli("retry", "--audience", KEY).status == 0
+    assert cli("forget", "ana", "--json").json == {"newly_suppressed": True, "snapshots": 1, "outboxes": 2}
+    assert cli("retire", KEY).status == 0
+    assert world.shown() == {"ana": True, "ben": False}

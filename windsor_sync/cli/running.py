@@ -1,0 +1,183 @@
+"""What the commands that plan or run audiences share: one loop, one way to stop, one way to show the outcome."""
+
+import hashlib
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from windsor_sync.cli.options import chosen, load_settings
+from windsor_sync.cli.output import masked, print_json, print_table, progress, run_as_json
+from windsor_sync.errors import WindsorSyncError
+
+if TYPE_CHECKING:
+    from windsor_sync.dispatch import StopSwitch
+    from windsor_sync.runs import Run
+    from windsor_sync.settings import Computation
+    from windsor_sync.sync import Prepared, Progress, Request
+    from windsor_sync.workspace import Workspace
+
+    MakeRequest = Callable[[Computation], Request]
+    RunOne = Callable[[Workspace, StopSwitch, Progress], Run]
+
+WORST_FIRST = (1, 2, 5, 8, 7, 6, 130, 3, 4)
+"""Which exit status stands for several audiences that ended differently."""
+
+COUNTS = ("members", "entered", "exited", "updated", "delivered", "rejected", "withheld", "owed")
+
+
+def plan_audiences(
+    config: Path | None,
+    words: tuple[str, ...],
+    make: "MakeRequest",
+    *,
+    is_all: bool,
+    is_json: bool,
+    messages_to: Path | None = None,
+) -> int:
+    """Show what runs would send; returns the exit status."""
+    from windsor_sync.sync import planned
+    from windsor_sync.workspace import open_workspace
+
+    settings = load_settings(config)
+    plans: list[dict[str, Any]] = []
+    failures: list[WindsorSyncError] = []
+    with open_workspace(settings) as workspace, _writer(messages_to) as write:
+        for computation in chosen(settings, words, is_all=is_all):
+            try:
+                with planned(workspace, computation, make(computation)) as prepared:
+                    plans.append(_described(prepared, write))
+            except WindsorSyncError as error:
+                failures.append(_reported(computation.key, error))
+    if is_json:
+        print_json({"plans": plans})
+    elif messages_to is None or str(messages_to) != "-":
+        _print_plans(plans)
+    return _status(failures)
+
+
+def run_audiences(
+    config: Path | None, words: tuple[str, ...], make: "MakeRequest", *, is_all: bool, is_json: bool
+) -> int:
+    """Run the audiences one after the other; one that fails holds no other. Returns the exit status."""
+    from windsor_sync.sync import sync
+
+    def job(computation: "Computation") -> "RunOne":
+        return lambda workspace, stop, view: sync(workspace, computation, make(computation), stop, view)
+
+    found = chosen(load_settings(config), words, is_all=is_all)
+    return run_jobs(config, [(str(one.key), job(one)) for one in found], is_json=is_json)
+
+
+def run_jobs(config: Path | None, jobs: "list[tuple[str, RunOne]]", *, is_json: bool) -> int:
+    """Run (trait key, what to do) one after the other and show the books; returns the exit status."""
+    from windsor_sync.dispatch import StopSwitch
+    from windsor_sync.settings import load
+    from windsor_sync.settlement import error_of
+    from windsor_sync.workspace import open_workspace
+
+    runs: list[Run] = []
+    failures: list[WindsorSyncError] = []
+    with open_workspace(load(config)) as workspace, progress() as view, _stopping(StopSwitch()) as stop:
+        for key, run_one in jobs:
+            if stop.is_pressed:
+                break
+            try:
+                run = run_one(workspace, stop, view)
+            except WindsorSyncError as error:
+                failures.append(_reported(key, error))
+                continue
+            runs.append(run)
+            if ending := error_of(run):
+                failures.append(_reported(key, ending))
+    documents = [run_as_json(run) for run in runs]
+    if is_json:
+        print_json({"runs": documents})
+    else:
+        columns = ("audience", *COUNTS)
+        print_table(columns, [[one[column] for column in columns] for one in documents], numbers=frozenset(COUNTS))
+    return _status(failures)
+
+
+@contextmanager
+def _stopping(stop: "StopSwitch") -> Iterator["StopSwitch"]:
+    """Ctrl-C and SIGTERM ask for an orderly end; a second Ctrl-C ends at once."""
+
+    def press(_number: int, _frame: object) -> None:
+        if stop.is_pressed:
+            raise KeyboardInterrupt
+        click.echo("Stopping: waiting for answers that are under way. What is not sent stays owed.", err=True)
+        stop.press()
+
+    before = {number: signal.signal(number, press) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _writer(path: Path | None) -> Iterator[Any]:
+    """A function that takes one encoded message."""
+    if path is None:
+        yield lambda _message: None
+        return
+    with click.open_file(str(path), "wb") as file:
+        yield lambda message: file.write(message + b"\n")
+
+
+def _described(prepared: "Prepared", write: Any) -> dict[str, Any]:
+    """A plan in counts, with a digest of its messages; the messages themselves go to `write`."""
+    digest = hashlib.sha256()
+    count = 0
+    example: dict[str, Any] | None = None
+    for message in prepared.messages():
+        write(message)
+        digest.update(message + b"\n")
+        count += 1
+        example = example or masked(json.loads(message))
+    tally = prepared.tally
+    withheld = sum(getattr(tally, kind) for kind in prepared.ruling.held)
+    return {
+        "audience": str(prepared.known.key),
+        "run_number": prepared.number,
+        "taken_at": prepared.snapshot.taken_at.isoformat(),
+        "rows_read": prepared.snapshot.rows_read,
+        "members": prepared.snapshot.members,
+        "left_out": dict(prepared.snapshot.left_out),
+        "entered": tally.entered,
+        "exited": tally.exited,
+        "updated": tally.updated,
+        "withheld": withheld,
+        "withheld_because": list(prepared.ruling.reasons),
+        "not_due": tally.deferred,
+        "messages": count,
+        "messages_sha256": digest.hexdigest(),
+        "example": example,
+    }
+
+
+def _print_plans(plans: list[dict[str, Any]]) -> None:
+    columns = ("audience", "members", "entered", "exited", "updated", "withheld", "messages")
+    print_table(columns, [[plan[column] for column in columns] for plan in plans], numbers=frozenset(columns[1:]))
+    for plan in plans:
+        for reason in plan["withheld_because"]:
+            click.echo(f"withheld: {reason} in {plan['audience']}")
+        if plan["example"]:
+            click.echo(f"{plan['audience']}: {json.dumps(plan['example'], ensure_ascii=False)}")
+    click.echo("Nothing was sent.")
+
+
+def _reported(key: str, error: WindsorSyncError) -> WindsorSyncError:
+    click.echo(f"windsor-sync: {key}: {error}", err=True)
+    return error
+
+
+def _status(failures: list[WindsorSyncError]) -> int:
+    statuses = {failure.exit_status for failure in failures}
+    return next((status for status in WORST_FIRST if status in statuses), 0)
