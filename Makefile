@@ -1,11 +1,11 @@
 # make demo: real audiences become properties of users in a Windsor on this machine
-# make test: every test.   make lint: ruff, mypy --strict, import-linter.   make check: both
+# make test: every test.   make chaos: the fault tests, many times over.   make lint: ruff, mypy --strict, import-linter.   make check: both
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint check clean
+.PHONY: demo chaos test lint check clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml constraints.txt
@@ -14,6 +14,9 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
+
+chaos: $(READY)
+	@WINDSOR_CHAOS=1 $(BIN)/python -m pytest tests/chaos --timeout 3600
 
 demo: $(READY)
 	@$(BIN)/windsor-sync demo

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from tests.chaos.mortal import Life, Message, mortal
 from tests.support.world import KEY, TRAIT_KEY, World
@@ -17,7 +17,7 @@ from windsor_sync.embedded import open_duckdb, quoted
 from windsor_sync.ledger import Head
 from windsor_sync.sandbox import Faults, Sandbox
 from windsor_sync.settings import Computation
-from windsor_sync.state.tables import installation, leases
+from windsor_sync.state.tables import installation, leases, runs, snapshots
 from windsor_sync.workspace import Workspace
 
 HASTY = EngineLimits(
@@ -155,7 +155,8 @@ class Company(World):
     def _cells(self, user: str, row: Row) -> tuple[str, ...]:
         ids = ("", user) if user.startswith("anon") else (user, "")
         emails = (*row.emails, "", "")[:2]
-        return (*ids, *emails, *((json.dumps(row.value),) if self.setup.is_trait else ()))
+        value = row.value if isinstance(row.value, str) else json.dumps(row.value)
+        return (*ids, *emails, *((value,) if self.setup.is_trait else ()))
 
     # -- the ledger, read beside the product's own reading -----------------------------------------------------
 
@@ -175,8 +176,11 @@ class Company(World):
         return self.row is not None and self.row.retired_at is not None
 
     def stored_users(self) -> set[str]:
-        """Whoever is named in a stored file."""
-        files = [str(path) for path in Path(self.workspace.settings.files).rglob("*.parquet")]
+        """Whoever is named in a file that the state knows of."""
+        with self.workspace.database.read() as connection:
+            paths = {*connection.execute(select(snapshots.c.path)).scalars()}
+            paths |= {path for path in connection.execute(select(runs.c.outbox)).scalars() if path is not None}
+        files = [self.workspace.files.location(path) for path in sorted(paths)]
         if not files:
             return set()
         with open_duckdb() as connection:

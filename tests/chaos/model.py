@@ -36,6 +36,8 @@ class Model:
     _owed: dict[tuple[str, str | None], Owed] = field(default_factory=dict)
     _done: set[str] = field(default_factory=set)
     """messageIds whose yes a run has lived to record"""
+    _answered: dict[str, set[str]] = field(default_factory=dict)
+    """by run"""
 
     def expected(self) -> dict[str, Any]:
         """What Windsor shows of the members once all is well."""
@@ -48,13 +50,23 @@ class Model:
 
     # -- on the wire -----------------------------------------------------------------------------------------
 
-    def heard(self, messages: Sequence[Message], goal: Members, *, is_resync: bool = False, died: bool = False) -> None:
-        """Check what a run that strove for `goal` has sent, in order."""
+    def heard(
+        self,
+        messages: Sequence[Message],
+        goal: Members,
+        *,
+        run_id: str | None,
+        is_resync: bool = False,
+        died: bool = False,
+    ) -> None:
+        """Check what a run that strove for `goal` has sent, in order; `run_id`: None when it died before it was opened."""
+        answered = {message.message_id for message in messages if message.is_answered}
+        self._answered.setdefault(run_id or "", set()).update(answered)
         self._drop_owed(goal, is_resync=is_resync)
         for message in messages:
             self._hear(message, goal.get(message.user))
         if not died:
-            self._done |= {message.message_id for message in messages if message.is_answered}
+            self._done |= answered
 
     def _drop_owed(self, goal: Members, *, is_resync: bool) -> None:
         """A change of mind ends a change; a resync says everything anew."""
@@ -95,8 +107,7 @@ class Model:
             assert not exits, "withheld exits went out"
         if "entered" in run.held:
             assert not entries - (self.told or entries), "withheld entries went out"
-        answered = {message.message_id for message in messages if message.is_answered}
-        assert run.books.delivered <= len(answered), "more was recorded than Windsor said yes to"
+        assert run.books.delivered <= len(self._answered[run.run_id]), "more was recorded than Windsor said yes to"
 
     def exits(self, messages: Iterable[Message]) -> set[str]:
         """Who was told to have left."""

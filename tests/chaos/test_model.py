@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -66,13 +66,18 @@ SETUPS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Weather:
     """What a run meets."""
 
     faults: Faults = Faults()
     dies_at: int | None = None
     is_stopped: bool = False
+
+    def __repr__(self) -> str:
+        """Short: what does go wrong."""
+        faults = {name: value for name, value in self.faults.as_json().items() if value != Faults().as_json()[name]}
+        return f"Weather({faults}, dies_at={self.dies_at}, is_stopped={self.is_stopped})"
 
     @property
     def is_fair(self) -> bool:
@@ -253,7 +258,9 @@ class Chaos(RuleBasedStateMachine):
         messages = list(company.wire[before:])
         if died:
             company.reopen()
-        self.model.heard(messages, goal, is_resync=is_resync, died=died)
+        newest = self.newest_run
+        run_id = newest.run_id if newest else None
+        self.model.heard(messages, goal, run_id=run_id, is_resync=is_resync, died=died)
         if died:
             self.model.entitled |= company.unanswered_of_dead()
             return None, messages
@@ -299,9 +306,8 @@ class Chaos(RuleBasedStateMachine):
         workspace, audience, request = self.company.workspace, self.company.audience, Request(limits=limits)
         known = workspace.registry.register(audience)
         with workspace.hold(known.key, "a task") as lease:
-            self.opened_run = open_run(workspace, audience, known, seal(workspace, audience, request), request, lease)
-        self.goal = self.model.newest
-        self.model.heard([], self.goal, is_resync=limits.is_resync)
+            opened = open_run(workspace, audience, known, seal(workspace, audience, request), request, lease)
+        self.model.heard([], self.model.newest, run_id=opened.run_id, is_resync=limits.is_resync)
         self.model.told = None
 
     def deliver(self, run: Run, weather: Weather) -> None:
@@ -454,6 +460,8 @@ def run_machine(machine: type[Chaos], windsor: Sandbox, examples: int) -> None:
             max_examples=examples,
             stateful_step_count=18 if IS_LONG else 14,
             deadline=None,
+            phases=[Phase.explicit, Phase.reuse, Phase.generate],
+            report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
         ),
     )

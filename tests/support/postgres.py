@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -112,9 +113,12 @@ def _programs() -> Path:
     if on_path and shutil.which("initdb"):
         return Path(on_path).resolve().parent
     found = [path for place in PLACES for path in Path("/").glob(f"{place[1:]}/initdb")]
-    if not found:
+    if found:
+        return max(found, key=lambda path: path.stat().st_mtime).parent
+    packaged = find_spec("pgserver")  # PostgreSQL's own programs as a package, for a machine without them
+    if packaged is None or packaged.origin is None:
         pytest.fail(REMEDY, pytrace=False)
-    return max(found, key=lambda path: path.stat().st_mtime).parent
+    return Path(packaged.origin).parent / "pginstall" / "bin"
 
 
 def _identity(folder: Path) -> dict[str, Any]:

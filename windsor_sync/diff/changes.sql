@@ -59,7 +59,8 @@ changes AS (
         CASE WHEN t.was_told THEN t.anonymous_id END AS told_anonymous_id,
         CASE WHEN t.was_told THEN t.email END AS told_email,
         CASE WHEN t.was_told THEN t.value END AS told_value,
-        coalesce(t.in_doubt, FALSE) OR r.is_resync AS in_doubt
+        -- A resync doubts all that Windsor was told; about who is new to it there is nothing to doubt.
+        t.identity IS NOT NULL AND (t.in_doubt OR r.is_resync) AS in_doubt
     FROM told t
     FULL JOIN snapshot_now n ON t.identity = n.identity
     CROSS JOIN run r

@@ -155,8 +155,10 @@ def _numbered(limits: Limits) -> str:
     columns = ", ".join(name for name in COLUMNS if name not in {"seq", "status"})
     return f"""
         SELECT row_number() OVER () - 1 AS seq, {columns}, {status} AS status
-        FROM ({changes_sql()}) WHERE change <> 'exited' OR NOT (sha256($salt || user_id) IN (SELECT user_hash FROM suppressed))
-    """.replace("$salt", "(SELECT salt FROM run)")
+        FROM ({changes_sql()})
+        WHERE change <> 'exited'
+           OR sha256((SELECT salt FROM run) || coalesce(user_id, anonymous_id)) NOT IN (SELECT user_hash FROM suppressed)
+    """
 
 
 def _define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None:
