@@ -41,12 +41,15 @@ class Ruling:
         return bool(self.held)
 
 
-def judge(*, before: int, entered: int, exited: int, limit: Limit, ceiling: Ceiling | None = None) -> Ruling:
+def judge(
+    *, before: int, after: int, entered: int, exited: int, limit: Limit, ceiling: Ceiling | None = None
+) -> Ruling:
     """Compare a run's entries and exits with what the audience allows and what a person approved.
 
-    `before` is how many members Windsor had been told of. An initial sync (nobody before) is never withheld.
+    `before` is how many members Windsor had been told of, `after` how many the snapshot has. An initial sync (nobody
+    before) is never withheld; when nobody is left, the floor protects no audience.
     """
-    if before < max(limit.floor, 1):
+    if before < max(limit.floor if after else 0, 1):
         return Ruling((), ())
     approved = ceiling or Ceiling()
     sides = (

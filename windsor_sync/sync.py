@@ -98,6 +98,7 @@ def prepare(
     """Compare the snapshot with what Windsor was told, write the changes to `draft`, and let the guard judge them."""
     head = workspace.ledger.head(known.audience_id) if known.audience_id is not None else None
     _refuse_older(computation, head, snapshot, request)
+    _refuse_header_only(computation, head, snapshot, request)
     number = known.runs + 1
     drops_exits = isinstance(computation, ComputedTrait) and not computation.sends_null_when_missing
     limits = replace(request.limits, drops_exits=drops_exits)
@@ -139,6 +140,7 @@ def _ruling(workspace: Workspace, computation: Computation, prepared: Prepared) 
     approval = approvals.standing(workspace.database, audience_id) if audience_id is not None else None
     return judge(
         before=prepared.members_before,
+        after=prepared.snapshot.members,
         entered=prepared.tally.new_members,
         exited=prepared.tally.lost_members,
         limit=Limit(
@@ -283,6 +285,18 @@ def _refuse_older(computation: Computation, head: Head | None, snapshot: Snapsho
     raise SnapshotError(
         f"The newest snapshot of {computation.name} was taken at {snapshot.taken_at:%Y-%m-%d %H:%M:%S} UTC, but Windsor was told "
         f"the one of {head.taken_at:%Y-%m-%d %H:%M:%S} UTC. Nothing was sent. If the older one is right, name it: "
+        f"windsor-sync backfill {computation.key} --snapshot PATH"
+    )
+
+
+def _refuse_header_only(computation: Computation, head: Head | None, snapshot: Snapshot, request: Request) -> None:
+    """A download without a single row looks like an audience that everyone left; mostly it is a download that failed."""
+    is_meant = request.is_beyond_guard or request.snapshot_path is not None
+    if snapshot.rows_read or head is None or not head.members or is_meant:
+        return
+    raise SnapshotError(
+        f"The newest snapshot of {computation.name} has no rows at all, but Windsor was told {head.members:,} members. Nothing "
+        "was sent, the last good snapshot stands. Download it again; if everyone really left, name the file: "
         f"windsor-sync backfill {computation.key} --snapshot PATH"
     )
 

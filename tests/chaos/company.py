@@ -142,12 +142,12 @@ class Company(World):
     # -- snapshots -------------------------------------------------------------------------------------------
 
     def download(self, members: Members) -> Path:
-        """Write a newer download of the audience or computed trait."""
+        """Write a newer download of the audience or computed trait; one without a row would be refused."""
         header = ("user_id", "anonymous_id", "email", "email_1") + (("value",) if self.setup.is_trait else ())
         path = self._write(
             "trait" if self.setup.is_trait else "audience",
             header,
-            [self._cells(user, row) for user, row in members.items()],
+            [self._cells(user, row) for user, row in members.items()] or [("",) * len(header)],
         )
         self.downloads.append((path, dict(members)))
         return path

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.chaos.company import Members, Row, Setup
 from tests.chaos.mortal import Message
-from windsor_sync.runs import Run
+from windsor_sync.runs import Run, RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,7 @@ class Model:
     def check_run(self, run: Run, messages: Sequence[Message]) -> None:
         """A run's own account against what was on the wire."""
         run.books.check(run.run_id)
+        assert (run.state is RunState.WITHHELD) <= bool(run.held), "nothing waits for approval"
         exits = self.exits(messages)
         entries = {message.user for message in messages} - exits
         if "exited" in run.held:
@@ -111,7 +112,13 @@ class Model:
 
     def exits(self, messages: Iterable[Message]) -> set[str]:
         """Who was told to have left."""
-        return {message.user for message in messages if message.value == self.setup.absent and message.value is not True}
+        return {
+            message.user for message in messages if message.value == self.setup.absent and message.value is not True
+        }
+
+    def members_before(self) -> int | None:
+        """How many users Windsor was told are members; None: cannot tell."""
+        return None if self.told is None or not self.setup.sends_exits else len(self.told - self.suppressed)
 
     def withholds_exits(self, ceiling: int | None) -> bool | None:
         """Whether the guard has to withhold the exits of a sync with the newest snapshot; None: cannot tell."""

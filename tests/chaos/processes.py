@@ -82,10 +82,12 @@ class Command:
         """Send a signal."""
         self.process.send_signal(number)
 
-    def stand_still(self) -> None:
-        """Stop it as it is, and return when every thread of it stands still."""
-        self.send(signal.SIGSTOP)
-        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    def stand_still(self) -> bool:
+        """Stop it as it is; returns once it stands still, or False when it had ended."""
+        if self.is_running:
+            self.send(signal.SIGSTOP)
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        return self.is_running
 
     def kill(self) -> Ended:
         """End it without a chance to do anything more."""

@@ -88,12 +88,26 @@ def test_only_the_newest_withheld_run_can_be_approved(world: World) -> None:
             approve(world.workspace.database, run, Ceiling(max_exited=1000), who="ana", why=None)
 
 
-def test_an_empty_snapshot_withholds_everyone(world: World) -> None:
-    world.snapshot(CROWD)
+def test_a_snapshot_without_a_row_is_refused_where_the_audience_had_members(world: World) -> None:
+    world.snapshot([])
+    assert world.sync().state is RunState.DONE  # an audience may begin empty
+    world.snapshot(["ana"])
     world.sync()
     world.snapshot([])
-    run = world.sync()
-    assert (run.state, run.books.withheld, world.members_shown()) == (RunState.WITHHELD, 200, set(CROWD))
+    with pytest.raises(SnapshotError, match="no rows at all, but Windsor was told 1 members"):
+        world.sync()
+    assert world.members_shown() == {"ana"}
+
+
+def test_an_empty_snapshot_withholds_everyone_even_in_a_small_audience(world: World) -> None:
+    world.snapshot(["ana"])
+    world.sync()
+    empty = world.snapshot([])
+    run = world.sync(request=Request("backfill", snapshot_path=str(empty)))
+    assert (run.state, run.books.withheld, world.members_shown()) == (RunState.WITHHELD, 1, {"ana"})
+    approve(world.workspace.database, run, Ceiling(max_exited=1), who="ana", why=None)
+    assert world.sync(request=Request("backfill", snapshot_path=str(empty))).state is RunState.DONE
+    assert world.shown() == {"ana": False}
 
 
 # -- backfills and retries ---------------------------------------------------------------------------------------
