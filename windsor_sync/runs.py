@@ -57,6 +57,11 @@ class Books:
         """All changes of the run."""
         return self.entered + self.exited + self.updated
 
+    def counts(self) -> dict[str, int]:
+        """The numbers of members and changes by name, for JSON, XCom and tables."""
+        names = ("members", "entered", "exited", "updated", "delivered", "rejected", "withheld", "owed", "in_doubt")
+        return {name: getattr(self, name) for name in names}
+
     def check(self, run_id: str) -> None:
         """Raise UnbalancedBooksError unless rows and changes add up."""
         rows = self.members + sum(self.left_out.values())

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -175,32 +177,36 @@ def open_run(
             workspace.files.keep(draft, outbox)
     _close_dead_predecessor(workspace, lease, prepared.head)
     run_id = f"{storage_name(known.key)}-{prepared.number}-{started_at:%Y%m%dT%H%M%SZ}"
-    workspace.ledger.open_run(
-        lease,
-        {
-            "id": run_id,
-            "audience_id": known.audience_id,
-            "number": prepared.number,
-            "kind": request.kind,
-            "trigger": request.trigger,
-            "state": RunState.OPEN.value,
-            "reason": request.reason,
-            "snapshot_id": sealing.record(workspace, known, snapshot),
-            "previous_run": prepared.head.run_id if prepared.head else None,
-            "outbox": outbox,
-            "held": list(prepared.ruling.held),
-            "options": {"withheld_because": list(prepared.ruling.reasons)},
-            "started_at": started_at,
-            "members_before": prepared.members_before,
-            "entered": prepared.tally.entered,
-            "exited": prepared.tally.exited,
-            "updated": prepared.tally.updated,
-        },
-        _shards(prepared.tally.rows, computation.delivery_shards),
-        also if prepared.ruling.trips else [*also, lambda c: approvals.settle(c, audience_id, started_at)],
-    )
+    row = {
+        "id": run_id,
+        "audience_id": audience_id,
+        "snapshot_id": sealing.record(workspace, known, snapshot),
+        "outbox": outbox,
+        "started_at": started_at,
+        **_row_of(prepared, request),
+    }
+    lapses = [] if prepared.ruling.trips else [partial(approvals.settle, audience_id=audience_id, moment=started_at)]
+    workspace.ledger.open_run(lease, row, _shards(prepared.tally.rows, computation.delivery_shards), [*also, *lapses])
     run = _required(workspace, run_id)
     return run if outbox else settle(workspace, lease, run, None)
+
+
+def _row_of(prepared: Prepared, request: Request) -> dict[str, Any]:
+    """What the runs table keeps of what was decided."""
+    return {
+        "number": prepared.number,
+        "kind": request.kind,
+        "trigger": request.trigger,
+        "reason": request.reason,
+        "state": RunState.OPEN.value,
+        "previous_run": prepared.head.run_id if prepared.head else None,
+        "held": list(prepared.ruling.held),
+        "options": {"withheld_because": list(prepared.ruling.reasons)},
+        "members_before": prepared.members_before,
+        "entered": prepared.tally.entered,
+        "exited": prepared.tally.exited,
+        "updated": prepared.tally.updated,
+    }
 
 
 def _close_dead_predecessor(workspace: Workspace, lease: Lease, head: Head | None) -> None:

@@ -125,7 +125,8 @@ class Model:
         if self.told is None or not self.setup.sends_exits:
             return None
         before, leaving = self.told - self.suppressed, len(self.told - self.suppressed - set(self.expected()))
-        if len(before) < max(self.setup.guard_floor, 1) or leaving * 100 <= 30 * len(before):
+        floor = max(self.setup.guard_floor if self.expected() else 0, 1)
+        if len(before) < floor or leaving * 100 <= 30 * len(before):
             return False
         return ceiling is None or leaving > ceiling
 

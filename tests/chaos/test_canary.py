@@ -13,7 +13,7 @@ import pytest
 
 from tests.chaos.processes import ROOT, Command, Ended, until
 from tests.support.windsor import StartWindsor
-from tests.support.world import World
+from tests.support.world import TRAIT_KEY, World
 from windsor_sync.sandbox import Faults
 
 EMAIL = "Canary.Serin@aviary.example"
@@ -100,13 +100,11 @@ def assert_silent(world: World) -> None:
 def test_the_canaries_are_where_they_belong_so_that_looking_for_them_means_something(aviary: World) -> None:
     assert run(aviary, "sync", "--all").status == 0
     assert set(leaks(aviary.folder)) >= {"snapshots/audience/20260101T0230.csv", "snapshots/trait/20260101T0500.csv"}
-    user = aviary.windsor.store.user(USER)
-    assert user is not None
-    assert user.properties["email"] == EMAIL
+    assert aviary.shown(TRAIT_KEY)[USER] == VALUE
     assert_silent(aviary)
 
 
-LOOKS = [["check"], ["audiences"], ["audiences", "--json"], ["plan", "--all"], ["plan", "--all", "--json"], ["runs"]]
+LOOKS = [["check"], ["audiences"], ["plan", "--all"], ["plan", "--all", "--json"], ["runs", "--json"]]
 
 
 @pytest.mark.parametrize("arguments", LOOKS, ids=" ".join)
@@ -133,8 +131,114 @@ def test_a_sync_that_windsor_does_not_take_tells_nothing_about_anybody(
     aviary: World, faults: Faults, status: int
 ) -> None:
     aviary.windsor.set_faults(faults)
-    assert run(aviary, "sync", "--all", "--json").status == status
-    newest = json.loads(run(aviary, "runs", "--json").output)["runs"][0]["run"]
-    assert run(aviary, "runs", newest, "--json").status == 0
-    assert run(aviary, "runs", newest).status == 0
+    ended = run(aviary, "sync", "--all", "--json")
+    assert ended.status == status
+    if status == 4:
+        assert run(aviary, "runs", json.loads(ended.output)["runs"][0]["run"]).status == 0
     assert_silent(aviary)
+
+
+LINES = {
+    "too many columns": f"{USER},{EMAIL},{PHONE},{VALUE}",
+    "an open quote": f'"{USER},{EMAIL}',
+    "a quote inside": f'{USER}"x"{PHONE},{EMAIL}',
+    "a NUL byte": f"{USER},\x00{EMAIL}",
+    "another encoding": f"{USER},\xff{EMAIL}",
+    "a duplicate": f"{PHONE},{EMAIL}",
+    "no user id": f",{EMAIL}",
+    "blanks": f'" {USER} ","{EMAIL}\n{EMAIL}"',
+}
+
+
+@pytest.mark.parametrize(("percent", "statuses"), [(100, (0, 8)), (0, (8,))], ids=["tolerated", "refused"])
+def test_a_bad_line_is_named_by_its_number_only(aviary: World, percent: int, statuses: tuple[int, ...]) -> None:
+    goods = b"".join(b"user-%d,\r\n" % number for number in range(9))
+    for kind, line in LINES.items():
+        add(aviary, kind, f"user_id,email\r\n{PHONE},\r\n{line}\r\n".encode("latin-1") + goods, percent=percent)
+    assert run(aviary, "sync", "--all").status in statuses
+    assert_silent(aviary)
+
+
+FILES: dict[str, tuple[str, str]] = {
+    "no header": ("csv", f"{USER},{EMAIL}\r\n{PHONE},{EMAIL}\r\n"),
+    "cut inside a quote": ("csv", f'user_id,email\r\n{USER},"{EMAIL}'),
+    "an error page": ("csv", f"<html><title>{API_KEY}</title><body>{EMAIL}</body></html>"),
+    "JSON that is none": ("jsonl", f'{{"user_id": "{USER}", "email": "{EMAIL}"\n{{"user_id": {PHONE}}}'),
+    "JSON of another shape": ("jsonl", f'{{"{USER}": {{"{EMAIL}": "{VALUE}"}}}}\n["{USER}"]\n"{EMAIL}"\n'),
+    "Parquet that is none": ("parquet", f"PAR1{USER}{EMAIL}PAR1"),
+}
+
+
+def test_a_file_that_is_not_what_it_should_be_is_not_quoted(aviary: World) -> None:
+    for kind, (ending, content) in FILES.items():
+        add(aviary, kind, content.encode(), ending=ending)
+    for arguments in (["sync", "--all"], ["plan", "--all", "--json"], ["check"]):
+        ended = run(aviary, *arguments)
+        assert ended.status in (0, 2, 8)
+        assert arguments == ["check"] or ended.errors.count("Nothing was sent") == len(FILES)
+    assert_silent(aviary)
+
+
+def add(world: World, name: str, content: bytes, *, ending: str = "csv", percent: int = 0) -> None:
+    """Give the world one more audience, whose snapshot is this file."""
+    folder = world.folder / "snapshots" / name
+    folder.mkdir(parents=True)
+    (folder / f"members.{ending}").write_bytes(content)
+    snapshot = {"path": f"snapshots/{name}/*.{ending}", "max_malformed_percent": percent}
+    world.document["audiences"].append({"name": name, "snapshot": snapshot})
+
+
+CONFIGURATIONS = {
+    "the key in the url": f"destination: {{url: 'https://{API_KEY}@windsor.example/'}}",
+    "the key in the path": f"destination: {{url: 'https://hook.windsor.io/{API_KEY}'}}",
+    "the key in a setting": f"destination: {{url: 'http://127.0.0.1:1/', api_key: {API_KEY}}}",
+    "no YAML": f"destination: {{url: '{API_KEY}'\n token: {PASSWORD}",
+    "a state that is out of reach": f"""
+state: postgresql+psycopg://windsor:{PASSWORD}@127.0.0.1:1/state?sslpassword={PASSWORD}
+destination: {{url: 'http://127.0.0.1:1/'}}
+""",
+    "a state of another kind": f"state: mysql://windsor:{PASSWORD}@db/state\ndestination: {{url: 'http://127.0.0.1:1/'}}",
+    "files that need another package": f"""
+files: s3://id:{PASSWORD}@bucket/windsor
+destination: {{url: 'http://127.0.0.1:1/'}}
+""",
+}
+
+
+@pytest.mark.parametrize("text", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_a_secret_in_a_configuration_that_does_not_work_is_not_repeated(aviary: World, text: str) -> None:
+    config = aviary.folder / "snapshots" / "other.yaml"  # where secrets are expected
+    config.write_text(text)
+    with Command(aviary, ["-c", AT_LEVEL_DEBUG, "--config", str(config), "check"], PYTHONASYNCIODEBUG="1") as command:
+        assert command.end().status in (2, 6)
+    assert_silent(aviary)
+
+
+def test_a_crash_shows_where_it_happened_and_nobody(aviary: World) -> None:
+    aviary.windsor.set_faults(Faults(rejected_users=frozenset({USER})))
+    run(aviary, "sync", "--all")
+    for path in (aviary.folder / ".windsor" / "files").rglob("*.parquet"):
+        spoil(path, path.read_bytes()[:-50])
+    aviary.snapshot({USER: EMAIL})
+    ended = run(aviary, "sync", "--all")
+    assert ended.status == 1
+    assert "Traceback (most recent call last)" in ended.errors
+    assert_silent(aviary)
+
+
+def test_a_killed_sync_and_the_next_one_tell_nothing_about_anybody(aviary: World) -> None:
+    aviary.windsor.set_faults(Faults(latency_ms=(50, 50)))
+    with outspoken(aviary, "sync", "--all") as command:
+        until(lambda: aviary.sent > 0)
+        command.kill()
+    aviary.windsor.set_faults(Faults())
+    aviary.snapshot({PHONE: EMAIL})
+    assert run(aviary, "sync", "--all", "--json").status == 3
+    assert_silent(aviary)
+
+
+def spoil(path: Path, content: bytes) -> None:
+    """Replace a file without making it older or newer."""
+    moment = path.stat().st_mtime
+    path.write_bytes(content)
+    os.utime(path, (moment, moment))

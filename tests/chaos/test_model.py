@@ -27,7 +27,7 @@ from tests.chaos.model import Model
 from tests.chaos.mortal import Died, Message
 from windsor_sync.approvals import approve, standing
 from windsor_sync.audit import audit
-from windsor_sync.errors import ConfigError
+from windsor_sync.errors import ConfigError, SnapshotError
 from windsor_sync.guard import Ceiling
 from windsor_sync.outbox import Limits, Retry
 from windsor_sync.privacy import forget, is_suppressed
@@ -202,6 +202,8 @@ class Chaos(RuleBasedStateMachine):
         """One sync, and what may have been on the wire meanwhile; None when it died."""
         self.allow_key()
         goal = self.goal_of(request)
+        if self.is_refused(request, goal):
+            return None
         plan = self.company.plan(self.company.setup.key, request) if weather.is_fair else None
         approved = self.standing_ceiling()
         expected = self.model.withholds_exits(approved) if request == Request() and weather.is_fair else None
@@ -219,6 +221,22 @@ class Chaos(RuleBasedStateMachine):
         self.check_limits(request.limits, messages)
         self.learn(run, request, goal)
         return run
+
+    def is_refused(self, request: Request, goal: Members) -> bool:
+        """Whether a file without rows is taken for a failed download: nothing is sent, and nothing recorded."""
+        company, told = self.company, self.model.told
+        if goal or request.is_beyond_guard or request.snapshot_path is not None:
+            return False
+        before, newest = len(company.wire), self.newest_run
+        try:
+            company.plan(company.setup.key, request)
+        except SnapshotError:
+            with pytest.raises(SnapshotError):
+                company.sync(company.setup.key, request)
+            assert (len(company.wire), self.newest_run) == (before, newest)
+            return True
+        assert not told or told <= self.model.suppressed, "a file without rows was taken for an empty audience"
+        return False
 
     def goal_of(self, request: Request) -> Members:
         """The members a sync strives for."""
@@ -287,6 +305,8 @@ class Chaos(RuleBasedStateMachine):
         """As Airflow's tasks do: the run is opened in one process and delivered in another, later or never."""
         self.allow_key()
         workspace, audience, request = self.company.workspace, self.company.audience, Request(limits=limits)
+        if self.is_refused(request, self.model.newest):
+            return
         known = workspace.registry.register(audience)
         with workspace.hold(known.key, "a task") as lease:
             opened = open_run(workspace, audience, known, seal(workspace, audience, request), request, lease)

@@ -149,21 +149,7 @@ class DeliverOperator(AudienceOperator):
 
 def counts(run: "Run") -> dict[str, Any]:
     """What a task hands on about a run: its id and its books."""
-    books = run.books
-    return {
-        "run": run.run_id,
-        "audience": run.audience,
-        "state": run.state.value,
-        "members": books.members,
-        "entered": books.entered,
-        "exited": books.exited,
-        "updated": books.updated,
-        "delivered": books.delivered,
-        "rejected": books.rejected,
-        "withheld": books.withheld,
-        "owed": books.owed,
-        "in_doubt": books.in_doubt,
-    }
+    return {"run": run.run_id, "audience": run.audience, "state": run.state.value, **run.books.counts()}
 
 
 def _trigger(context: Context) -> str:

@@ -51,17 +51,9 @@ def run_as_json(run: "Run") -> dict[str, Any]:
         "started_at": run.started_at.isoformat(),
         "finished_at": run.finished_at.isoformat() if run.finished_at else None,
         "rows_read": books.rows_read,
-        "members": books.members,
         "left_out": dict(books.left_out),
         "changes": books.changes,
-        "entered": books.entered,
-        "exited": books.exited,
-        "updated": books.updated,
-        "delivered": books.delivered,
-        "rejected": books.rejected,
-        "withheld": books.withheld,
-        "owed": books.owed,
-        "in_doubt": books.in_doubt,
+        **books.counts(),
         "sentence": run.sentence,
     }
 
