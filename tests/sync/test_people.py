@@ -24,6 +24,14 @@ from windsor_sync.why import why
 CROWD = [f"user-{number:03}" for number in range(200)]
 
 
+@pytest.fixture
+def world(make_world: Callable[..., World], state_url: str) -> World:
+    """A world on each database the state can live in."""
+    world = make_world()
+    world.document["state"] = state_url
+    return world
+
+
 # -- the guard ---------------------------------------------------------------------------------------------------
 
 
