@@ -4,16 +4,15 @@ import base64
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.chaos.processes import ROOT, Command, Ended, until
 from tests.support.windsor import StartWindsor
-from tests.support.world import TRAIT_KEY, World
+from tests.support.world import KEY, TRAIT_KEY, World
 from windsor_sync.sandbox import Faults
 
 EMAIL = "Canary.Serin@aviary.example"
@@ -40,15 +39,13 @@ from windsor_sync.cli import main
 main(sys.argv[1:])
 """
 
-Aviary = World
-
 
 @pytest.fixture
 def aviary(tmp_path: Path, start_windsor: StartWindsor) -> Iterator[World]:
     """A world with a user for every kind of private data; its Windsor gives them away in every refusal."""
     folder = tmp_path / "aviary"
     folder.mkdir()
-    world = World(folder, start_windsor(api_key=API_KEY), give_up_after_s=0.5, timeout_s=2)
+    world = World(folder, start_windsor(api_key=API_KEY), give_up_after_s=0.2, timeout_s=2)
     world.snapshot({USER: EMAIL, PHONE: None} | dict.fromkeys(OTHERS))
     world.values({USER: VALUE, PHONE: 15550173942} | dict.fromkeys(OTHERS, 1))
     yield world
@@ -93,6 +90,7 @@ def assert_silent(world: World) -> None:
     """Nothing but the source's own files, the sealed ones and the outboxes holds a canary."""
     world.reopen()
     assert leaks(world.folder, "snapshots/", ".windsor/files/snapshots/", ".windsor/files/outboxes/") == {}
+    assert list(world.folder.glob(".windsor/files/drafts/*")) == []
     state = world.folder / ".windsor" / "state.db"
     assert not state.exists() or found_in(dump(state)) == []
 
@@ -135,6 +133,23 @@ def test_a_sync_that_windsor_does_not_take_tells_nothing_about_anybody(
     assert ended.status == status
     if status == 4:
         assert run(aviary, "runs", json.loads(ended.output)["runs"][0]["run"]).status == 0
+    assert_silent(aviary)
+
+
+DECISIONS = [
+    ["retry", "--audience", KEY, "--dry-run"],
+    ["backfill", KEY, "--mode", "resync", "--dry-run", "--json"],
+    ["audit", "--json"],
+    ["forget", USER, "--reason", "asked to be"],
+    ["retire", KEY, "--reason", "replaced"],
+]
+
+
+def test_what_people_decide_is_answered_and_recorded_without_naming_anybody(aviary: World) -> None:
+    aviary.windsor.set_faults(Faults(rejected_users=frozenset({USER, PHONE})))
+    aviary.sync()
+    for arguments in DECISIONS:
+        assert run(aviary, *arguments).status in (0, 4)
     assert_silent(aviary)
 
 

@@ -96,7 +96,9 @@ def test_a_second_sync_ends_with_7_and_names_who_holds_the_lease_since_when(worl
         until(lambda: world.sent > 0)
         second = sync(world)
         assert first.is_running
-        named = rf"Another run is writing to {KEY} at windsor: command line on \S+:{first.process.pid}, since 20\S+ \S+ UTC"
+        named = (
+            rf"Another run is writing to {KEY} at windsor: command line on \S+:{first.process.pid}, since 20\S+ \S+ UTC"
+        )
         assert first.end().status == 0
     assert second.status == 7
     assert re.search(named, second.errors)
@@ -105,7 +107,9 @@ def test_a_second_sync_ends_with_7_and_names_who_holds_the_lease_since_when(worl
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_drains_a_sync_ends_it_with_130_and_leaves_nothing_in_doubt(world: World, number: signal.Signals) -> None:
+def test_a_signal_drains_a_sync_ends_it_with_130_and_leaves_nothing_in_doubt(
+    world: World, number: signal.Signals
+) -> None:
     world.windsor.set_faults(Faults(latency_ms=(20, 40)))
     with windsor_sync(world, "sync", "--all", "--json") as run:
         until(lambda: world.sent >= 100)

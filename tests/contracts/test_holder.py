@@ -111,9 +111,7 @@ def test_a_later_process_with_the_same_number_is_not_taken_for_the_holder() -> N
 
 
 @pytest.mark.parametrize("place", [0, 1, 2, 3])
-def test_a_process_of_another_machine_start_or_namespace_is_not_judged(
-    place: int, marked: tuple[Process, str]
-) -> None:
+def test_a_process_of_another_machine_start_or_namespace_is_not_judged(place: int, marked: tuple[Process, str]) -> None:
     process, mark = marked
     process.kill()
     process.wait()

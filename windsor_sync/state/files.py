@@ -5,6 +5,7 @@ A file appears whole or not at all: it is written beside its place and moved the
 
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,9 @@ from windsor_sync.errors import ConfigError
 DRAFTS = "drafts"
 """Below the root, so that a draft is on the same disk as its final place."""
 
+ABANDONED_S = 24 * 60 * 60.0
+"""A draft that nobody has written to for so long is what a killed process left; it holds users, and must not stay."""
+
 
 class FileStore:
     """Files by their path below the store's root, such as `snapshots/vip/7/ab12.parquet`."""
@@ -28,7 +32,7 @@ class FileStore:
             self._fs, self._root = fsspec.core.url_to_fs(root)
             self.is_local = isinstance(self._fs, LocalFileSystem)
             if self.is_local:
-                Path(self._root, DRAFTS).mkdir(parents=True, exist_ok=True)
+                _make_and_sweep(Path(self._root, DRAFTS))
         except (ImportError, ValueError, OSError) as error:
             raise ConfigError(
                 f"`files` in windsor.yaml cannot be used: {_reason(error)}. Nothing was done. Name a folder in which this "
@@ -96,6 +100,14 @@ class FileStore:
             with suppress(Exception):
                 self._fs.rm_file(arriving)
             raise
+
+
+def _make_and_sweep(drafts: Path) -> None:
+    drafts.mkdir(parents=True, exist_ok=True)
+    for draft in drafts.iterdir():
+        with suppress(FileNotFoundError):  # its owner, or somebody else who sweeps, was faster
+            if time.time() - draft.stat().st_mtime > ABANDONED_S:
+                draft.unlink()
 
 
 def _fresh_name() -> str:
