@@ -143,14 +143,22 @@ class Company(World):
 
     def download(self, members: Members) -> Path:
         """Write a newer download of the audience or computed trait; one without a row would be refused."""
-        header = ("user_id", "anonymous_id", "email", "email_1") + (("value",) if self.setup.is_trait else ())
-        path = self._write(
-            "trait" if self.setup.is_trait else "audience",
-            header,
-            [self._cells(user, row) for user, row in members.items()] or [("",) * len(header)],
-        )
+        nobody = ("",) * len(self._header)
+        path = self._write(self._folder, self._header, [self._cells(*each) for each in members.items()] or [nobody])
         self.downloads.append((path, dict(members)))
         return path
+
+    def failed_download(self) -> Path:
+        """Write a newer download that ends after the names of its columns."""
+        return self._write(self._folder, self._header, [])
+
+    @property
+    def _folder(self) -> str:
+        return "trait" if self.setup.is_trait else "audience"
+
+    @property
+    def _header(self) -> tuple[str, ...]:
+        return ("user_id", "anonymous_id", "email", "email_1") + (("value",) if self.setup.is_trait else ())
 
     def _cells(self, user: str, row: Row) -> tuple[str, ...]:
         ids = ("", user) if user.startswith("anon") else (user, "")

@@ -34,6 +34,7 @@ from windsor_sync.privacy import forget, is_suppressed
 from windsor_sync.retirement import retire
 from windsor_sync.runs import Run, RunState, recent
 from windsor_sync.sandbox import Faults, Sandbox
+from windsor_sync.sandbox.faults import Outage
 from windsor_sync.sync import Request, deliver_run, open_run, seal
 from windsor_sync.why import why
 
@@ -65,18 +66,13 @@ SETUPS = {
 }
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True)
 class Weather:
     """What a run meets."""
 
     faults: Faults = field(default_factory=Faults)
     dies_at: int | None = None
     is_stopped: bool = False
-
-    def __repr__(self) -> str:
-        """Short: what does go wrong."""
-        faults = {name: value for name, value in self.faults.as_json().items() if value != Faults().as_json()[name]}
-        return f"Weather({faults}, dies_at={self.dies_at}, is_stopped={self.is_stopped})"
 
     @property
     def is_fair(self) -> bool:
@@ -85,18 +81,14 @@ class Weather:
 
 
 RATES = st.sampled_from([0.0, 0.0, 0.1, 0.3])
+CERTAIN = st.just(1.0)
 FAULTS = st.one_of(
-    st.sampled_from(
-        [
-            Faults(lost_answer_rate=1),
-            Faults(false_error_rate=1),
-            Faults(garbage_rate=1),
-            Faults.parse({"outage": "unavailable"}),
-            Faults.parse({"outage": "reset"}),
-            Faults(unsupported_calls=frozenset({"identify"})),
-        ]
-    ),
-    st.builds(lambda count: Faults.parse({"outage": "reset", "outage_requests": count}), st.integers(1, 9)),
+    st.builds(Faults, lost_answer_rate=CERTAIN),
+    st.builds(Faults, false_error_rate=CERTAIN),
+    st.builds(Faults, garbage_rate=CERTAIN),
+    st.builds(Faults, unsupported_calls=st.just(frozenset({"identify"}))),
+    st.builds(Faults, outage=st.sampled_from([Outage.RESET, Outage.UNAVAILABLE])),
+    st.builds(Faults, outage=st.just(Outage.RESET), outage_requests=st.integers(1, 9)),
     st.builds(Faults, revoked_after=st.integers(0, 9)),
     st.builds(Faults, rejected_users=st.frozensets(st.sampled_from(USERS), min_size=1)),
     st.builds(
@@ -110,6 +102,7 @@ FAULTS = st.one_of(
         rejected_share=RATES,
     ),
 )
+FAIR = st.builds(Weather)
 STORMS = st.one_of(
     st.builds(Weather, faults=FAULTS),
     st.builds(Weather, dies_at=st.integers(1, 60)),
@@ -174,22 +167,39 @@ class Chaos(RuleBasedStateMachine):
         self.company.download(members)
         self.model.newest = dict(members)
 
+    @rule()
+    def a_download_fails(self) -> None:
+        """A file without a single row: nothing is sent, and nothing recorded."""
+        company, key, told = self.company, self.company.setup.key, self.model.told
+        before, newest = len(company.wire), self.newest_run
+        path = company.failed_download()
+        self.allow_key()
+        try:
+            company.plan(key)
+        except SnapshotError:
+            with pytest.raises(SnapshotError):
+                company.sync(key)
+        else:
+            assert not told or told <= self.model.suppressed, "a failed download was taken for an empty audience"
+        assert (len(company.wire), self.newest_run) == (before, newest)
+        path.unlink()
+
     # -- runs ------------------------------------------------------------------------------------------------
 
-    @rule(weather=st.one_of(st.just(Weather()), STORMS), data=st.data())
+    @rule(weather=st.one_of(FAIR, STORMS), data=st.data())
     def engage_computes_and_we_sync(self, weather: Weather, data: st.DataObject) -> None:
         """What happens every two to three hours."""
         self.engage_computes(data)
         self.sync(Request(), weather)
 
     @precondition(lambda self: self.company.downloads)
-    @rule(weather=st.one_of(st.just(Weather()), STORMS))
+    @rule(weather=st.one_of(FAIR, STORMS))
     def sync_again(self, weather: Weather) -> None:
         """Without a newer snapshot."""
         self.sync(Request(), weather)
 
     @precondition(lambda self: self.company.downloads)
-    @rule(limits=LIMITS, beyond=st.booleans(), weather=st.one_of(st.just(Weather()), STORMS), data=st.data())
+    @rule(limits=LIMITS, beyond=st.booleans(), weather=st.one_of(FAIR, STORMS), data=st.data())
     def backfill(self, limits: Limits, beyond: bool, weather: Weather, data: st.DataObject) -> None:
         """By hand: again, in part, or from an older file."""
         path = None
@@ -202,8 +212,6 @@ class Chaos(RuleBasedStateMachine):
         """One sync, and what may have been on the wire meanwhile; None when it died."""
         self.allow_key()
         goal = self.goal_of(request)
-        if self.is_refused(request, goal):
-            return None
         plan = self.company.plan(self.company.setup.key, request) if weather.is_fair else None
         approved = self.standing_ceiling()
         expected = self.model.withholds_exits(approved) if request == Request() and weather.is_fair else None
@@ -221,22 +229,6 @@ class Chaos(RuleBasedStateMachine):
         self.check_limits(request.limits, messages)
         self.learn(run, request, goal)
         return run
-
-    def is_refused(self, request: Request, goal: Members) -> bool:
-        """Whether a file without rows is taken for a failed download: nothing is sent, and nothing recorded."""
-        company, told = self.company, self.model.told
-        if goal or request.is_beyond_guard or request.snapshot_path is not None:
-            return False
-        before, newest = len(company.wire), self.newest_run
-        try:
-            company.plan(company.setup.key, request)
-        except SnapshotError:
-            with pytest.raises(SnapshotError):
-                company.sync(company.setup.key, request)
-            assert (len(company.wire), self.newest_run) == (before, newest)
-            return True
-        assert not told or told <= self.model.suppressed, "a file without rows was taken for an empty audience"
-        return False
 
     def goal_of(self, request: Request) -> Members:
         """The members a sync strives for."""
@@ -292,7 +284,7 @@ class Chaos(RuleBasedStateMachine):
         else:
             self.model.told = None
 
-    @rule(weather=st.one_of(st.just(Weather()), STORMS))
+    @rule(weather=st.one_of(FAIR, STORMS))
     def resume(self, weather: Weather) -> None:
         """As Airflow retries a task: the same run goes on."""
         newest = self.newest_run
@@ -305,8 +297,6 @@ class Chaos(RuleBasedStateMachine):
         """As Airflow's tasks do: the run is opened in one process and delivered in another, later or never."""
         self.allow_key()
         workspace, audience, request = self.company.workspace, self.company.audience, Request(limits=limits)
-        if self.is_refused(request, self.model.newest):
-            return
         known = workspace.registry.register(audience)
         with workspace.hold(known.key, "a task") as lease:
             opened = open_run(workspace, audience, known, seal(workspace, audience, request), request, lease)
@@ -352,7 +342,7 @@ class Chaos(RuleBasedStateMachine):
         found = standing(self.company.workspace.database, self.company.row.id) if self.company.row else None
         return found.ceiling.max_exited if found else None
 
-    @rule(weather=st.one_of(st.just(Weather()), STORMS))
+    @rule(weather=st.one_of(FAIR, STORMS))
     def somebody_retires_it(self, weather: Weather) -> None:
         """Nobody is in it any more."""
         company, key = self.company, self.company.setup.key
@@ -365,7 +355,7 @@ class Chaos(RuleBasedStateMachine):
 
         run, _ = self.go_through(act, {}, weather)
         self.model.told = None
-        if run is not None and run.state is RunState.DONE:
+        if run is not None and run.state is RunState.DONE and company.setup.sends_exits:
             self.model.told = set()
             shown = company.shown(key)
             left = {user: shown[user] for user in shown.keys() - self.model.suppressed}

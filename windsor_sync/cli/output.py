@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 LOG_EVERY_S = 10.0
+HIDDEN = "•••"
 
 
 def print_json(value: Any) -> None:
@@ -100,14 +101,8 @@ def progress() -> Iterator[ProgressView]:
 
 
 def masked(message: Mapping[str, Any]) -> dict[str, Any]:
-    """A message as an example: its shape and its trait, without who it is about."""
-    hidden = {
-        "userId": "•••",
-        "anonymousId": "•••",
-        "messageId": "•••",
-    }
-    shown = {
-        key: hidden.get(key, value) for key, value in message.items() if key in {"type", "timestamp", "traits", *hidden}
-    }
-    shown["traits"] = {key: ("•••" if key == "email" else value) for key, value in message["traits"].items()}
-    return shown
+    """A message as an example: its shape, without who it is about or what a computed trait says of them."""
+    shown = {key: value for key, value in message.items() if key in {"type", "timestamp"}}
+    hidden = {key: HIDDEN for key in ("userId", "anonymousId", "messageId") if key in message}
+    traits = {key: value if isinstance(value, bool) else HIDDEN for key, value in message["traits"].items()}
+    return {**shown, **hidden, "traits": traits}
