@@ -91,7 +91,7 @@ def _ending(workspace: Workspace, run: Run, books: Books, outcome: Delivery | No
         return STATE_OF[type(stopped)], f"{stopped}. {so_far}{_rest(books)} {_remedy(workspace, stopped)}"
     if outcome and outcome.was_interrupted and books.owed:
         return RunState.INTERRUPTED, f"Stopped on request. {so_far}{_rest(books)} Run it again to go on."
-    if books.withheld:
+    if run.held and books.withheld:  # books also count as withheld who became suppressed meanwhile
         return RunState.WITHHELD, _withheld(run, books)
     if books.rejected:
         return RunState.REJECTED, (
@@ -100,7 +100,7 @@ def _ending(workspace: Workspace, run: Run, books: Books, outcome: Delivery | No
         )
     if books.owed:
         return RunState.UNAVAILABLE, f"Windsor did not answer {books.owed:,} changes. {so_far}{_rest(books)}"
-    return RunState.DONE, f"Windsor was told {books.changes:,} changes." if books.changes else "Nothing changed."
+    return RunState.DONE, f"Windsor was told {books.delivered:,} changes." if books.changes else "Nothing changed."
 
 
 def _rest(books: Books) -> str:
