@@ -10,6 +10,7 @@ from sqlalchemy import Row, select
 from windsor_sync.embedded import open_duckdb, quoted
 from windsor_sync.errors import LeaseHeld
 from windsor_sync.ledger import Head
+from windsor_sync.registry import EVENTS
 from windsor_sync.runs import Run, UnbalancedBooksError, recent
 from windsor_sync.settlement import settle_dead
 from windsor_sync.spec.trait_keys import TraitKey
@@ -30,8 +31,8 @@ class Irregularity:
 
 
 def audit(workspace: Workspace, *, repair: bool) -> list[Irregularity]:
-    """Look at every audience of the destination; with `repair`, close the runs that died and let others be."""
-    return [found for row in workspace.registry.known() for found in _audience(workspace, row, repair=repair)]
+    """Look at every audience of the destination and at the forwarded events; with `repair`, close the runs that died and let others be."""
+    return [found for row in workspace.registry.everything() for found in _audience(workspace, row, repair=repair)]
 
 
 def _audience(workspace: Workspace, row: Row[Any], *, repair: bool) -> Iterator[Irregularity]:
@@ -68,6 +69,9 @@ def _books(key: str, run: Run) -> Iterator[Irregularity]:
 
 def _files(workspace: Workspace, key: str, head: Head) -> Iterator[Irregularity]:
     """The sealed files the ledger stands on: there, whole, and with the rows they had."""
+    if head.snapshot_id is None:
+        yield from _events_outbox(head)
+        return
     remedy = (
         f"What Windsor was told is not known any more. Run `windsor-sync backfill {key} --mode resync`: it tells every "
         "member true and everyone told true once false."
@@ -85,6 +89,13 @@ def _files(workspace: Workspace, key: str, head: Head) -> Iterator[Irregularity]
     last = max((shard.last for shard in head.shards), default=0)
     if head.outbox is not None and _rows(head.outbox) != last:
         yield Irregularity(key, f"The outbox of run {head.run_id} does not have its {last:,} rows.", remedy)
+
+
+def _events_outbox(head: Head) -> Iterator[Irregularity]:
+    last = max((shard.last for shard in head.shards), default=0)
+    if head.outbox is not None and not head.is_settled and _rows(head.outbox) != last:
+        text = f"The outbox of run {head.run_id} does not have its {last:,} rows; what it still owed is not known any more."
+        yield Irregularity(EVENTS, text, "Restore the file store from a backup; the archive still has the messages.")
 
 
 def _rows(location: str) -> int:

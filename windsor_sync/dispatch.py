@@ -2,18 +2,20 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from windsor_sync.delivery.engine import Delivery, Engine, EngineLimits, Parcel
 from windsor_sync.delivery.rate import Rate
+from windsor_sync.delivery.shared_rate import Weight
 from windsor_sync.delivery.transport import Transport
 from windsor_sync.delivery.wires import Wire
 from windsor_sync.lease import Lease
 from windsor_sync.ledger import Ledger, RowVerdict, ShardProgress
 from windsor_sync.outbox import OutboxRow, Renderer, read_rows
+from windsor_sync.spec.calls import utf8
 
 
 class Line(Protocol):
@@ -24,7 +26,7 @@ class Line(Protocol):
     @property
     def limits(self) -> EngineLimits: ...
     def transport(self) -> Transport: ...
-    def sharing(self, task: str) -> AbstractContextManager[Rate]: ...
+    def sharing(self, task: str, weight: Weight) -> AbstractContextManager[Rate]: ...
 
 
 class StopSwitch:
@@ -59,27 +61,52 @@ class StopSwitch:
 
 
 @dataclass(frozen=True, slots=True)
-class Consignment:
-    """An outbox to deliver: whose run it is, how its rows become messages, and which rows it has."""
+class Suppressed:
+    """Who must not be told anything any more."""
 
-    run_id: str
-    location: str
-    held: tuple[str, ...]
-    renderer: Renderer
-    shards: tuple[ShardProgress, ...]
-    decided: frozenset[int] = field(default_factory=frozenset)
-    """rows that have a verdict from an earlier try of this run"""
-    suppressed: frozenset[str] = field(default_factory=frozenset)
-    """hex SHA-256 of salt and user id: who must not be told anything any more"""
+    hashes: frozenset[str] = field(default_factory=frozenset)
+    """hex SHA-256 of salt and user id"""
     salt: str = ""
 
-    def is_suppressed(self, row: OutboxRow) -> bool:
-        """Whether the row's user became suppressed, or was forgotten, after the run was opened."""
-        if row.user_id is None:
-            return row.anonymous_id is None
-        if not self.suppressed:
+    def __contains__(self, user_id: object) -> bool:
+        """Whether the user is one of them."""
+        if not self.hashes or user_id is None:
             return False
-        return hashlib.sha256((self.salt + row.user_id).encode()).hexdigest() in self.suppressed
+        return hashlib.sha256(utf8(f"{self.salt}{user_id}")).hexdigest() in self.hashes
+
+
+@dataclass(frozen=True, slots=True)
+class Consignment:
+    """An outbox to deliver: whose run it is, which stretches of it, and how their rows are read as parcels."""
+
+    run_id: str
+    shards: tuple[ShardProgress, ...]
+    parcels: Callable[[ShardProgress], Iterator[list[Parcel]]]
+    """the rows of a shard from its position on that have no verdict yet, ascending, a chunk at a time"""
+    weight: Weight = Weight.AUDIENCES
+
+
+def identify_parcels(
+    location: str, held: Sequence[str], renderer: Renderer, decided: frozenset[int], suppressed: Suppressed
+) -> Callable[[ShardProgress], Iterator[list[Parcel]]]:
+    """How an audience's outbox is read: one identify a row, or one an e-mail.
+
+    `held` kinds of change and `decided` rows, which have a verdict from an earlier try, are passed over.
+    """
+
+    def parcels(shard: ShardProgress) -> Iterator[list[Parcel]]:
+        for rows in read_rows(location, shard.position, shard.last, held):
+            yield [_parcel(shard.shard, row, renderer, suppressed) for row in rows if row.seq not in decided]
+
+    return parcels
+
+
+def _parcel(shard: int, row: OutboxRow, renderer: Renderer, suppressed: Suppressed) -> Parcel:
+    """A row on its way; without messages when its user must not be told anything, or was forgotten."""
+    is_nobody = row.user_id is None and row.anonymous_id is None
+    private = (row.user_id, row.anonymous_id, *(row.email.split("\n") if row.email else ()), row.value)
+    messages = () if is_nobody or row.user_id in suppressed else renderer.messages(row)
+    return Parcel(shard, row.seq, messages, private)
 
 
 class LedgerJournal:
@@ -110,7 +137,7 @@ def deliver(
 ) -> Delivery:
     """Deliver what is left of the outbox; returns when it is done or something stopped it."""
     journal = LedgerJournal(ledger, lease, consignment.run_id)
-    with line.sharing(lease.resource) as rate:
+    with line.sharing(lease.resource, consignment.weight) as rate:
         return asyncio.run(_deliver(consignment, journal, line, rate, stop, on_progress))
 
 
@@ -144,15 +171,7 @@ async def _deliver(
 
 def _parcels(consignment: Consignment) -> Generator[list[Parcel], None, None]:
     for shard in consignment.shards:
-        for rows in read_rows(consignment.location, shard.position, shard.last, consignment.held):
-            yield [_parcel(shard.shard, row, consignment) for row in rows if row.seq not in consignment.decided]
-
-
-def _parcel(shard: int, row: OutboxRow, consignment: Consignment) -> Parcel:
-    """A row on its way; without messages when its user must not be told anything."""
-    private = (row.user_id, row.anonymous_id, *(row.email.split("\n") if row.email else ()), row.value)
-    messages = () if consignment.is_suppressed(row) else consignment.renderer.messages(row)
-    return Parcel(shard, row.seq, messages, private)
+        yield from consignment.parcels(shard)
 
 
 async def _read_ahead(chunks: Generator[list[Parcel], None, None]) -> AsyncGenerator[list[Parcel], None]:

@@ -1,4 +1,7 @@
-"""One writer: a lease with a fencing token per resource (an audience at a destination).
+"""One writer: a lease with a fencing token per resource (an audience at a destination), or per part of it (a shard).
+
+Parts of a resource may have a holder each, at the same time; the whole has one only while no part has, and the other way
+round. So tasks that deliver an outbox side by side keep everybody from opening a run, and never meet one who does.
 
 The token grows with every holder. A commit names its token and is refused once the lease has passed to someone
 else or its deadline is over, so a writer that was paused cannot overwrite what happened meanwhile. Before every
@@ -11,8 +14,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from windsor_sync.errors import LeaseHeld, LeaseLost, StateUnavailable
@@ -24,6 +28,8 @@ TTL_S = 60.0
 """How long a lease lasts unrenewed: a run whose machine is gone blocks its audience no longer than this."""
 
 RENEWALS_PER_TTL = 4
+
+_PART = " / shard "
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Linux's monotonic clock stands still while the machine sleeps, and the database's does not."""
@@ -92,22 +98,31 @@ class Lease:
         )
 
 
-def acquire(database: Database, resource: str, holder: str, ttl_s: float = TTL_S) -> Lease:
-    """Take the lease or raise LeaseHeld, which names the holder and since when."""
+def acquire(
+    database: Database, resource: str, holder: str, ttl_s: float = TTL_S, shard: int | None = None
+) -> Lease:
+    """Take the lease on all of the resource, or on one shard; raises LeaseHeld, which names the holder and since when."""
     before = _clock()
     try:
-        token = _take(database, resource, holder, ttl_s)
+        taken, token = _take(database, resource, shard, holder, ttl_s)
     except IntegrityError:  # PostgreSQL: someone else was the first ever to take it, at the same moment
-        token = _take(database, resource, holder, ttl_s)
-    return Lease(database, resource, holder, token, before + ttl_s, ttl_s)
+        taken, token = _take(database, resource, shard, holder, ttl_s)
+    return Lease(database, taken, holder, token, before + ttl_s, ttl_s)
 
 
-def _take(database: Database, resource: str, holder: str, ttl_s: float) -> int:
+def _take(database: Database, whole: str, shard: int | None, holder: str, ttl_s: float) -> tuple[str, int]:
+    resource = whole if shard is None else f"{whole}{_PART}{shard}"
+    parts = func.substr(leases.c.resource, 1, len(whole) + len(_PART)) == whole + _PART
     with database.write() as connection:
-        found = connection.execute(select(leases).where(leases.c.resource == resource).with_for_update()).one_or_none()
-        now = database.now(connection)  # after the wait for the lock
-        if found is not None and found.holder is not None and found.deadline > now and not has_died(found.process):
-            raise _held(resource, found.holder, found.acquired_at, found.deadline)
+        # The whole's row first, by everybody: what a part's taker and the whole's see of each other is never half done.
+        rows = _locked(connection, leases.c.resource == whole)
+        rows |= _locked(connection, parts if shard is None else leases.c.resource == resource)
+        now = database.now(connection)  # after the wait for the locks
+        for row in rows.values():
+            if row.holder is not None and row.deadline > now and not has_died(row.process):
+                raise _held(row.resource, row.holder, row.acquired_at, row.deadline)
+        found = rows.pop(resource, None)
+        _evict(connection, [row.resource for row in rows.values() if row.holder is not None])
         token: int = 1 if found is None else found.token + 1
         values = {
             "token": token,
@@ -120,13 +135,30 @@ def _take(database: Database, resource: str, holder: str, ttl_s: float) -> int:
             connection.execute(insert(leases).values(resource=resource, **values))
         else:
             connection.execute(update(leases).where(leases.c.resource == resource).values(**values))
-        return token
+        return resource, token
+
+
+def _locked(connection: Connection, which: ColumnElement[bool]) -> dict[str, Row[Any]]:
+    query = select(leases).where(which).order_by(leases.c.resource).with_for_update()
+    return {row.resource: row for row in connection.execute(query)}
+
+
+def _evict(connection: Connection, resources: list[str]) -> None:
+    """Holders that died or stood still: a renewal of theirs that waits for our lock must come too late."""
+    if resources:
+        connection.execute(
+            update(leases)
+            .where(leases.c.resource.in_(resources))
+            .values(token=leases.c.token + 1, holder=None, process=None)
+        )
 
 
 @contextmanager
-def held(database: Database, resource: str, holder: str, ttl_s: float = TTL_S) -> Iterator[Lease]:
+def held(
+    database: Database, resource: str, holder: str, ttl_s: float = TTL_S, shard: int | None = None
+) -> Iterator[Lease]:
     """Hold the lease for the block, renewed by a thread of its own, and release it afterwards."""
-    lease = acquire(database, resource, holder, ttl_s)
+    lease = acquire(database, resource, holder, ttl_s, shard)
     done = threading.Event()
     keeper = threading.Thread(target=_keep, args=(lease, done, ttl_s / RENEWALS_PER_TTL), daemon=True, name="lease")
     keeper.start()

@@ -67,10 +67,11 @@ class Head:
 
     run_id: str
     number: int
-    snapshot_id: int
+    snapshot_id: int | None
+    """None for forwarded events, which have no snapshot"""
     snapshot: str | None
-    """location of the sealed file; None when the audience was retired"""
-    checksum: str
+    """location of the sealed file"""
+    checksum: str | None
     taken_at: datetime
     members: int
     outbox: str | None
@@ -99,14 +100,14 @@ class Ledger:
             return self._of_run(connection, run_id) if run_id is not None else None
 
     def of_run(self, run_id: str) -> Head | None:
-        """What the ledger was with this run as its newest; None for a run without a snapshot."""
+        """What the ledger was with this run as its newest; None when there is no such run."""
         with self.database.read() as connection:
             return self._of_run(connection, run_id)
 
     def _of_run(self, connection: Connection, run_id: str) -> Head | None:
         row = connection.execute(
             select(runs, snapshots.c.path, snapshots.c.checksum, snapshots.c.taken_at, snapshots.c.members)
-            .join(snapshots, snapshots.c.id == runs.c.snapshot_id)
+            .outerjoin(snapshots, snapshots.c.id == runs.c.snapshot_id)
             .where(runs.c.id == run_id)
         ).one_or_none()
         if row is None:
@@ -115,10 +116,10 @@ class Ledger:
             run_id=row.id,
             number=row.number,
             snapshot_id=row.snapshot_id,
-            snapshot=self._files.location(row.path),
+            snapshot=self._files.location(row.path) if row.path else None,
             checksum=row.checksum,
-            taken_at=row.taken_at,
-            members=row.members,
+            taken_at=row.taken_at or row.started_at,
+            members=row.members or 0,
             outbox=self._files.location(row.outbox) if row.outbox else None,
             held=tuple(row.held),
             is_settled=row.finished_at is not None and row.owed + row.rejected + row.withheld == 0,
@@ -170,11 +171,14 @@ class Ledger:
             for act in also:
                 act(connection)
 
-    def resume(self, lease: Lease, run_id: str) -> tuple[ShardProgress, ...]:
-        """Take up a run that stopped half-way: what it left unanswered is in doubt and will be tried again."""
+    def resume(self, lease: Lease, run_id: str, only: int | None = None) -> tuple[ShardProgress, ...]:
+        """Take up a run that stopped half-way: what it left unanswered is in doubt and will be tried again.
+
+        With `only`, that one of its shards; none when the outbox is too short to have it.
+        """
         with self.database.write() as connection:
             lease.fence(connection)
-            for shard in self.shards(connection, run_id):
+            for shard in self._some_shards(connection, run_id, only):
                 unanswered = (
                     verdicts.c.run_id == run_id,
                     verdicts.c.verdict == Verdict.UNANSWERED,
@@ -189,7 +193,25 @@ class Ledger:
                         .where(progress.c.run_id == run_id, progress.c.shard == shard.shard)
                         .values(reach=max(shard.reach, furthest + 1))
                     )
-            return self.shards(connection, run_id)
+            resumed = self._some_shards(connection, run_id, only)
+            for shard in resumed:
+                _note_ending(connection, run_id, shard.shard, None, None)
+            return resumed
+
+    def _some_shards(self, connection: Connection, run_id: str, only: int | None) -> tuple[ShardProgress, ...]:
+        return tuple(shard for shard in self.shards(connection, run_id) if only in (None, shard.shard))
+
+    def end_shard(self, lease: Lease, run_id: str, shard: int, how: str, why: str | None) -> None:
+        """Record how the delivery of one shard ended, for whoever closes the run's books."""
+        with self.database.write() as connection:
+            lease.fence(connection)
+            _note_ending(connection, run_id, shard, how, why)
+
+    def endings(self, run_id: str) -> list[tuple[str | None, str | None]]:
+        """(how, why) the delivery of each of a run's shards ended; None for one that has not, or died."""
+        with self.database.read() as connection:
+            rows = connection.execute(select(progress).where(progress.c.run_id == run_id).order_by(progress.c.shard))
+            return [(row.ended, row.ended_why) for row in rows]
 
     def decided(self, run_id: str) -> frozenset[int]:
         """The rows of a run that already have a verdict."""
@@ -223,6 +245,11 @@ class Ledger:
                 .order_by(count.desc())
             )
             return [(code, message, number) for code, message, number in rows]
+
+
+def _note_ending(connection: Connection, run_id: str, shard: int, how: str | None, why: str | None) -> None:
+    here = (progress.c.run_id == run_id, progress.c.shard == shard)
+    connection.execute(update(progress).where(*here).values(ended=how, ended_why=why))
 
 
 def _replace_verdicts(connection: Connection, run_id: str, decided: Sequence[RowVerdict]) -> None:

@@ -19,6 +19,8 @@ OUTBOX_BLANKS = (
     "identity", "user_id", "anonymous_id", "email", "value", "told_anonymous_id", "told_email", "told_value",
 )  # fmt: skip
 
+EVENTS_BLANKS = ("user_id", "anonymous_id", "previous_id", "message")
+
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
@@ -68,9 +70,9 @@ def _suppress(workspace: Workspace, digest: str, *, who: str, why: str | None) -
 
 @contextmanager
 def _everything_held(workspace: Workspace, holder: str) -> Iterator[None]:
-    """The leases on every audience of the destination, so that no run reads a file while it is rewritten."""
+    """The leases on all that has runs, so that no run reads a file while it is rewritten."""
     with ExitStack() as leases:
-        for row in workspace.registry.known():
+        for row in workspace.registry.everything():
             leases.enter_context(workspace.hold(TraitKey(row.trait_key), holder))
         yield
 
@@ -89,7 +91,7 @@ def _purge_snapshot(workspace: Workspace, path: str, user_id: str) -> bool:
     """Remove the user's rows; the books of the snapshot count them as suppressed from now on."""
     location = workspace.files.location(path)
     with workspace.files.draft() as draft, open_duckdb() as connection:
-        rows = _count(connection, location, user_id)
+        rows = _count(connection, location, f"user_id = {quoted(user_id)}")
         if not rows:
             return False
         connection.execute(
@@ -117,10 +119,12 @@ def _purge_outbox(workspace: Workspace, path: str, user_id: str) -> bool:
     """Blank what names the user: the row keeps its place, so that positions and books still hold."""
     location = workspace.files.location(path)
     with workspace.files.draft() as draft, open_duckdb() as connection:
-        if not _count(connection, location, user_id):
+        is_theirs, names = f"user_id = {quoted(user_id)}", OUTBOX_BLANKS
+        if "previous_id" in _columns(connection, location):  # forwarded events; an alias names two users
+            is_theirs, names = f"({is_theirs} OR previous_id = {quoted(user_id)})", EVENTS_BLANKS
+        if not _count(connection, location, is_theirs):
             return False
-        is_theirs = f"user_id = {quoted(user_id)}"
-        blanks = ", ".join(f"CASE WHEN {is_theirs} THEN NULL ELSE {name} END AS {name}" for name in OUTBOX_BLANKS)
+        blanks = ", ".join(f"CASE WHEN {is_theirs} THEN NULL ELSE {name} END AS {name}" for name in names)
         connection.execute(
             f"COPY (SELECT * REPLACE ({blanks}) FROM read_parquet({quoted(location)}) ORDER BY seq) "
             f"TO {quoted(str(draft))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)"
@@ -129,9 +133,12 @@ def _purge_outbox(workspace: Workspace, path: str, user_id: str) -> bool:
     return True
 
 
-def _count(connection: duckdb.DuckDBPyConnection, location: str, user_id: str) -> int:
-    row = connection.execute(
-        f"SELECT count(*) FROM read_parquet({quoted(location)}) WHERE user_id = ?", [user_id]
-    ).fetchone()
+def _count(connection: duckdb.DuckDBPyConnection, location: str, condition: str) -> int:
+    row = connection.execute(f"SELECT count(*) FROM read_parquet({quoted(location)}) WHERE {condition}").fetchone()
     assert row is not None
     return int(row[0])
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, location: str) -> set[str]:
+    rows = connection.execute(f"DESCRIBE SELECT * FROM read_parquet({quoted(location)})").fetchall()
+    return {str(name) for name, *_ in rows}

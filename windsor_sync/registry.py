@@ -1,4 +1,7 @@
-"""Which audiences a destination knows, and the trait key each was pinned to at its first sync."""
+"""Which audiences a destination knows, and the trait key each was pinned to at its first sync.
+
+The events that are forwarded to the destination are registered beside them: their runs have the same ledger.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +15,12 @@ from windsor_sync.spec.personas import ComputationClass
 from windsor_sync.spec.trait_keys import TraitKey, key_problem, retired_problem
 from windsor_sync.state.database import Database
 from windsor_sync.state.tables import audiences
+
+
+EVENTS = TraitKey("$events")
+"""Under which forwarded events are registered; no trait is called that."""
+
+EVENTS_CLASS = "events"
 
 
 class Configured(Protocol):
@@ -65,9 +74,38 @@ class Registry:
 
     def known(self) -> list[Row[Any]]:
         """Every audience this destination was ever told of, retired ones included."""
+        return [row for row in self.everything() if row.computation_class != EVENTS_CLASS]
+
+    def everything(self) -> list[Row[Any]]:
+        """The audiences, and the forwarded events: all that has runs."""
         with self._database.read() as connection:
             query = select(audiences).where(audiences.c.destination == self._destination).order_by(audiences.c.id)
             return list(connection.execute(query))
+
+    def events(self) -> Registered:
+        """The forwarded events as they are known; registered here when they are not."""
+        try:
+            return self._events()
+        except IntegrityError:  # PostgreSQL: another run registered them at the same moment
+            return self._events()
+
+    def _events(self) -> Registered:
+        here = select(audiences).where(audiences.c.destination == self._destination, audiences.c.trait_key == EVENTS)
+        with self._database.write() as connection:
+            row = connection.execute(here).one_or_none()
+            if row is not None:
+                return Registered(EVENTS, row.runs, row.id)
+            created = connection.execute(
+                insert(audiences).values(
+                    destination=self._destination,
+                    trait_key=EVENTS,
+                    computation_class=EVENTS_CLASS,
+                    name="Events",
+                    created_at=datetime.now(UTC),
+                )
+            )
+            assert created.inserted_primary_key is not None
+            return Registered(EVENTS, 0, int(created.inserted_primary_key[0]))
 
     def register(self, wanted: Configured) -> Registered:
         """The same, pinning a new audience to its key and remembering a new name or id."""

@@ -93,6 +93,8 @@ class Run:
     outbox: str | None
     audience_id: int
     options: Mapping[str, Any]
+    intake: Mapping[str, Any] | None = None
+    """of forwarded events: what was read, and what was left out and why (see `events.books`)"""
 
     @property
     def is_head_material(self) -> bool:
@@ -112,9 +114,10 @@ def recent(
     destination: str | None = None,
     audience_ids: Sequence[int] = (),
     run_id: str | None = None,
+    since: datetime | None = None,
     limit: int = 20,
 ) -> list[Run]:
-    """The newest runs, newest first."""
+    """The newest runs, newest first; `since`: of those started at or after this moment."""
     query = (
         select(
             runs,
@@ -126,7 +129,7 @@ def recent(
             snapshots.c.left_out,
         )
         .join(audiences, audiences.c.id == runs.c.audience_id)
-        .join(snapshots, snapshots.c.id == runs.c.snapshot_id)
+        .outerjoin(snapshots, snapshots.c.id == runs.c.snapshot_id)
         .order_by(runs.c.started_at.desc(), runs.c.number.desc(), runs.c.id)
         .limit(limit)
     )
@@ -134,6 +137,8 @@ def recent(
         query = query.where(audiences.c.destination == destination)
     if audience_ids:
         query = query.where(runs.c.audience_id.in_(audience_ids))
+    if since is not None:
+        query = query.where(runs.c.started_at >= since)
     if run_id is not None:
         query = query.where(runs.c.id == run_id)
     with database.read() as connection:
@@ -178,7 +183,7 @@ def _run(row: Row[Any]) -> Run:
         kind=row.kind,
         trigger=row.trigger,
         state=RunState(row.state),
-        taken_at=row.taken_at,
+        taken_at=row.taken_at or row.started_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
         sentence=row.sentence,
@@ -186,10 +191,9 @@ def _run(row: Row[Any]) -> Run:
         outbox=row.outbox,
         audience_id=row.audience_id,
         options=row.options,
+        intake=row.intake,
         books=Books(
-            rows_read=row.rows_read,
-            members=row.members,
-            left_out=row.left_out,
+            **_rows_of(row),
             members_before=row.members_before,
             entered=row.entered,
             exited=row.exited,
@@ -201,6 +205,18 @@ def _run(row: Row[Any]) -> Run:
             in_doubt=row.in_doubt,
         ),
     )
+
+
+def _rows_of(row: Row[Any]) -> dict[str, Any]:
+    """Rows read, and what they came to: of a snapshot, or of the event archive."""
+    if row.intake is None:
+        return {"rows_read": row.rows_read, "members": row.members, "left_out": row.left_out}
+    counted = [row.intake["failed_on_ingest"], row.intake["filtered"], {"duplicate": row.intake["duplicates"]}]
+    return {
+        "rows_read": row.intake["received"] + row.intake["carried"],
+        "members": row.intake["messages"],
+        "left_out": {reason: number for counts in counted for reason, number in counts.items() if number},
+    }
 
 
 def _unbalanced(run_id: str, found: str) -> UnbalancedBooksError:

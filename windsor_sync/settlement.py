@@ -24,6 +24,7 @@ STATE_OF = {
     DestinationUnavailable: RunState.UNAVAILABLE,
     StateUnavailable: RunState.UNAVAILABLE,
     LeaseLost: RunState.INTERRUPTED,
+    Interrupted: RunState.INTERRUPTED,
     MessagesRejected: RunState.REJECTED,
 }
 
@@ -116,6 +117,8 @@ def _remedy(workspace: Workspace, stopped: WindsorSyncError) -> str:
         )
     if isinstance(stopped, MessagesRejected):
         return "Something is wrong with the messages rather than with single users: check the wire and the url."
+    if isinstance(stopped, Interrupted):
+        return "Run it again to go on."
     return (
         "If this repeats, check the address and whether Windsor is up; `destination.give_up_after_s` is the patience."
     )

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from windsor_sync import approvals, sealing
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.diff.duckdb import DiffTask, Tally, diff
-from windsor_sync.dispatch import Consignment, StopSwitch, deliver
+from windsor_sync.dispatch import Consignment, StopSwitch, Suppressed, deliver, identify_parcels
 from windsor_sync.errors import SnapshotError
 from windsor_sync.guard import Limit, Ruling, judge
 from windsor_sync.lease import Lease
@@ -225,23 +225,40 @@ def deliver_run(
     on_progress: Progress | None = None,
 ) -> Run:
     """Send what is owed of the run and close its books. A run that a newer one has replaced sends nothing."""
+    outcome = send_owed(workspace, computation, run, lease, stop, on_progress)
+    return settle(workspace, lease, run, outcome) if outcome else run
+
+
+def send_owed(
+    workspace: Workspace,
+    computation: Computation,
+    run: Run,
+    lease: Lease,
+    stop: StopSwitch,
+    on_progress: Progress | None = None,
+    shard: int | None = None,
+) -> Delivery | None:
+    """Send what is owed of the run, or of one shard; None when nothing is, or when a newer run has replaced it."""
     if run.outbox is None or run.state is RunState.DONE:
-        return run
+        return None
     known = workspace.registry.by_id(run.audience_id)
     head = workspace.ledger.head(run.audience_id)
     if head is None or head.run_id != run.run_id:
-        return run
-    shards = workspace.ledger.resume(lease, run.run_id)
-    outcome = deliver(
+        return None
+    shards = workspace.ledger.resume(lease, run.run_id, shard)
+    if not shards:
+        return None
+    return deliver(
         Consignment(
             run_id=run.run_id,
-            location=workspace.files.location(run.outbox),
-            held=run.held,
-            renderer=renderer(workspace, computation, known),
             shards=shards,
-            decided=workspace.ledger.decided(run.run_id),
-            suppressed=frozenset(sealing.suppressed_hashes(workspace)),
-            salt=workspace.database.installation(),
+            parcels=identify_parcels(
+                workspace.files.location(run.outbox),
+                run.held,
+                renderer(workspace, computation, known),
+                workspace.ledger.decided(run.run_id),
+                Suppressed(frozenset(sealing.suppressed_hashes(workspace)), workspace.database.installation()),
+            ),
         ),
         ledger=workspace.ledger,
         lease=lease,
@@ -249,7 +266,6 @@ def deliver_run(
         stop=stop,
         on_progress=(lambda so_far: on_progress(run, so_far)) if on_progress else None,
     )
-    return settle(workspace, lease, run, outcome)
 
 
 def sync(

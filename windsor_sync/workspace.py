@@ -37,14 +37,14 @@ class HttpLine:
         """Fresh connections."""
         return HttpTransport(connections=self.destination.max_in_flight, timeout_s=self.destination.timeout_s)
 
-    def sharing(self, task: str) -> AbstractContextManager[Rate]:
+    def sharing(self, task: str, weight: Weight) -> AbstractContextManager[Rate]:
         """This task's share of the destination's requests per second; `task` is what its lease protects."""
         return sharing(
             self.database,
             destination=self.destination.name,
             task=task,
             requests_per_second=self.destination.requests_per_second,
-            weight=Weight.AUDIENCES,
+            weight=weight,
         )
 
 
@@ -69,10 +69,11 @@ class Workspace:
         return HttpLine(wire, destination, self.database, self.engine_limits)
 
     @contextmanager
-    def hold(self, key: TraitKey, holder: str) -> Iterator[Lease]:
-        """The lease on one audience at this destination; raises LeaseHeld."""
+    def hold(self, key: TraitKey, holder: str, shard: int | None = None) -> Iterator[Lease]:
+        """The lease on one audience at this destination, or on one shard of its delivery; raises LeaseHeld."""
         resource = f"{key} at {self.settings.destination.name}"
-        with held(self.database, resource, f"{holder} on {name_of_this_process()}", self.lease_ttl_s) as lease:
+        name = f"{holder} on {name_of_this_process()}"
+        with held(self.database, resource, name, self.lease_ttl_s, shard) as lease:
             yield lease
 
 

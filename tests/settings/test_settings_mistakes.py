@@ -96,6 +96,30 @@ ONE_MISTAKE = {
         "windsor.yaml:2 events.calls: found 'trakc'; expected a list of identify, track, page, screen, group, alias "
         "(did you mean track?)",
     ),
+    "a day that does not exist": (
+        URL + "events: {archive: logs, since: 2025-02-29}\n",
+        "windsor.yaml:2 events.since: found '2025-02-29'; expected a day as YYYY-MM-DD",
+    ),
+    "a day as people write it": (
+        URL + "events: {archive: logs, since: 1.6.2025}\n",
+        "windsor.yaml:2 events.since: found '1.6.2025'; expected a day as YYYY-MM-DD",
+    ),
+    "a day with a time": (
+        URL + "events: {archive: logs, since: 2025-06-01T00:00:00Z}\n",
+        "windsor.yaml:2 events.since: found '2025-06-01T00:00:00Z'; expected a day as YYYY-MM-DD",
+    ),
+    "a consent category twice": (
+        URL + "events: {archive: logs, consent_categories: [C0002, C0002]}\n",
+        "windsor.yaml:2 events.consent_categories: found the same value twice; expected a list of consent category ids",
+    ),
+    "a consent category without a name": (
+        URL + "events: {archive: logs, consent_categories: [C0002, ' ']}\n",
+        "windsor.yaml:2 events.consent_categories: found blank text; expected a list of consent category ids",
+    ),
+    "a section of consent categories": (
+        URL + "events: {archive: logs, consent_categories: {C0002: true}}\n",
+        "windsor.yaml:2 events.consent_categories: found a section; expected a list of consent category ids",
+    ),
     "an empty list of calls": (URL + "events: {archive: logs, calls: []}\n", "events.calls: found an empty list"),
     "both sources": (
         snapshot("{path: a.csv, query: select 1, connection: w}"),

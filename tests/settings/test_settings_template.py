@@ -54,6 +54,8 @@ def test_the_reference_describes_every_setting_and_is_ready_for_json() -> None:
     assert (rows["defaults.emails"]["default"], rows["audiences[].emails"]["default"]) == ("first", None)
     assert rows["audiences[].emails"]["meaning"].endswith("By default as `defaults` says.")
     assert rows["audiences[].snapshot.path"]["variable"] is None
+    assert (rows["events.since"]["default"], rows["events.since"]["type"]) == (None, "a day as YYYY-MM-DD")
+    assert rows["events.consent_categories"]["default"] == []
     assert rows["computed_traits[].on_missing"]["default"] is None
     assert rows["audiences[].snapshot.columns"]["type"].endswith("user_id, anonymous_id, email, profile_id or value")
 

@@ -1,7 +1,7 @@
 """What the file and the environment say is what the settings hold."""
 
 import os
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -69,7 +69,13 @@ computed_traits:
   - name: Total Revenue 180 Days
     on_missing: null
     snapshot: {path: /data/total.ndjson, taken_at: "%Y%m%d"}
-events: {archive: gs://logs/segment-logs/, calls: [track, alias], alias: hold, dedupe_days: 30}
+events:
+  archive: gs://logs/segment-logs/
+  calls: [track, alias]
+  alias: hold
+  since: 2025-06-01
+  consent_categories: [C0002, 0004]
+  dedupe_days: 30
 """)
     assert (settings.space, settings.state, settings.files) == (
         "spa_2hZq",
@@ -98,8 +104,16 @@ events: {archive: gs://logs/segment-logs/, calls: [track, alias], alias: hold, d
     assert (revenue.snapshot.format, revenue.snapshot.taken_at) == (SnapshotFormat.JSONL, "%Y%m%d")
     assert events is not None
     assert (events.calls, events.alias, events.dedupe_days) == ((Call.TRACK, Call.ALIAS), AliasPolicy.HOLD, 30)
+    assert (events.since, events.consent_categories) == (date(2025, 6, 1), ("C0002", "0004"))
     assert settings.computations == (vip, revenue)
     assert settings.warnings == ()
+
+
+@pytest.mark.parametrize("nothing", ["", ", since: null, consent_categories: []"])
+def test_by_default_every_day_of_the_archive_and_every_consent_is_forwarded(folder: Folder, nothing: str) -> None:
+    events = folder.load(f"{URL}events: {{archive: logs{nothing}}}\n").events
+    assert events is not None
+    assert (events.since, events.consent_categories, events.calls) == (None, (), tuple(Call))
 
 
 def test_an_audience_takes_from_defaults_what_it_does_not_say_itself(folder: Folder) -> None:
@@ -225,6 +239,8 @@ def test_any_single_value_can_come_from_the_environment(folder: Folder) -> None:
         "WINDSOR_SYNC_DEFAULTS__MAX_EXITED_PERCENT": "null",
         "WINDSOR_SYNC_EVENTS__ARCHIVE": "logs",
         "WINDSOR_SYNC_EVENTS__CALLS": "track, page",
+        "WINDSOR_SYNC_EVENTS__SINCE": "2025-06-01",
+        "WINDSOR_SYNC_EVENTS__CONSENT_CATEGORIES": "C0002, C0004",
     }
     settings = folder.load(URL + "schedule: {audiences: 3h, events: 5m}\n", env)
     assert (settings.space, settings.state) == ("spa_env", "postgresql+psycopg://me:secret@host/db")
@@ -234,6 +250,8 @@ def test_any_single_value_can_come_from_the_environment(folder: Folder) -> None:
     assert settings.events is not None
     assert settings.events.archive == str(folder.file.with_name("logs"))
     assert settings.events.calls == (Call.TRACK, Call.PAGE)
+    assert settings.events.since == date(2025, 6, 1)
+    assert settings.events.consent_categories == ("C0002", "C0004")
     assert settings.warnings == ()
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "sync": "syncing",
     "backfill": "syncing",
     "retry": "syncing",
+    "forward": "forwarding",
     "approve": "decisions",
     "retire": "decisions",
     "forget": "decisions",

@@ -79,6 +79,17 @@ class ProgressView:
             click.echo(f"{run.audience}: {answered:,} of {run.books.changes:,} changes answered", err=True)
 
 
+    def reading(self, lines: int, files: int) -> None:
+        """Take note of how far the reading of the event archive is."""
+        if self._bar is not None:
+            if "reading" not in self._tasks:
+                self._tasks["reading"] = self._bar.add_task("reading the archive", total=None)
+            self._bar.update(self._tasks["reading"], completed=lines)
+        elif time.monotonic() - self._logged_at >= LOG_EVERY_S:
+            self._logged_at = time.monotonic()
+            click.echo(f"events: {lines:,} lines read in {files:,} files", err=True)
+
+
 @contextmanager
 def progress() -> Iterator[ProgressView]:
     """A progress view for the block."""

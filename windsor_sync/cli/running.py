@@ -52,12 +52,12 @@ def plan_audiences(
                 with planned(workspace, computation, make(computation)) as prepared:
                     plans.append(_described(prepared, write))
             except WindsorSyncError as error:
-                failures.append(_reported(computation.key, error))
+                failures.append(reported(computation.key, error))
     if is_json:
         print_json({"plans": plans})
     elif messages_to is None or str(messages_to) != "-":
         _print_plans(plans)
-    return _status(failures)
+    return exit_status(failures)
 
 
 def run_audiences(
@@ -82,29 +82,29 @@ def run_jobs(config: Path | None, jobs: "list[tuple[str, RunOne]]", *, is_json: 
 
     runs: list[Run] = []
     failures: list[WindsorSyncError] = []
-    with open_workspace(load(config)) as workspace, progress() as view, _stopping(StopSwitch()) as stop:
+    with open_workspace(load(config)) as workspace, progress() as view, stopping(StopSwitch()) as stop:
         for key, run_one in jobs:
             if stop.is_pressed:
                 break
             try:
                 run = run_one(workspace, stop, view)
             except WindsorSyncError as error:
-                failures.append(_reported(key, error))
+                failures.append(reported(key, error))
                 continue
             runs.append(run)
             if ending := error_of(run):
-                failures.append(_reported(key, ending))
+                failures.append(reported(key, ending))
     documents = [run_as_json(run) for run in runs]
     if is_json:
         print_json({"runs": documents})
     else:
         columns = ("audience", *COUNTS)
         print_table(columns, [[one[column] for column in columns] for one in documents], numbers=frozenset(COUNTS))
-    return _status(failures)
+    return exit_status(failures)
 
 
 @contextmanager
-def _stopping(stop: "StopSwitch") -> Iterator["StopSwitch"]:
+def stopping(stop: "StopSwitch") -> Iterator["StopSwitch"]:
     """Ctrl-C and SIGTERM ask for an orderly end; a second Ctrl-C ends at once."""
 
     def press(_number: int, _frame: object) -> None:
@@ -173,11 +173,13 @@ def _print_plans(plans: list[dict[str, Any]]) -> None:
     click.echo("Nothing was sent.")
 
 
-def _reported(key: str, error: WindsorSyncError) -> WindsorSyncError:
+def reported(key: str, error: WindsorSyncError) -> WindsorSyncError:
+    """Say it on standard error, and hand it back."""
     click.echo(f"windsor-sync: {key}: {error}", err=True)
     return error
 
 
-def _status(failures: list[WindsorSyncError]) -> int:
+def exit_status(failures: list[WindsorSyncError]) -> int:
+    """The status that stands for all of them."""
     statuses = {failure.exit_status for failure in failures}
     return next((status for status in WORST_FIRST if status in statuses), 0)

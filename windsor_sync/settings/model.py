@@ -5,7 +5,7 @@ paths absolute; a model built by hand is checked field by field only.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -16,11 +16,13 @@ from windsor_sync.settings.choices import AliasPolicy, Column, Emails, IdentifyB
 from windsor_sync.settings.readings import (
     BOOLEAN,
     DATE_PATTERN,
+    DAY,
     INTERVAL,
     LINE,
     TEXT,
     Mismatch,
     Reading,
+    distinct_lines,
     number,
     one_of,
     several_of,
@@ -43,6 +45,7 @@ Text = Annotated[str, TEXT]
 Location = Annotated[str, LOCATION]
 Boolean = Annotated[bool, BOOLEAN]
 Interval = Annotated[timedelta, INTERVAL]
+Day = Annotated[date, DAY]
 Share = Annotated[float, number("a number from 0 to 100, without a percent sign", lambda percent: 0 <= percent <= 100)]
 Growth = Annotated[float, number("a number of at least 0, without a percent sign", lambda percent: percent >= 0)]
 Positive = Annotated[float, number("a number above 0", lambda amount: amount > 0)]
@@ -205,6 +208,16 @@ class Events(Section):
     alias: Annotated[AliasPolicy, one_of(AliasPolicy)] = Field(
         default=AliasPolicy.FORWARD,
         description="Whether alias calls are forwarded or held: Windsor cannot undo the merge of two users.",
+    )
+    since: Day | None = Field(
+        default=None,
+        description="The first day (UTC) to forward: the archive's folders of earlier days are not read. By default "
+        "all are.",
+    )
+    consent_categories: Annotated[tuple[str, ...], distinct_lines("a list of consent category ids")] = Field(
+        default=(),
+        description="The consent categories that Windsor is mapped to in Segment: an event that carries the user's "
+        "consent preferences is forwarded when all of these are given. With none, consent is not looked at.",
     )
     dedupe_days: Annotated[int, whole_number(1, 366)] = Field(
         default=7, description="For how many days a messageId that was forwarded is remembered and not forwarded again."

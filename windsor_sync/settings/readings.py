@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from math import isfinite
 from typing import Any, Generic, TypeVar
@@ -24,6 +24,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 UNEXPECTED = "unexpected"
 _WHOLE = re.compile(r"-?(?:0|[1-9]\d{0,17})", re.ASCII)
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,18})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _LONGEST_SHOWN = 60
 
 
@@ -167,6 +168,33 @@ def several_of(choices: type[Choice]) -> Reading[tuple[Choice, ...]]:
         return tuple(choices(text) for text in texts)
 
     return Reading(f"a list of {', '.join(names)}", parse, choices=names)
+
+
+def _distinct_lines(value: object) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise Mismatch
+    lines = tuple(line_of(item).strip() for item in items)
+    if len(set(lines)) < len(lines):
+        raise Mismatch("the same value twice")
+    return lines
+
+
+def distinct_lines(expected: str) -> Reading[tuple[str, ...]]:
+    """Read a list of lines of text, maybe empty, none twice; in a variable, with commas between them."""
+    return Reading(expected, _distinct_lines)
+
+
+def _day(value: object) -> date:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    text = text_of(value).strip()
+    if not _DAY.fullmatch(text):  # fromisoformat also takes 20250601 and 2025-W22-7
+        raise Mismatch
+    return date.fromisoformat(text)
+
+
+DAY = Reading("a day as YYYY-MM-DD", _day, shows_value=True)
 
 
 def _date_pattern(value: object) -> str:

@@ -71,5 +71,7 @@ audiences:
 #   archive: s3://bucket/segment-logs/
 #   calls: [identify, track, page, screen, group, alias]
 #   alias: forward               # or hold: Windsor cannot undo the merge of two users
+#   since: 2025-06-01            # the archive's folders of earlier days (UTC) are not read; default: all are
+#   consent_categories: [C0004]  # that Windsor is mapped to in Segment: a user who refused one is not forwarded
 #   dedupe_days: 7               # how long a message is remembered, so that it is not forwarded twice
 """

@@ -3,44 +3,39 @@
 Everything here works on blocks at the speed of memory; a gigabyte takes about a second.
 """
 
-import bz2
 import codecs
-import gzip
-import lzma
+import logging
 import shutil
 import uuid
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import duckdb
 
 from windsor_sync.embedded import quoted
 from windsor_sync.errors import SnapshotError
+from windsor_sync.sources.encodings import LOOKED_AT_BYTES, Latin1, NotLatin1, Prefixed, Utf16, utf16_of
 from windsor_sync.sources.files import SourceFile, is_local, open_bytes
 from windsor_sync.sources.refusal import unusable
+from windsor_sync.sources.unpacking import AGAIN, BLOCK_BYTES, Stream, damage_named, unpacked
 
-BLOCK_BYTES = 1 << 20
 MAX_LINE_BYTES = 64 << 20
 """A longer line is no row of text, whatever the file is."""
 
-AGAIN = "Download or export it again, then run again."
-
-_UNPACK: dict[bytes, Callable[[Any], Any]] = {
-    b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw),
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\x00": lzma.LZMAFile,
-}
 _OTHER_THINGS = {
     b"PK\x03\x04": ("a zip archive (or an Excel workbook)", "Unpack it, or save it as CSV."),
+    b"\x1f\x8b": ("compressed twice", "Unpack it once."),
+    b"\xd0\xcf\x11\xe0": ("an Excel workbook of the old kind", "Save it as CSV."),
     b"PAR1": ("a Parquet file", "Set format: parquet."),
-    b"\x28\xb5\x2f\xfd": ("compressed with zstd", "Compress it with gzip, or not at all."),
-    codecs.BOM_UTF16_LE: ("UTF-16 text", "Save it as UTF-8."),
-    codecs.BOM_UTF16_BE: ("UTF-16 text", "Save it as UTF-8."),
+    codecs.BOM_UTF32_LE: ("UTF-32 text", "Save it as UTF-8."),
+    codecs.BOM_UTF32_BE: ("UTF-32 text", "Save it as UTF-8."),
 }
 _NOT_QUOTES_OR_NEWLINES = bytes(byte for byte in range(256) if byte not in b'"\n')
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +43,7 @@ class PlainText:
     """A text file that was looked at: plain UTF-8 on a local disk."""
 
     path: Path
-    """of the file itself, or of its unpacked copy in the engine's folder for spilled data"""
+    """of the file itself, or of its unpacked and recoded copy in the engine's folder for spilled data"""
     name: str
     """of the file itself, for messages"""
     lines: int
@@ -61,27 +56,47 @@ class PlainText:
 
 
 def plain_text(file: SourceFile, connection: duckdb.DuckDBPyConnection) -> PlainText:
-    """Look at the whole file; a packed or remote one is copied beside the engine's spilled data.
+    """Look at the whole file; one that is packed, remote or not UTF-8 is copied beside the engine's spilled data.
 
-    Raises SnapshotError for a file that is empty, cut short, binary, or not UTF-8, with the line.
+    Raises SnapshotError for a file that is empty, cut short, binary, or of another encoding, with the line.
     """
+    try:
+        return _looked_at(file, connection)
+    except _NotUtf8 as error:
+        not_utf8 = error
+    try:
+        text = _looked_at(file, connection, is_latin_1=True)
+    except (NotLatin1, _NotUtf8):
+        raise unusable(*not_utf8.finding_and_remedy) from None
+    _log.warning("%s is not UTF-8: it was read as Latin-1 (Windows-1252).", file.path)
+    return text
+
+
+def _looked_at(file: SourceFile, connection: duckdb.DuckDBPyConnection, *, is_latin_1: bool = False) -> PlainText:
     reading = _Reading(file.path)
     try:
-        with open_bytes(file) as raw:
-            unpack = _packing(raw)
-            if is_local(file) and unpack is None:
-                reading.look_at(raw)
+        with open_bytes(file) as raw, damage_named(file.path):
+            inside = unpacked(raw, file.size, file.path)
+            stream, is_utf_8 = _as_utf_8(inside or raw, file.path, is_latin_1)
+            if is_local(file) and inside is None and is_utf_8:
+                reading.look_at(stream)
                 return reading.result(Path(file.path))
             copy = scratch_folder(connection) / f"{uuid.uuid4().hex}.txt"
             with copy.open("wb") as target:
-                reading.look_at(unpack(raw) if unpack else raw, target)
+                reading.look_at(stream, target)
             return reading.result(copy)
-    except EOFError:
-        raise unusable(f"{file.path} is cut short: its compressed data ends too early.", AGAIN) from None
-    except (zlib.error, gzip.BadGzipFile, lzma.LZMAError):
-        raise unusable(f"{file.path} is damaged: its compressed data cannot be unpacked.", AGAIN) from None
     except OSError as error:
         raise _unreadable(file, error) from None
+
+
+def _as_utf_8(stream: Stream, name: str, is_latin_1: bool) -> tuple[Stream, bool]:
+    """The stream as UTF-8, and whether it is that already."""
+    start = stream.read(LOOKED_AT_BYTES)
+    whole = Prefixed(start, stream)
+    encoding = utf16_of(start)
+    if encoding is not None:
+        return Utf16(whole, encoding, name), False
+    return (Latin1(whole), False) if is_latin_1 else (whole, True)
 
 
 def local_copy(file: SourceFile, connection: duckdb.DuckDBPyConnection) -> Path:
@@ -130,10 +145,12 @@ def _unreadable(file: SourceFile, error: OSError) -> SnapshotError:
     )
 
 
-def _packing(raw: IO[bytes]) -> Callable[[Any], Any] | None:
-    start = raw.read(8)
-    raw.seek(0)
-    return next((unpack for magic, unpack in _UNPACK.items() if start.startswith(magic)), None)
+class _NotUtf8(Exception):
+    """The file may be of another encoding; if it is not, this is what is wrong with it."""
+
+    def __init__(self, finding: str, remedy: str) -> None:
+        super().__init__(finding)
+        self.finding_and_remedy = finding, remedy
 
 
 class _Reading:
@@ -149,7 +166,7 @@ class _Reading:
         self._has_content = False
         self._is_first = True
 
-    def look_at(self, stream: IO[bytes], copy: IO[bytes] | None = None) -> None:
+    def look_at(self, stream: Stream, copy: IO[bytes] | None = None) -> None:
         for block in self._whole_lines(stream, copy):
             if self._is_first:
                 self._refuse_other_things(block)
@@ -173,7 +190,7 @@ class _Reading:
             has_quoted_newline=self._has_quoted_newline,
         )
 
-    def _whole_lines(self, stream: IO[bytes], copy: IO[bytes] | None) -> Iterator[bytes]:
+    def _whole_lines(self, stream: Stream, copy: IO[bytes] | None) -> Iterator[bytes]:
         """Blocks that end where a line does, so that no character and no line lies in two of them."""
         pending = b""
         while chunk := stream.read(BLOCK_BYTES):
@@ -203,17 +220,17 @@ class _Reading:
 
     def _refuse_what_is_not_text(self, block: bytes) -> None:
         if (position := block.find(b"\0")) >= 0:
-            raise self._bad_byte(block, position, "is binary: it holds a NUL byte")
+            raise unusable(*self._bad_byte(block, position, "is binary: it holds a NUL byte"))
         if block.isascii():
             return
         try:
             block.decode()
         except UnicodeDecodeError as error:
-            raise self._bad_byte(block, error.start, "is not UTF-8: it holds other bytes") from None
+            raise _NotUtf8(*self._bad_byte(block, error.start, "is not UTF-8: it holds other bytes")) from None
 
-    def _bad_byte(self, block: bytes, position: int, finding: str) -> SnapshotError:
+    def _bad_byte(self, block: bytes, position: int, finding: str) -> tuple[str, str]:
         line = self.lines + block.count(b"\n", 0, position) + 1
-        return unusable(f"{self.name} {finding} in line {line}.", "Save it as UTF-8 text, or download it again.")
+        return f"{self.name} {finding} in line {line}.", "Save it as UTF-8 text, or download it again."
 
     def _count(self, block: bytes) -> None:
         self.lines += block.count(b"\n")

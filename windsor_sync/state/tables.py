@@ -64,8 +64,8 @@ def _count(name: str) -> Column[Any]:
 # must not repeat the ids of its former life, or a destination that deduplicates would drop what it sends.
 installation = Table("installation", metadata, Column("id", Text, primary_key=True))
 
-# An audience or computed trait at one destination. The row outlives a retirement, so that run numbers,
-# and with them messageIds, never start again.
+# An audience or computed trait at one destination, or the events forwarded to it. The row outlives a retirement, so that
+# run numbers, and with them messageIds, never start again.
 audiences = Table(
     "audiences",
     metadata,
@@ -110,11 +110,12 @@ runs = Table(
     Column("trigger", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("reason", Text),  # why a person started it
-    Column("snapshot_id", Integer, ForeignKey("snapshots.id")),  # null when there was none to use
+    Column("snapshot_id", Integer, ForeignKey("snapshots.id")),  # null for forwarded events
     Column("previous_run", Text),  # the ledger's head before this run
     Column("outbox", Text),  # below the file store; null when nothing changed
     Column("held", JSON, nullable=False),  # the kinds of change the guard withholds
     Column("options", JSON, nullable=False),
+    Column("intake", JSON),  # of forwarded events: what was read, and what was left out and why
     Column("started_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
     Column("sentence", Text),  # how it ended, in words
@@ -143,6 +144,8 @@ progress = Table(
     _count("position"),
     _count("reach"),
     _count("delivered"),  # counted answer by answer, so that the books can be checked against the diff
+    Column("ended", Text),  # how the task that delivered only this shard ended; null while it runs, and when it died
+    Column("ended_why", Text),
 )
 
 # Rows whose answer was not a plain yes, and rows at or above the position whose answer is known.
@@ -156,6 +159,19 @@ verdicts = Table(
     Column("message", Text),  # Windsor's own, without what it echoed of the user
     Column("in_doubt", Boolean, nullable=False),
     Column("answered_at", UtcDateTime, nullable=False),
+)
+
+# The files of the event archive that have been read: every line of them is in an outbox, or counted as left out.
+archive_files = Table(
+    "archive_files",
+    metadata,
+    Column("audience_id", Integer, ForeignKey("audiences.id"), primary_key=True),
+    Column("path", Text, primary_key=True),  # below the archive
+    Column("fingerprint", Text, nullable=False),  # an overwritten file has another
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("lines", BigInteger, nullable=False),
+    Column("run_id", Text, ForeignKey("runs.id"), nullable=False),
+    Column("read_at", UtcDateTime, nullable=False),
 )
 
 leases = Table(

@@ -103,6 +103,7 @@ def upgrade() -> None:
         sa.Column("outbox", sa.Text(), nullable=True),
         sa.Column("held", sa.JSON(), nullable=False),
         sa.Column("options", sa.JSON(), nullable=False),
+        sa.Column("intake", sa.JSON(), nullable=True),
         sa.Column("started_at", UtcDateTime(), nullable=False),
         sa.Column("finished_at", UtcDateTime(), nullable=True),
         sa.Column("sentence", sa.Text(), nullable=True),
@@ -121,6 +122,19 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_runs_audience_id_number"), "runs", ["audience_id", "number"], unique=True)
     op.create_index(op.f("ix_runs_started_at"), "runs", ["started_at"], unique=False)
+    op.create_table(
+        "archive_files",
+        sa.Column("audience_id", sa.Integer(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.Text(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("lines", sa.BigInteger(), nullable=False),
+        sa.Column("run_id", sa.Text(), nullable=False),
+        sa.Column("read_at", UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["audience_id"], ["audiences.id"], name=op.f("fk_archive_files_audience_id")),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_archive_files_run_id")),
+        sa.PrimaryKeyConstraint("audience_id", "path", name=op.f("pk_archive_files")),
+    )
     op.create_table(
         "approvals",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -148,6 +162,8 @@ def upgrade() -> None:
         sa.Column("position", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("reach", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("delivered", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("ended", sa.Text(), nullable=True),
+        sa.Column("ended_why", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_progress_run_id")),
         sa.PrimaryKeyConstraint("run_id", "shard", name=op.f("pk_progress")),
     )

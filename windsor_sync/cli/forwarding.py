@@ -1,0 +1,76 @@
+"""`forward`: ordinary events."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from windsor_sync.cli.options import as_json, load_settings
+from windsor_sync.cli.output import print_json, print_table, progress, run_as_json
+from windsor_sync.cli.running import exit_status, reported, stopping
+
+if TYPE_CHECKING:
+    from windsor_sync.runs import Run
+
+STEPS = {
+    "received": "received",
+    "failed_on_ingest": "failed on ingest",
+    "filtered_at_destination": "filtered at destination",
+    "duplicates": "duplicates",
+    "held": "held",
+    "awaiting_retry": "awaiting retry",
+    "failed_delivery": "failed delivery",
+    "delivered": "delivered",
+}
+"""Field of a delivery overview → column, in Segment's words as far as it has them."""
+
+
+@click.command(short_help="Send new events of Segment's archive to Windsor, each once and in order.")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), metavar="DAY", help="Only day folders from this day on.")
+@click.option("--release-aliases", is_flag=True, help="Also send the alias messages that `alias: hold` keeps back.")
+@as_json
+@click.pass_obj
+def forward(config: Path | None, since: datetime | None, release_aliases: bool, is_json: bool) -> int:
+    """Forward page, screen, identify, track, group and alias messages that are new in the archive.
+
+    Each file is read once, each message sent once; one user's messages go out in the order of their timestamps. What
+    Windsor does not acknowledge stays owed and goes out first the next time. Ctrl-C stops in order: nothing is lost.
+
+    \b
+    Example:
+      windsor-sync forward
+      windsor-sync forward --since 2026-11-01
+    """
+    from windsor_sync.approvals import this_person
+    from windsor_sync.dispatch import StopSwitch
+    from windsor_sync.forward import Request
+    from windsor_sync.forward import forward as forward_new
+    from windsor_sync.settlement import error_of
+    from windsor_sync.workspace import open_workspace
+
+    request = Request(
+        f"by hand, {this_person()}", since.date() if since else None, releases_aliases=release_aliases
+    )
+    with (
+        open_workspace(load_settings(config)) as workspace,
+        progress() as view,
+        stopping(StopSwitch()) as stop,
+    ):
+        runs = forward_new(workspace, request, stop, on_progress=view, on_reading=view.reading)
+    _show(runs, is_json=is_json)
+    endings = [ending for run in runs if (ending := error_of(run))]
+    return exit_status([reported("events", ending) for ending in endings])
+
+
+def _show(runs: "list[Run]", *, is_json: bool) -> None:
+    from windsor_sync.events.books import overview
+
+    documents: list[dict[str, Any]] = [{**run_as_json(run), "delivery_overview": overview(run)} for run in runs]
+    if is_json:
+        print_json({"runs": documents})
+    elif not runs:
+        click.echo("Nothing new in the archive.")
+    else:
+        rows = [[one["run"], *(one["delivery_overview"][step] for step in STEPS)] for one in documents]
+        print_table(("run", *STEPS.values()), rows, numbers=frozenset(STEPS.values()))

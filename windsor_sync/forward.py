@@ -1,0 +1,301 @@
+"""The use case for ordinary events: what is new in Segment's archive goes to Windsor, each event once and in order.
+
+A run reads the files that are new, checks, filters and deduplicates their lines, and seals the rest as its outbox, ahead
+of it whatever an earlier run still owes. From there on it is delivered like an audience's changes: same engine, same
+ledger, same books.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select
+
+from windsor_sync import sealing
+from windsor_sync.delivery.engine import Delivery
+from windsor_sync.delivery.shared_rate import Weight
+from windsor_sync.dispatch import Consignment, StopSwitch, Suppressed, deliver
+from windsor_sync.errors import ConfigError
+from windsor_sync.events.intake import Intake, IntakeTask, take_in
+from windsor_sync.events.outbox import parcels, remaining
+from windsor_sync.lease import Lease
+from windsor_sync.ledger import Head, ShardProgress
+from windsor_sync.registry import EVENTS, Registered
+from windsor_sync.runs import Run, RunState, recent, run_of
+from windsor_sync.settings import AliasPolicy, Events
+from windsor_sync.settlement import settle, settle_dead
+from windsor_sync.sources.archive import ArchiveFile, list_files
+from windsor_sync.spec.routing import Routing
+from windsor_sync.state.tables import archive_files
+from windsor_sync.workspace import Workspace
+
+KIND = "forward"
+
+MOST_BYTES = 256 * 1024 * 1024
+"""Archive files, compressed, that one run takes in: a few million events; what is left is the next run's."""
+
+GOES_ON = frozenset({RunState.DONE, RunState.REJECTED})
+"""After a run that ended so, what is left of the archive can go out."""
+
+Progress = Callable[[Run, Delivery], None]
+Reading = Callable[[int, int], None]
+"""Called now and then while files are read: lines so far, files done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of a forwarding."""
+
+    trigger: str = "command line"
+    since: date | None = None
+    """only day folders from this day on; None: as configured"""
+    releases_aliases: bool = False
+    """send the alias messages that are held"""
+    reason: str | None = None
+
+
+def forward(
+    workspace: Workspace,
+    request: Request,
+    stop: StopSwitch,
+    *,
+    on_progress: Progress | None = None,
+    on_reading: Reading | None = None,
+) -> list[Run]:
+    """Forward everything that is new; no run when there is nothing.
+
+    Stops after a run that did not end well; its messages stay owed and go out first the next time. Raises ConfigError
+    or LeaseHeld when nothing could be started.
+    """
+    configured(workspace)
+    workspace.line()  # a missing key is told before anything is recorded
+    known = workspace.registry.events()
+    runs: list[Run] = []
+    with workspace.hold(EVENTS, request.trigger) as lease:
+        while not stop.is_pressed:
+            run = open_run(workspace, known, request, lease, is_first=not runs, on_reading=on_reading)
+            if run is None:
+                break
+            runs.append(deliver_run(workspace, run, lease, stop, on_progress))
+            if runs[-1].state not in GOES_ON:
+                break
+    return runs
+
+
+def configured(workspace: Workspace) -> Events:
+    """The `events` section; raises ConfigError without one."""
+    if workspace.settings.events is None:
+        raise ConfigError(
+            f"{workspace.settings.path} has no section `events`, so there is nothing to forward. Nothing was sent. Add one with "
+            "`archive:`, the folder or bucket prefix named segment-logs."
+        )
+    return workspace.settings.events
+
+
+def open_run(
+    workspace: Workspace,
+    known: Registered,
+    request: Request,
+    lease: Lease,
+    *,
+    is_first: bool = True,
+    on_reading: Reading | None = None,
+) -> Run | None:
+    """Seal what is new and what is owed as a run of its own, all of it to be sent; None when there is nothing.
+
+    Only the first run of a forwarding releases held aliases: those that it could not send are owed like the rest.
+    """
+    assert known.audience_id is not None
+    events = configured(workspace)
+    known = workspace.registry.by_id(known.audience_id)
+    head = workspace.ledger.head(known.audience_id)
+    started_at = datetime.now(UTC)
+    files = next_files(workspace, known, events, request.since, started_at)
+    releases = request.releases_aliases and is_first
+    _close_dead(workspace, lease, head)
+    if not files and not _has_to_send(head, releases=releases):
+        return None
+    number = known.runs + 1
+    task = IntakeTask(
+        archive=events.archive,
+        files=files,
+        routing=routing(workspace, events),
+        holds_alias=events.alias is AliasPolicy.HOLD,
+        releases_alias=releases,
+        seen=_seen(workspace, known, events, started_at),
+        previous=head,
+        number=number,
+    )
+    paths = {kind: f"{kind}/events/{known.audience_id}-{number}.parquet" for kind in ("outboxes", "seen", "aside")}
+    intake = _take_in(workspace, task, paths, on_reading)
+    row = {
+        "id": f"events-{number}-{started_at:%Y%m%dT%H%M%SZ}",
+        "audience_id": known.audience_id,
+        "number": number,
+        "kind": KIND,
+        "trigger": request.trigger,
+        "reason": request.reason,
+        "state": RunState.OPEN.value,
+        "previous_run": head.run_id if head else None,
+        "outbox": paths["outboxes"] if intake.rows else None,
+        "held": [],
+        "options": {"seen": paths["seen"], "aside": paths["aside"]},
+        "intake": counted(intake, files),
+        "started_at": started_at,
+        "entered": intake.rows,
+    }
+    shards = [ShardProgress(0, 0, intake.rows, position=0, reach=0)] if intake.rows else []
+    read = partial(_record_files, audience_id=known.audience_id, run_id=row["id"], files=files, intake=intake)
+    workspace.ledger.open_run(lease, row, shards, [read])
+    run = run_of(workspace.database, str(row["id"]))
+    assert run is not None
+    return run
+
+
+def deliver_run(
+    workspace: Workspace, run: Run, lease: Lease, stop: StopSwitch, on_progress: Progress | None = None
+) -> Run:
+    """Send the run's messages and close its books."""
+    if run.outbox is None:
+        return settle(workspace, lease, run, None)
+    suppressed = Suppressed(frozenset(sealing.suppressed_hashes(workspace)), workspace.database.installation())
+    location = workspace.files.location(run.outbox)
+    decided = workspace.ledger.decided(run.run_id)
+    outcome = deliver(
+        Consignment(
+            run_id=run.run_id,
+            shards=workspace.ledger.resume(lease, run.run_id),
+            parcels=lambda shard: parcels(location, shard, decided, suppressed.__contains__),
+            weight=Weight.EVENTS,
+        ),
+        ledger=workspace.ledger,
+        lease=lease,
+        line=workspace.line(),
+        stop=stop,
+        on_progress=(lambda so_far: on_progress(run, so_far)) if on_progress else None,
+    )
+    return settle(workspace, lease, run, outcome)
+
+
+def next_files(
+    workspace: Workspace, known: Registered, events: Events, since: date | None, now: datetime
+) -> list[ArchiveFile]:
+    """The files the next run takes in, oldest day first; those that are left wait for the run after it.
+
+    A file that was overwritten is read again while the messages it had are remembered; later than that it would send
+    them a second time (user deletion rewrites archive files: facts §3.1).
+    """
+    remembered_since = now - timedelta(days=events.dedupe_days)
+    query = select(archive_files.c.path, archive_files.c.fingerprint, archive_files.c.read_at).where(
+        archive_files.c.audience_id == known.audience_id
+    )
+    with workspace.database.read() as connection:
+        read = {row.path: row for row in connection.execute(query)}
+    chosen: list[ArchiveFile] = []
+    size = 0
+    for file in list_files(events.archive, since or events.since):
+        before = read.get(file.path)
+        if before and (before.fingerprint == file.fingerprint or before.read_at < remembered_since):
+            continue
+        if chosen and size + file.size_bytes > MOST_BYTES:
+            break
+        chosen.append(file)
+        size += file.size_bytes
+    return chosen
+
+
+def routing(workspace: Workspace, events: Events) -> Routing:
+    """Which messages Windsor gets."""
+    synced = {str(workspace.registry.find(one).key) for one in workspace.settings.computations if one.enabled}
+    return Routing(
+        calls=frozenset(call.value for call in events.calls),
+        supported=workspace.supported_calls,
+        consent_categories=tuple(events.consent_categories),
+        synced_keys=frozenset(synced),
+        suppressed=frozenset(sealing.suppressed_hashes(workspace)),
+        salt=workspace.database.installation(),
+    )
+
+
+def counted(intake: Intake, files: list[ArchiveFile]) -> dict[str, Any]:
+    """What the runs table keeps of an intake."""
+    return {
+        "files": len(files),
+        "received": intake.received,
+        "carried": intake.carried,
+        "failed_on_ingest": dict(intake.failed_on_ingest),
+        "filtered": dict(intake.filtered),
+        "duplicates": intake.duplicates,
+        "held": intake.held,
+        "messages": intake.rows,
+    }
+
+
+def _take_in(workspace: Workspace, task: IntakeTask, paths: dict[str, str], on_reading: Reading | None) -> Intake:
+    """Read the files and give what came of it its place in the store."""
+    files = workspace.files
+    with files.draft() as outbox, files.draft() as seen, files.draft() as aside:
+        intake = take_in(task, outbox=outbox, seen=seen, aside=aside, on_progress=on_reading)
+        intake.check()
+        drafts: dict[str, Path] = {"outboxes": outbox, "seen": seen, "aside": aside}
+        for kind, draft in drafts.items():
+            files.keep(draft, paths[kind])
+    return intake
+
+
+def _record_files(
+    connection: Connection, *, audience_id: int, run_id: str, files: list[ArchiveFile], intake: Intake
+) -> None:
+    """From this commit on the files are read; it is the one that makes their messages owed."""
+    if not files:
+        return
+    moment = datetime.now(UTC)
+    paths = [file.path for file in files]
+    for start in range(0, len(paths), 500):
+        chunk = paths[start : start + 500]
+        connection.execute(
+            delete(archive_files).where(
+                archive_files.c.audience_id == audience_id, archive_files.c.path.in_(chunk)
+            )
+        )
+    connection.execute(
+        insert(archive_files),
+        [
+            {
+                "audience_id": audience_id,
+                "path": file.path,
+                "fingerprint": file.fingerprint,
+                "size_bytes": file.size_bytes,
+                "lines": intake.lines[file.path],
+                "run_id": run_id,
+                "read_at": moment,
+            }
+            for file in files
+        ],
+    )
+
+
+def _close_dead(workspace: Workspace, lease: Lease, head: Head | None) -> None:
+    """The run before this one may have been killed; what it had not delivered is carried over."""
+    previous = run_of(workspace.database, head.run_id) if head else None
+    if previous is not None and previous.finished_at is None:
+        settle_dead(workspace, lease, previous)
+
+
+def _has_to_send(head: Head | None, *, releases: bool) -> bool:
+    if head is None or head.outbox is None:
+        return False
+    rest = remaining(head)
+    return rest.owed > 0 or (releases and rest.withheld > 0)
+
+
+def _seen(workspace: Workspace, known: Registered, events: Events, now: datetime) -> list[str]:
+    """Where the messageIds of the window's runs are."""
+    assert known.audience_id is not None
+    since = now - timedelta(days=events.dedupe_days)
+    found = recent(workspace.database, audience_ids=[known.audience_id], since=since, limit=1_000_000)
+    paths = [run.options["seen"] for run in found if run.options.get("seen")]
+    return [workspace.files.location(path) for path in paths]

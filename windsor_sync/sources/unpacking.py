@@ -1,0 +1,150 @@
+"""What is inside a compressed file, as a stream: gzip, bzip2, xz, zstd, and a zip archive of one file.
+
+Nothing is unpacked by its name in an archive, and nothing is held in memory; a file that unpacks to far more than any
+download does is refused before it fills the disk.
+"""
+
+import bz2
+import gzip
+import lzma
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import IO, Any, Protocol
+
+from windsor_sync.errors import ConfigError
+from windsor_sync.sources.refusal import unusable
+
+BLOCK_BYTES = 1 << 20
+MOST_TIMES = 200
+"""Downloads shrink to a fifth or a tenth; gzip's limit is a thousand."""
+HARMLESS_BYTES = 256 << 20
+"""Up to here no ratio is suspicious: it fits on any disk."""
+NAMED_MEMBERS = 5
+
+AGAIN = "Download or export it again, then run again."
+
+
+class Stream(Protocol):
+    """What the readers of text need."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many bytes; none at the end."""
+
+
+class _Bounded:
+    """A stream that refuses to go on for ever."""
+
+    def __init__(self, stream: Stream, packed_bytes: int, name: str) -> None:
+        self._stream = stream
+        self._limit = max(HARMLESS_BYTES, MOST_TIMES * packed_bytes)
+        self._name = name
+        self._read = 0
+
+    def read(self, size: int, /) -> bytes:
+        chunk = self._stream.read(size)
+        self._read += len(chunk)
+        if self._read > self._limit:
+            raise unusable(f"{self._name} unpacks to more than {MOST_TIMES} times its size: no download does.", AGAIN)
+        return chunk
+
+
+def unpacked(raw: IO[bytes], packed_bytes: int, name: str) -> Stream | None:
+    """What is inside; None for a file that is not compressed. Told by how it begins, whatever it is called.
+
+    Raises SnapshotError for an archive of no file or of several, with their names.
+    """
+    start = raw.read(8)
+    raw.seek(0)
+    unpack = next((each for magic, each in _UNPACK.items() if start.startswith(magic)), None)
+    return _Bounded(unpack(raw, name), packed_bytes, name) if unpack else None
+
+
+@contextmanager
+def damage_named(name: str) -> Iterator[None]:
+    """What the decompressors raise for damaged data, as a SnapshotError."""
+    try:
+        yield
+    except EOFError:
+        raise unusable(f"{name} is cut short: its compressed data ends too early.", AGAIN) from None
+    except (zlib.error, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError):
+        raise unusable(f"{name} is damaged: its compressed data cannot be unpacked.", AGAIN) from None
+
+
+def _only_member(raw: IO[bytes], name: str) -> Stream:
+    archive = zipfile.ZipFile(raw)
+    if "[Content_Types].xml" in archive.NameToInfo:
+        raise unusable(f"{name} is an Excel workbook (a zip archive), not plain text.", "Save it as CSV.")
+    members = [member for member in archive.infolist() if not member.is_dir() and not _is_litter(member.filename)]
+    if len(members) != 1:
+        raise unusable(
+            f"{name} is a zip archive of {len(members)} files{_shown(members)}, not of one.",
+            "Unpack it and set path to the file that holds the members.",
+        )
+    if members[0].flag_bits & 1:
+        raise unusable(f"{name} is a zip archive with a password.", "Unpack it, and set path to the file.")
+    return archive.open(members[0])
+
+
+def _is_litter(member: str) -> bool:
+    """What macOS adds to its archives."""
+    return any(part == "__MACOSX" or part.startswith("._") or part == ".DS_Store" for part in PurePosixPath(member).parts)
+
+
+def _shown(members: list[zipfile.ZipInfo]) -> str:
+    if not members:
+        return ""
+    names = [repr(PurePosixPath(member.filename).name)[1:-1] for member in members[:NAMED_MEMBERS]]
+    return f" ({', '.join(names)}{', …' if len(members) > NAMED_MEMBERS else ''})"
+
+
+class _Zstd:
+    """All frames of a zstd file; unlike the package's own stream it says when the last one is cut."""
+
+    def __init__(self, raw: IO[bytes], name: str) -> None:
+        try:
+            import zstandard
+        except ImportError:
+            raise ConfigError(
+                f"{name} is compressed with zstd, for which the package zstandard is not installed. Nothing was sent. "
+                "Install it (pip install zstandard), or compress the file with gzip."
+            ) from None
+        self._module = zstandard
+        self._raw = raw
+        self._name = name
+        self._frame: Any = None
+        self._rest = b""
+
+    def read(self, size: int, /) -> bytes:
+        """About `size` bytes."""
+        while True:
+            packed = self._rest or self._raw.read(min(size, BLOCK_BYTES) // 64)
+            self._rest = b""
+            if not packed:
+                if self._frame is not None:
+                    raise EOFError
+                return b""
+            if chunk := self._decompress(packed):
+                return chunk
+
+    def _decompress(self, packed: bytes) -> bytes:
+        self._frame = self._frame or self._module.ZstdDecompressor().decompressobj()
+        try:
+            chunk: bytes = self._frame.decompress(packed)
+        except self._module.ZstdError:
+            raise unusable(f"{self._name} is damaged: its compressed data cannot be unpacked.", AGAIN) from None
+        if self._frame.eof:
+            self._rest, self._frame = self._frame.unused_data, None
+        return chunk
+
+
+_UNPACK: dict[bytes, Callable[[Any, str], Stream]] = {
+    b"\x1f\x8b": lambda raw, _: gzip.GzipFile(fileobj=raw),
+    b"BZh": lambda raw, _: bz2.BZ2File(raw),
+    b"\xfd7zXZ\x00": lambda raw, _: lzma.LZMAFile(raw),
+    b"PK\x03\x04": _only_member,
+    b"PK\x05\x06": _only_member,  # an archive of nothing
+    b"\x28\xb5\x2f\xfd": _Zstd,
+}
