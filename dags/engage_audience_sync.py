@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 
-from airflow.sdk import DeltaTriggerTimetable, dag, task_group
+from airflow.sdk import DeltaTriggerTimetable, dag
 
-from windsor_sync.airflow.configuration import audience_interval, audience_keys
-from windsor_sync.airflow.operators import DeliverOperator, DiffOperator, SealSnapshotOperator
+from windsor_sync.airflow.configuration import audience_interval, audiences_by_shards
+from windsor_sync.airflow.groups import sync_audiences
 
 
 @dag(
@@ -18,14 +18,7 @@ from windsor_sync.airflow.operators import DeliverOperator, DiffOperator, SealSn
 )
 def engage_audience_sync() -> None:
     """Seal each audience's newest snapshot, compare it with what Windsor was told, and send the changes."""
-
-    @task_group
-    def sync_audience(audience: str) -> None:
-        sealed = SealSnapshotOperator(task_id="seal", audience=audience)
-        changes = DiffOperator(task_id="diff", audience=audience, sealed=sealed.output)
-        DeliverOperator(task_id="deliver", audience=audience, run=changes.output)
-
-    sync_audience.expand(audience=audience_keys())
+    sync_audiences(audiences_by_shards(), audience_interval())
 
 
 engage_audience_sync()

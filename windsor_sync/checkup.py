@@ -47,6 +47,8 @@ def examine(workspace: Workspace) -> Iterator[Finding]:
     yield _tried("files", lambda: _write_and_remove(workspace))
     yield _tried("API key", lambda: f"{len(workspace.api_key())} characters")
     yield _tried("destination", lambda: _connect(settings.destination.url))
+    if workspace.segment is not None:
+        yield _tried("Segment", lambda: _ask_segment(workspace))
     for computation in settings.computations:
         if computation.enabled:
             yield _tried(computation.name, partial(_source, workspace, computation))
@@ -82,9 +84,15 @@ def _connect(url: str) -> str:
     return f"{parts.hostname}:{port} accepts connections"
 
 
+def _ask_segment(workspace: Workspace) -> str:
+    assert workspace.segment is not None
+    found = sum(1 for _ in workspace.segment().computations(workspace.settings.space or ""))
+    return f"the Public API answers; {found} audiences and computed traits in the space"
+
+
 def _source(workspace: Workspace, computation: Computation) -> str:
     known = workspace.registry.find(computation)
-    source = source_for(computation, None)
+    source = source_for(computation, None, workspace.connections)
     head = workspace.ledger.head(known.audience_id) if known.audience_id is not None else None
     told = f"last told the snapshot of {head.taken_at:%Y-%m-%d %H:%M} UTC" if head else "not synced yet"
     return f"trait {known.key}, from {source.describe()}; {told}"

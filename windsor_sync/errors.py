@@ -52,6 +52,12 @@ class StateUnavailable(WindsorSyncError):
     exit_status = 6
 
 
+class SegmentUnavailable(WindsorSyncError):
+    """Segment's Public API is out of reach, and what it says is needed; nothing was sent."""
+
+    exit_status = 6
+
+
 class Interrupted(WindsorSyncError):
     """A person or the scheduler asked for an end; what was answered is recorded, the rest is owed."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import duckdb
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from windsor_sync.approvals import trail
 from windsor_sync.embedded import open_duckdb, quoted
@@ -18,6 +18,9 @@ from windsor_sync.workspace import Workspace
 OUTBOX_BLANKS = (
     "identity", "user_id", "anonymous_id", "email", "value", "told_anonymous_id", "told_email", "told_value",
 )  # fmt: skip
+
+FORGET = "forget"
+"""Origin of a suppression that a person asked for here: it is never taken back."""
 
 EVENTS_BLANKS = ("user_id", "anonymous_id", "previous_id", "message")
 
@@ -35,7 +38,12 @@ class Forgotten:
 
 def user_hash(workspace: Workspace, user_id: str) -> str:
     """How a suppressed user is kept: not as an id."""
-    return hashlib.sha256((workspace.database.installation() + user_id).encode()).hexdigest()
+    return hashed(workspace.database.installation(), user_id)
+
+
+def hashed(installation: str, user_id: str) -> str:
+    """The same, for many users of one installation."""
+    return hashlib.sha256((installation + user_id).encode()).hexdigest()
 
 
 def is_suppressed(workspace: Workspace, user_id: str) -> bool:
@@ -61,9 +69,12 @@ def forget(workspace: Workspace, user_id: str, *, who: str, why: str | None) -> 
 
 def _suppress(workspace: Workspace, digest: str, *, who: str, why: str | None) -> bool:
     with workspace.database.write() as connection:
-        if connection.execute(select(suppressions).where(suppressions.c.user_hash == digest)).one_or_none():
+        row = connection.execute(select(suppressions).where(suppressions.c.user_hash == digest)).one_or_none()
+        if row is not None and row.origin == FORGET:
             return False
-        connection.execute(insert(suppressions).values(user_hash=digest, origin="forget", at=datetime.now(UTC)))
+        if row is not None:  # suppressed in Segment so far, where that can be taken back
+            connection.execute(delete(suppressions).where(suppressions.c.user_hash == digest))
+        connection.execute(insert(suppressions).values(user_hash=digest, origin=FORGET, at=datetime.now(UTC)))
         trail(connection, who=who, what="forget", subject="a user", why=why, user_hash=digest)
     return True
 

@@ -16,7 +16,6 @@ from windsor_sync.spec.trait_keys import TraitKey, key_problem, retired_problem
 from windsor_sync.state.database import Database
 from windsor_sync.state.tables import audiences
 
-
 EVENTS = TraitKey("$events")
 """Under which forwarded events are registered; no trait is called that."""
 

@@ -93,6 +93,8 @@ class Run:
     outbox: str | None
     audience_id: int
     options: Mapping[str, Any]
+    retry_after_s: float | None = None
+    """how long Windsor asked to wait, when that ended it just now"""
     intake: Mapping[str, Any] | None = None
     """of forwarded events: what was read, and what was left out and why (see `events.books`)"""
 

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Row, insert, select
 
+from windsor_sync import segment_view, suppression_list
 from windsor_sync.embedded import open_duckdb, quoted
 from windsor_sync.errors import ConfigError
 from windsor_sync.registry import Registered
 from windsor_sync.settings import Computation
-from windsor_sync.snapshot import Sealed, seal
+from windsor_sync.snapshot import LeftOut, Sealed, seal
 from windsor_sync.sources import Source, source_for
 from windsor_sync.sources import newest as newest_file
 from windsor_sync.spec.personas import ComputationClass
@@ -50,12 +51,22 @@ class Snapshot:
 
 
 def newest(workspace: Workspace, computation: Computation, known: Registered, path: str | None = None) -> Snapshot:
-    """Seal the audience's newest snapshot, or take the one at `path`; an unchanged source file is not read again."""
-    source = source_for(computation, path)
+    """Seal the audience's newest snapshot, or take the one at `path`; an unchanged source file is not read again.
+
+    The newest one is held against what Segment says of the audience, where windsor.yaml has a `segment:` section; an older one
+    named by a person is not.
+    """
+    suppression_list.refresh(workspace)
+    described = segment_view.described(workspace, computation) if path is None else None
+    source = source_for(computation.model_copy(update={"trait": str(known.key)}), path, workspace.connections)
     suppressed = suppressed_hashes(workspace)
     recipe = _recipe(computation, suppressed)
     found = _by_fingerprint(workspace, known, source, recipe)
-    return found or _seal(workspace, computation, known, source, suppressed, recipe)
+    snapshot = found or _seal(workspace, computation, known, source, suppressed, recipe)
+    if described is not None:
+        named = snapshot.rows_read - snapshot.left_out.get(LeftOut.DUPLICATE, 0)
+        segment_view.check_size(workspace, computation, described, named)
+    return snapshot
 
 
 def path_as_of(computation: Computation, moment: datetime) -> str:
@@ -203,7 +214,7 @@ def _snapshot(workspace: Workspace, row: Row[tuple[object, ...]]) -> Snapshot:
 def _recipe(computation: Computation, suppressed: tuple[str, ...]) -> str:
     """How a source becomes a snapshot: when any of this changes, an unchanged file is another snapshot."""
     parts = [
-        computation.snapshot.model_dump(mode="json", exclude={"path"}),
+        computation.snapshot.model_dump(mode="json", exclude={"path", "size_tolerance_percent"}),
         computation.identify_by,
         computation.emails,
         computation.computation_class,

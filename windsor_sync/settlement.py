@@ -15,6 +15,7 @@ from windsor_sync.errors import (
     StateUnavailable,
     WindsorSyncError,
 )
+from windsor_sync.events.outbox import remaining
 from windsor_sync.lease import Lease
 from windsor_sync.runs import Books, Run, RunState, UnbalancedBooksError, finish, run_of
 from windsor_sync.workspace import Workspace
@@ -53,7 +54,9 @@ def settle(workspace: Workspace, lease: Lease, run: Run, outcome: Delivery | Non
     finish(workspace.database, lease, run.run_id, state, books, datetime.now(UTC), sentence)
     closed = run_of(workspace.database, run.run_id)
     assert closed is not None
-    return closed
+    stopped = outcome.stopped_by if outcome else None
+    asked_s = stopped.retry_after_s if isinstance(stopped, DestinationUnavailable) else None
+    return replace(closed, retry_after_s=asked_s)
 
 
 def settle_dead(workspace: Workspace, lease: Lease, run: Run) -> None:
@@ -68,7 +71,7 @@ def closing_books(workspace: Workspace, run: Run) -> Books:
     ledger = workspace.ledger.of_run(run.run_id)
     if ledger is None:
         return run.books
-    rest = remains(ledger)
+    rest = remaining(ledger) if run.intake is not None else remains(ledger)
     return replace(
         run.books,
         delivered=sum(shard.delivered for shard in ledger.shards),
@@ -82,12 +85,15 @@ def closing_books(workspace: Workspace, run: Run) -> Books:
 def error_of(run: Run) -> WindsorSyncError | None:
     """The error a run that did not end well stands for, with its sentence; None when all is done."""
     kind = ERROR_OF.get(run.state)
+    if kind is DestinationUnavailable:
+        return DestinationUnavailable(run.sentence or "", run.retry_after_s)
     return kind(run.sentence or f"Run {run.run_id} has not ended.") if kind else None
 
 
 def _ending(workspace: Workspace, run: Run, books: Books, outcome: Delivery | None) -> tuple[RunState, str]:
     stopped = outcome.stopped_by if outcome else None
-    so_far = f"{books.delivered:,} of {books.changes:,} changes of {run.name} are delivered and recorded (run {run.run_id}); "
+    what = f"changes of {run.name}" if run.intake is None else "messages"
+    so_far = f"{books.delivered:,} of {books.changes:,} {what} are delivered and recorded (run {run.run_id}); "
     if stopped is not None:
         return STATE_OF[type(stopped)], f"{stopped}. {so_far}{_rest(books)} {_remedy(workspace, stopped)}"
     if outcome and outcome.was_interrupted and books.owed:
@@ -95,13 +101,31 @@ def _ending(workspace: Workspace, run: Run, books: Books, outcome: Delivery | No
     if run.held and books.withheld:  # books also count as withheld who became suppressed meanwhile
         return RunState.WITHHELD, _withheld(run, books)
     if books.rejected:
-        return RunState.REJECTED, (
-            f"Windsor rejected {books.rejected:,} of {books.changes:,} changes of {run.name} ({_codes(workspace, run)}). They "
-            f"stay owed and are tried again after 1, 2, 4 … runs. See them with `windsor-sync runs {run.run_id}`."
-        )
+        return RunState.REJECTED, _rejected(workspace, run, books)
     if books.owed:
-        return RunState.UNAVAILABLE, f"Windsor did not answer {books.owed:,} changes. {so_far}{_rest(books)}"
-    return RunState.DONE, f"Windsor was told {books.delivered:,} changes." if books.changes else "Nothing changed."
+        return RunState.UNAVAILABLE, f"Windsor did not answer {books.owed:,} {what}. {so_far}{_rest(books)}"
+    return RunState.DONE, _done(run, books)
+
+
+def _done(run: Run, books: Books) -> str:
+    if run.intake is None:
+        return f"Windsor was told {books.delivered:,} changes." if books.changes else "Nothing changed."
+    held = run.intake["held"]
+    rest = f" {held:,} alias messages are held; `windsor-sync forward --release-aliases` sends them." if held else ""
+    return f"{books.delivered:,} messages were delivered.{rest}"
+
+
+def _rejected(workspace: Workspace, run: Run, books: Books) -> str:
+    codes = _codes(workspace, run)
+    if run.intake is not None:
+        return (
+            f"Windsor rejected {books.rejected:,} of {books.changes:,} messages ({codes}). They are not sent again; what was "
+            f"not rejected is delivered. See them with `windsor-sync runs {run.run_id}`."
+        )
+    return (
+        f"Windsor rejected {books.rejected:,} of {books.changes:,} changes of {run.name} ({codes}). They "
+        f"stay owed and are tried again after 1, 2, 4 … runs. See them with `windsor-sync runs {run.run_id}`."
+    )
 
 
 def _rest(books: Books) -> str:

@@ -95,6 +95,7 @@ def seal(
     """
     recipe = Recipe(identify_by, emails, wants_value, suppressed, salt)
     with open_duckdb() as connection, _whole(path) as draft, _translated(source):
+        began = datetime.now(UTC)
         source.load(connection)
         _define_checked(connection, recipe)
         rows_read, left_out = _tally(connection)
@@ -113,7 +114,7 @@ def seal(
             left_out={reason.value: left_out[reason] for reason in LeftOut},
             malformed_lines=malformed_lines,
             checksum=checksum,
-            taken_at=source.origin.taken_at if source.origin else datetime.now(UTC),
+            taken_at=source.origin.taken_at if source.origin else began,
             fingerprint=source.origin.trusted_fingerprint if source.origin else None,
             size_bytes=draft.stat().st_size,
         )

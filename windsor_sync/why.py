@@ -80,9 +80,10 @@ def _account(workspace: Workspace, row: Any, user: str) -> Account:
     steps = tuple(step for run in runs if run.outbox for step in _steps(workspace, run, row.computation_class, user))
     head = workspace.ledger.head(row.id)
     delivered = next((step for step in steps if step.fate == "delivered"), None)
-    told = delivered.value if delivered else None
     is_in_snapshot = bool(head and head.snapshot and _is_in(head.snapshot, user))
     is_in_doubt = bool(steps) and steps[0].fate == "in doubt"
+    was_told_before = is_in_snapshot and not steps  # by a run whose outbox was pruned: nothing is owed, so it was told
+    told = _told(head, row.computation_class, user) if was_told_before else delivered.value if delivered else None
     return Account(
         audience=row.trait_key,
         name=row.name,
@@ -91,7 +92,7 @@ def _account(workspace: Workspace, row: Any, user: str) -> Account:
         is_suppressed=is_suppressed(workspace, user),
         steps=steps,
         told=told,
-        was_told=delivered is not None,
+        was_told=was_told_before or delivered is not None,
         is_in_doubt=is_in_doubt,
     )
 
@@ -143,6 +144,16 @@ def _is_in(snapshot: str, user: str) -> bool:
             f"SELECT 1 FROM read_parquet({quoted(snapshot)}) o WHERE {_is_user(user)} LIMIT 1"
         ).fetchone()
     return found is not None
+
+
+def _told(head: Head | None, computation_class: str, user: str) -> Any:
+    """What the newest snapshot says of a user about whom nothing is owed."""
+    assert head is not None
+    with open_duckdb() as connection:
+        row = connection.execute(
+            f"SELECT value FROM read_parquet({quoted(head.snapshot or '')}) o WHERE {_is_user(user)} LIMIT 1"
+        ).fetchone()
+    return _value(computation_class, "entered", row[0] if row else None)
 
 
 def _is_user(user: str) -> str:

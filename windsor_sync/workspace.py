@@ -1,9 +1,10 @@
 """What the use cases work with, and the one place that wires settings to adapters."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 
 from windsor_sync.delivery.engine import EngineLimits
 from windsor_sync.delivery.rate import Rate
@@ -11,17 +12,29 @@ from windsor_sync.delivery.shared_rate import Weight, sharing
 from windsor_sync.delivery.transport import HttpTransport, Transport
 from windsor_sync.delivery.wires import Wire
 from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
+from windsor_sync.delivery.wires.windsor_hook import WindsorHook
 from windsor_sync.errors import ConfigError
 from windsor_sync.holder import name_of_this_process
 from windsor_sync.lease import TTL_S, Lease, held
 from windsor_sync.ledger import Ledger
 from windsor_sync.registry import Registry
-from windsor_sync.settings import Destination, Settings
+from windsor_sync.segment_keys import SegmentKeyedRegistry
+from windsor_sync.settings import Destination, Segment, Settings
+from windsor_sync.settings import Wire as WireName
+from windsor_sync.sources import Connections, engine_from_environment
+from windsor_sync.sources.public_api import PublicApi
 from windsor_sync.spec.trait_keys import TraitKey
 from windsor_sync.state.database import Database, open_database
 from windsor_sync.state.files import FileStore
 
 API_KEY_VARIABLE = "WINDSOR_API_KEY"
+SEGMENT_TOKEN_VARIABLE = "SEGMENT_PUBLIC_API_TOKEN"  # noqa: S105
+
+
+WIRES: Mapping[WireName, type[SegmentWebhook] | type[WindsorHook]] = {
+    WireName.SEGMENT_WEBHOOK: SegmentWebhook,
+    WireName.WINDSOR_HOOK: WindsorHook,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +74,21 @@ class Workspace:
     """asked for only when something is about to be sent"""
     engine_limits: EngineLimits = field(default_factory=EngineLimits)
     lease_ttl_s: float = TTL_S
+    segment: Callable[[], PublicApi] | None = None
+    """Segment's Public API, where windsor.yaml has it; raises ConfigError when the token is missing"""
+    connections: Connections = engine_from_environment
+    """from a connection's id to its warehouse; raises ConfigError when there is none"""
 
     def line(self) -> HttpLine:
         """The way to Windsor; raises ConfigError when the key is missing."""
         destination = self.settings.destination
-        wire = SegmentWebhook(destination.url, self.api_key())
-        return HttpLine(wire, destination, self.database, self.engine_limits)
+        wire = WIRES[destination.wire]
+        return HttpLine(wire(destination.url, self.api_key()), destination, self.database, self.engine_limits)
+
+    @property
+    def supported_calls(self) -> frozenset[str]:
+        """What the destination's wire can say."""
+        return WIRES[self.settings.destination.wire].calls
 
     @contextmanager
     def hold(self, key: TraitKey, holder: str, shard: int | None = None) -> Iterator[Lease]:
@@ -78,25 +100,52 @@ class Workspace:
 
 
 @contextmanager
-def open_workspace(settings: Settings, api_key: Callable[[], str] | None = None) -> Iterator[Workspace]:
+def open_workspace(
+    settings: Settings,
+    api_key: Callable[[], str] | None = None,
+    segment_token: Callable[[], str] | None = None,
+    connections: Connections = engine_from_environment,
+) -> Iterator[Workspace]:
     """Open the state and the file store; raises ConfigError when they cannot be used."""
     database = open_database(settings.state)
     destination = settings.destination
     try:
         files = FileStore(settings.files)
-        yield Workspace(
-            settings=settings,
-            database=database,
-            files=files,
-            ledger=Ledger(database, files, destination.name),
-            registry=Registry(database, destination.name),
-            api_key=api_key or _key_from_environment,
-            engine_limits=EngineLimits(
-                max_in_flight=destination.max_in_flight, give_up_after_s=destination.give_up_after_s
-            ),
-        )
+        with _asking(settings.segment, segment_token) as segment:
+            yield Workspace(
+                settings=settings,
+                database=database,
+                files=files,
+                ledger=Ledger(database, files, destination.name),
+                registry=_registry(database, settings, segment),
+                api_key=api_key or _key_from_environment,
+                engine_limits=EngineLimits(
+                    max_in_flight=destination.max_in_flight, give_up_after_s=destination.give_up_after_s
+                ),
+                segment=segment,
+                connections=connections,
+            )
     finally:
         database.close()
+
+
+def public_api(segment: Segment, token: Callable[[], str] | None = None) -> PublicApi:
+    """Segment's Public API as the settings have it; raises ConfigError when the token is missing."""
+    return PublicApi(segment.url, (token or _token_from_environment)())
+
+
+@contextmanager
+def _asking(segment: Segment | None, token: Callable[[], str] | None) -> Iterator[Callable[[], PublicApi] | None]:
+    """One Public API for the whole block, made when it is first asked for; None without a `segment:` section."""
+    with ExitStack() as opened:
+        yield cache(lambda: opened.enter_context(public_api(segment, token))) if segment is not None else None
+
+
+def _registry(database: Database, settings: Settings, segment: Callable[[], PublicApi] | None) -> Registry:
+    name = settings.destination.name
+    if segment is None:
+        return Registry(database, name)
+    return SegmentKeyedRegistry(database, name, settings.space or "", segment)
 
 
 def _key_from_environment() -> str:
@@ -107,3 +156,15 @@ def _key_from_environment() -> str:
             "of your Windsor project; in Airflow, put it into the connection's password."
         )
     return key
+
+
+def _token_from_environment() -> str:
+    token = os.environ.get(SEGMENT_TOKEN_VARIABLE, "").strip()
+    if not token:
+        raise ConfigError(
+            "There is no token for Segment's Public API. Nothing was sent. Set the environment variable "
+            f"{SEGMENT_TOKEN_VARIABLE} to a token of your workspace (Segment's settings, Access Management, Tokens); in Airflow, "
+            "put it into the password of the connection that segment.connection names. To go without, take `segment` out of "
+            "windsor.yaml."
+        )
+    return token

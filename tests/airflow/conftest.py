@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ os.environ |= {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME}/airflow.db",
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+    "AIRFLOW__CORE__FERNET_KEY": urlsafe_b64encode(os.urandom(32)).decode(),
 }
 
 
@@ -56,6 +58,22 @@ def load_dags(airflow_db: Path, configured: World) -> Callable[[], dict[str, Any
         return dict(bag.dags)
 
     return load
+
+
+@pytest.fixture
+def register_dag(airflow_db: Path) -> Callable[[Any], None]:
+    """Let Airflow's database know a DAG that a test defines."""
+
+    def register(dag: Any) -> None:
+        from airflow.dag_processing.bundles.manager import DagBundlesManager
+        from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+        DagBundlesManager().sync_bundles_to_db()
+        bag = DagBag(dag_folder=os.devnull, collect_dags=False)
+        bag.bag_dag(dag)
+        sync_bag_to_db(bag, "dags-folder", None)
+
+    return register
 
 
 @pytest.fixture

@@ -26,7 +26,9 @@ def test_the_dag_has_a_row_of_tasks_for_each_audience_and_never_overlaps(
 ) -> None:
     dag = load_dags()["engage_audience_sync"]
     assert (dag.catchup, dag.max_active_runs) == (False, 1)
-    assert {task.task_id for task in dag.tasks} == {f"sync_audience.{name}" for name in ("seal", "diff", "deliver")}
+    names = ("seal", "diff", "deliver", "approve", "deliver_approved")
+    assert {task.task_id for task in dag.tasks} == {f"sync_audience.{name}" for name in names}
+    assert {task.pool for task in dag.tasks if "deliver" in task.task_id} == {"windsor_api"}
     assert dag.timetable.delta == timedelta(hours=2, minutes=30)
 
 
@@ -69,9 +71,13 @@ def test_an_audience_that_fails_holds_no_other(configured: World, run_sync: Run)
         ("sync_audience.seal", 0): "failed",
         ("sync_audience.diff", 0): "upstream_failed",
         ("sync_audience.deliver", 0): "upstream_failed",
+        ("sync_audience.approve", 0): "upstream_failed",
+        ("sync_audience.deliver_approved", 0): "upstream_failed",
         ("sync_audience.seal", 1): "success",
         ("sync_audience.diff", 1): "success",
         ("sync_audience.deliver", 1): "success",
+        ("sync_audience.approve", 1): "skipped",
+        ("sync_audience.deliver_approved", 1): "skipped",
     }
     assert configured.shown(TRAIT_KEY) == {"ana": 7}
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.delivery.line import HASTY, Line, MemoryJournal, row_of
+from tests.delivery.line import HASTY, Line, MemoryJournal, rows_of
 from tests.delivery.scripted import Reply, ScriptedWindsor, answer
 from tests.support.windsor import StartWindsor
 from windsor_sync.delivery.engine import EngineLimits
@@ -22,15 +22,20 @@ def line(start_windsor: StartWindsor) -> Callable[..., Line]:
         limits: EngineLimits = HASTY,
         faults: Faults | None = None,
         api_key: str = "sandbox",
+        is_hook: bool = False,
     ) -> Line:
-        return Line(start_windsor(faults=faults, api_key=api_key), MemoryJournal(rows, shards), limits)
+        windsor = start_windsor(faults=faults, api_key=api_key)
+        return Line(windsor, MemoryJournal(rows, shards), limits, is_hook=is_hook)
 
     return make
 
 
 @pytest.fixture
 def scripted_line() -> Iterator[Callable[..., Line]]:
-    """Lines to a Windsor that answers row by row: `fate(row, tries)` gives what is sent back, None a plain yes."""
+    """Lines to a Windsor that answers row by row: `fate(row, tries)` gives what is sent back, None a plain yes.
+
+    Of a batch, the first row that does not get a yes is what is answered.
+    """
     with ExitStack() as running:
 
         def make(
@@ -38,8 +43,13 @@ def scripted_line() -> Iterator[Callable[..., Line]]:
             rows: int = 100,
             shards: int = 1,
             limits: EngineLimits = HASTY,
+            is_hook: bool = False,
         ) -> Line:
-            windsor = ScriptedWindsor(lambda body, tries: fate(row_of(body), tries) or answer(200))
-            return Line(running.enter_context(windsor), MemoryJournal(rows, shards), limits)
+            def script(body: bytes, tries: int) -> bytes | Reply:
+                fates = [reply for row in rows_of(body) if (reply := fate(row, tries))]
+                return fates[0] if fates else answer(200)
+
+            windsor = running.enter_context(ScriptedWindsor(script))
+            return Line(windsor, MemoryJournal(rows, shards), limits, is_hook=is_hook)
 
         yield make

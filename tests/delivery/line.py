@@ -13,7 +13,9 @@ from windsor_sync.delivery.engine import Delivery, Engine, EngineLimits, Parcel
 from windsor_sync.delivery.rate import Rate
 from windsor_sync.delivery.transport import HttpTransport
 from windsor_sync.delivery.verdicts import Answer
+from windsor_sync.delivery.wires import Wire
 from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
+from windsor_sync.delivery.wires.windsor_hook import WindsorHook
 from windsor_sync.ledger import RowVerdict, ShardProgress, Verdict
 from windsor_sync.sandbox import Sandbox
 
@@ -61,7 +63,19 @@ def parcel_of(seq: int, shard: int = 0, parts: int = 1, **fields: Any) -> Parcel
 
 def row_of(message: bytes) -> int:
     """The row a message belongs to."""
-    return int(json.loads(message)["messageId"].split("-")[1])
+    (row,) = rows_of(message)
+    return row
+
+
+def rows_of(body: bytes) -> list[int]:
+    """The rows whose messages a request holds, in order."""
+    found = json.loads(body)
+    return [row_named(message["messageId"]) for message in found.get("batch", [found])]
+
+
+def row_named(message_id: str | None) -> int:
+    """The row that a message's id names."""
+    return int((message_id or "").split("-")[1])
 
 
 class MemoryJournal:
@@ -137,13 +151,16 @@ class WatchedTransport(HttpTransport):
         super().__init__(connections=64, timeout_s=5)
         self._journal = journal
         self.sent: list[int] = []
+        self.requests: list[list[int]] = []
         self.answers: list[Answer] = []
 
     async def send(self, request: httpx.Request, permit: Callable[[], None]) -> Answer:
         """Send for real."""
-        row = row_of(request.content)
-        assert self._journal.is_in_doubt(row), f"row {row} was sent, and a kill now would forget it"
-        self.sent.append(row)
+        rows = rows_of(request.content)
+        for row in rows:
+            assert self._journal.is_in_doubt(row), f"row {row} was sent, and a kill now would forget it"
+        self.sent += rows
+        self.requests.append(rows)
         answer = await super().send(request, permit)
         self.answers.append(answer)
         return answer
@@ -158,8 +175,12 @@ class Line:
     limits: EngineLimits = HASTY
     sent: list[int] = field(default_factory=list)
     """rows in the order of their requests"""
+    requests: list[list[int]] = field(default_factory=list)
+    """the rows of each request"""
     answers: list[Answer] = field(default_factory=list)
     rate: Rate = field(default_factory=lambda: Rate(1_000_000))
+    is_hook: bool = False
+    """over Windsor's own wire"""
 
     def deliver(
         self,
@@ -167,9 +188,11 @@ class Line:
         *,
         before: Callable[[Engine], None] = lambda _: None,
         meanwhile: Callable[[Engine], None] = lambda _: None,
+        closed_lanes: Iterable[str] = (),
     ) -> Delivery:
         """Run an engine to its end; `before` is called before that, `meanwhile` at every progress it reports."""
-        return asyncio.run(self._deliver(self.parcels() if parcels is None else parcels, before, meanwhile))
+        chosen = self.parcels() if parcels is None else parcels
+        return asyncio.run(self._deliver(chosen, before, meanwhile, closed_lanes))
 
     def parcels(self) -> list[Parcel]:
         """What is left of the outbox, one message a row."""
@@ -180,14 +203,25 @@ class Line:
             if seq not in self.journal.verdicts and seq in self.journal.due
         ]
 
+    @property
+    def wire(self) -> Wire:
+        """How messages get to this Windsor."""
+        if self.is_hook:
+            return WindsorHook(f"{self.windsor.url}hook", self.windsor.api_key)
+        return SegmentWebhook(self.windsor.url, self.windsor.api_key)
+
     async def _deliver(
-        self, parcels: Iterable[Parcel], before: Callable[[Engine], None], meanwhile: Callable[[Engine], None]
+        self,
+        parcels: Iterable[Parcel],
+        before: Callable[[Engine], None],
+        meanwhile: Callable[[Engine], None],
+        closed_lanes: Iterable[str],
     ) -> Delivery:
         transport = WatchedTransport(self.journal)
-        self.sent, self.answers = transport.sent, transport.answers
+        self.sent, self.requests, self.answers = transport.sent, transport.requests, transport.answers
         async with transport:
             engine = Engine(
-                wire=SegmentWebhook(self.windsor.url, self.windsor.api_key),
+                wire=self.wire,
                 transport=transport,
                 rate=self.rate,
                 journal=self.journal,
@@ -196,7 +230,7 @@ class Line:
             )
             before(engine)
             try:
-                return await engine.run(self.journal.shards, _in_chunks(parcels))
+                return await engine.run(self.journal.shards, _in_chunks(parcels), closed_lanes)
             finally:
                 assert {task for task in asyncio.all_tasks() if task is not asyncio.current_task()} <= _background()
 
@@ -207,7 +241,7 @@ class Line:
         """How often Windsor applied a message of each row."""
         counts: dict[int, int] = {}
         for accepted in self.windsor.store.accepted:
-            row = int((accepted.message_id or "").split("-")[1])
+            row = row_named(accepted.message_id)
             counts[row] = counts.get(row, 0) + 1
         return counts
 

@@ -85,7 +85,9 @@ class ScriptedWindsor:
         reply = self.script(body, tries)
         reply = Reply(reply) if isinstance(reply, bytes) else reply
         if reply.data.startswith(b"HTTP/1.1 200") and b"messageId" in body:
-            self.store.accepted.append(SimpleNamespace(message_id=json.loads(body)["messageId"]))
+            found = json.loads(body)
+            for message in found.get("batch", [found]):
+                self.store.accepted.append(SimpleNamespace(message_id=message["messageId"]))
         writer.write(reply.data)
         await writer.drain()
         if reply.afterwards:

@@ -34,7 +34,7 @@ def ask(url: str, *bodies: bytes, timeout_s: float = 5, permit: Callable[[], Non
         async with HttpTransport(connections=1, timeout_s=timeout_s) as transport:
             answers = []
             for body in bodies:
-                answers.append(await transport.send(wire.request(body), permit))
+                answers.append(await transport.send(wire.request([body]), permit))
                 await asyncio.sleep(0.05 if len(bodies) > 1 else 0)
             return answers
 
@@ -47,7 +47,7 @@ def test_connections_are_kept_open_between_requests(scripted: ScriptedWindsor) -
 
 
 def test_the_request_carries_the_key_as_the_basic_user_and_the_message_as_it_is(scripted: ScriptedWindsor) -> None:
-    request = SegmentWebhook(scripted.url, "key").request(BODY)
+    request = SegmentWebhook(scripted.url, "key").request([BODY])
     assert (request.method, request.headers["Authorization"]) == ("POST", "Basic a2V5Og==")
     ask(scripted.url, BODY)
     assert scripted.bodies == [BODY]
@@ -134,7 +134,7 @@ def test_an_answer_that_drips_for_ever_ends_too() -> None:
             port = server.sockets[0].getsockname()[1]
             async with HttpTransport(connections=1, timeout_s=0.1) as transport:
                 wire = SegmentWebhook(f"http://127.0.0.1:{port}/", "key")
-                return await transport.send(wire.request(BODY), lambda: None)
+                return await transport.send(wire.request([BODY]), lambda: None)
 
     got = asyncio.run(run())
     assert (got.message, may_have_been_applied(got)) == ("time-out", True)
@@ -204,7 +204,7 @@ def test_the_key_is_in_no_log_no_answer_and_no_repr(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     wire = SegmentWebhook(scripted.url, SECRET)
-    request = wire.request(BODY)
+    request = wire.request([BODY])
     hidden = [SECRET, request.headers["Authorization"].split()[1]]
     seen: list[object] = [wire, request, request.headers, HttpTransport]
 
@@ -214,9 +214,9 @@ def test_the_key_is_in_no_log_no_answer_and_no_repr(
             seen.append(transport)
             for reply in [*BROKEN.values(), Reply(), Reply(answer(401)), Reply(answer(200))]:
                 scripted.script = lambda body, tries, reply=reply: reply  # type: ignore[misc]
-                seen.append(await transport.send(wire.request(BODY), lambda: None))
+                seen.append(await transport.send(wire.request([BODY]), lambda: None))
             elsewhere = SegmentWebhook(scripted.url.replace("http", "https"), SECRET)
-            seen.append(await transport.send(elsewhere.request(BODY), lambda: None))
+            seen.append(await transport.send(elsewhere.request([BODY]), lambda: None))
 
     asyncio.run(run())
     text = caplog.text + "".join(capfd.readouterr()) + "".join(f"{thing!r} {thing!s}" for thing in seen)
@@ -231,7 +231,7 @@ def test_an_error_that_escapes_carries_no_key(scripted: ScriptedWindsor) -> None
 
     async def run() -> None:
         async with HttpTransport(connections=2, timeout_s=1) as transport:
-            await transport.send(wire.request(BODY), refuse)
+            await transport.send(wire.request([BODY]), refuse)
 
     with pytest.raises(LeaseLost) as caught:
         asyncio.run(run())
@@ -239,6 +239,6 @@ def test_an_error_that_escapes_carries_no_key(scripted: ScriptedWindsor) -> None
     while error is not None:
         chain.append(f"{error!r} {error!s}")
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    hidden = [SECRET, wire.request(b"").headers["Authorization"].split()[1]]
+    hidden = [SECRET, wire.request([b""]).headers["Authorization"].split()[1]]
     assert not [secret for secret in hidden if secret in "".join(chain)]
-    assert isinstance(wire.request(b""), httpx.Request)
+    assert isinstance(wire.request([b""]), httpx.Request)

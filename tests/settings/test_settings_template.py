@@ -66,7 +66,7 @@ def test_every_variable_of_the_reference_sets_its_setting(folder: Folder) -> Non
         for row in describe()
         if row["variable"] and row["default"] is not None and not isinstance(row["default"], list)
     }
-    settings = folder.load("destination: {url: http://localhost/}\nevents: {archive: logs}\n", env)
+    settings = folder.load("space: spa_test\ndestination: {url: http://localhost/}\nevents: {archive: logs}\n", env)
     assert (settings.destination.timeout_s, settings.defaults.guard_floor) == (6, 6)
     assert len(env) > 12
 

@@ -4,15 +4,19 @@ import csv
 import gzip
 import io
 import json
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pandas as pd
+from sqlalchemy import create_engine
 
-from windsor_sync.sources import DataFrameSource, Source, open_source
+from windsor_sync.sources import DataFrameSource, Source, WarehouseSource, open_source
+from windsor_sync.sources.warehouse import Query
 
 TRAIT = "total_revenue"
 
@@ -142,7 +146,32 @@ def data_frame(path: Path, members: Sequence[Member]) -> Source:
     return DataFrameSource(frame, value_of=_value_of(members))
 
 
+def warehouse(path: Path, members: Sequence[Member]) -> Source:
+    """A query of a warehouse whose driver hands over JSON as objects."""
+    sqlite3.register_converter("json", json.loads)
+    database = path.with_suffix(".db")
+    database.unlink(missing_ok=True)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("CREATE TABLE members (customer TEXT, email JSON, value JSON)")
+        rows = [(member.user_id, json.dumps(member.emails), member.value) for member in members]
+        connection.executemany("INSERT INTO members VALUES (?, ?, ?)", rows)
+    value_of = _value_of(members)
+    query = Query(
+        f"SELECT email, {'value, ' if value_of else ''}customer FROM members", {"user_id": "customer"}, value_of
+    )
+    return WarehouseSource("warehouse", query, lambda _: create_engine(f"sqlite:///{database}?detect_types=1"))
+
+
 FORMATS = tuple(
     Format(write.__name__, write)
-    for write in (engage_formatted, engage_unformatted, engage_trait_rows, plain_csv, json_lines, parquet, data_frame)
+    for write in (
+        engage_formatted,
+        engage_unformatted,
+        engage_trait_rows,
+        plain_csv,
+        json_lines,
+        parquet,
+        data_frame,
+        warehouse,
+    )
 )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windsor_sync.spec.calls import Call, Refusal, encode, message_id, normalise, parse_timestamp, validate
+from windsor_sync.spec.calls import Call, Refusal, encode, is_normal, message_id, normalise, parse_timestamp, validate
 
 VALID: dict[Call, dict[str, Any]] = {
     Call.IDENTIFY: {"type": "identify", "userId": "u-1", "traits": {"email": "a@example.com"}},
@@ -277,3 +277,13 @@ def test_parts_cannot_be_cut_differently() -> None:
 @given(st.lists(st.text()))
 def test_an_id_fits_segments_limit(parts: list[str]) -> None:
     assert len(message_id(*parts)) <= 99
+
+
+@given(MESSAGES | st.dictionaries(FIELD_NAMES, st.text() | st.integers() | st.floats() | st.booleans()))
+def test_a_message_is_normal_when_normalising_changes_nothing(message: dict[str, Any]) -> None:
+    assert is_normal(message) == (repr(normalise(message)) == repr(message))
+
+
+@given(MESSAGES)
+def test_a_size_that_is_known_spares_only_the_measuring(message: dict[str, Any]) -> None:
+    assert validate(message, len(encode(message))) == validate(message)

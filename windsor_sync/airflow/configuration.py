@@ -6,8 +6,17 @@ from windsor_sync.settings import Settings, load
 
 
 def audience_keys() -> list[str]:
-    """The configured name of each enabled audience and computed trait, by its trait key, in order."""
+    """The trait key of each enabled audience and computed trait, in the file's order."""
     return [str(computation.key) for computation in load().computations if computation.enabled]
+
+
+def audiences_by_shards() -> dict[int, list[str]]:
+    """The same, grouped by the number of tasks that share an audience's delivery."""
+    found: dict[int, list[str]] = {}
+    for computation in load().computations:
+        if computation.enabled:
+            found.setdefault(computation.delivery_shards, []).append(str(computation.key))
+    return found
 
 
 def audience_interval() -> timedelta:
@@ -15,4 +24,4 @@ def audience_interval() -> timedelta:
     return load().schedule.audiences
 
 
-__all__ = ["Settings", "audience_interval", "audience_keys"]
+__all__ = ["Settings", "audience_interval", "audience_keys", "audiences_by_shards"]

@@ -1,56 +1,20 @@
 """The tasks of a sync, one use case each. XCom carries counts, paths and ids of runs; never a user."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseHook, BaseOperator, Context, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk import Context
+
+from windsor_sync.airflow.assets import AUDIENCES, changed
+from windsor_sync.airflow.audience_task import AudienceOperator, counts, run_named, trigger_of
+from windsor_sync.airflow.metrics import Meter, owed
+from windsor_sync.airflow.retries import CLOSING_POLICY
 
 if TYPE_CHECKING:
     from windsor_sync.delivery.engine import Delivery
     from windsor_sync.runs import Run
     from windsor_sync.settings import Computation
     from windsor_sync.workspace import Workspace
-
-ERRORS = "windsor_sync.errors"
-
-A_PERSON_MUST_ACT = tuple(
-    RetryRule(exception=f"{ERRORS}.{name}", action=RetryAction.FAIL, reason="a person has to act")
-    for name in ("ConfigError", "SnapshotError", "CredentialsRefused", "ChangesWithheld", "MessagesRejected")
-)
-TRY_AGAIN = tuple(
-    RetryRule(exception=f"{ERRORS}.{name}", action=RetryAction.RETRY, retry_delay=timedelta(minutes=1), reason=reason)
-    for name, reason in (
-        ("DestinationUnavailable", "Windsor is not available; the run resumes where it stopped"),
-        ("StateUnavailable", "the state database is out of reach"),
-        ("LeaseHeld", "another run is writing to this audience"),
-    )
-)
-POLICY = ExceptionRetryPolicy(rules=[*A_PERSON_MUST_ACT, *TRY_AGAIN])
-
-
-class AudienceOperator(BaseOperator):
-    """A task about one audience, named by its trait key (its map index shows the key on the grid)."""
-
-    template_fields: Sequence[str] = ("audience",)
-
-    def __init__(self, *, audience: str, **kwargs: Any) -> None:
-        kwargs.setdefault("map_index_template", "{{ task.audience }}")
-        kwargs.setdefault("retry_policy", POLICY)
-        super().__init__(**kwargs)
-        self.audience = audience
-
-    @contextmanager
-    def opened(self) -> Iterator[tuple["Workspace", "Computation"]]:
-        """The workspace, with Windsor's key from the Airflow connection, and this task's audience."""
-        from windsor_sync.settings import load
-        from windsor_sync.workspace import open_workspace
-
-        settings = load()
-        (computation,) = settings.find([self.audience])
-        with open_workspace(settings, lambda: _api_key(settings.destination.connection)) as workspace:
-            yield workspace, computation
 
 
 class SealSnapshotOperator(AudienceOperator):
@@ -61,7 +25,8 @@ class SealSnapshotOperator(AudienceOperator):
         from windsor_sync.sync import Request, seal
 
         with self.opened() as (workspace, computation):
-            snapshot = seal(workspace, computation, Request(trigger=_trigger(context)))
+            snapshot = seal(workspace, computation, Request(trigger=trigger_of(context)))
+        self._sealed = computation, snapshot.members
         self.log.info(
             "%s: %s members in the snapshot of %s",
             self.audience,
@@ -75,6 +40,12 @@ class SealSnapshotOperator(AudienceOperator):
             "rows_read": snapshot.rows_read,
             "members": snapshot.members,
         }
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002
+        """The source file, and the audience it holds."""
+        from windsor_sync.airflow import lineage
+
+        return lineage.sealing(*self._sealed)
 
 
 class DiffOperator(AudienceOperator):
@@ -91,7 +62,7 @@ class DiffOperator(AudienceOperator):
         from windsor_sync.sealing import recorded
         from windsor_sync.sync import Request, open_run
 
-        request = Request(trigger=_trigger(context))
+        request = Request(trigger=trigger_of(context))
         with self.opened() as (workspace, computation):
             known = workspace.registry.register(computation)
             snapshot = recorded(workspace, self.sealed["snapshot_id"])
@@ -107,33 +78,8 @@ class DiffOperator(AudienceOperator):
         return counts(run)
 
 
-class DeliverOperator(AudienceOperator):
-    """Tell Windsor; a stop (on_kill) drains what is in flight and records it, a retry goes on from there."""
-
-    template_fields: Sequence[str] = ("audience", "run")
-
-    def __init__(self, *, run: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.run = run
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Returns the run's books; raises what the run's state stands for unless everything was delivered."""
-        from windsor_sync.dispatch import StopSwitch
-        from windsor_sync.runs import run_of
-        from windsor_sync.settlement import error_of
-        from windsor_sync.sync import deliver_run
-
-        self._stop = StopSwitch()
-        with self.opened() as (workspace, computation):
-            known = workspace.registry.register(computation)
-            run = run_of(workspace.database, self.run["run"])
-            if run is None:
-                raise LookupError(f"run {self.run['run']} is not in the state database")
-            with workspace.hold(known.key, _trigger(context)) as lease:
-                run = deliver_run(workspace, computation, run, lease, self._stop, self._report)
-        if error := error_of(run):
-            raise error
-        return counts(run)
+class SendingOperator(AudienceOperator):
+    """A task that tells Windsor; a stop (on_kill) drains what is in flight and records it, a retry goes on from there."""
 
     def on_kill(self) -> None:
         """Ask for an orderly end; a flag only, because Airflow kills the process five seconds later."""
@@ -141,28 +87,140 @@ class DeliverOperator(AudienceOperator):
         if stop is not None:
             stop.press()
 
-    def _report(self, run: "Run", delivery: "Delivery") -> None:
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Returns counts; raises what stopped it, or what the run's state stands for."""
+        from windsor_sync.dispatch import StopSwitch
+
+        self._stop: StopSwitch = StopSwitch()
+        self._meter = Meter(self.audience)
+        try:
+            with self.opened(sends=True) as (workspace, computation):
+                return self.send(context, workspace, computation)
+        finally:
+            self._meter.emit()
+
+    def send(self, context: Context, workspace: "Workspace", computation: "Computation") -> dict[str, Any]:
+        """The use case."""
+        raise NotImplementedError
+
+    def report(self, run: "Run", delivery: "Delivery") -> None:
+        """Log a checkpoint."""
+        self._meter.follow(delivery)
         self.log.info(
             "%s: %s of %s changes delivered", run.audience, f"{delivery.delivered:,}", f"{run.books.changes:,}"
         )
 
 
-def counts(run: "Run") -> dict[str, Any]:
-    """What a task hands on about a run: its id and its books."""
-    return {"run": run.run_id, "audience": run.audience, "state": run.state.value, **run.books.counts()}
+class ClosingOperator(AudienceOperator):
+    """A task that ends with a run's closed books: its colour is the run's, and its Asset says that Windsor changed.
+
+    With `asks`, changes that are withheld are no failure of this task: a task after it asks a person.
+    """
+
+    def __init__(self, *, asks: bool = False, **kwargs: Any) -> None:
+        kwargs.setdefault("outlets", [AUDIENCES])
+        super().__init__(**kwargs)
+        self.asks = asks
+
+    def closed(self, context: Context, run: "Run", workspace: "Workspace") -> dict[str, Any]:
+        """Returns the books; raises what the run's state stands for unless everything was delivered."""
+        from windsor_sync.runs import RunState
+        from windsor_sync.settlement import error_of
+
+        owed(run)
+        self._told = run.audience, workspace.settings.destination.name, run.books.delivered
+        error = error_of(run)
+        if error and not (self.asks and run.state is RunState.WITHHELD):
+            raise error
+        if run.books.delivered:
+            changed(context, run.audience, counts(run))
+        return counts(run)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002
+        """The audience, and its trait in Windsor with the number of users who were told."""
+        from windsor_sync.airflow import lineage
+
+        return lineage.delivery(*self._told)
 
 
-def _trigger(context: Context) -> str:
-    """Who started it, for the books: the DAG and its run."""
-    return f"airflow {context['dag'].dag_id} {context['run_id']}"
+class DeliverOperator(SendingOperator, ClosingOperator):
+    """Tell Windsor what a run found out, and close its books."""
+
+    template_fields: Sequence[str] = ("audience", "run")
+
+    def __init__(self, *, run: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run = run
+
+    def send(self, context: Context, workspace: "Workspace", computation: "Computation") -> dict[str, Any]:
+        """All shards of the run, in one process."""
+        from windsor_sync.sync import deliver_run
+
+        known = workspace.registry.register(computation)
+        run = run_named(workspace, self.run)
+        with workspace.hold(known.key, trigger_of(context)) as lease:
+            run = deliver_run(workspace, computation, run, lease, self._stop, self.report)
+        return self.closed(context, run, workspace)
 
 
-def _api_key(connection_id: str) -> str:
-    from windsor_sync.errors import ConfigError
+class DeliverShardOperator(SendingOperator):
+    """Tell Windsor one shard of a run, beside tasks that deliver the others; CloseBooksOperator comes after them."""
 
-    key = BaseHook.get_connection(connection_id).password
-    if not key:
-        raise ConfigError(
-            f"The Airflow connection {connection_id} has no password. Nothing was sent. Put Windsor's API key there."
-        )
-    return key
+    template_fields: Sequence[str] = ("audience", "run")
+
+    def __init__(self, *, run: Any, shard: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run = run
+        self.shard = shard
+
+    def send(self, context: Context, workspace: "Workspace", computation: "Computation") -> dict[str, Any]:
+        """One shard, under its own lease."""
+        from windsor_sync.side_by_side import deliver_shard
+
+        known = workspace.registry.register(computation)
+        run = run_named(workspace, self.run)
+        with workspace.hold(known.key, trigger_of(context), self.shard) as lease:
+            outcome = deliver_shard(workspace, computation, run, self.shard, lease, self._stop, self.report)
+        return {
+            "run": run.run_id,
+            "audience": run.audience,
+            "shard": self.shard,
+            "delivered": outcome.delivered,
+            "rejected": outcome.rejected,
+        }
+
+
+class CloseBooksOperator(ClosingOperator):
+    """Close the books of a run that was delivered by several tasks; its colour is the run's."""
+
+    template_fields: Sequence[str] = ("audience", "run")
+
+    def __init__(self, *, run: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("retry_policy", CLOSING_POLICY)
+        kwargs.setdefault("trigger_rule", "all_done_min_one_success")
+        super().__init__(**kwargs)
+        self.run = run
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Returns the books; raises what the run's state stands for unless everything was delivered."""
+        from windsor_sync.side_by_side import close_books
+
+        with self.opened() as (workspace, computation):
+            known = workspace.registry.register(computation)
+            run = run_named(workspace, self.run)
+            with workspace.hold(known.key, trigger_of(context)) as lease:
+                run = close_books(workspace, run, lease)
+            return self.closed(context, run, workspace)
+
+
+class DeliverApprovedOperator(SendingOperator, ClosingOperator):
+    """Make the diff again under the ceiling that a person gave, and tell Windsor; sends nothing without an approval."""
+
+    def send(self, context: Context, workspace: "Workspace", computation: "Computation") -> dict[str, Any]:
+        """A sync, if the state has an approval."""
+        from windsor_sync.approved import sync_approved
+        from windsor_sync.sync import Request
+
+        request = Request(trigger=f"{trigger_of(context)} approved")
+        run = sync_approved(workspace, computation, request, self._stop, self.report)
+        return self.closed(context, run, workspace)

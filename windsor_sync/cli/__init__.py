@@ -28,6 +28,7 @@ COMMANDS = {
     "state": "state",
     "sandbox": "stand_in",
     "demo": "stand_in",
+    "airflow-setup": "airflow_setup",
 }
 """Command → module of this package, in the order of `--help`."""
 
@@ -44,7 +45,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"windsor_sync.cli.{COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def resolve_command(

@@ -1,12 +1,18 @@
 """`init`, `check` and `audiences`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from windsor_sync.cli.options import as_json, load_settings
 from windsor_sync.cli.output import print_json, print_table
-from windsor_sync.errors import ConfigError
+from windsor_sync.errors import ConfigError, CredentialsRefused, SegmentUnavailable
+
+if TYPE_CHECKING:
+    from windsor_sync.registry import Registered
+    from windsor_sync.settings import Computation
+    from windsor_sync.workspace import Workspace
 
 DEFAULT_CONFIG = Path("windsor.yaml")
 MARKS = {"ok": "green", "warning": "yellow", "error": "red"}
@@ -60,23 +66,34 @@ def check(config: Path | None, is_json: bool) -> int:
 
 
 @click.command(short_help="The configured audiences and computed traits, and what Windsor was told of them.")
+@click.option("--from-segment", is_flag=True, help="Ask Segment's Public API what the space has instead.")
+@click.option("--write", "writes", is_flag=True, help="Add what is missing to windsor.yaml (with --from-segment).")
 @as_json
 @click.pass_obj
-def audiences(config: Path | None, is_json: bool) -> None:
+def audiences(config: Path | None, from_segment: bool, writes: bool, is_json: bool) -> None:
     """List audiences and computed traits with their trait keys and how the last run ended.
 
     \b
     Example:
       windsor-sync audiences
+      windsor-sync audiences --from-segment           what the Engage space has, and the lines windsor.yaml lacks
+      windsor-sync audiences --from-segment --write   adds those lines, disabled; the rest of the file stays as it is
     """
+    if writes and not from_segment:
+        raise click.UsageError("--write adds what --from-segment finds: give both.")
+    settings = load_settings(config)
+    if from_segment:
+        from windsor_sync.cli.from_segment import show
+
+        show(settings, writes=writes, is_json=is_json)
+        return
     from windsor_sync.runs import recent
     from windsor_sync.workspace import open_workspace
 
-    settings = load_settings(config)
     rows = []
     with open_workspace(settings) as workspace:
         for computation in settings.computations:
-            known = workspace.registry.find(computation)
+            known = _known(workspace, computation)
             last = recent(workspace.database, audience_ids=[known.audience_id], limit=1) if known.audience_id else []
             rows.append(
                 {
@@ -99,3 +116,13 @@ def audiences(config: Path | None, is_json: bool) -> None:
         [["–" if row[c] is None else row[c] for c in columns] for row in rows],
         numbers=frozenset({"members", "owed"}),
     )
+
+
+def _known(workspace: "Workspace", computation: "Computation") -> "Registered":
+    """As it is pinned; what was never synced goes by its derived key while Segment cannot say its own."""
+    from windsor_sync.registry import Registered
+
+    try:
+        return workspace.registry.find(computation)
+    except (SegmentUnavailable, CredentialsRefused):
+        return Registered(computation.key, 0, None)

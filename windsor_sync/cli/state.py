@@ -1,10 +1,12 @@
 """`state`: the state database."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from windsor_sync.cli.options import load_settings
+from windsor_sync.cli.options import as_json, load_settings
+from windsor_sync.cli.output import print_json
 
 
 @click.group(short_help="Look after the state database.")
@@ -25,3 +27,36 @@ def upgrade(config: Path | None) -> None:
 
     before, now = upgrade_database(load_settings(config).state)
     click.echo(f"The state is at version {now}" + ("." if before == now else f", from {before or 'nothing'}."))
+
+
+@state.command(short_help="Let go of old outboxes, verdicts and snapshots.")
+@click.option("--days", type=click.IntRange(min=1), default=90, show_default=True, help="How long they are kept.")
+@click.option("--dry-run", is_flag=True, help="Show what would go, and remove nothing.")
+@as_json
+@click.pass_obj
+def prune(config: Path | None, days: int, dry_run: bool, is_json: bool) -> None:
+    """Remove outboxes and verdicts older than --days, all but the last 3 snapshots of an audience, and ownerless files.
+
+    What Windsor was told is never touched, and the counts of every run stay. `why` tells a user's story as far back as
+    the outboxes go.
+
+    \b
+    Example:
+      windsor-sync state prune
+      windsor-sync state prune --days 30 --dry-run
+    """
+    from windsor_sync.retention import prune as let_go
+    from windsor_sync.workspace import open_workspace
+
+    with open_workspace(load_settings(config)) as workspace:
+        done = let_go(workspace, kept_days=days, dry_run=dry_run)
+    if is_json:
+        print_json(asdict(done))
+        return
+    verb = "would go" if dry_run else "removed"
+    click.echo(
+        f"{done.files:,} files ({done.bytes / 1e6:,.1f} MB) {verb}: the outboxes of {done.runs:,} runs, {done.snapshots:,} "
+        f"snapshots, {done.ownerless:,} files without an owner."
+    )
+    if done.busy:
+        click.echo(f"{done.busy:,} audiences were left alone because a run is writing; run it again later.")

@@ -1,25 +1,28 @@
 """Delivers parcels with a bounded number of requests in flight, and checkpoints what was answered.
 
-A parcel is one row of an outbox: usually one message. Workers take parcels in order and answer them in any order;
-a row is sent only below the `reach` that a checkpoint has recorded, so that after a crash we know which rows may
-have been applied. The engine stops taking parcels when asked to, when the lease is lost, when Windsor refuses the key
-or everything from the start, or when it has not given a useful answer for too long.
+A parcel is one row of an outbox: usually one message. Workers take parcels in order, as many as one request may carry,
+and answer them in any order, but for those that share a lane; a row is sent only below the `reach` that a checkpoint
+has recorded, so that after a crash we know which rows may have been applied. The engine stops taking parcels when asked
+to, when the lease is lost, when Windsor refuses the key or everything from the start, or when it has not given a useful
+answer for too long.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
+from windsor_sync.delivery.parcels import Attempt, Letter, Letters, Parcel, attempts_of, requests_of
 from windsor_sync.delivery.patience import Bounds, Patience, Step, Struggle
 from windsor_sync.delivery.rate import Rate
 from windsor_sync.delivery.recorder import Journal, Recorder, Rhythm
 from windsor_sync.delivery.redaction import redacted
 from windsor_sync.delivery.stops import credentials_refused, everything_rejected, unavailable
+from windsor_sync.delivery.supply import Supply
 from windsor_sync.delivery.transport import Transport
 from windsor_sync.delivery.verdicts import Answer, Decision, decide, may_have_been_applied
 from windsor_sync.delivery.wires import Wire
@@ -29,17 +32,7 @@ from windsor_sync.errors import (
 )
 from windsor_sync.ledger import RowVerdict, ShardProgress, Verdict
 
-
-class Parcel(NamedTuple):
-    """One row of an outbox on its way."""
-
-    shard: int
-    seq: int
-    messages: tuple[bytes, ...]
-    """none for a user who must not be told anything any more"""
-    private: tuple[str | None, ...]
-    """what Windsor's words must not repeat"""
-    call: str = "identify"
+__all__ = ["Delivery", "Engine", "EngineLimits", "Parcel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +69,6 @@ class Delivery:
     was_interrupted: bool = False
 
 
-@dataclass(slots=True)
-class _Attempt:
-    """A parcel in a worker's hands."""
-
-    parcel: Parcel
-    in_doubt: bool
-    """some of its messages may have been applied, now or by an earlier try of the run"""
-    struggle: Struggle
-
-
 class Engine:
     """Delivers one outbox (or a task's share of it); use once."""
 
@@ -106,21 +89,23 @@ class Engine:
         self._journal = journal
         self._limits = limits
         self.outcome = Delivery()
-        rhythm = Rhythm(
-            limits.checkpoint_rows + limits.max_in_flight, max(1, limits.checkpoint_rows // 2), limits.checkpoint_s
-        )
+        in_flight = limits.max_in_flight * wire.batch_size
+        rhythm = Rhythm(limits.checkpoint_rows + in_flight, max(1, limits.checkpoint_rows // 2), limits.checkpoint_s)
         self._records = Recorder(journal, rhythm, lambda: on_progress(self.outcome) if on_progress else None)
         self._patience = Patience(
             Bounds(limits.give_up_after_s, limits.first_backoff_s, limits.longest_backoff_s, limits.tries_in_turn),
             clock,
         )
-        self._source: AsyncIterator[Sequence[Parcel]] = _nothing()
-        self._ready: deque[Parcel] = deque()
-        self._put_off: deque[tuple[Parcel, RowVerdict]] = deque()
         self._unsupported: dict[str, Answer] = {}
         self._failure: Exception | None = None
         self._stop = asyncio.Event()
-        self._reading = asyncio.Lock()
+        self._supply = Supply(
+            self._records,
+            batch_size=wire.batch_size,
+            rows_put_off=limits.rows_put_off,
+            has_stopped=self._stop.is_set,
+            set_aside=self._hold_back,
+        )
         self._pacing = asyncio.Lock()
 
     def stop(self) -> None:
@@ -128,14 +113,22 @@ class Engine:
         self.outcome.was_interrupted = True
         self._end()
 
-    async def run(self, shards: Sequence[ShardProgress], parcels: AsyncIterator[Sequence[Parcel]]) -> Delivery:
+    async def run(
+        self,
+        shards: Sequence[ShardProgress],
+        parcels: AsyncIterator[Sequence[Parcel]],
+        closed_lanes: Iterable[str] = (),
+    ) -> Delivery:
         """Deliver the parcels (ascending within a shard, one shard after the other) and record what was answered.
+
+        `closed_lanes`: those of rows that an earlier try of the run left owed below the position. What would go after
+        them is left owed too.
 
         Returns when they end or something stops it; `stopped_by` says what. An error that is not ours (an unreadable
         outbox, a defect) stops it in the same orderly way and is raised.
         """
         self._records.open(shards)
-        self._source = parcels
+        self._supply.open(parcels, closed_lanes)
         self._patience.useful_answer()
         keeper = asyncio.create_task(self._guarded(self._records.keep()))
         workers = [asyncio.create_task(self._guarded(self._work())) for _ in range(self._limits.max_in_flight)]
@@ -181,90 +174,88 @@ class Engine:
         self._stop.set()
         self._records.end()
 
-    # -- which parcel ----------------------------------------------------------------------------------------
+    # -- parcels ---------------------------------------------------------------------------------------------
 
     async def _work(self) -> None:
-        while (attempt := await self._take()) is not None:
-            await self._deliver(attempt)
+        while batch := await self._supply.take():
+            await self._deliver(batch)
+            self._supply.give_back()
 
-    async def _take(self) -> _Attempt | None:
-        """The next parcel that may be sent under the recorded reach, then those put off; None at the end."""
-        async with self._reading:
-            while not self._ready and not self._stop.is_set():
-                if not await self._read_on():
-                    return await self._take_again()
-            if self._stop.is_set():
-                return None
-            await self._records.within_reach(self._ready[0].shard, self._ready[0].seq)
-            if self._stop.is_set():
-                return None
-            parcel = self._ready.popleft()
-            tracker = self._records[parcel.shard]
-            tracker.take(parcel.seq)
-            return _Attempt(parcel, tracker.inherits_doubt(parcel.seq), Struggle())
+    async def _deliver(self, batch: Sequence[Attempt]) -> None:
+        """Send what a batch has to say, request by request, each row until one of its messages is not taken.
 
-    async def _read_on(self) -> bool:
-        try:
-            self._ready.extend(await anext(self._source))
-        except StopAsyncIteration:
-            return False
-        return True
-
-    async def _take_again(self) -> _Attempt | None:
-        """A parcel that was put off; it is in doubt by the journal before it is sent again."""
-        if not self._put_off:
-            return None
-        parcel, verdict = self._put_off.popleft()
-        if not verdict.in_doubt:
-            self._records.answered(replace(verdict, in_doubt=True))
-            await self._records.all_recorded()
-        return None if self._stop.is_set() else _Attempt(parcel, verdict.in_doubt, Struggle(is_second_round=True))
-
-    # -- one parcel ------------------------------------------------------------------------------------------
-
-    async def _deliver(self, attempt: _Attempt) -> None:
-        """Send the parcel's messages one after the other until one is not taken."""
-        parcel = attempt.parcel
-        if not parcel.messages:
-            self._set_aside(attempt, Verdict.SUPPRESSED)
-            return
-        for message in parcel.messages:
-            answer = self._unsupported.get(parcel.call) or await self._answer(attempt, message)
+        A refusal of several messages does not say which is meant: it is cut in halves until single ones are judged.
+        """
+        letters = [letter for attempt in batch for letter in self._letters(attempt)]
+        requests = deque(requests_of(letters, most=self._wire.batch_size, most_bytes=self._wire.most_bytes))
+        while requests:
+            request = self._still_to_send(requests.popleft())
+            answer = await self._answer(request) if request else None
             if answer is None:
-                return  # stopped, or put off: the row stays owed
-            decision = decide(answer)
-            if decision is Decision.UNSUPPORTED:
-                self._unsupported[parcel.call] = answer
-            if decision is not Decision.DELIVERED:
-                self._set_aside(attempt, Verdict.REJECTED if decision.is_final else Verdict.UNANSWERED, answer)
-                return
-            attempt.in_doubt = True  # until the rest of it is answered too
-        self._delivered(attempt)
+                continue  # stopped, or not to be sent any more: what has no answer stays owed
+            if decide(answer) is Decision.DELIVERED:
+                self._accepted(request)
+            elif len(request) > 1:
+                half = len(request) // 2
+                requests.extendleft([request[half:], request[:half]])
+                for letter in request:
+                    letter.attempt.was_refused_with_others |= decide(answer).is_final
+            else:
+                self._rejected(request[0].attempt, answer)
 
-    async def _answer(self, attempt: _Attempt, message: bytes) -> Answer | None:
-        """Send until there is an answer to go by; None after a stop, or when the row is put off."""
+    def _letters(self, attempt: Attempt) -> Iterator[Letter]:
+        """The messages of a parcel in the wire's words."""
+        messages = attempt.parcel.messages
+        bodies = [self._wire.said(message) for message in messages]
+        if not bodies:
+            self._set_aside(attempt, Verdict.SUPPRESSED)
+        elif None in bodies:
+            self._rejected(attempt, Answer(501, message="this wire does not carry such calls", was_sent=False))
+        else:
+            for place, body in enumerate(bodies, start=1):
+                assert body is not None
+                yield Letter(attempt, body, is_last=place == len(bodies))
+
+    def _still_to_send(self, request: Letters) -> Letters:
+        """Without what was settled meanwhile, and without calls that Windsor turned out not to take."""
+        for letter in request if self._unsupported else ():
+            answer = self._unsupported.get(letter.attempt.parcel.call)
+            if answer is not None and not letter.attempt.is_settled:
+                self._rejected(letter.attempt, answer)
+        return [letter for letter in request if not letter.attempt.is_settled]
+
+    # -- one request -----------------------------------------------------------------------------------------
+
+    async def _answer(self, request: Letters) -> Answer | None:
+        """Send until there is an answer to go by; None after a stop, or when nothing of it is sent any more for now."""
+        attempts = attempts_of(request)
+        struggle = attempts[0].struggle if len(attempts) == 1 else Struggle()
         while await self._turn():
-            answer = await self._send(attempt, message)
+            answer = await self._send(request, attempts, struggle)
             decision = decide(answer)
             if decision.is_final:
                 self._patience.useful_answer()
                 return answer
-            self._note_doubt(attempt, answer)
+            self._note_doubt(attempts, answer)
             if decision is Decision.STOP:
                 self._halt(credentials_refused(answer))
                 return None
             if decision is Decision.SLOW_DOWN:
                 self._rate.slow_down(answer.retry_after_s)
-            has_room = len(self._put_off) < self._limits.rows_put_off
-            match self._patience.after(answer, decision, attempt.struggle, has_room=has_room):
+            # What fails again and again among others is looked for in halves; a 429 is nobody's fault.
+            splits = len(attempts) > 1 and (struggle.failures > 0 or decision is not Decision.SLOW_DOWN)
+            has_room = splits or self._supply.room >= len(attempts)
+            match self._patience.after(answer, decision, struggle, has_room=has_room):
                 case Step.AGAIN:
-                    await self._sleep(self._patience.pause_s(answer, attempt.struggle))
+                    await self._sleep(self._patience.pause_s(answer, struggle))
+                case Step.LATER if splits:
+                    return answer
                 case Step.LATER:
-                    verdict = self._set_aside(attempt, Verdict.UNANSWERED, answer)
-                    self._put_off.append((attempt.parcel, verdict))
+                    self._leave(attempts, answer, again=True)
                     return None
                 case Step.LEAVE:
-                    return answer
+                    self._leave(attempts, answer, again=False)
+                    return None
                 case Step.GIVE_UP:
                     self._halt(unavailable(answer, self._patience.silent_s, self._limits.give_up_after_s))
                     return None
@@ -281,20 +272,23 @@ class Engine:
                 await self._sleep(wait_s)
         return not self._stop.is_set()
 
-    async def _send(self, attempt: _Attempt, message: bytes) -> Answer:
-        """Send once; from here on the row may have been applied."""
-        self._patience.sending(attempt.struggle)
-        if not attempt.struggle.is_second_round:
-            self._records[attempt.parcel.shard].sending(attempt.parcel.seq)
-        answer = await self._transport.send(self._wire.request(message), self._journal.require)
+    async def _send(self, request: Letters, attempts: Sequence[Attempt], struggle: Struggle) -> Answer:
+        """Send once; from here on the rows may have been applied."""
+        self._patience.sending(struggle)
+        for attempt in attempts:
+            if not attempt.struggle.is_second_round:
+                self._records[attempt.parcel.shard].sending(attempt.parcel.seq)
+        sealed = self._wire.request([letter.body for letter in request])
+        answer = await self._transport.send(sealed, self._journal.require)
         self.outcome.requests += 1
         return answer
 
-    def _note_doubt(self, attempt: _Attempt, answer: Answer) -> None:
+    def _note_doubt(self, attempts: Sequence[Attempt], answer: Answer) -> None:
         """An answer that is not final either leaves doubt, or says that this try at least was not applied."""
-        attempt.in_doubt |= may_have_been_applied(answer)
-        if not attempt.in_doubt:
-            self._records[attempt.parcel.shard].not_applied(attempt.parcel.seq)
+        for attempt in attempts:
+            attempt.in_doubt |= may_have_been_applied(answer)
+            if not attempt.may_be_applied:
+                self._records[attempt.parcel.shard].not_applied(attempt.parcel.seq)
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, but not through a stop."""
@@ -304,9 +298,17 @@ class Engine:
 
     # -- what became of it -----------------------------------------------------------------------------------
 
-    def _delivered(self, attempt: _Attempt) -> None:
+    def _accepted(self, request: Letters) -> None:
+        for letter in request:
+            if letter.is_last:
+                self._delivered(letter.attempt)
+            else:
+                letter.attempt.in_doubt = True  # until the rest of it is answered too
+
+    def _delivered(self, attempt: Attempt) -> None:
         parcel, tracker = attempt.parcel, self._records[attempt.parcel.shard]
         self.outcome.delivered += 1
+        attempt.is_settled = True
         if attempt.struggle.is_second_round:
             tracker.late_yes()
             self.outcome.unanswered -= 1
@@ -314,24 +316,46 @@ class Engine:
         else:
             tracker.answered(parcel.seq, is_delivered=True)
             self._records.answered()
+        self._supply.answered(attempt)
 
-    def _set_aside(self, attempt: _Attempt, verdict: Verdict, answer: Answer | None = None) -> RowVerdict:
+    def _rejected(self, attempt: Attempt, answer: Answer) -> None:
+        """Refused for good, alone; one refusal of its kind is enough where Windsor does not take the call."""
+        if answer.was_sent and decide(answer) is Decision.UNSUPPORTED:
+            self._unsupported[attempt.parcel.call] = answer
+        recorded = self._set_aside(attempt, Verdict.REJECTED, answer)
+        self._supply.answered(attempt)
+        self.outcome.rejected += 1
+        if self.outcome.delivered == 0 and self.outcome.rejected >= self._limits.rejections_to_stop:
+            self._halt(everything_rejected(self.outcome.rejected, recorded.code, recorded.message))
+
+    def _leave(self, attempts: Sequence[Attempt], answer: Answer, *, again: bool) -> None:
+        """They stay owed, and with them what goes after them; `again`: they are tried once more at the end."""
+        for attempt in attempts:
+            if not attempt.is_settled:  # by one of those before it
+                attempt.owed = self._set_aside(attempt, Verdict.UNANSWERED, answer)
+                self.outcome.unanswered += 1
+                for behind in self._supply.put_off(attempt) if again else self._supply.abandon(attempt):
+                    self._hold_back(behind)
+
+    def _hold_back(self, attempt: Attempt) -> None:
+        """It is owed since one before it is; it is in doubt only if it was before."""
+        attempt.owed = self._set_aside(attempt, Verdict.UNANSWERED)
+        self.outcome.unanswered += 1
+
+    def _set_aside(self, attempt: Attempt, verdict: Verdict, answer: Answer | None = None) -> RowVerdict:
         """Record a verdict that is not a yes."""
         parcel = attempt.parcel
+        attempt.is_settled = True
         if attempt.struggle.is_second_round:
             self.outcome.unanswered -= 1
         else:
             self._records[parcel.shard].answered(parcel.seq, is_delivered=False)
         words = redacted(answer.message, parcel.private) if answer else None
         code = answer.status if answer else None
-        recorded = _verdict(parcel.seq, verdict, code, words, in_doubt=attempt.in_doubt)
+        is_judged = verdict is Verdict.REJECTED and len(parcel.messages) == 1
+        in_doubt = attempt.in_doubt if is_judged else attempt.may_be_applied
+        recorded = _verdict(parcel.seq, verdict, code, words, in_doubt=in_doubt)
         self._records.answered(recorded)
-        if verdict is Verdict.UNANSWERED:
-            self.outcome.unanswered += 1
-        elif verdict is Verdict.REJECTED:
-            self.outcome.rejected += 1
-            if self.outcome.delivered == 0 and self.outcome.rejected >= self._limits.rejections_to_stop:
-                self._halt(everything_rejected(self.outcome.rejected, code, words))
         return recorded
 
 
@@ -340,8 +364,3 @@ def _verdict(
 ) -> RowVerdict:
     moment = datetime.now(UTC)
     return RowVerdict(seq, verdict, in_doubt=in_doubt, answered_at=moment, code=code, message=message)
-
-
-async def _nothing() -> AsyncIterator[Sequence[Parcel]]:
-    return
-    yield

@@ -57,14 +57,22 @@ class Recorder:
     def __getitem__(self, shard: int) -> ShardTracker:
         return self._trackers[shard]
 
-    async def within_reach(self, shard: int, seq: int) -> None:
-        """Return once the row may be sent by what is recorded, or when nothing more will be recorded."""
+    def may_go(self, shard: int, seq: int) -> bool:
+        """Whether the row may be sent by what is recorded; if not, the next checkpoint lets it go if it can."""
         tracker = self._trackers[shard]
         self._frontier = tracker, seq
-        while seq >= tracker.reach and not self._is_over:
+        return seq < tracker.reach
+
+    async def news(self) -> None:
+        """Return after the next checkpoint or nudge, or when nothing more will be recorded."""
+        if not self._is_over:
             self._recorded.clear()
             self._call_if_due()
             await self._recorded.wait()
+
+    def nudge(self) -> None:
+        """Wake who waits for news: something besides the journal has changed."""
+        self._recorded.set()
 
     async def all_recorded(self) -> None:
         """Return once every verdict so far is in the journal, or when nothing more will be recorded."""

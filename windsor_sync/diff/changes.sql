@@ -1,30 +1,11 @@
 -- told × snapshot → changes. One statement for every engine; it reads these views:
 --   snapshot_before, snapshot_now  identity, user_id, anonymous_id, email, value
---   outbox_before                  the rows of the ledger's outbox (see outbox.py), with seq
---   progress_before                first, last (exclusive), position, reach: the shards of that outbox
---   verdicts_before                seq, verdict, code, in_doubt, answered_at: its rows whose answer was not a plain yes
+--   owed                           what owed.sql finds: the changes Windsor has not acknowledged
 --   departed                       identity, user_id, anonymous_id, email: told true once, false later (resync only)
 --   run                            one row: number, taken_at, moment, previous_number, is_resync, drops_exits,
 --                                  retries (whether rejected changes are tried now), retry_code and retry_since (which; null: all)
-WITH owed AS (
-    -- What Windsor has not acknowledged of the last outbox. Only a yes clears a doubt.
-    SELECT
-        o.*,
-        o.in_doubt
-            OR coalesce(v.in_doubt, FALSE)
-            OR (o.status = 'send' AND v.verdict IS NULL AND o.seq >= p.position AND o.seq < p.reach) AS doubted,
-        CASE WHEN v.verdict = 'rejected' THEN o.attempts + 1 ELSE o.attempts END AS attempts_made,
-        CASE WHEN v.verdict = 'rejected' THEN r.previous_number ELSE o.tried_run END AS last_tried_run,
-        CASE WHEN v.verdict = 'rejected' THEN v.answered_at ELSE o.tried_at END AS last_tried_at,
-        CASE WHEN v.verdict = 'rejected' THEN v.code ELSE o.tried_code END AS last_code
-    FROM outbox_before o
-    CROSS JOIN run r
-    LEFT JOIN progress_before p ON o.seq >= p.first AND o.seq < p.last
-    LEFT JOIN verdicts_before v ON o.seq = v.seq
-    WHERE o.identity IS NOT NULL -- a forgotten user's row has none
-      AND (o.status <> 'send' OR v.verdict <> 'delivered' OR (v.verdict IS NULL AND o.seq >= p.position))
-),
-told AS (
+-- The two snapshots may leave out users of whom there is nothing to say (see suspects.sql), always in both.
+WITH told AS (
     -- What Windsor was told: the last snapshot less the owed changes. In doubt means it may have been told otherwise.
     SELECT s.identity, s.user_id, s.anonymous_id, s.email, s.value, TRUE AS was_told, FALSE AS in_doubt
     FROM snapshot_before s

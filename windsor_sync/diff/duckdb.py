@@ -1,84 +1,41 @@
-"""Runs `changes.sql` on one machine, in bounded memory, and seals the outcome as an outbox file."""
+"""Runs the diff on one machine, in bounded memory, and seals the outcome as an outbox file."""
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import cache
-from importlib import resources
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
+from windsor_sync.diff import statement
+from windsor_sync.diff.task import DiffTask, Tally
 from windsor_sync.embedded import open_duckdb, quoted
 from windsor_sync.ledger import Head
-from windsor_sync.outbox import COLUMNS, KINDS, Limits
+from windsor_sync.outbox import COLUMNS
+
+__all__ = ["DiffTask", "Remains", "Tally", "define_ledger", "diff", "remains", "tally"]
 
 ROW_GROUP_ROWS = 20_480
 """Small enough that delivery reads a stretch of an outbox without unpacking its neighbours."""
+WRITTEN_AS = f"(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
 
-SNAPSHOT_VIEW = """
-    SELECT coalesce('u' || user_id, 'a' || anonymous_id) AS identity, user_id, anonymous_id, email, value FROM {rows}
-"""
-NOBODY = (
-    "(SELECT NULL::VARCHAR AS user_id, NULL::VARCHAR AS anonymous_id, NULL::VARCHAR AS email, NULL::VARCHAR AS value "
-    "LIMIT 0)"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class DiffTask:
-    """What a diff compares, and for which run."""
-
-    head: Head | None
-    """the ledger: what Windsor was told; None before the first sync"""
-    snapshot: str
-    """location of the sealed snapshot"""
-    number: int
-    """of the run the changes are for"""
-    taken_at: datetime
-    moment: datetime
-    """now, for changes that wait for another try"""
-    suppressed: tuple[str, ...] = ()
-    """hex SHA-256 of the installation id and a user id"""
-    salt: str = ""
-    departed: tuple[str, ...] = ()
-    """locations of older outboxes, whose exits a resync repeats"""
-    limits: Limits = field(default_factory=Limits)
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """How many changes a diff found, by kind and by whether they may go out."""
-
-    rows: int
-    entered: int
-    exited: int
-    updated: int
-    deferred: int
-    """rejected before and not due for another try"""
-    later: int
-    """left out of this run by a backfill's `--only` or `--limit`"""
-    new_members: int
-    """entered and to be sent in this run: what the guard looks at"""
-    lost_members: int
-    """told, exited and to be sent in this run"""
-    told_exited: int
-    """exited of those Windsor had been told are members (the others are in doubt)"""
-
-    @property
-    def changes(self) -> int:
-        """All of them."""
-        return self.entered + self.exited + self.updated
+KEY_HASH = "hash(identity)"
+MEMBER = {"user_id": "VARCHAR", "anonymous_id": "VARCHAR", "email": "VARCHAR", "value": "VARCHAR"}
 
 
 def diff(task: DiffTask, draft: Path) -> Tally:
     """Write the changes that turn what Windsor was told into the snapshot to `draft`, and count them."""
     with open_duckdb() as connection:
-        _define_views(connection, task)
-        connection.execute(
-            f"COPY ({_numbered(task.limits)}) TO {quoted(str(draft))} "
-            f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
-        )
+        define_views(connection, task)
+        narrow(connection, task)
+        write(connection, statement.sendable(task.limits), draft)
         return tally(connection, str(draft))
+
+
+def write(connection: duckdb.DuckDBPyConnection, changes: str, draft: Path) -> None:
+    """Number the changes and write them as an outbox."""
+    connection.execute("SET preserve_insertion_order = false")  # the numbers say the order; to keep one costs threads
+    rows = f"SELECT row_number() OVER () - 1 AS seq, {', '.join(statement.outbox_columns())} FROM ({changes})"
+    connection.execute(f"COPY ({rows}) TO {quoted(str(draft))} {WRITTEN_AS}")
 
 
 def tally(connection: duckdb.DuckDBPyConnection, location: str) -> Tally:
@@ -132,105 +89,50 @@ def remains(head: Head) -> Remains:
     return Remains(*row)
 
 
-@cache
-def changes_sql() -> str:
-    """The statement, shared by every engine."""
-    return resources.files("windsor_sync.diff").joinpath("changes.sql").read_text(encoding="utf-8")
-
-
-def _numbered(limits: Limits) -> str:
-    """The rows of an outbox: changes in the order they will be sent, with what a backfill leaves for later marked."""
-    later = []
-    if limits.only:
-        kinds = ", ".join(quoted(kind) for kind in KINDS[limits.only])
-        later.append(f"change NOT IN ({kinds})")
-    if limits.count is not None:
-        sent = (
-            "count(*) FILTER (status = 'send'"
-            + (f" AND NOT ({later[0]})" if later else "")
-            + ") OVER (ROWS UNBOUNDED PRECEDING)"
-        )
-        later.append(f"{sent} > {limits.count}")
-    status = f"CASE WHEN status = 'send' AND ({' OR '.join(later)}) THEN 'later' ELSE status END" if later else "status"
-    columns = ", ".join(name for name in COLUMNS if name not in {"seq", "status"})
-    return f"""
-        SELECT row_number() OVER () - 1 AS seq, {columns}, {status} AS status
-        FROM ({changes_sql()})
-        WHERE change <> 'exited'
-           OR sha256((SELECT salt FROM run) || coalesce(user_id, anonymous_id)) NOT IN (SELECT user_hash FROM suppressed)
-    """
-
-
-def _define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None:
+def define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None:
+    """Everything that `changes.sql` reads."""
     head = task.head
-    _view(connection, "snapshot_now", SNAPSHOT_VIEW.format(rows=f"read_parquet({quoted(task.snapshot)})"))
-    before = f"read_parquet({quoted(head.snapshot)})" if head and head.snapshot else NOBODY
-    _view(connection, "snapshot_before", SNAPSHOT_VIEW.format(rows=before))
+    before = f"read_parquet({quoted(head.snapshot)})" if head and head.snapshot else f"({statement.nobody(MEMBER)})"
+    _view(connection, "snapshot_before", statement.SNAPSHOT_VIEW.format(rows=before))
+    now = f"read_parquet({quoted(task.snapshot)})"
+    _view(connection, "snapshot_now", statement.SNAPSHOT_VIEW.format(rows=now))
     define_ledger(connection, head)
     _view(connection, "departed", _departed(task.departed))
-    connection.execute("CREATE TABLE suppressed (user_hash VARCHAR)")
-    if task.suppressed:
-        connection.execute("INSERT INTO suppressed SELECT unnest(?)", [list(task.suppressed)])
-    limits, retry = task.limits, task.limits.retry
-    row = {
-        "number": ("INTEGER", task.number),
-        "taken_at": ("TIMESTAMP", _naive(task.taken_at)),
-        "moment": ("TIMESTAMP", _naive(task.moment)),
-        "previous_number": ("INTEGER", head.number if head else 0),
-        "is_resync": ("BOOLEAN", limits.is_resync),
-        "drops_exits": ("BOOLEAN", limits.drops_exits),
-        "retries": ("BOOLEAN", retry is not None),
-        "retry_code": ("INTEGER", retry.code if retry else None),
-        "retry_since": ("TIMESTAMP", _naive(retry.since) if retry and retry.since else None),
-        "salt": ("VARCHAR", task.salt),
-    }
-    columns = ", ".join(f"?::{kind} AS {name}" for name, (kind, _) in row.items())
-    connection.execute(f"CREATE TABLE run AS SELECT {columns}", [value for _, value in row.values()])
+    _table(connection, "suppressed", {"user_hash": "VARCHAR"}, [(user_hash,) for user_hash in task.suppressed])
+    _table(connection, "run", statement.RUN, [statement.run_row(task)])
+    connection.execute(f"CREATE TABLE owed AS {statement.sql('owed')}")
+
+
+def narrow(connection: duckdb.DuckDBPyConnection, task: DiffTask, key_hash: str = KEY_HASH) -> None:
+    """Take users of whom there is nothing to say out of both snapshots, before any text is joined.
+
+    A resync speaks of everyone, and before the first sync everyone is new.
+    """
+    if task.limits.is_resync or task.head is None or task.head.snapshot is None:
+        return
+    suspects = statement.sql("suspects").format(key=key_hash)
+    connection.execute(f"CREATE TABLE suspects AS {suspects}")
+    for name in ("snapshot_before", "snapshot_now"):
+        connection.execute(f"ALTER VIEW {name} RENAME TO all_of_{name}")
+        _view(connection, name, f"SELECT * FROM all_of_{name} WHERE {key_hash} IN (SELECT key FROM suspects)")
 
 
 def define_ledger(connection: duckdb.DuckDBPyConnection, head: Head | None) -> None:
-    """The views outbox_before, progress_before and verdicts_before of `changes.sql`."""
+    """The views outbox_before, progress_before and verdicts_before of `owed.sql`."""
     _view(connection, "outbox_before", _outbox_before(head))
-    _define_answers(connection, head)
-
-
-def _view(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> None:
-    connection.execute(f"CREATE VIEW {name} AS {select}")
+    _table(connection, "progress_before", statement.PROGRESS, statement.progress_rows(head))
+    _table(connection, "verdicts_before", statement.VERDICTS, statement.verdict_rows(head))
 
 
 def _outbox_before(head: Head | None) -> str:
     if head is None or head.outbox is None:
-        return "SELECT " + ", ".join(f"NULL::{kind} AS {name}" for name, kind in COLUMNS.items()) + " LIMIT 0"
-    held = ", ".join(quoted(kind) for kind in head.held) or "''"
-    return (
-        f"SELECT * REPLACE (CASE WHEN status = 'send' AND change IN ({held}) THEN 'withheld' ELSE status END AS status) "
-        f"FROM read_parquet({quoted(head.outbox)})"
-    )
-
-
-def _define_answers(connection: duckdb.DuckDBPyConnection, head: Head | None) -> None:
-    connection.execute("CREATE TABLE progress_before (first BIGINT, last BIGINT, position BIGINT, reach BIGINT)")
-    connection.execute(
-        "CREATE TABLE verdicts_before (seq BIGINT, verdict VARCHAR, code INTEGER, in_doubt BOOLEAN, answered_at TIMESTAMP)"
-    )
-    if head is None:
-        return
-    if head.shards:
-        rows = [[shard.first, shard.last, shard.position, shard.reach] for shard in head.shards]
-        connection.executemany("INSERT INTO progress_before VALUES (?, ?, ?, ?)", rows)
-    if head.verdicts:
-        columns = zip(
-            *((v.seq, v.verdict.value, v.code, v.in_doubt, _naive(v.answered_at)) for v in head.verdicts), strict=True
-        )
-        connection.execute(
-            "INSERT INTO verdicts_before SELECT unnest(?), unnest(?), unnest(?), unnest(?), unnest(?)",
-            [list(column) for column in columns],
-        )
+        return statement.nobody(COLUMNS)
+    return f"SELECT * REPLACE ({statement.status_before(head)} AS status) FROM read_parquet({quoted(head.outbox)})"
 
 
 def _departed(outboxes: tuple[str, ...]) -> str:
     if not outboxes:
-        return f"SELECT NULL::VARCHAR AS identity, user_id, anonymous_id, email FROM {NOBODY}"
+        return statement.nobody({"identity": "VARCHAR", **MEMBER})
     files = ", ".join(quoted(location) for location in outboxes)
     return f"""
         SELECT
@@ -240,6 +142,15 @@ def _departed(outboxes: tuple[str, ...]) -> str:
     """
 
 
-def _naive(moment: datetime) -> datetime:
-    """DuckDB's TIMESTAMP has no zone; ours are UTC."""
-    return moment.astimezone(UTC).replace(tzinfo=None)
+def _view(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> None:
+    connection.execute(f"CREATE VIEW {name} AS {select}")
+
+
+def _table(
+    connection: duckdb.DuckDBPyConnection, name: str, columns: dict[str, str], rows: Sequence[Sequence[object]]
+) -> None:
+    """A small table; its columns travel as lists, since rows one by one take far longer."""
+    connection.execute(f"CREATE TABLE {name} ({', '.join(f'{column} {kind}' for column, kind in columns.items())})")
+    if rows:
+        values = ", ".join(f"unnest(?::{kind}[])" for kind in columns.values())
+        connection.execute(f"INSERT INTO {name} SELECT {values}", [list(column) for column in zip(*rows, strict=True)])

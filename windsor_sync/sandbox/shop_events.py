@@ -62,7 +62,7 @@ def write_archive(bought: pd.DataFrame, day: date, folder: Path) -> Tally:
     midnight = datetime.combine(day, time(), UTC)
     for number, part in enumerate(parts):
         lines = b"".join(encode(message) + b"\n" for message in part)
-        if number == TORN_FILE:
+        if number == TORN_FILE and part:
             lines += _torn(part, tally)
         written = midnight + (number + 1) * timedelta(hours=24 / FILES_A_DAY)
         path = archive / SOURCE_ID / str(_epoch_ms(midnight)) / _file_name(written, lines)
@@ -81,7 +81,7 @@ def _received(bought: pd.DataFrame, day: date, tally: Tally) -> list[Message]:
         if place % NOT_FOR_WINDSOR_EVERY == 0:
             messages += _counted(elsewhere(order), tally)
         if place % REPEATED_EVERY == 0:
-            messages.append(again(calls[-2]))
+            messages += [again(message) for message in calls if message["type"] == "track"]
             tally.duplicates += 1
     tally.lines += len(messages)
     return sorted(messages, key=lambda message: (message["receivedAt"], message["messageId"]))

@@ -14,6 +14,7 @@ from uuid import UUID
 import pandas as pd
 
 from windsor_sync.sandbox import shop
+from windsor_sync.spec.calls import parse_timestamp
 from windsor_sync.spec.routing import Filtered
 from windsor_sync.spec.trait_keys import trait_key
 
@@ -107,9 +108,9 @@ def elsewhere(order: Order) -> Iterator[tuple[Filtered, Message]]:
 
 
 def again(message: Message) -> Message:
-    """The same call from a device that did not hear Segment's answer and sends once more at the end of the day."""
-    last = datetime.combine(datetime.fromisoformat(message["timestamp"]), time(23, 59, 59), UTC)
-    return {**message, "sentAt": _iso(last - LAG), "receivedAt": _iso(last)}
+    """The same call by a sender that did not hear Segment's answer and tries once more at the end of the day."""
+    last = _iso(datetime.combine(parse_timestamp(message["timestamp"]), time(23, 59, 59), UTC))
+    return {**message, "sentAt": last, "receivedAt": last}
 
 
 def _pages(order: Order) -> Iterator[Message]:
@@ -150,9 +151,9 @@ def _order_completed(order: Order) -> Message:
 
 def _group(order: Order) -> Message:
     """Put the customer among those who first bought in the same month: the shop has no companies."""
-    month = order.first_day
-    traits = {"name": f"First bought in {month:%Y-%m}", "plan": "retail"}
-    return _call(order, 5, "group", SERVER, userId=order.customer_id, groupId=f"since-{month:%Y-%m}", traits=traits)
+    month = f"{order.first_day:%Y-%m}"
+    traits = {"name": f"First bought in {month}"}
+    return _call(order, 5, "group", SERVER, userId=order.customer_id, groupId=f"since-{month}", traits=traits)
 
 
 def _engage(order: Order) -> Message:

@@ -14,6 +14,7 @@ from windsor_sync.settings.model import (
     Destination,
     Events,
     Schedule,
+    Segment,
     Settings,
     Snapshot,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "Mistake",
     "Place",
     "Schedule",
+    "Segment",
     "Settings",
     "Snapshot",
     "SnapshotFormat",

@@ -15,7 +15,8 @@ from windsor_sync.settings.model import WindsorYaml
 from windsor_sync.spec.trait_keys import TraitKey, collisions, key_problem, trait_key
 
 _LISTS = {"audiences": "aud_", "computed_traits": "tra_"}  # with how Segment's ids begin
-_EITHER = "either path, or connection and query"
+_TABLES = ("query", "profiles_sync", "engage")  # what a connection is asked for
+_EITHER = "either path, or connection and query, profiles_sync or engage"
 _LATEST, _EARLIEST = timedelta(hours=3), timedelta(hours=2)
 
 
@@ -29,6 +30,10 @@ def check_together(document: Document) -> None:
             named.append((where, name))
     _check_names(document, named)
     _check_keys(document, named)
+    if isinstance(document.tree.get("segment"), dict) and document.tree.get("space") is None:
+        document.complain(
+            ("segment",), found_but("a segment section without a space", "`space`, whose audiences it asks for")
+        )
 
 
 def _computations(document: Document) -> Iterator[tuple[Where, dict[str, Tree]]]:
@@ -44,27 +49,33 @@ def _check_snapshot(document: Document, where: Where, snapshot: Tree) -> None:
     if not isinstance(snapshot, dict):
         return
     given = {key for key, value in snapshot.items() if value is not None}
-    if {"path", "query"} <= given or not given & {"path", "query"}:
-        found = "both path and query" if "path" in given else "neither path nor query"
+    sources = [key for key in ("path", *_TABLES) if key in given]
+    if len(sources) != 1:
+        found = f"both {' and '.join(sources)}" if sources else "neither path nor query"
         document.complain(where, found_but(found, _EITHER))
-    elif "query" in given:
-        _check_query(document, where, given)
+    elif sources != ["path"]:
+        _check_warehouse(document, where, snapshot, sources[0], given)
     else:
         _check_path(document, where, snapshot, given)
 
 
-def _check_query(document: Document, where: Where, given: set[str]) -> None:
+def _check_warehouse(document: Document, where: Where, snapshot: dict[str, Tree], source: str, given: set[str]) -> None:
+    named = "a query" if source == "query" else source
     if "connection" not in given:
-        document.complain(where, found_but("a query without a connection", _EITHER))
+        document.complain(where, found_but(f"{named} without a connection", _EITHER))
     for key in sorted(given & {"format", "taken_at"}):
-        document.complain((*where, key), found_but(f"{key} beside a query", f"{key} only beside path"))
+        document.complain((*where, key), found_but(f"{key} beside {named}", f"{key} only beside path"))
+    columns = snapshot.get("columns")
+    if source != "query" and isinstance(columns, dict) and set(columns) - {"value"}:
+        expected = "none but value, the column of the audience or computed trait: the others have Segment's names"
+        document.complain((*where, "columns"), found_but(f"columns beside {source}", expected))
 
 
 def _check_path(document: Document, where: Where, snapshot: dict[str, Tree], given: set[str]) -> None:
     path = snapshot["path"]
     known = format_of(path) if isinstance(path, str) else None
     if "connection" in given:
-        document.complain((*where, "connection"), found_but("a connection beside path", "it only beside query"))
+        document.complain((*where, "connection"), found_but("a connection beside path", "it only beside query, profiles_sync or engage"))
     if "format" not in given and known is None and isinstance(path, str) and path.strip():
         formats = ", ".join(SnapshotFormat)
         expected = f"an ending .csv, .parquet, .jsonl or .ndjson, or format: one of {formats}"

@@ -27,6 +27,15 @@ class SnapshotFormat(StrEnum):
     PARQUET = "parquet"
 
 
+class Region(StrEnum):
+    US = "us"
+    EU = "eu"
+
+
+PUBLIC_API = {Region.US: "https://api.segmentapis.com", Region.EU: "https://eu1.api.segmentapis.com"}
+"""Where Segment's Public API is."""
+
+
 class Column(StrEnum):
     USER_ID = "user_id"
     ANONYMOUS_ID = "anonymous_id"
@@ -43,7 +52,7 @@ class AliasPolicy(StrEnum):
 def format_of(path: str | None) -> SnapshotFormat | None:
     """Tell a snapshot's format from the end of its path, compressed or not; None where it does not say."""
     suffixes = PurePosixPath(path or "").suffixes
-    if suffixes and suffixes[-1].lower() in (".gz", ".zst", ".bz2"):
+    if suffixes and suffixes[-1].lower() in (".gz", ".bz2", ".xz", ".zst", ".zip"):
         suffixes.pop()
     return _FORMATS.get(suffixes[-1].lower()) if suffixes else None
 

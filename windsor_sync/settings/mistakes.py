@@ -68,6 +68,11 @@ def credential_problem(where: Sequence[str | int]) -> str | None:
     key = str(where[-1])
     if not _CREDENTIAL.fullmatch(key) and not (key == "key" and where[0] == "destination"):
         return None
+    if where[0] == "segment":
+        return (
+            "a credential does not belong here (its value is not shown); the token for Segment's Public API goes into the "
+            "Airflow connection that segment.connection names or, outside Airflow, into the variable SEGMENT_PUBLIC_API_TOKEN"
+        )
     return (
         "a credential does not belong here (its value is not shown); the key for Windsor goes into the Airflow "
         "connection that destination.connection names or, outside Airflow, into the variable WINDSOR_API_KEY"

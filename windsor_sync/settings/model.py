@@ -12,13 +12,24 @@ from typing import Annotated, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from windsor_sync.settings.addresses import LOCATION, STATE_URL, URL, ledger_name
-from windsor_sync.settings.choices import AliasPolicy, Column, Emails, IdentifyBy, SnapshotFormat, Wire, format_of
+from windsor_sync.settings.choices import (
+    PUBLIC_API,
+    AliasPolicy,
+    Column,
+    Emails,
+    IdentifyBy,
+    Region,
+    SnapshotFormat,
+    Wire,
+    format_of,
+)
 from windsor_sync.settings.readings import (
     BOOLEAN,
     DATE_PATTERN,
     DAY,
     INTERVAL,
     LINE,
+    SCHEMA,
     TEXT,
     Mismatch,
     Reading,
@@ -50,6 +61,7 @@ Share = Annotated[float, number("a number from 0 to 100, without a percent sign"
 Growth = Annotated[float, number("a number of at least 0, without a percent sign", lambda percent: percent >= 0)]
 Positive = Annotated[float, number("a number above 0", lambda amount: amount > 0)]
 ColumnName = Annotated[str, one_of(Column)]
+Schema = Annotated[str, SCHEMA]
 
 
 class Section(BaseModel):
@@ -89,6 +101,27 @@ class Destination(Section):
     give_up_after_s: Positive = Field(
         default=600.0,
         description="Seconds without one answer after which Windsor counts as unavailable. Unsent changes stay owed.",
+    )
+
+
+class Segment(Section):
+    """Segment's Public API, which says whether a snapshot is whole and whom nothing may be sent about."""
+
+    region: Annotated[Region, one_of(Region)] = Field(
+        default=Region.US, description="Where the Segment workspace is: us or eu."
+    )
+    url: Annotated[str, URL] = Field(
+        default_factory=lambda found: PUBLIC_API[found["region"]],
+        description="Where the Public API is; by default as region says.",
+    )
+    connection: Line = Field(
+        default="segment_default",
+        description="The Airflow connection that holds the token. Outside Airflow the token is SEGMENT_PUBLIC_API_TOKEN.",
+    )
+    size_tolerance_percent: Share = Field(
+        default=5.0,
+        description="A snapshot is refused when it lacks more than this share of the users that Segment reports; 100 never "
+        "refuses one.",
     )
 
 
@@ -148,10 +181,26 @@ class Snapshot(Section):
         default=None,
         description="The date in the path that says when it was taken; by default the file's modification time.",
     )
-    connection: Line | None = Field(default=None, description="The Airflow connection of the warehouse to query.")
+    connection: Line | None = Field(
+        default=None,
+        description="The Airflow connection of the warehouse. Outside Airflow its SQLAlchemy URL is in the variable "
+        "WINDSOR_CONNECTION_ and the connection's name in capitals.",
+    )
     query: Text | None = Field(default=None, description="The SQL whose rows are the members.")
+    profiles_sync: Schema | None = Field(
+        default=None, description="The schema that Profiles Sync writes to, where the members are read from its tables."
+    )
+    engage: Schema | None = Field(
+        default=None,
+        description="The schema that Engage writes to (engage_…), where the members are read from its tables.",
+    )
     max_malformed_percent: Share = Field(
         default=0.1, description="The snapshot is refused when more than this share of its rows cannot be read."
+    )
+    size_tolerance_percent: Share | None = Field(
+        default=None,
+        description="How many of the users that Segment reports the snapshot may lack, for a query that leaves some out; "
+        "by default as `segment` says, 100 is never refused.",
     )
 
 
@@ -240,6 +289,11 @@ class WindsorYaml(Section):
     schedule: Schedule = Field(default=Schedule(), description="When the DAGs run.")
     defaults: Defaults = Field(
         default=Defaults(), description="What holds for each audience and computed trait that does not say otherwise."
+    )
+    segment: Segment | None = Field(
+        default=None,
+        description="How to ask Segment before each run whether an audience is settled and its snapshot whole, and whom it "
+        "suppresses; without this section it is not asked.",
     )
     audiences: tuple[Audience, ...] = Field(default=(), description="The audiences to sync.")
     computed_traits: tuple[ComputedTrait, ...] = Field(default=(), description="The computed traits to sync.")

@@ -25,6 +25,7 @@ UNEXPECTED = "unexpected"
 _WHOLE = re.compile(r"-?(?:0|[1-9]\d{0,17})", re.ASCII)
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,18})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_SCHEMA = re.compile(r"[\w$-]{1,128}(?:\.[\w$-]{1,128}){0,2}")
 _LONGEST_SHOWN = 60
 
 
@@ -90,6 +91,16 @@ def line_of(value: object) -> str:
 
 TEXT = Reading("text", text_of)
 LINE = Reading("one line of text", line_of)
+
+
+def _schema(value: object) -> str:
+    name = line_of(value)
+    if not _SCHEMA.fullmatch(name):
+        raise Mismatch
+    return name
+
+
+SCHEMA = Reading("a schema's name, or DATABASE.SCHEMA: letters, digits, _, $ and -", _schema)
 
 
 def _numeral(value: object, pattern: re.Pattern[str]) -> str:

@@ -29,6 +29,15 @@ destination:
   timeout_s: 10                  # for one answer
   give_up_after_s: 600           # without any answer: stop, what is unsent stays owed
 
+# Segment's Public API. With this section each run asks whether an audience is settled, whether its snapshot is whole, and
+# whom Segment suppresses; `windsor-sync audiences --from-segment` lists what the space has. It needs `space` above.
+# The token is in the Airflow connection or, outside Airflow, in the variable SEGMENT_PUBLIC_API_TOKEN.
+# segment:
+#   region: us                   # or eu
+#   url: https://api.segmentapis.com    # default: as the region says
+#   connection: segment_default
+#   size_tolerance_percent: 5    # a snapshot that lacks more of the users Segment reports is refused
+
 # How often the DAGs run. Engage itself syncs every 2h to 3h.
 schedule:
   audiences: 2h30m
@@ -52,11 +61,13 @@ audiences:
       path: snapshots/order_completed_last_30days/*.csv    # the newest file is read
       format: engage_csv         # Engage's download; or csv, jsonl, parquet
       # taken_at: "%Y-%m-%d"     # the date in the path; default: the file's modification time
+      # size_tolerance_percent: 20    # a query that leaves users out may lack so many of those Segment reports
       max_malformed_percent: 0.1 # more rows than this that cannot be read: the snapshot is refused
   # - name: VIP
   #   snapshot:                  # a warehouse instead of files
-  #     connection: warehouse    # an Airflow connection
+  #     connection: warehouse    # an Airflow connection; elsewhere the URL in WINDSOR_CONNECTION_WAREHOUSE
   #     query: select user_id, email from vip_customers
+  #     # or, instead of query, the tables that Segment writes: profiles_sync: SCHEMA, or engage: SCHEMA
 
 # Computed traits: the value itself becomes the user's property, sent when it has changed.
 # computed_traits:

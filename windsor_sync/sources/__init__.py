@@ -20,17 +20,32 @@ import duckdb
 from windsor_sync.errors import ConfigError
 from windsor_sync.sources.engage_csv import EngageCsvSource
 from windsor_sync.sources.files import SourceFile, newest
+from windsor_sync.sources.joined import JoinedSource
 from windsor_sync.sources.tables import DataFrameSource, ParquetSource
 from windsor_sync.sources.text_tables import CsvSource, JsonLinesSource
+from windsor_sync.sources.warehouse import (
+    Connections,
+    EngageTables,
+    ProfilesSync,
+    Query,
+    Question,
+    Wanted,
+    WarehouseSource,
+    engine_from_environment,
+)
 
 __all__ = [
+    "Connections",
     "CsvSource",
     "DataFrameSource",
     "EngageCsvSource",
+    "JoinedSource",
     "JsonLinesSource",
     "ParquetSource",
     "Source",
     "SourceFile",
+    "WarehouseSource",
+    "engine_from_environment",
     "newest",
     "open_source",
     "source_for",
@@ -73,6 +88,14 @@ class SnapshotSettings(Protocol):
     def columns(self) -> Mapping[str, str]: ...
     @property
     def taken_at(self) -> str | None: ...
+    @property
+    def connection(self) -> str | None: ...
+    @property
+    def query(self) -> str | None: ...
+    @property
+    def profiles_sync(self) -> str | None: ...
+    @property
+    def engage(self) -> str | None: ...
 
 
 class Computation(Protocol):
@@ -85,21 +108,22 @@ class Computation(Protocol):
     @property
     def computation_class(self) -> str: ...
     @property
+    def identify_by(self) -> str: ...
+    @property
     def snapshot(self) -> SnapshotSettings: ...
 
 
-def source_for(computation: Computation, path: str | None = None) -> Source:
-    """The source of an audience or computed trait: its newest file, or the file at `path`.
+def source_for(
+    computation: Computation, path: str | None = None, connections: Connections = engine_from_environment
+) -> Source:
+    """The source of an audience or computed trait: its warehouse, its newest file, or the file at `path`.
 
-    Raises SnapshotError when there is no such file.
+    A warehouse is not connected to before the source is loaded. Raises SnapshotError when there is no such file.
     """
     settings = computation.snapshot
     found = path or settings.path
     if found is None:
-        raise ConfigError(
-            f"{computation.name} is read by a query, not from files. Nothing was sent. Give its snapshot a path, or read "
-            "it through its connection."
-        )
+        return _warehouse_source(computation, connections)
     return open_source(
         found,
         format=settings.format,
@@ -107,6 +131,22 @@ def source_for(computation: Computation, path: str | None = None) -> Source:
         taken_at=settings.taken_at,
         value_of=None if computation.computation_class == "audience" else computation.key,
     )
+
+
+def _warehouse_source(computation: Computation, connections: Connections) -> WarehouseSource:
+    settings = computation.snapshot
+    is_audience = computation.computation_class == "audience"
+    question: Question
+    if settings.query is not None:
+        question = Query(settings.query, settings.columns, None if is_audience else computation.key)
+    else:
+        schema = settings.profiles_sync or settings.engage or ""
+        wanted = Wanted(schema, computation.key, is_audience, settings.columns.get("value"))
+        if settings.profiles_sync is not None:
+            question = ProfilesSync(wanted)
+        else:
+            question = EngageTables(wanted, with_anonymous=computation.identify_by == "anonymous_id")
+    return WarehouseSource(settings.connection or "", question, connections)
 
 
 def open_source(
@@ -121,7 +161,12 @@ def open_source(
 
     `value_of` is the key of the computed trait whose values are wanted; None for an audience.
     """
-    file = newest(path, taken_at)
+    found = newest(path, taken_at)
+    sources = [_source(file, format, columns, value_of) for file in found.parts or (found,)]
+    return JoinedSource(found, sources) if found.parts else sources[0]
+
+
+def _source(file: SourceFile, format: str | None, columns: Mapping[str, str] | None, value_of: str | None) -> Source:
     match format or _format(file.path):
         case "engage_csv":
             return EngageCsvSource(file, value_of=value_of)
@@ -139,7 +184,7 @@ def open_source(
 
 def _format(path: str) -> str | None:
     suffixes = PurePosixPath(path.lower()).suffixes
-    if suffixes and suffixes[-1] in {".gz", ".bz2", ".xz"}:
+    if suffixes and suffixes[-1] in {".gz", ".bz2", ".xz", ".zst", ".zip"}:
         suffixes.pop()
     formats = {".csv": "engage_csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
     return formats.get(suffixes[-1]) if suffixes else None

@@ -1,5 +1,8 @@
 """Which file is the snapshot: the newest one of a path or pattern, when it was taken, and how it is known again.
 
+Several files are one snapshot where their names count parts (`part-0.csv`, `part-1.csv`), and where the path ends with a
+slash: then the newest folder is the snapshot, with all files in it.
+
 Paths are local, or URLs of any object store that fsspec reaches.
 """
 
@@ -7,9 +10,8 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,12 +19,13 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from windsor_sync.errors import ConfigError
+from windsor_sync.sources.dates import date_in
+from windsor_sync.sources.parts import UNFINISHED, folder_of, is_data, refuse_unfinished, siblings
 from windsor_sync.sources.refusal import unusable
 
 SETTLED_AFTER = timedelta(seconds=2)
 """A file written later than this before we looked may be rewritten within the same tick of its clock, unnoticed."""
 
-UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".download")
 ETAGS = ("ETag", "etag", "md5Hash", "content_md5")
 MODIFIED = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
 
@@ -43,6 +46,8 @@ class SourceFile:
     """whether an equal fingerprint means equal content: not for a file that was modified just before we looked"""
     taken_at: datetime
     """UTC; from the path where a pattern is configured, else `mtime`"""
+    parts: tuple["SourceFile", ...] = ()
+    """the files it consists of, where it is several"""
 
     @property
     def trusted_fingerprint(self) -> str | None:
@@ -54,32 +59,98 @@ def newest(pattern: str, taken_at: str | None = None, not_after: datetime | None
     """Find the newest file: by the date in its path where `taken_at` (as strptime has it) is given, else by mtime.
 
     Hidden and unfinished files (`.x`, `x.part`) are never taken, nor those taken later than `not_after`.
-    Raises SnapshotError when no file is left.
+    Raises SnapshotError when no file is left, and when the newest is not complete.
     """
     fs, root = _filesystem(pattern)
     try:
-        found = {root: fs.info(root)} if fs.isfile(root) else fs.glob(root, detail=True)
-        folder = _fixed_folder(root)
-        complete = [path for path in found if _is_finished(path, folder) and _is_file(fs, path, found[path])]
-        dated = [file for path in complete if (file := _look(fs, path, found[path], taken_at)) is not None]
+        if pattern.endswith("/"):
+            files, is_any = _folders(fs, root, taken_at)
+        else:
+            files, is_any = _files(fs, root, taken_at)
+        if not files:
+            raise _nothing_found(fs, pattern, root, taken_at if is_any else None)
+        found = max(_early(files, pattern, not_after), key=lambda file: (file.taken_at, file.mtime, file.path))
+        return found if found.parts else _with_parts(fs, found, files)
     except OSError as error:
         raise unusable(
             f"{pattern} cannot be looked up ({_reason(error)}).", "Check that this account may read it, then run again."
         ) from None
-    if not dated:
-        raise _nothing_found(fs, pattern, root, taken_at if complete else None)
-    early = [file for file in dated if not_after is None or file.taken_at <= not_after]
+
+
+def _files(fs: Any, root: str, taken_at: str | None) -> tuple[list[SourceFile], bool]:
+    """The files of a pattern that have a date, and whether there are any at all."""
+    found = {root: fs.info(root)} if fs.isfile(root) else fs.glob(root, detail=True)
+    folder = _fixed_folder(root)
+    complete = [path for path in found if _is_finished(path, folder) and _is_file(fs, path, found[path])]
+    return [file for path in complete if (file := _look(fs, path, found[path], taken_at))], bool(complete)
+
+
+def _folders(fs: Any, root: str, taken_at: str | None) -> tuple[list[SourceFile], bool]:
+    """The same of folders; each is a snapshot of all its files."""
+    found = {root: fs.info(root)} if fs.isdir(root) else fs.glob(root, detail=True)
+    filled = [files for path in found if fs.isdir(path) and (files := _inside(fs, path))]
+    dated = [files for files in filled if not taken_at or date_in(files[0].path, taken_at)]
+    return [_joined(files, taken_at) for files in dated], bool(filled)
+
+
+def _inside(fs: Any, folder: str) -> list[SourceFile]:
+    inside = {str(info["name"]): info for info in fs.ls(folder, detail=True)}
+    data = [path for path in sorted(inside) if is_data(path) and _is_file(fs, path, inside[path])]
+    refuse_unfinished(folder, inside)
+    return [file for path in data if (file := _look(fs, path, inside[path], None))]
+
+
+def _joined(files: list[SourceFile], taken_at: str | None) -> SourceFile:
+    """Several files as one snapshot; only the folder's path is looked at for a date."""
+    folder = folder_of(files[0].path) + "/"
+    mtime = max(file.mtime for file in files)
+    return SourceFile(
+        path=folder,
+        size=sum(file.size for file in files),
+        mtime=mtime,
+        fingerprint=hashlib.sha256("".join(file.fingerprint for file in files).encode()).hexdigest(),
+        is_settled=all(file.is_settled for file in files),
+        taken_at=(date_in(files[0].path, taken_at) if taken_at else None) or mtime,
+        parts=tuple(files),
+    )
+
+
+def _with_parts(fs: Any, found: SourceFile, files: list[SourceFile]) -> SourceFile:
+    """The file with those that its name says belong to it. Raises SnapshotError when one of them is missing."""
+    names = [file.path for file in files]
+    together = siblings(found.path, names, lambda folder: bool(fs.exists(f"{folder}/_SUCCESS")))
+    _refuse_rewritten(fs, found)
+    if len(together) == 1:
+        return found
+    parts = [next(file for file in files if file.path == path) for path in together]
+    return replace(_joined(parts, None), taken_at=found.taken_at)
+
+
+def _refuse_rewritten(fs: Any, found: SourceFile) -> None:
+    """A newer file of the same name that is on its way makes this one half of a pair."""
+    for suffix in UNFINISHED:
+        path = fs._strip_protocol(found.path) + suffix
+        if fs.exists(path) and _identity(fs, path, fs.info(path))[2] >= found.mtime:
+            refuse_unfinished(found.path, [path])
+
+
+def _early(files: list[SourceFile], pattern: str, not_after: datetime | None) -> list[SourceFile]:
+    early = [file for file in files if not_after is None or file.taken_at <= not_after]
     if not early:
         raise unusable(
             f"No snapshot that matches {pattern} was taken by {not_after:%Y-%m-%d %H:%M} UTC: the oldest is of "
-            f"{min(file.taken_at for file in dated):%Y-%m-%d %H:%M}.",
+            f"{min(file.taken_at for file in files):%Y-%m-%d %H:%M}.",
             "Name a later time.",
         )
-    return max(early, key=lambda file: (file.taken_at, file.mtime, file.path))
+    return early
 
 
 def confirm_unchanged(file: SourceFile) -> None:
-    """Raise SnapshotError if the file is not the one that was found any more."""
+    """Raise SnapshotError if the file, or a part of it, is not the one that was found any more."""
+    for part in file.parts:
+        confirm_unchanged(part)
+    if file.parts:
+        return
     fs, root = _filesystem(file.path)
     try:
         size, modification, _ = _identity(fs, root, fs.info(root))
@@ -91,20 +162,6 @@ def confirm_unchanged(file: SourceFile) -> None:
             f"{file.path} was changed or removed while it was read.",
             "Write snapshots under another name and rename them when they are complete, then run again.",
         )
-
-
-def date_in(path: str, pattern: str) -> datetime | None:
-    """Read the date that `pattern` describes from a path, the last one that fits; UTC unless the path says otherwise.
-
-    A number that goes on before or after the date is not a date.
-    """
-    for match in reversed(list(_expression(pattern).finditer(path))):
-        try:
-            moment = datetime.strptime(match[0], pattern)  # noqa: DTZ007  # the zone is set below
-        except ValueError:
-            continue
-        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
-    return None
 
 
 def open_bytes(file: SourceFile) -> Any:
@@ -132,6 +189,7 @@ def _filesystem(pattern: str) -> tuple[Any, str]:
             f"{pattern} names a kind of store that is not known. Nothing was sent. Use a local path, or a URL such as "
             "s3://bucket/prefix/*.csv."
         ) from None
+    fs.invalidate_cache()  # a long-lived worker must see what was written since it last looked
     return fs, str(root)
 
 
@@ -204,9 +262,12 @@ def _nothing_found(fs: Any, pattern: str, root: str, undated: str | None) -> Exc
     elif not fs.isdir(folder):
         finding = f"No snapshot matches {pattern}: there is no folder {folder}."
         remedy = "Check the path, or export the audience there."
+    elif fs.isdir(root) and pattern.endswith("/"):
+        finding = f"No snapshot matches {pattern}: the folder holds no files."
+        remedy = "Export the audience there."
     elif fs.isdir(root):
         finding = f"No snapshot matches {pattern}: it is a folder, not a file."
-        remedy = f"Say which files in it are snapshots, for example {pattern.rstrip('/')}/*.csv."
+        remedy = f"Say which files in it are snapshots, for example {pattern}/*.csv; with {pattern}/ all of them are one."
     else:
         finding = f"No snapshot matches {pattern}; {_contents(fs.ls(folder, detail=False), folder)}."
         remedy = "Check the pattern, or export the audience there (hidden, .tmp and .part files are not taken)."
@@ -216,32 +277,6 @@ def _nothing_found(fs: Any, pattern: str, root: str, undated: str | None) -> Exc
 def _contents(paths: Iterable[str], folder: str) -> str:
     count = len(list(paths))
     return f"the folder {folder} is empty" if not count else f"the folder {folder} has {count} other entries"
-
-
-_DIRECTIVES = {
-    "Y": r"\d{4}",
-    **dict.fromkeys("ymdHIMS", r"\d{2}"),
-    "j": r"\d{3}",
-    "f": r"\d{1,6}",
-    "z": r"(?:Z|[+-]\d{2}:?\d{2})",
-    "Z": r"[A-Z]{3,4}",
-    **dict.fromkeys("aAbB", r"[^\W\d_]+"),
-    "p": r"[AaPp][Mm]",
-    "%": "%",
-}
-
-
-@cache
-def _expression(pattern: str) -> re.Pattern[str]:
-    parts = re.findall(r"%.|[^%]+", pattern)
-    unknown = [part for part in parts if part.startswith("%") and part[1:] not in _DIRECTIVES]
-    if unknown:
-        raise ConfigError(
-            f"taken_at {pattern} uses {unknown[0]}, which is not understood in paths. Nothing was sent. "
-            "Use %Y, %m, %d, %H, %M, %S, %f, %j, %b, %p or %z."
-        )
-    body = "".join(_DIRECTIVES[part[1:]] if part.startswith("%") else re.escape(part) for part in parts)
-    return re.compile(rf"(?<!\d){body}(?!\d)")
 
 
 def _reason(error: OSError) -> str:

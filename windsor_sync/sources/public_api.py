@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import MappingProxyType
-from typing import Any, NoReturn
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -45,6 +45,8 @@ class Patience:
     """a longer wait than this is not waited for; Segment's limits are per minute"""
     timeout_s: float = 10.0
     """to connect, and for the next bytes of an answer"""
+    longest_answer_s: float = 60.0
+    """for the whole of one answer"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +93,22 @@ class PublicApi:
                 "Copy it again from Segment's workspace settings, Access Management, Tokens."
             )
         self._url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", "Accept-Encoding": "identity"}
+        self._headers = {
+            "Authorization": f"Bearer {token}",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
         self._patience = patience or Patience()
+        self._transport = httpx.HTTPTransport()
         self._gave_up: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._transport.close()
 
     def computations(self, space: str) -> Iterator[Described]:
         """Every audience of the space, then every computed trait."""
@@ -108,7 +123,9 @@ class PublicApi:
         data = self._read(f"/spaces/{quote(space, safe='')}/{path}/{quote(computation_id, safe='')}", {})
         item = data.get(single)
         described = _described(kind, item) if isinstance(item, dict) else None
-        return described or self._not_understood()
+        if described is None:
+            raise self._not_understood()
+        return described
 
     def suppressed_users(self) -> Iterator[str]:
         """The user id of everybody the workspace suppresses, a page at a time."""
@@ -125,7 +142,7 @@ class PublicApi:
             data = self._read(path, query)
             items = data.get(listed)
             if not isinstance(items, list):
-                self._not_understood()
+                raise self._not_understood()
             yield from (item for item in items if isinstance(item, dict))
             pagination = data.get("pagination")
             cursor = pagination.get("next") if isinstance(pagination, dict) else None
@@ -135,7 +152,7 @@ class PublicApi:
                 break
             seen.add(cursor)
             query["pagination.cursor"] = cursor
-        self._give_up("its pages never end: a cursor came twice, or too many came")
+        raise self._give_up("its pages never end: a cursor came twice, or too many came")
 
     def _read(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
         """The `data` of an answer, after as many tries as our patience allows."""
@@ -149,14 +166,31 @@ class PublicApi:
             extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), patience.timeout_s)},
         )
         for attempt in range(patience.tries):
-            answer = _sent(request)
+            answer = self._sent(request)
             if not _is_passing(answer.status):
                 return self._data(answer)
             wait_s = _wait_s(answer.headers) or random.uniform(0.5, 1.0) * patience.first_wait_s * 2**attempt  # noqa: S311
             if attempt == patience.tries - 1 or wait_s > patience.longest_wait_s:
                 break
             time.sleep(wait_s)
-        self._give_up(f"it answered {answer.status}" if answer.status else "no complete answer came")
+        raise self._give_up(f"it answered {answer.status}" if answer.status else "no complete answer came")
+
+    def _sent(self, request: httpx.Request) -> _Answer:
+        """The answer to one request; status 0 stands for none, for half of one and for one too long or too slow."""
+        body = bytearray()
+        deadline = time.monotonic() + self._patience.longest_answer_s
+        try:
+            response = self._transport.handle_request(request)
+            try:
+                for part in response.iter_raw():
+                    body += part
+                    if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
+                        return _NO_ANSWER
+            finally:
+                response.close()
+        except (httpx.HTTPError, httpx.InvalidURL, OSError):
+            return _NO_ANSWER
+        return _Answer(response.status_code, response.headers, bytes(body))
 
     def _data(self, answer: _Answer) -> dict[str, Any]:
         if answer.status != 200:
@@ -166,35 +200,19 @@ class PublicApi:
         except (ValueError, RecursionError):
             document = None
         data = document.get("data") if isinstance(document, dict) else None
-        return data if isinstance(data, dict) else self._not_understood()
+        if not isinstance(data, dict):
+            raise self._not_understood()
+        return data
 
-    def _not_understood(self) -> NoReturn:
-        self._give_up("its answer is not what its documentation says")
+    def _not_understood(self) -> SegmentUnavailable:
+        return self._give_up("its answer is not what its documentation says")
 
-    def _give_up(self, why: str) -> NoReturn:
+    def _give_up(self, why: str) -> SegmentUnavailable:
         self._gave_up = (
             f"Segment's Public API cannot be asked: {why}. Nothing in Segment or Windsor was changed by asking. Try again "
             "later; if this lasts, look at status.segment.com and at segment.url or segment.region in windsor.yaml."
         )
-        raise SegmentUnavailable(self._gave_up)
-
-
-def _sent(request: httpx.Request) -> _Answer:
-    """The answer to one request; status 0 stands for none, for half of one and for one that is too long."""
-    body = bytearray()
-    try:
-        with httpx.HTTPTransport() as transport:
-            response = transport.handle_request(request)
-            try:
-                for part in response.iter_raw():
-                    body += part
-                    if len(body) > MAX_ANSWER_BYTES:
-                        return _NO_ANSWER
-            finally:
-                response.close()
-    except (httpx.HTTPError, httpx.InvalidURL, OSError):
-        return _NO_ANSWER
-    return _Answer(response.status_code, response.headers, bytes(body))
+        return SegmentUnavailable(self._gave_up)
 
 
 def _is_passing(status: int) -> bool:
@@ -253,7 +271,9 @@ def _users(size: object) -> int | None:
     if not isinstance(size, dict) or size.get("type", "USERS") != "USERS":
         return None
     counts = (size.get("uniqueCount"), size.get("count"))
-    return next((count for count in counts if isinstance(count, int) and not isinstance(count, bool) and count >= 0), None)
+    return next(
+        (count for count in counts if isinstance(count, int) and not isinstance(count, bool) and count >= 0), None
+    )
 
 
 def _text(value: object) -> str | None:

@@ -75,6 +75,7 @@ _OBJECT_FIELDS = (
 )
 _COUNTED_FIELDS = (("traits", Refusal.TOO_MANY_TRAITS), ("properties", Refusal.TOO_MANY_PROPERTIES))
 _TITLE_FIELDS = (("name", Refusal.NAME_NOT_STRING), ("category", Refusal.CATEGORY_NOT_STRING))
+_CALLS: Mapping[str, Call] = {call.value: call for call in Call}
 _REQUIRED_IDS: Mapping[Call, tuple[str, ...]] = {Call.GROUP: ("groupId",), Call.ALIAS: ("userId", "previousId")}
 
 
@@ -100,6 +101,18 @@ def normalise(message: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
+def is_normal(message: Mapping[str, Any]) -> bool:
+    """Whether `normalise` would change nothing; nearly every message of an archive is, and this is fast to say."""
+    if not message.keys() <= _FIELDS and any(_spelled(name) != name for name in message.keys() - _FIELDS):
+        return False
+    for field in _ID_FIELDS:
+        value = message.get(field)
+        if type(value) is not str and value is not None and _id_text(value) is not value:
+            return False
+    own_id = message.get("messageId")
+    return not isinstance(own_id, str) or len(own_id) <= MAX_MESSAGE_ID_CHARACTERS
+
+
 def _spelled(name: str) -> str:
     if name in _FIELDS or name.startswith("_"):  # _metadata and its like are nobody's misspelling
         return name
@@ -117,41 +130,44 @@ def _id_text(value: Any) -> Any:
     return value
 
 
-def validate(message: Mapping[str, Any]) -> Refusal | None:
+def validate(message: Mapping[str, Any], size_bytes: int | None = None) -> Refusal | None:
     """Say why Segment would refuse this message, or None; it is read as `normalise` leaves it.
 
     One reason is given, the first in the order type, ids, fields, limits. A field that is null counts as absent.
+    `size_bytes` is the length of the JSON text it came as, when it is sent as that very text; else it is measured as
+    `encode` writes it.
     """
     kind = message.get("type")
     if not kind:
         return Refusal.MISSING_TYPE
-    if kind not in tuple(Call):
+    call = _CALLS.get(kind) if isinstance(kind, str) else None
+    if call is None:
         return Refusal.INVALID_TYPE
-    call = Call(kind)
-    return _id_refusal(call, message) or _field_refusal(call, message) or _limit_refusal(message)
+    return _id_refusal(call, message) or _field_refusal(call, message) or _limit_refusal(message, size_bytes)
 
 
 def _id_refusal(call: Call, message: Mapping[str, Any]) -> Refusal | None:
-    required = _REQUIRED_IDS.get(call, ())
-    given = {name: message[name] for name in ("userId", "anonymousId", *required) if message.get(name) is not None}
-    if call is not Call.ALIAS and given.keys().isdisjoint(("userId", "anonymousId")):
+    user_id, anonymous_id = message.get("userId"), message.get("anonymousId")
+    if user_id is None and anonymous_id is None and call is not Call.ALIAS:
         return Refusal.NO_USER_ANON_ID
-    if not given.keys() >= set(required):
-        return Refusal.ID_REQUIRED
-    if not all(_is_text(value) for value in given.values()):
-        return Refusal.ID_NOT_STRING
-    return None
+    given = [user_id, anonymous_id]
+    for name in _REQUIRED_IDS.get(call, ()):
+        if message.get(name) is None:
+            return Refusal.ID_REQUIRED
+        given.append(message[name])
+    return None if all(value is None or _is_text(value) for value in given) else Refusal.ID_NOT_STRING
 
 
 def _field_refusal(call: Call, message: Mapping[str, Any]) -> Refusal | None:
     if call is Call.TRACK and (refusal := _event_refusal(message.get("event"))):
         return refusal
-    if call in (Call.PAGE, Call.SCREEN):
+    if call is Call.PAGE or call is Call.SCREEN:
         for field, refusal in _TITLE_FIELDS:
             if message.get(field) is not None and not _is_text(message[field]):
                 return refusal
     for field, refusal in _OBJECT_FIELDS:
-        if message.get(field) is not None and not isinstance(message[field], Mapping):
+        value = message.get(field)
+        if value is not None and type(value) is not dict and not isinstance(value, Mapping):
             return refusal
     if message.get("timestamp") is not None and not _is_timestamp(message["timestamp"]):
         return Refusal.TIMESTAMP_NOT_ISO8601
@@ -164,7 +180,7 @@ def _event_refusal(event: Any) -> Refusal | None:
     return None if isinstance(event, str) else Refusal.EVENT_NOT_STRING
 
 
-def _limit_refusal(message: Mapping[str, Any]) -> Refusal | None:
+def _limit_refusal(message: Mapping[str, Any], size_bytes: int | None) -> Refusal | None:
     for field, refusal in _COUNTED_FIELDS:
         if len(message.get(field) or ()) > MAX_TRAITS:
             return refusal
@@ -174,7 +190,7 @@ def _limit_refusal(message: Mapping[str, Any]) -> Refusal | None:
     if own_id is not None and len(own_id) > MAX_MESSAGE_ID_CHARACTERS:
         return Refusal.MESSAGE_ID_TOO_LONG
     try:
-        size = len(encode(message))
+        size = len(encode(message)) if size_bytes is None else size_bytes
     except (TypeError, ValueError, RecursionError):
         return Refusal.BAD_REQUEST
     return Refusal.MESSAGE_TOO_LARGE if size > MAX_MESSAGE_BYTES else None

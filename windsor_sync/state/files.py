@@ -9,6 +9,8 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import fsspec
@@ -21,6 +23,14 @@ DRAFTS = "drafts"
 
 ABANDONED_S = 24 * 60 * 60.0
 """A draft that nobody has written to for so long is what a killed process left; it holds users, and must not stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of the store."""
+
+    path: str
+    modified_at: datetime
 
 
 class FileStore:
@@ -71,6 +81,18 @@ class FileStore:
     def size_bytes(self, path: str) -> int:
         """Its size; raises FileNotFoundError."""
         return int(self._fs.size(self._full(path)))
+
+    def stored(self, folder: str) -> Iterator[StoredFile]:
+        """What lies below a folder of the store, drafts aside."""
+        root = self._full(folder)
+        try:
+            found = self._fs.find(root, detail=True)
+        except FileNotFoundError:
+            return
+        for name in found:
+            moment = self._fs.modified(name)
+            path = str(self._fs._strip_protocol(name)).removeprefix(f"{self._root}/")
+            yield StoredFile(path, moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
     def delete(self, path: str) -> None:
         """Remove the file; already gone is fine."""

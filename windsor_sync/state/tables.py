@@ -219,6 +219,25 @@ suppressions = Table(
     Column("at", UtcDateTime, nullable=False),
 )
 
+# What is read from outside in full now and then, and when it last was.
+readings = Table(
+    "readings",
+    metadata,
+    Column("what", Text, primary_key=True),
+    Column("read_at", UtcDateTime, nullable=False),
+    Column("entries", BigInteger, nullable=False),
+)
+
+# What people were last told of an audience, or of the destination's key; a row means that something is wrong with it.
+announcements = Table(
+    "announcements",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("run_id", Text, ForeignKey("runs.id"), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)
+
 audit_trail = Table(
     "audit_trail",
     metadata,

@@ -4,14 +4,21 @@ Source: facts on the subscription webhook (segment-docs: src/partners/subscripti
 """
 
 import base64
+from collections.abc import Sequence
 
 import httpx
+
+from windsor_sync.spec.calls import MAX_MESSAGE_BYTES, Call
 
 USER_AGENT = "windsor_sync"
 
 
 class SegmentWebhook:
     """Renders requests to one address with one key."""
+
+    calls = frozenset(call.value for call in Call)
+    batch_size = 1
+    most_bytes = MAX_MESSAGE_BYTES
 
     def __init__(self, url: str, api_key: str) -> None:
         token = base64.b64encode(f"{api_key}:".encode()).decode("ascii")
@@ -26,6 +33,11 @@ class SegmentWebhook:
             }
         )
 
-    def request(self, message: bytes) -> httpx.Request:
-        """A POST of the whole message."""
+    def said(self, message: bytes) -> bytes:
+        """All six calls go out as they are."""
+        return message
+
+    def request(self, messages: Sequence[bytes]) -> httpx.Request:
+        """A POST of the one message."""
+        (message,) = messages
         return httpx.Request("POST", self._url, headers=self._headers, content=message)

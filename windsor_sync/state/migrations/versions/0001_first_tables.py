@@ -72,6 +72,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("user_hash", name=op.f("pk_suppressions")),
     )
     op.create_table(
+        "readings",
+        sa.Column("what", sa.Text(), nullable=False),
+        sa.Column("read_at", UtcDateTime(), nullable=False),
+        sa.Column("entries", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("what", name=op.f("pk_readings")),
+    )
+    op.create_table(
         "snapshots",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("audience_id", sa.Integer(), nullable=False),
@@ -134,6 +141,15 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["audience_id"], ["audiences.id"], name=op.f("fk_archive_files_audience_id")),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_archive_files_run_id")),
         sa.PrimaryKeyConstraint("audience_id", "path", name=op.f("pk_archive_files")),
+    )
+    op.create_table(
+        "announcements",
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("run_id", sa.Text(), nullable=False),
+        sa.Column("at", UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_announcements_run_id")),
+        sa.PrimaryKeyConstraint("subject", name=op.f("pk_announcements")),
     )
     op.create_table(
         "approvals",

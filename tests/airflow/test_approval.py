@@ -1,0 +1,144 @@
+"""What the guard withheld waits for a person, in Airflow's form; our state decides what goes out."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest import mock
+
+import pytest
+from airflow.providers.standard.operators.hitl import HITLOperator
+
+from tests.support.world import KEY, World
+from windsor_sync import approvals
+from windsor_sync.runs import RunState, recent
+
+Run = Callable[[], Any]
+Answer = Callable[..., None]
+
+BEFORE = [f"user-{number:03}" for number in range(200)]
+AFTER = [*BEFORE[:50], "newcomer"]
+EXITS = 150
+
+
+@pytest.fixture
+def tripped(configured: World) -> World:
+    """150 of 200 members have left, and one has come."""
+    configured.document["computed_traits"] = []
+    configured.snapshot(BEFORE)
+    configured.sync()
+    configured.snapshot(AFTER)
+    return configured
+
+
+@pytest.fixture
+def answer() -> Iterator[Answer]:
+    """Stands for the person at the form: everything but the wait itself is real."""
+    given: dict[str, Any] = {}
+    asked: list[HITLOperator] = []
+
+    def park(self: HITLOperator, context: Any) -> Any:
+        asked.append(self)
+        proposed = {name: self.params[name] for name in self.params}
+        event = {**given, "params_input": {**proposed, **given["params_input"]}}
+        return self.execute_complete(context=context, event=event)
+
+    def set_answer(option: str = "Approve", *, who: str | None = "Ana", **params: Any) -> None:
+        user = {"id": "ana", "name": who} if who else None
+        given.update(chosen_options=[option], params_input=params, responded_at=datetime.now(UTC), responded_by_user=user)
+
+    set_answer.asked = asked  # type: ignore[attr-defined]
+    with mock.patch.object(HITLOperator, "execute", park):
+        yield set_answer
+
+
+def states(dag_run: Any) -> dict[str, str]:
+    return {one.task_id.removeprefix("sync_audience."): str(one.state) for one in dag_run.get_task_instances()}
+
+
+def test_approved_changes_go_out_and_the_books_say_who_approved(tripped: World, run_sync: Run, answer: Answer) -> None:
+    answer(note="the sale is over")
+    dag_run = run_sync()
+    assert states(dag_run) == dict.fromkeys(("seal", "diff", "deliver", "approve", "deliver_approved"), "success")
+    assert tripped.members_shown() == set(AFTER)
+    newest, withheld, _ = recent(tripped.workspace.database)
+    assert (withheld.state, withheld.books.delivered, withheld.books.withheld) == (RunState.WITHHELD, 1, EXITS)
+    assert (newest.state, newest.books.delivered) == (RunState.DONE, EXITS)
+    with tripped.workspace.database.read() as connection:
+        kept = connection.execute(approvals.approvals.select()).one()
+    assert (kept.who, kept.why, kept.max_exited, kept.run_id) == ("Ana in Airflow", "the sale is over", EXITS, withheld.run_id)
+    assert kept.settled_at is not None
+    assert tripped.sync().books.changes == 0
+
+
+def test_the_form_shows_counts_and_proposes_what_is_withheld(tripped: World, run_sync: Run, answer: Answer) -> None:
+    answer()
+    run_sync()
+    (form,) = answer.asked  # type: ignore[attr-defined]
+    assert "150 of 200 members exited" in form.body
+    assert "| 200 | 51 | 1 | 150 | 1 | 150 |" in form.body
+    assert (form.params["max_exited"], form.params["max_entered"]) == (EXITS, None)
+    assert form.subject == "Order Completed Last 30days: 150 changes are withheld"
+    assert "user-" not in form.body
+
+
+def test_the_question_is_over_before_the_next_run_is_due(tripped: World, run_sync: Run, answer: Answer) -> None:
+    answer("Refuse")
+    run_sync()
+    (form,) = answer.asked  # type: ignore[attr-defined]
+    assert timedelta(hours=2) < form.response_timeout < timedelta(hours=2, minutes=15)
+
+
+def test_a_refusal_sends_nothing_and_the_next_run_asks_again(tripped: World, run_sync: Run, answer: Answer) -> None:
+    answer("Refuse")
+    for _ in range(2):
+        assert states(run_sync()) == {
+            "seal": "success",
+            "diff": "success",
+            "deliver": "success",
+            "approve": "skipped",
+            "deliver_approved": "skipped",
+        }
+    assert tripped.members_shown() == {*BEFORE, "newcomer"}
+    assert recent(tripped.workspace.database, limit=1)[0].books.withheld == EXITS
+    assert len(answer.asked) == 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("option", "who", "ceiling"), [("Refuse", None, EXITS), ("Approve", "Ana", -1), ("Approve", "Ana", "many")]
+)
+def test_without_a_usable_answer_the_audience_is_red_and_nothing_goes_out(
+    tripped: World, run_sync: Run, answer: Answer, option: str, who: str | None, ceiling: Any
+) -> None:
+    answer(option, who=who, max_exited=ceiling)
+    dag_run = run_sync()
+    assert str(dag_run.state) == "failed"
+    found = states(dag_run)
+    assert (found["approve"], found["deliver_approved"]) == ("failed", "upstream_failed")
+    assert tripped.members_shown() == {*BEFORE, "newcomer"}
+
+
+def test_a_ceiling_that_is_too_low_when_it_is_used_lets_nothing_out(
+    tripped: World, run_sync: Run, answer: Answer
+) -> None:
+    answer(max_exited=EXITS - 1)
+    found = states(run_sync())
+    assert (found["approve"], found["deliver_approved"]) == ("success", "failed")
+    assert tripped.members_shown() == {*BEFORE, "newcomer"}
+
+
+def test_airflow_alone_cannot_release_what_is_withheld(tripped: World, run_sync: Run) -> None:
+    with mock.patch("windsor_sync.airflow.approval.ApproveOperator.execute", lambda self, context: {"approved": True}):
+        found = states(run_sync())
+    assert (found["approve"], found["deliver_approved"]) == ("success", "failed")
+    assert tripped.members_shown() == {*BEFORE, "newcomer"}
+
+
+def test_what_waits_for_a_person_holds_no_other_audience(tripped: World, run_sync: Run, answer: Answer) -> None:
+    tripped.document["audiences"].append(tripped.entry("VIP", "vip"))
+    tripped.snapshot(["ana"], folder="vip")
+    answer("Refuse")
+    dag_run = run_sync()
+    by_index = {one.map_index: str(one.state) for one in dag_run.get_task_instances() if one.task_id.endswith(".deliver")}
+    assert by_index == {0: "success", 1: "success"}
+    assert tripped.members_shown("vip") == {"ana"}
+    assert str(tripped.computation(KEY).key) == KEY

@@ -1,0 +1,51 @@
+"""A DAG file is read every 30 seconds: it is cheap, and reaches neither the network nor a database."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.world import World
+
+ROOT = Path(__file__).parents[2]
+DAGS = sorted((ROOT / "dags").glob("*.py"))
+MOST_S = 0.3
+
+IMPORT = """
+import json, runpy, socket, sqlite3, sys, time
+import airflow.sdk, airflow.dag_processing.dagbag
+from airflow.providers.standard.operators import hitl
+for name in ("BaseOperator", "BaseNotifier", "BaseOperatorLink", "DAG", "Asset", "Param", "RetryPolicy", "task_group"):
+    getattr(airflow.sdk, name)
+def forbidden(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.bind", "sqlite3.connect"):
+        raise PermissionError(event)
+sys.addaudithook(forbidden)
+before = set(sys.modules)
+began = time.process_time()
+runpy.run_path(sys.argv[1])
+print(json.dumps([time.process_time() - began, sorted(set(sys.modules) - before)]))
+"""
+
+HEAVY = {"duckdb", "pandas", "aiohttp", "windsor_sync.sync", "windsor_sync.forward", "windsor_sync.state.database"}
+
+
+@pytest.mark.parametrize("dag_file", DAGS, ids=lambda path: path.stem)
+def test_reading_a_dag_file_adds_little_to_airflows_own_imports_and_reaches_nothing(
+    dag_file: Path, configured: World
+) -> None:
+    _ = configured.config
+    costs = []
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", IMPORT, str(dag_file)], capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        cost_s, modules = json.loads(done.stdout.splitlines()[-1])
+        assert not HEAVY & set(modules)
+        costs.append(cost_s)
+        if cost_s <= MOST_S:
+            break
+    assert min(costs) <= MOST_S

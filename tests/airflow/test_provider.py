@@ -1,0 +1,238 @@
+"""The provider in a real Airflow: the connection's form, its test button, and the set-up command."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+
+from tests.support.world import World
+from windsor_sync.airflow.connection import connection_of, with_connection
+from windsor_sync.airflow.provider import get_provider_info
+from windsor_sync.errors import ConfigError
+from windsor_sync.sandbox import Faults, Sandbox
+from windsor_sync.settings import Wire, load
+
+READY_S = 120
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def api(airflow_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Airflow's api-server on loopback, with a client that is signed in."""
+    port, log = free_port(), tmp_path_factory.mktemp("api") / "log"
+    url = f"http://127.0.0.1:{port}"
+    settings = {
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__BASE_URL": url,
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+    }
+    command = [sys.executable, "-m", "airflow", "api-server"]
+    with log.open("wb") as output:
+        server = subprocess.Popen(command, env=os.environ | settings, stdout=output, stderr=output)
+    try:
+        with httpx.Client(base_url=url, timeout=60) as client:
+            wait_for(client, server, log)
+            token = client.get("/auth/token").json()["access_token"]
+            client.headers["Authorization"] = f"Bearer {token}"
+            yield client
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def wait_for(client: httpx.Client, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    give_up_at = time.monotonic() + READY_S
+    while True:
+        try:
+            if client.get("/api/v2/version").is_success:
+                return
+        except httpx.TransportError:
+            pass
+        assert server.poll() is None, log.read_text()
+        assert time.monotonic() < give_up_at, log.read_text()
+        time.sleep(0.2)
+
+
+@contextmanager
+def always(status: int) -> Iterator[str]:
+    """A server that gives the same answer to everything."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def press_test(api: httpx.Client) -> Callable[..., tuple[bool, str]]:
+    """Fill in the form and press its test button."""
+
+    def press(host: str | None, password: str | None, **extra: Any) -> tuple[bool, str]:
+        body = {"connection_id": "tried", "conn_type": "windsor", "host": host, "password": password}
+        answer = api.post("/api/v2/connections/test", json={**body, "extra": json.dumps(extra)})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["status"], answer.json()["message"]
+
+    return press
+
+
+def test_what_airflow_is_told_follows_its_schema() -> None:
+    import airflow
+
+    schema = json.loads((Path(airflow.__file__).parent / "provider_info.schema.json").read_text())
+    jsonschema.validate(get_provider_info(), schema)
+
+
+def test_the_form_has_url_key_wire_and_rate_and_nothing_else(api: httpx.Client) -> None:
+    (form,) = [each for each in api.get("/ui/connections/hook_meta").json() if each["connection_type"] == "windsor"]
+    fields = form["standard_fields"]
+    assert (fields["host"]["title"], fields["password"]["title"]) == ("URL", "API key")
+    assert {name for name, field in fields.items() if field and field.get("hidden")} == {"url_schema", "login", "port"}
+    assert set(form["extra_fields"]) == {"wire", "requests_per_second"}
+    assert form["extra_fields"]["wire"]["schema"]["enum"] == [None, "segment_webhook", "windsor_hook"]
+
+
+@pytest.mark.parametrize("wire", ["segment_webhook", "windsor_hook"])
+def test_the_button_tells_a_good_key_from_a_bad_one_and_leaves_no_trace(
+    press_test: Callable[..., tuple[bool, str]], windsor: Sandbox, wire: str
+) -> None:
+    url = windsor.url if wire == "segment_webhook" else f"{windsor.url}hook"
+    assert press_test(url, windsor.api_key, wire=wire) == (
+        True,
+        "Windsor is there and takes the key. Nothing was sent that it could keep.",
+    )
+    assert press_test(url, "another-key", wire=wire) == (
+        False,
+        "Windsor is there and refuses the key (401). Nothing was sent.",
+    )
+    stats = windsor.store.stats()
+    assert (len(windsor.store.accepted), stats["users"]) == (0, 0)
+
+
+def test_the_button_says_that_nobody_is_there(press_test: Callable[..., tuple[bool, str]]) -> None:
+    is_good, said = press_test(f"http://127.0.0.1:{free_port()}/", "key")
+    assert (is_good, said) == (False, "Windsor cannot be reached: connection refused. Check the URL. Nothing was sent.")
+
+
+def test_the_button_says_that_windsor_is_down(press_test: Callable[..., tuple[bool, str]], windsor: Sandbox) -> None:
+    windsor.set_faults(Faults(outage="unavailable"))
+    is_good, said = press_test(windsor.url, windsor.api_key)
+    assert (is_good, said) == (False, "Windsor is there, but answers 503 now. Try again later. Nothing was sent.")
+
+
+@pytest.mark.parametrize("status", [200, 202, 400, 422])
+def test_the_button_does_not_call_a_key_good_that_was_not_looked_at(
+    press_test: Callable[..., tuple[bool, str]], status: int
+) -> None:
+    with always(status) as url:
+        is_good, said = press_test(url, "any-key")
+    assert f"Something answers there ({status}), but it answers a wrong key alike ({status})" in said
+    assert not is_good
+
+
+@pytest.mark.parametrize("status", [307, 404, 405])
+def test_the_button_says_that_no_webhook_is_there(press_test: Callable[..., tuple[bool, str]], status: int) -> None:
+    with always(status) as url:
+        assert press_test(url, "key") == (
+            False,
+            f"No webhook answers at this address ({status}). Check the URL. Nothing was sent.",
+        )
+
+
+@pytest.mark.parametrize(
+    ("host", "password", "said"),
+    [
+        ("http://windsor.example/", "key", "has no usable URL"),
+        ("http://127.0.0.1:9/", None, "has no API key"),
+    ],
+)
+def test_the_button_says_what_is_missing(
+    press_test: Callable[..., tuple[bool, str]], host: str, password: str | None, said: str
+) -> None:
+    is_good, found = press_test(host, password)
+    assert said in found
+    assert not is_good
+
+
+def connected(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> Any:
+    monkeypatch.setenv("AIRFLOW_CONN_WINDSOR_DEFAULT", json.dumps({"conn_type": "windsor", "password": "k", **fields}))
+    return connection_of("windsor_default")
+
+
+def test_what_the_connection_says_counts_and_the_ledger_keeps_its_name(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load(world.config, env={})
+    given = connected(monkeypatch, host="https://new.example/in", extra={"requests_per_second": 7, "wire": None})
+    found = with_connection(settings, given).destination
+    assert (found.url, found.requests_per_second, found.wire) == ("https://new.example/in", 7, Wire.SEGMENT_WEBHOOK)
+    assert found.name == settings.destination.name
+    assert with_connection(settings, connected(monkeypatch)) == settings
+
+
+def test_a_connection_that_cannot_be_used_is_named_without_its_values(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = connected(monkeypatch, host="http://far.example/", extra={"requests_per_second": "fast"})
+    with pytest.raises(ConfigError, match="no usable URL and requests per second") as refused:
+        with_connection(load(world.config, env={}), given)
+    assert "far.example" not in str(refused.value)
+    monkeypatch.delenv("AIRFLOW_CONN_WINDSOR_DEFAULT")
+    with pytest.raises(ConfigError, match="Airflow has no connection nowhere"):
+        connection_of("nowhere")
+
+
+def test_setting_up_twice_leaves_one_pool_and_the_connection_that_was_there(world: World, api: httpx.Client) -> None:
+    for key, slots in (("first-key", 4), ("second-key", 6)):
+        command = [sys.executable, "-m", "windsor_sync.cli", "--config", str(world.config), "airflow-setup"]
+        done = subprocess.run(
+            [*command, "--slots", str(slots)],
+            env=os.environ | {"WINDSOR_API_KEY": key},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        assert key not in done.stdout + done.stderr
+    assert api.get("/api/v2/pools/windsor_api").json()["slots"] == 6
+    made = api.get("/api/v2/connections/windsor_default").json()
+    assert (made["conn_type"], made["password"]) == ("windsor", "***")
+    from airflow.models.connection import Connection
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        (kept,) = session.query(Connection).filter(Connection.conn_id == "windsor_default")
+        assert kept.password == "first-key"

@@ -1,0 +1,197 @@
+"""Lanes against a model that remembers every item: order always holds, and whatever can go is let go."""
+
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from windsor_sync.delivery.lanes import Lanes, Ticket
+
+NAMES = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=3)
+ROOM = 3
+
+
+@dataclass
+class Item:
+    """What really became of one item."""
+
+    number: int
+    lanes: frozenset[str]
+    state: str = "waits"
+    """waits, goes, put off, behind (one that was put off), gone, or lost"""
+    holder: object = None
+
+
+class Traffic(RuleBasedStateMachine):
+    """Items come, go alone or several at once, are answered, put off or given up; then those put off go again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lanes: Lanes[Item] = Lanes()
+        self.items: list[Item] = []
+        self.tickets: dict[int, Ticket[Item]] = {}
+        self.closed: set[str] = set()
+        self.is_second_round = False
+
+    def before(self, item: Item) -> list[Item]:
+        """Those that must go first, by the lanes they share."""
+        return [other for other in self.items[: item.number] if other.lanes & item.lanes]
+
+    def of(self, *states: str) -> list[Item]:
+        return [item for item in self.items if item.state in states]
+
+    def heads(self) -> list[Item]:
+        """Those of a request that may be answered next: none of the same request is before them."""
+        return [item for item in self.of("goes") if all(other.state == "gone" for other in self.before(item))]
+
+    def start(self, item: Item, holder: list[Item]) -> None:
+        for other in self.before(item):
+            assert other.state == "gone" or other.holder is holder, "it goes before one that it has to wait for"
+        item.state, item.holder = "goes", holder
+        self.tickets[item.number].holder = holder
+
+    @precondition(lambda self: not self.is_second_round)
+    @rule(names=NAMES)
+    def enter(self, names: list[str]) -> None:
+        item = Item(len(self.items), frozenset(names))
+        is_behind = any(other.state in ("put off", "behind", "lost") for other in self.before(item))
+        self.items.append(item)
+        ticket = self.tickets[item.number] = self.lanes.enter(item, names, room=self.room)
+        assert ticket.is_aside == (is_behind or bool(self.closed & item.lanes))
+        if ticket.is_aside:
+            item.state = "lost" if ticket.is_lost else "behind"
+
+    @precondition(lambda self: not self.is_second_round)
+    @rule(name=st.sampled_from("fg"))
+    def close(self, name: str) -> None:
+        if name not in {name for item in self.items for name in item.lanes}:
+            self.closed.add(name)
+            self.lanes.close([name])
+
+    @property
+    def room(self) -> int:
+        return ROOM - len(self.of("put off", "behind"))
+
+    @precondition(lambda self: self.startable())
+    @rule(data=st.data(), most=st.integers(1, 4))
+    def go(self, data: st.DataObject, most: int) -> None:
+        item = data.draw(st.sampled_from(self.startable()))
+        holder: list[Item] = []
+        self.start(item, holder)
+        waiting = [item]
+        while waiting and most > 1:
+            for ticket in list(self.lanes.behind(self.tickets[waiting.pop(0).number])):
+                if ticket.holder is None and self.lanes.may_go(ticket, holder):
+                    self.start(ticket.item, holder)
+                    waiting.append(ticket.item)
+                    most -= 1
+
+    def startable(self) -> list[Item]:
+        return [item for item in self.of("waits") if self.lanes.may_go(self.tickets[item.number])]
+
+    @precondition(lambda self: self.heads())
+    @rule(data=st.data(), outcome=st.sampled_from(["gone", "gone", "gone", "put off", "lost"]))
+    def finish(self, data: st.DataObject, outcome: str) -> None:
+        item = data.draw(st.sampled_from(self.heads()))
+        ticket = self.tickets[item.number]
+        could = {other.number for other in self.startable()}
+        if outcome == "gone":
+            item.state = "gone"
+            freed = [other.item for other in self.lanes.leave(ticket)]
+            assert [other.number for other in freed] == sorted({other.number for other in freed} - could)
+            assert could | {other.number for other in freed} == {other.number for other in self.free()}
+        else:
+            aside = self.behind(item)
+            if outcome == "put off":
+                room = self.room - 1
+                item.state = "put off"
+                told = self.lanes.put_off(ticket, room=room)
+            else:
+                item.state = "lost"
+                told = self.lanes.abandon(ticket)
+            assert [other.item for other in told] == aside
+            for other in aside:
+                other.state = "behind"
+            self.note_losses()
+
+    def behind(self, item: Item) -> list[Item]:
+        """Who waits for it, directly or not, and is not set aside yet."""
+        found = [item]
+        for other in self.items[item.number + 1 :]:
+            if other.state != "gone" and any(other.lanes & ahead.lanes for ahead in found):
+                found.append(other)
+        return [other for other in found[1:] if other.state in ("waits", "goes")]
+
+    def note_losses(self) -> None:
+        for item in self.of("behind"):
+            if self.tickets[item.number].is_lost:
+                item.state = "lost"
+
+    def free(self) -> list[Item]:
+        waiting = self.of("waits")
+        return [item for item in waiting if all(other.state == "gone" for other in self.before(item))]
+
+    @invariant()
+    def whoever_waits_for_nobody_may_go(self) -> None:
+        assert self.free() == self.startable()
+
+    @invariant()
+    def losses_have_a_reason_and_are_final(self) -> None:
+        for item in self.items:
+            if item.state in ("waits", "goes", "put off", "behind"):
+                assert not any(other.state == "lost" for other in self.before(item)), "it would overtake one left owed"
+        assert len(self.of("put off", "behind")) == self.lanes.aside
+
+    def teardown(self) -> None:
+        """Everything is answered; those put off go again, one by one: all that is not lost gets its turn, in order."""
+        while heads := self.heads():
+            heads[0].state = "gone"
+            self.lanes.leave(self.tickets[heads[0].number])
+            for item in self.startable():
+                self.start(item, [])
+        again = [item for item in self.of("put off") if all(other.state == "gone" for other in self.before(item))]
+        while again:
+            item = again.pop(0)
+            assert all(other.state == "gone" for other in self.before(item))
+            item.state = "gone"
+            again.extend(ticket.item for ticket in self.lanes.leave(self.tickets[item.number]))
+        assert {item.state for item in self.items} <= {"gone", "lost"} or self.startable()
+        while startable := self.startable():
+            startable[0].state = "gone"
+            self.lanes.leave(self.tickets[startable[0].number])
+        assert {item.state for item in self.items} <= {"gone", "lost"}
+        assert not self.lanes
+        assert self.lanes.aside == 0
+
+
+TestTraffic = Traffic.TestCase
+
+
+def filled(*items: tuple[str, int]) -> tuple[Lanes[int], list[Ticket[int]]]:
+    lanes: Lanes[int] = Lanes()
+    return lanes, [lanes.enter(number, names, room=ROOM) for names, number in items]
+
+
+def test_who_is_first_in_one_lane_waits_for_the_other() -> None:
+    lanes, (a, b, both, after) = filled(("a", 1), ("b", 2), ("ab", 3), ("b", 4))
+    assert [lanes.may_go(ticket) for ticket in (a, b, both, after)] == [True, True, False, False]
+    assert lanes.leave(a) == []
+    assert lanes.leave(b) == [both]
+    assert lanes.leave(both) == [after]
+
+
+def test_behind_one_that_is_put_off_only_as_many_wait_as_there_is_room() -> None:
+    lanes, (first, *rest) = filled(("a", 0), ("a", 1), ("a", 2), ("a", 3), ("a", 4))
+    assert lanes.put_off(first, room=2) == rest
+    assert [ticket.is_lost for ticket in rest] == [False, False, True, True]
+    assert lanes.enter(5, "a", room=9).is_lost, "it would overtake those without room"
+    assert (lanes.leave(first), lanes.leave(rest[0]), lanes.leave(rest[1])) == ([rest[0]], [rest[1]], [])
+
+
+def test_behind_one_that_is_given_up_nothing_goes_not_even_what_was_put_off() -> None:
+    lanes, (a, b, both) = filled(("a", 1), ("b", 2), ("ab", 3))
+    assert lanes.put_off(a, room=9) == [both]
+    assert lanes.abandon(b) == []
+    assert both.is_lost
+    assert lanes.leave(a) == []
+    assert not lanes

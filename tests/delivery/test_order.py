@@ -1,0 +1,270 @@
+"""One user's messages reach Windsor in the order of the outbox, whatever goes wrong; other users do not wait for them."""
+
+import random
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+
+import pytest
+
+from tests.delivery.line import Line, MemoryJournal, message_of, parcel_of, patient, row_named, user_of
+from tests.delivery.scripted import Reply, answer
+from windsor_sync.delivery.engine import Parcel
+from windsor_sync.errors import LeaseLost
+from windsor_sync.ledger import ShardProgress, Verdict
+from windsor_sync.sandbox import Faults
+
+MakeLine = Callable[..., Line]
+WIRES = pytest.mark.parametrize("is_hook", [False, True], ids=["segment_webhook", "windsor_hook"])
+
+WEATHER = {
+    "latency_ms": [0, 6],
+    "error_rate": 0.06,
+    "busy_rate": 0.03,
+    "retry_after_s": 0.002,
+    "reset_rate": 0.03,
+    "lost_answer_rate": 0.03,
+    "false_error_rate": 0.03,
+}
+
+
+def event(seq: int, *lanes: str, shard: int = 0, parts: int = 1) -> Parcel:
+    """One row of a forward run's outbox."""
+    messages = tuple(message_of(seq, part, userId=lanes[0]) for part in range(parts))
+    return Parcel(shard, seq, messages, (lanes[0],), "identify", lanes)
+
+
+def traffic(rows: int, users: int, seed: int = 1) -> list[Parcel]:
+    """Rows of many users, some far busier than others, with merges of two among them."""
+    chance = random.Random(seed)
+    busy = [chance.randrange(users) for _ in range(users // 10)]
+
+    def somebody() -> str:
+        return f"u{chance.choice(busy) if chance.random() < 0.3 else chance.randrange(users)}"
+
+    return [event(seq, somebody(), *([somebody()] if chance.random() < 0.05 else [])) for seq in range(rows)]
+
+
+def by_lane(parcels: Iterable[Parcel]) -> dict[str, list[int]]:
+    """The rows of each lane, in the order given."""
+    found: dict[str, list[int]] = {}
+    for parcel in parcels:
+        for lane in dict.fromkeys(parcel.lanes):
+            found.setdefault(lane, []).append(parcel.seq)
+    return found
+
+
+def arrivals(delivery: Line) -> list[int]:
+    """Rows in the order in which Windsor first accepted them."""
+    return list(dict.fromkeys(row_named(accepted.message_id) for accepted in delivery.windsor.store.accepted))
+
+
+def check_order(delivery: Line, parcels: Iterable[Parcel]) -> None:
+    """What Windsor saw of every lane is how it was given."""
+    place = {row: number for number, row in enumerate(arrivals(delivery))}
+    for rows in by_lane(parcels).values():
+        seen = [place[row] for row in rows if row in place]
+        assert all(first < second for first, second in pairwise(seen))
+
+
+@WIRES
+def test_every_user_is_told_in_order_by_many_requests_at_once_in_bad_weather(line: MakeLine, *, is_hook: bool) -> None:
+    limits = patient(max_in_flight=64, checkpoint_rows=1_000, tries_in_turn=12)
+    delivery = line(2_000, limits=limits, faults=Faults.parse(WEATHER), is_hook=is_hook)
+    parcels = traffic(2_000, 300)
+    outcome = delivery.deliver(parcels)
+    assert (outcome.delivered, outcome.unanswered, outcome.stopped_by) == (2_000, 0, None)
+    check_order(delivery, parcels)
+    delivery.check(outcome)
+
+
+@WIRES
+@pytest.mark.parametrize("seed", range(3))
+def test_order_holds_when_rows_are_put_off_and_rejected(line: MakeLine, seed: int, *, is_hook: bool) -> None:
+    faults = Faults.parse({**WEATHER, "error_rate": 0.3, "seed": seed, "rejected_users": ["u3", "u4"]})
+    delivery = line(400, 3, limits=patient(tries_in_turn=2, max_in_flight=16), faults=faults, is_hook=is_hook)
+    shards = delivery.journal.shards
+    parcels = [
+        parcel._replace(shard=next(s.shard for s in shards if s.first <= parcel.seq < s.last))
+        for parcel in traffic(400, 40, seed)
+    ]
+    outcome = delivery.deliver(parcels)
+    assert outcome.stopped_by is None
+    assert outcome.delivered + outcome.rejected + outcome.unanswered == 400
+    check_order(delivery, parcels)
+    delivery.check(outcome)
+
+
+def test_users_do_not_wait_for_each_other(line: MakeLine) -> None:
+    """One user has a thousand rows and another one each in between: eight requests are under way all the same."""
+    delivery = line(300, limits=patient(max_in_flight=8, checkpoint_rows=300), faults=Faults(latency_ms=(5, 5)))
+    parcels = [event(seq, "hot" if seq % 3 == 0 else f"u{seq}") for seq in range(300)]
+    delivery.deliver(parcels)
+    assert delivery.windsor.store.traffic.most_in_flight == 8
+    last_other = max(arrivals(delivery).index(seq) for seq in range(300) if seq % 3)
+    assert arrivals(delivery).index(150) > 120, "rows behind the hot user's went before them"
+    assert last_other < 299
+    check_order(delivery, parcels)
+
+
+def test_rows_that_waited_go_out_side_by_side(scripted_line: MakeLine) -> None:
+    """All wait for one row of many lanes; when it is answered, none of the requests that may be under way is idle."""
+    users = [f"u{number}" for number in range(8)]
+    delivery = scripted_line(lambda row, tries: answer(503) if row == 0 and tries < 3 else None, 9, limits=patient())
+    together: list[int] = []
+    plain = delivery.windsor.script  # type: ignore[union-attr]
+
+    def watch(body: bytes, tries: int) -> bytes | Reply:
+        reply = plain(body, tries)
+        together.append(len(delivery.sent))
+        return reply
+
+    delivery.windsor.script = watch  # type: ignore[union-attr]
+    outcome = delivery.deliver([event(0, *users), *(event(seq, user) for seq, user in enumerate(users, start=1))])
+    assert outcome.delivered == 9
+    assert delivery.sent[:4] == [0, 0, 0, 0]
+    assert max(together) - 4 >= 6
+
+
+def test_a_merge_waits_for_both_its_users_and_both_wait_for_it(scripted_line: MakeLine) -> None:
+    delivery = scripted_line(lambda row, tries: answer(503) if row in (0, 1) and tries < 3 else None, 6, limits=patient())
+    parcels = [event(0, "a"), event(1, "b"), event(2, "a", "b"), event(3, "a"), event(4, "b"), event(5, "c")]
+    assert delivery.deliver(parcels).delivered == 6
+    place = {row: number for number, row in enumerate(arrivals(delivery))}
+    assert max(place[0], place[1]) < place[2] < min(place[3], place[4])
+    assert place[5] == 0
+
+
+# -- behind a row that does not get through ----------------------------------------------------------------------
+
+
+@WIRES
+def test_behind_a_row_that_is_left_owed_its_users_rows_stay_owed_unsent(scripted_line: MakeLine, *, is_hook: bool) -> None:
+    delivery = scripted_line(lambda row, tries: answer(500) if row == 3 else None, 200, limits=patient(), is_hook=is_hook)
+    behind = [7, 40, 41, 150]
+    parcels = [event(seq, "stuck" if seq in (1, 3, *behind) else f"u{seq}") for seq in range(200)]
+    outcome = delivery.deliver(parcels)
+    delivery.check(outcome)
+    assert (outcome.delivered, outcome.unanswered, outcome.stopped_by) == (195, 5, None)
+    assert not set(behind) & set(arrivals(delivery))
+    verdicts = delivery.journal.verdicts
+    assert {verdicts[row].verdict for row in (3, *behind)} == {Verdict.UNANSWERED}
+    if not is_hook:
+        assert not set(behind) & set(delivery.sent)
+        assert [verdicts[row].in_doubt for row in (3, *behind)] == [True, False, False, False, False]
+
+
+def test_what_hangs_on_a_stuck_row_by_a_merge_stays_owed_too(scripted_line: MakeLine) -> None:
+    delivery = scripted_line(lambda row, tries: answer(500) if row == 0 else None, 100, limits=patient())
+    given = {0: ("a",), 20: ("b",), 30: ("a", "b"), 60: ("b",), 61: ("b", "c"), 70: ("c",)}
+    outcome = delivery.deliver([event(seq, *given.get(seq, (f"u{seq}",))) for seq in range(100)])
+    assert (outcome.delivered, outcome.unanswered) == (95, 5)
+    assert {row for row, verdict in delivery.journal.verdicts.items()} == {0, 30, 60, 61, 70}
+    assert set(delivery.sent) == set(range(100)) - {30, 60, 61, 70}
+
+
+@WIRES
+def test_when_a_row_that_was_put_off_gets_through_its_followers_follow_in_order(
+    scripted_line: MakeLine, *, is_hook: bool
+) -> None:
+    sent: list[int] = []
+
+    def fate(row: int, tries: int) -> bytes | None:
+        sent.append(row)
+        return answer(500) if row == 3 and len(set(sent)) < 195 else None
+
+    delivery = scripted_line(fate, 200, limits=patient(), is_hook=is_hook)
+    parcels = [event(seq, "late" if seq in (3, 7, 40, 41, 150) else f"u{seq}") for seq in range(200)]
+    outcome = delivery.deliver(parcels)
+    delivery.check(outcome)
+    assert (outcome.delivered, outcome.unanswered, outcome.stopped_by) == (200, 0, None)
+    assert arrivals(delivery)[-5:] == [3, 7, 40, 41, 150]
+    assert delivery.journal.of(delivery.journal.is_in_doubt) == []
+
+
+def test_a_row_that_is_rejected_holds_nobody_behind_it(scripted_line: MakeLine) -> None:
+    delivery = scripted_line(lambda row, tries: answer(400) if row == 3 else None, 20, limits=patient())
+    outcome = delivery.deliver([event(seq, "u") for seq in range(20)])
+    assert (outcome.delivered, outcome.rejected) == (19, 1)
+    assert arrivals(delivery) == [seq for seq in range(20) if seq != 3]
+
+
+def test_a_row_of_nobody_any_more_waits_for_nobody(scripted_line: MakeLine) -> None:
+    delivery = scripted_line(lambda row, tries: answer(500) if row == 0 else None, 50, limits=patient())
+    parcels = [event(seq, "u" if seq < 3 else f"u{seq}") for seq in range(50)]
+    parcels[1] = parcels[1]._replace(messages=())
+    outcome = delivery.deliver(parcels)
+    verdicts = [delivery.journal.verdicts[row].verdict for row in range(3)]
+    assert verdicts == [Verdict.UNANSWERED, Verdict.SUPPRESSED, Verdict.UNANSWERED]
+    assert (outcome.delivered, outcome.unanswered) == (47, 2)
+
+
+def test_more_followers_than_there_is_memory_for_stay_owed_and_the_last_ones_do(scripted_line: MakeLine) -> None:
+    sent: list[int] = []
+
+    def fate(row: int, tries: int) -> bytes | None:
+        sent.append(row)
+        return answer(500) if row == 0 and len(set(sent)) < 21 else None
+
+    delivery = scripted_line(fate, 60, limits=patient(rows_put_off=10))
+    parcels = [event(seq, "u" if seq < 40 else f"u{seq}") for seq in range(60)]
+    outcome = delivery.deliver(parcels)
+    delivery.check(outcome)
+    assert (outcome.delivered, outcome.unanswered, outcome.stopped_by) == (30, 30, None)
+    assert arrivals(delivery)[-10:] == list(range(10))
+    assert set(delivery.sent) == {*range(10), *range(40, 60)}
+
+
+# -- kills -------------------------------------------------------------------------------------------------------
+
+
+@WIRES
+@pytest.mark.parametrize("seed", range(4))
+def test_order_holds_over_kills(line: MakeLine, seed: int, *, is_hook: bool) -> None:
+    """Each kill is played by going on from what the journal had at that moment, as the ledger resumes a run."""
+    limits = patient(checkpoint_s=9_999, tries_in_turn=3)
+    faults = Faults.parse({**WEATHER, "seed": seed, "error_rate": 0.15})
+    delivery = line(400, limits=limits, faults=faults, is_hook=is_hook)
+    parcels = traffic(400, 30, seed)
+    for checkpoints in (2, 3, 5, 10_000):
+        _until_killed(delivery, parcels, checkpoints)
+    check_order(delivery, parcels)
+    journal = delivery.journal
+    assert set(journal.of(journal.is_told)) <= set(arrivals(delivery))
+    assert {verdict.verdict for verdict in journal.verdicts.values()} <= {Verdict.DELIVERED, Verdict.UNANSWERED}
+    assert all(shard.position == shard.last for shard in journal.shards)
+
+
+def _until_killed(delivery: Line, parcels: list[Parcel], checkpoints: int) -> None:
+    journal = delivery.journal
+    last = journal.checkpoints + checkpoints
+
+    def permit() -> None:
+        if journal.checkpoints >= last:
+            raise LeaseLost("a kill leaves no time to record anything")
+
+    journal.permit = permit
+    shard = journal.shards[0]
+    _resume(journal, shard)
+    owed = {row for row, verdict in journal.verdicts.items() if verdict.verdict is Verdict.UNANSWERED}
+    left = [parcel for parcel in parcels if parcel.seq >= shard.position and parcel.seq not in journal.verdicts]
+    delivery.deliver(left, closed_lanes={lane for row in owed for lane in parcels[row].lanes})
+
+
+def _resume(journal: MemoryJournal, shard: ShardProgress) -> None:
+    """What was left unanswered above the position is tried again, and in doubt until then."""
+    retried = [
+        row
+        for row, verdict in journal.verdicts.items()
+        if row >= shard.position and verdict.verdict is Verdict.UNANSWERED
+    ]
+    for row in retried:
+        del journal.verdicts[row]
+    reach = max(shard.reach, *(row + 1 for row in retried), 0)
+    journal.shards[0] = ShardProgress(0, shard.first, shard.last, shard.position, reach, shard.delivered)
+
+
+def test_rows_without_lanes_are_in_no_order(line: MakeLine) -> None:
+    delivery = line(100, faults=Faults(latency_ms=(0, 10)), limits=patient(max_in_flight=32))
+    outcome = delivery.deliver([parcel_of(seq) for seq in range(100)])
+    assert outcome.delivered == 100
+    assert user_of(1) in {accepted.user_id for accepted in delivery.windsor.store.accepted}

@@ -1,0 +1,200 @@
+"""Random states of a ledger: what Windsor was told and may have been told, and the snapshot that comes next."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from hypothesis import strategies as st
+
+from windsor_sync.diff.task import DiffTask
+from windsor_sync.embedded import quoted
+from windsor_sync.ledger import Head, RowVerdict, ShardProgress, Verdict
+from windsor_sync.outbox import COLUMNS, Limits, Retry
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+MEMBER = {name: "VARCHAR" for name in ("user_id", "anonymous_id", "email", "profile_id", "value")}
+IDENTITIES = [*(f"u{number}" for number in range(7)), "a0", "a1", "uä", "u😀"]
+TEXTS = st.sampled_from([None, None, "", "x@y.de", "1", "1\n2"])
+
+SUPPRESSES_U1 = (hashlib.sha256(b"salt1").hexdigest(),)
+
+Details = tuple[str | None, str | None]
+"""e-mail and value"""
+
+
+@dataclass(frozen=True)
+class State:
+    """A diff's input before it is written to files."""
+
+    before: Mapping[str, Details] | None
+    now: Mapping[str, Details]
+    outbox: Sequence[dict[str, Any]]
+    departed: Sequence[dict[str, Any]]
+    held: tuple[str, ...]
+    shards: tuple[ShardProgress, ...]
+    verdicts: tuple[RowVerdict, ...]
+    limits: Limits
+    suppressed: tuple[str, ...] = ()
+
+    def task(self, folder: Path) -> DiffTask:
+        """The files, and what a diff of them is asked."""
+        return DiffTask(
+            head=self._head(folder),
+            snapshot=_snapshot(folder / "now.parquet", self.now),
+            number=9,
+            taken_at=NOW - timedelta(hours=1),
+            moment=NOW,
+            suppressed=self.suppressed,
+            salt="salt",
+            departed=(_outbox(folder / "departed.parquet", self.departed),) if self.limits.is_resync else (),
+            limits=self.limits,
+        )
+
+    def _head(self, folder: Path) -> Head | None:
+        if self.before is None:
+            return None
+        return Head(
+            run_id="r8",
+            number=8,
+            snapshot_id=8,
+            snapshot=_snapshot(folder / "before.parquet", self.before),
+            checksum="",
+            taken_at=NOW - timedelta(days=1),
+            members=len(self.before),
+            outbox=_outbox(folder / "outbox.parquet", self.outbox) if self.outbox else None,
+            held=self.held,
+            is_settled=False,
+            shards=self.shards if self.outbox else (),
+            verdicts=self.verdicts if self.outbox else (),
+        )
+
+
+def _snapshot(path: Path, members: Mapping[str, Details]) -> str:
+    rows = [(*_ids(identity), email, None, value) for identity, (email, value) in members.items()]
+    return write_rows(path, MEMBER, rows)
+
+
+def _outbox(path: Path, rows: Sequence[dict[str, Any]]) -> str:
+    return write_rows(path, COLUMNS, [[row[name] for name in COLUMNS] for row in rows])
+
+
+def _ids(identity: str) -> tuple[str | None, str | None]:
+    return (identity[1:], None) if identity[0] == "u" else (None, identity[1:])
+
+
+def write_rows(path: Path, columns: Mapping[str, str], rows: Sequence[Sequence[object]]) -> str:
+    """Write a Parquet file; returns where it is."""
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE TABLE t ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
+        if rows:
+            connection.executemany(f"INSERT INTO t VALUES ({', '.join('?' for _ in columns)})", rows)
+        connection.execute(f"COPY t TO {quoted(str(path))} (FORMAT parquet)")
+    return str(path)
+
+
+moments = st.integers(0, 60).map(lambda hours: NOW - timedelta(hours=hours))
+some_details = st.tuples(TEXTS, TEXTS)
+
+
+@st.composite
+def outbox_rows(draw: st.DrawFn, identities: Sequence[str]) -> list[dict[str, Any]]:
+    """One row an identity, as runs before this one left them; a forgotten user's has no identity."""
+    rows = []
+    for seq, identity in enumerate(identities):
+        user_id, anonymous_id = _ids(identity)
+        attempts = draw(st.integers(0, 4))
+        was_told = draw(st.booleans())
+        tried_at = draw(moments).replace(tzinfo=None)
+        told_email, told_value = draw(some_details) if was_told else (None, None)
+        email, value = draw(some_details)
+        rows.append(
+            {
+                "seq": seq,
+                "identity": identity if draw(st.integers(0, 9)) else None,
+                "user_id": user_id,
+                "anonymous_id": anonymous_id,
+                "email": email,
+                "value": value,
+                "change": draw(st.sampled_from(["entered", "exited", "updated"])),
+                "was_told": was_told,
+                "told_anonymous_id": anonymous_id if was_told else None,
+                "told_email": told_email,
+                "told_value": told_value,
+                "in_doubt": draw(st.booleans()),
+                "since_run": draw(st.integers(1, 8)),
+                "since_at": draw(moments).replace(tzinfo=None),
+                "attempts": attempts,
+                "tried_run": draw(st.integers(5, 8)) if attempts else None,
+                "tried_at": tried_at if attempts else None,
+                "tried_code": draw(st.sampled_from([400, 422])) if attempts else None,
+                "status": draw(st.sampled_from(["send", "send", "send", "deferred", "withheld", "later"])),
+            }
+        )
+    return rows
+
+
+@st.composite
+def answers(draw: st.DrawFn, rows: int) -> tuple[tuple[ShardProgress, ...], tuple[RowVerdict, ...]]:
+    """How far the shards of an outbox of so many rows came, and what was not a plain yes."""
+    cut = draw(st.integers(0, rows))
+    shards = []
+    for number, (first, last) in enumerate(((0, cut), (cut, rows))):
+        if first < last:
+            position = draw(st.integers(first, last))
+            shards.append(ShardProgress(number, first, last, position, draw(st.integers(position, last))))
+    verdicts = [
+        RowVerdict(seq, verdict, draw(st.booleans()), draw(moments), draw(st.sampled_from([400, 422])))
+        for seq in range(rows)
+        if (verdict := draw(st.sampled_from([None, None, *Verdict]))) is not None
+    ]
+    return tuple(shards), tuple(verdicts)
+
+
+retries = st.none() | st.builds(
+    Retry, code=st.sampled_from([None, 400]), since=st.sampled_from([None, NOW - timedelta(hours=20)])
+)
+all_limits = st.builds(
+    Limits,
+    is_resync=st.sampled_from([False, False, False, True]),
+    drops_exits=st.booleans(),
+    retry=retries,
+    only=st.sampled_from([None, None, "entered", "exited"]),
+    count=st.sampled_from([None, None, 0, 2]),
+)
+
+
+@st.composite
+def states(draw: st.DrawFn) -> State:
+    """Most users stay as they were, as in life."""
+    before = draw(st.dictionaries(st.sampled_from(IDENTITIES), some_details))
+    now = {identity: details for identity, details in before.items() if draw(st.integers(0, 4))}
+    now.update(draw(st.dictionaries(st.sampled_from(IDENTITIES), some_details, max_size=3)))
+    outbox = draw(outbox_rows(draw(st.lists(st.sampled_from(IDENTITIES), unique=True, max_size=6))))
+    departed = draw(outbox_rows(draw(st.lists(st.sampled_from(IDENTITIES), unique=True, max_size=3))))
+    shards, verdicts = draw(answers(len(outbox)))
+    return State(
+        before=before if draw(st.integers(0, 9)) else None,
+        now=now,
+        outbox=outbox,
+        departed=departed,
+        held=draw(st.sampled_from([(), (), ("exited",), ("entered", "updated")])),
+        shards=shards,
+        verdicts=verdicts,
+        limits=draw(all_limits),
+        suppressed=draw(st.sampled_from([(), SUPPRESSES_U1])),
+    )
+
+
+
+def outbox_as_set(location: str) -> set[tuple[object, ...]]:
+    """The rows of an outbox, whatever their order; every row has a number of its own, from 0."""
+    with duckdb.connect() as connection:
+        rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM read_parquet({quoted(location)})").fetchall()
+    assert sorted(row[0] for row in rows) == list(range(len(rows)))
+    found = {row[1:] for row in rows}
+    assert len(found) == len(rows)
+    return found

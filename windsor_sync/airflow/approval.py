@@ -1,0 +1,129 @@
+"""Asks a person, in Airflow's own form, about changes that the guard withheld.
+
+The task waits without a worker. It asks for as long as the schedule leaves: a run that waits keeps the next one from
+starting. The answer becomes an approval in our state, and only that lets changes out, whatever Airflow runs next.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import Context, Param
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from windsor_sync.airflow.audience_task import AudienceOperator, run_named
+
+if TYPE_CHECKING:
+    from windsor_sync.runs import Run
+
+APPROVE = "Approve"
+REFUSE = "Refuse"
+
+SHARE_OF_INTERVAL = 0.9
+"""When a tenth of the interval is left the question is over, so that what was approved goes out before the next run."""
+
+SHORTEST = timedelta(minutes=1)
+"""Nobody is asked for less: Airflow looks every 15 seconds whether the time is over."""
+
+STAYS = "The changes stay withheld and owed"
+
+FORM = {
+    "max_exited": Param(
+        None, type=["null", "integer"], minimum=0, title="Exits", description_md="Up to so many users are told `false`."
+    ),
+    "max_entered": Param(
+        None, type=["null", "integer"], minimum=0, title="Entries", description_md="Up to so many are told `true`."
+    ),
+    "note": Param(None, type=["null", "string"], title="Note", description_md="Why, for the record."),
+}
+
+
+class ApproveOperator(AudienceOperator, HITLOperator):
+    """Wait for a person's word on what a run withheld; skipped when it withheld nothing, or when they refuse."""
+
+    template_fields = ("audience", "run", "subject", "body")
+
+    def __init__(self, *, run: Any, interval: timedelta, **kwargs: Any) -> None:
+        kwargs.setdefault("retries", 0)
+        super().__init__(
+            subject="Changes are withheld", options=[APPROVE, REFUSE], defaults=REFUSE, params=dict(FORM), **kwargs
+        )
+        self.run = run
+        self.interval = interval
+
+    def execute(self, context: Context) -> Any:
+        """Park the task with a form that shows the counts; the ceiling it proposes is what is withheld now."""
+        from windsor_sync.runs import RunState
+
+        with self.opened() as (workspace, _):
+            run = run_named(workspace, self.run)
+        if run.state is not RunState.WITHHELD:
+            raise AirflowSkipException(f"{self.audience} withholds nothing.")
+        left = self._until(context) - datetime.now(UTC)
+        if left < SHORTEST:
+            raise AirflowFailException(f"{run.sentence} The next run is due, and asks again.")
+        self.response_timeout = left
+        self.subject = f"{run.name}: {run.books.withheld:,} changes are withheld"
+        self.body = _body(run)
+        self.params["max_exited"] = run.books.exited if "exited" in run.held else None
+        self.params["max_entered"] = run.books.entered if "entered" in run.held else None
+        return super().execute(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Record the approval; raises AirflowSkipException on a refusal, AirflowFailException without a usable answer."""
+        who = event.get("responded_by_user")
+        if "error" in event or who is None:
+            raise AirflowFailException(
+                f"Nobody answered in time about {self.audience}. {STAYS}; the next run asks again."
+            )
+        name = f"{who.get('name') or who.get('id')} in Airflow"
+        if event["chosen_options"] != [APPROVE]:
+            raise AirflowSkipException(f"{name} refused. {STAYS}; the next run asks again if it still finds them.")
+        return self._approve(name, event.get("params_input") or {})
+
+    def _approve(self, who: str, answer: Mapping[str, Any]) -> dict[str, Any]:
+        from windsor_sync.approvals import approve
+        from windsor_sync.errors import ConfigError
+        from windsor_sync.guard import Ceiling
+
+        with self.opened() as (workspace, _):
+            run = run_named(workspace, self.run)
+            ceiling = Ceiling(_whole(answer, "max_exited", run), _whole(answer, "max_entered", run))
+            if ceiling == Ceiling():
+                raise AirflowFailException(f"No number was approved for {self.audience}. {STAYS}.")
+            try:
+                approve(workspace.database, run, ceiling, who=who, why=str(answer.get("note") or "") or None)
+            except ConfigError as error:
+                raise AirflowFailException(str(error)) from None
+        return {"run": run.run_id, "max_exited": ceiling.max_exited, "max_entered": ceiling.max_entered}
+
+    def _until(self, context: Context) -> datetime:
+        began: datetime = context["dag_run"].run_after or datetime.now(UTC)
+        return began + self.interval * SHARE_OF_INTERVAL
+
+
+def _whole(answer: Mapping[str, Any], field: str, run: "Run") -> int | None:
+    """A ceiling from the form, which Airflow does not check: empty approves nothing of the kind."""
+    value = answer.get(field)
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise AirflowFailException(
+            f"The ceiling that was given for {run.audience} is not a whole number of at least 0. Nothing was approved. "
+            f"{STAYS}. Use `windsor-sync approve {run.run_id}`, or clear this task to be asked again."
+        )
+    return value
+
+
+def _body(run: "Run") -> str:
+    books = run.books
+    reasons = "\n".join(f"- {reason}" for reason in run.options.get("withheld_because", ()))
+    return (
+        f"{reasons}\n\n"
+        f"| members before | members now | entered | exited | delivered | withheld |\n|---|---|---|---|---|---|\n"
+        f"| {books.members_before:,} | {books.members:,} | {books.entered:,} | {books.exited:,} | {books.delivered:,} "
+        f"| {books.withheld:,} |\n\n"
+        "Approving makes the comparison again and sends up to so many changes. Refusing, or no answer, leaves them owed. "
+        f"Run `{run.run_id}`."
+    )

@@ -1,0 +1,93 @@
+"""Windsor's Airflow connection and windsor.yaml, put together.
+
+windsor.yaml names the connection. The connection holds the key, and may say where Windsor is, how it is talked to and
+how fast: what it says counts, what it leaves empty is as in windsor.yaml. The ledger's name never changes with it.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from windsor_sync.errors import ConfigError
+from windsor_sync.settings import Destination, Settings, load
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+MEANINGS = {"url": "URL", "wire": "wire", "requests_per_second": "requests per second"}
+
+
+def connection_of(connection_id: str) -> "Connection":
+    """The connection; raises ConfigError when Airflow has none of that name."""
+    from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        return BaseHook.get_connection(connection_id)
+    except AirflowNotFoundException:
+        raise ConfigError(
+            f"Airflow has no connection {connection_id}. Nothing was sent. Make it in Airflow under Admin → Connections; "
+            "Windsor's is of the type Windsor, and `windsor-sync airflow-setup` makes it too."
+        ) from None
+
+
+def key_of(connection: "Connection") -> str:
+    """Windsor's API key; raises ConfigError when the connection has none."""
+    if not connection.password:
+        raise ConfigError(
+            f"The Airflow connection {connection.conn_id} has no API key (its password). Nothing was sent. Put it there."
+        )
+    return connection.password
+
+
+def token_of(settings: Settings) -> str:
+    """The token for Segment's Public API, from the connection that `segment.connection` names; raises ConfigError."""
+    assert settings.segment is not None
+    connection = connection_of(settings.segment.connection)
+    if not connection.password:
+        raise ConfigError(
+            f"The Airflow connection {connection.conn_id} has no token (its password). Nothing was sent. Put it there."
+        )
+    return connection.password
+
+
+def with_connection(settings: Settings, connection: "Connection") -> Settings:
+    """The settings with what the connection says about the destination; raises ConfigError when that is unusable."""
+    found = _said_by(connection)
+    if not found:
+        return settings
+    return settings.model_copy(update={"destination": _checked(connection, settings.destination.model_dump() | found)})
+
+
+def destination_of(connection: "Connection") -> Destination:
+    """Where the connection leads: windsor.yaml is read only where the connection does not say it all."""
+    if _url(connection):
+        return _checked(connection, _said_by(connection))
+    return with_connection(load(), connection).destination
+
+
+def _checked(connection: "Connection", said: dict[str, Any]) -> Destination:
+    try:
+        return Destination.model_validate(said)
+    except ValidationError as error:
+        found = {str(each["loc"][0]) for each in error.errors(include_input=False)}
+        wrong = [meaning for name, meaning in MEANINGS.items() if name in found]
+        raise ConfigError(
+            f"The Airflow connection {connection.conn_id} has no usable {' and '.join(wrong)}. Nothing was sent. "
+            "Leave it empty there to use what windsor.yaml says."
+        ) from None
+
+
+def _said_by(connection: "Connection") -> dict[str, Any]:
+    extra = connection.extra_dejson
+    said = {"url": _url(connection), "wire": extra.get("wire"), "requests_per_second": extra.get("requests_per_second")}
+    return {name: value for name, value in said.items() if value not in (None, "")}
+
+
+def _url(connection: "Connection") -> str | None:
+    """The host field as it stands; one without a scheme, as in a connection that was given as a URI, means https."""
+    host = connection.host
+    if not host or "://" in host:
+        return host
+    port = f":{connection.port}" if connection.port else ""
+    return f"https://{host}{port}/"

@@ -1,0 +1,59 @@
+"""The rows of tasks that a DAG file puts together: one group an audience."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import task_group
+
+from windsor_sync.airflow.approval import ApproveOperator
+from windsor_sync.airflow.notifier import AudienceStateNotifier
+from windsor_sync.airflow.operators import (
+    CloseBooksOperator,
+    DeliverApprovedOperator,
+    DeliverOperator,
+    DeliverShardOperator,
+    DiffOperator,
+    SealSnapshotOperator,
+)
+
+POOL = "windsor_api"
+"""Bounds how many tasks talk to Windsor at once; `windsor-sync airflow-setup` makes it."""
+
+
+def sync_audiences(
+    audiences: dict[int, list[str]], interval: timedelta, then: Callable[[dict[str, Any]], Any] | None = None
+) -> None:
+    """A mapped group of tasks for the audiences of each number of delivery shards, which Airflow needs at parse time.
+
+    `then` is told of changes of state: any notifier or callback (see AudienceStateNotifier).
+    """
+    notifier = AudienceStateNotifier(then)
+    told: dict[str, Any] = {"on_success_callback": notifier, "on_failure_callback": notifier}
+    for shards, keys in sorted(audiences.items()):
+        group_id = "sync_audience" if shards == 1 else f"sync_audience_in_{shards}"
+        task_group(group_id=group_id)(_sync_audience).partial(shards=shards, interval=interval, told=told).expand(
+            audience=keys
+        )
+
+
+def _sync_audience(audience: str, shards: int, interval: timedelta, told: dict[str, Any]) -> None:
+    """Seal, diff and deliver; ask a person about what is withheld, and deliver what they approve."""
+    sealed = SealSnapshotOperator(task_id="seal", audience=audience)
+    changes = DiffOperator(task_id="diff", audience=audience, sealed=sealed.output)
+    delivered: Any
+    if shards == 1:
+        delivered = DeliverOperator(
+            task_id="deliver", audience=audience, run=changes.output, asks=True, pool=POOL, **told
+        )
+    else:
+        delivered = CloseBooksOperator(task_id="close_books", audience=audience, run=changes.output, asks=True, **told)
+        changes >> delivered
+        for shard in range(shards):
+            task_id = f"deliver_{shard + 1}_of_{shards}"
+            share = DeliverShardOperator(
+                task_id=task_id, audience=audience, run=changes.output, shard=shard, pool=POOL
+            )
+            changes >> share >> delivered
+    approved = ApproveOperator(task_id="approve", audience=audience, run=changes.output, interval=interval)
+    delivered >> approved >> DeliverApprovedOperator(task_id="deliver_approved", audience=audience, pool=POOL, **told)

@@ -1,0 +1,43 @@
+"""OpenLineage, for who has its provider: the source file → the audience in Segment's words → the trait in Windsor."""
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from windsor_sync.settings import Computation
+
+
+def sealing(computation: "Computation", rows: int) -> Any:
+    """A snapshot was read from its source."""
+    from airflow.providers.openlineage.extractors import OperatorLineage
+
+    path = computation.snapshot.path
+    inputs = [_file(path)] if path else []
+    return OperatorLineage(inputs=inputs, outputs=[_counted("segment", f"audiences/{computation.key}", rows)])
+
+
+def delivery(audience: str, destination: str, delivered: int) -> Any:
+    """Windsor was told changes of an audience."""
+    from airflow.providers.openlineage.extractors import OperatorLineage
+    from openlineage.client.event_v2 import Dataset
+
+    told = _counted(f"windsor://{destination}", f"traits/{audience}", delivered)
+    return OperatorLineage(inputs=[Dataset("segment", f"audiences/{audience}")], outputs=[told])
+
+
+def _counted(namespace: str, name: str, rows: int) -> Any:
+    from openlineage.client.event_v2 import OutputDataset
+    from openlineage.client.facet_v2 import output_statistics_output_dataset
+
+    count = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(rowCount=rows)
+    return OutputDataset(namespace, name, outputFacets={"outputStatistics": count})
+
+
+def _file(path: str) -> Any:
+    """A file or pattern by OpenLineage's naming: the store is the namespace."""
+    from openlineage.client.event_v2 import InputDataset
+
+    parts = urlsplit(path)
+    if not parts.scheme:
+        return InputDataset("file", path)
+    return InputDataset(f"{parts.scheme}://{parts.netloc}", parts.path.lstrip("/"))

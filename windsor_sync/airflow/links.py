@@ -1,0 +1,32 @@
+"""From a task to its audience's page."""
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from airflow.sdk import BaseOperatorLink
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.types import TaskInstanceKey
+
+PAGE = "/windsor/audiences/"
+
+
+def audience_page(key: str) -> str:
+    """Where the audience's page is, below Airflow's address."""
+    return PAGE + quote(key, safe="")
+
+
+class AudienceLink(BaseOperatorLink):
+    """A button "Audience" on the task."""
+
+    name = "Audience"
+
+    def get_link(self, operator: "BaseOperator", *, ti_key: "TaskInstanceKey") -> str:  # noqa: ARG002
+        """The page of the audience that the task is about, under the path that Airflow itself is served from."""
+        from urllib.parse import urlsplit
+
+        from airflow.sdk import conf
+
+        root = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
+        return root + audience_page(str(getattr(operator, "audience", "")))

@@ -1,0 +1,39 @@
+"""What a delivery came to, for Airflow's metrics: windsor_sync.sent, .rejected, .owed and .rate, tagged by audience."""
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from windsor_sync.delivery.engine import Delivery
+    from windsor_sync.runs import Run
+
+
+class Meter:
+    """Follows one delivery of one task."""
+
+    def __init__(self, audience: str) -> None:
+        self._tags = {"audience": audience}
+        self._began = time.monotonic()
+        self._delivery: Delivery | None = None
+
+    def follow(self, delivery: "Delivery") -> None:
+        """Remember the delivery, which goes on counting."""
+        self._delivery = delivery
+
+    def emit(self) -> None:
+        """Count what this try sent, however it ended."""
+        from airflow.sdk.observability import stats
+
+        if self._delivery is None:
+            return
+        seconds = max(time.monotonic() - self._began, 0.001)
+        stats.incr("windsor_sync.sent", self._delivery.delivered, tags=self._tags)
+        stats.incr("windsor_sync.rejected", self._delivery.rejected, tags=self._tags)
+        stats.gauge("windsor_sync.rate", self._delivery.requests / seconds, tags=self._tags)
+
+
+def owed(run: "Run") -> None:
+    """What Windsor has not been told yet, once the books are closed."""
+    from airflow.sdk.observability import stats
+
+    stats.gauge("windsor_sync.owed", run.books.changes - run.books.delivered, tags={"audience": run.audience})

@@ -1,0 +1,48 @@
+"""Tells people when an audience is withheld, the key is refused, or that is over: one message a change of state."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseNotifier
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from windsor_sync.announcements import Announcement
+
+
+class AudienceStateNotifier(BaseNotifier):
+    """For `on_success_callback` and `on_failure_callback` of the tasks that deliver.
+
+    `then` is any notifier or callback of Airflow's: it is called with the task's context and, as `windsor`, with the
+    announcement, so a template may say `{{ windsor.text }}`. Without it the message goes to the task's log.
+    """
+
+    def __init__(self, then: Callable[[dict[str, Any]], Any] | None = None) -> None:
+        super().__init__()
+        self.then = then
+
+    def notify(self, context: "Context") -> None:
+        """Find out what changed for the task's audience, and pass it on."""
+        from windsor_sync.announcements import announcing
+        from windsor_sync.runs import recent
+        from windsor_sync.settings import load
+        from windsor_sync.workspace import open_workspace
+
+        key = str(getattr(context["task"], "audience", ""))
+        settings = load()
+        computations = settings.find([key])
+        with open_workspace(settings) as workspace:
+            audience_id = workspace.registry.find(computations[0]).audience_id
+            last = recent(workspace.database, audience_ids=[audience_id], limit=1) if audience_id is not None else []
+            if not last:
+                return
+            with announcing(workspace.database, last[0]) as found:
+                for announcement in found:
+                    self._tell(context, announcement)
+
+    def _tell(self, context: "Context", announcement: "Announcement") -> None:
+        if self.then is None:
+            self.log.warning("%s: %s", announcement.news.value, announcement.text)
+        else:
+            self.then({**context, "windsor": announcement})

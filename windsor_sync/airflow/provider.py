@@ -1,0 +1,48 @@
+"""What Airflow is told about this package: the connection type and its form, operators, sensor, notifier, links."""
+
+from typing import Any
+
+WIRES = ["segment_webhook", "windsor_hook"]
+
+CONNECTION_TYPE: dict[str, Any] = {
+    "connection-type": "windsor",
+    "hook-name": "Windsor",
+    "hook-class-name": "windsor_sync.airflow.hook.WindsorHook",
+    "ui-field-behaviour": {
+        "hidden-fields": ["schema", "login", "port", "extra"],
+        "relabeling": {"host": "URL", "password": "API key"},
+        "placeholders": {"host": "https://… (empty: as in windsor.yaml)", "password": "the key of your Windsor project"},
+    },
+    "conn-fields": {
+        "wire": {
+            "label": "Wire",
+            "description": "How messages reach Windsor. Empty: as in windsor.yaml.",
+            "schema": {"type": ["string", "null"], "enum": [None, *WIRES], "default": None},
+        },
+        "requests_per_second": {
+            "label": "Requests per second",
+            "description": "Shared by all running tasks. Empty: as in windsor.yaml.",
+            "schema": {"type": ["number", "null"], "exclusiveMinimum": 0, "default": None},
+        },
+    },
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """The provider's description, in the words of Airflow's `provider_info` schema."""
+    from windsor_sync import __version__
+
+    return {
+        "package-name": "windsor-sync",
+        "name": "Windsor",
+        "description": "Segment Engage audiences and computed traits as user properties in Windsor.",
+        "versions": [__version__],
+        "integrations": [{"integration-name": "Windsor", "external-doc-url": "", "tags": ["service"]}],
+        "connection-types": [CONNECTION_TYPE],
+        "hooks": [{"integration-name": "Windsor", "python-modules": ["windsor_sync.airflow.hook"]}],
+        "operators": [{"integration-name": "Windsor", "python-modules": ["windsor_sync.airflow.operators"]}],
+        "sensors": [{"integration-name": "Windsor", "python-modules": ["windsor_sync.airflow.sensor"]}],
+        "triggers": [{"integration-name": "Windsor", "python-modules": ["windsor_sync.airflow.trigger"]}],
+        "notifications": ["windsor_sync.airflow.notifier.AudienceStateNotifier"],
+        "extra-links": ["windsor_sync.airflow.links.AudienceLink"],
+    }

@@ -1,0 +1,55 @@
+"""What Airflow does with an error of ours: fails at once where a person has to act, else tries again when it may help."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryPolicy, RetryRule
+
+from windsor_sync.errors import DestinationUnavailable
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context, RetryDecision
+
+ERRORS = "windsor_sync.errors"
+
+SOON = timedelta(minutes=1)
+
+A_PERSON_MUST_ACT = tuple(
+    RetryRule(exception=f"{ERRORS}.{name}", action=RetryAction.FAIL, reason="a person has to act")
+    for name in ("ConfigError", "SnapshotError", "CredentialsRefused", "ChangesWithheld", "MessagesRejected")
+)
+TRY_AGAIN = tuple(
+    RetryRule(exception=f"{ERRORS}.{name}", action=RetryAction.RETRY, retry_delay=SOON, reason=reason)
+    for name, reason in (
+        ("DestinationUnavailable", "Windsor is not available; the run resumes where it stopped"),
+        ("StateUnavailable", "the state database is out of reach"),
+        ("LeaseHeld", "another run is writing to this audience"),
+    )
+)
+NOT_BY_WAITING = RetryRule(
+    exception=f"{ERRORS}.DestinationUnavailable", action=RetryAction.FAIL, reason="clear the deliveries to go on"
+)
+
+
+class PatiencePolicy(RetryPolicy):
+    """The rules above, but waits as long as Windsor asked when it did."""
+
+    def __init__(self) -> None:
+        self._rules = ExceptionRetryPolicy(rules=[*A_PERSON_MUST_ACT, *TRY_AGAIN])
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: "Context | None" = None
+    ) -> "RetryDecision":
+        """What to do about the exception."""
+        from airflow.sdk.definitions.retry_policy import RetryDecision
+
+        asked_s = exception.retry_after_s if isinstance(exception, DestinationUnavailable) else None
+        if asked_s is not None:
+            return RetryDecision.retry(delay=max(SOON, timedelta(seconds=asked_s)), reason="Windsor asked to wait")
+        return self._rules.evaluate(exception, try_number, max_tries, context)
+
+
+POLICY = PatiencePolicy()
+
+CLOSING_POLICY = ExceptionRetryPolicy(rules=[*A_PERSON_MUST_ACT, NOT_BY_WAITING, *TRY_AGAIN])
+"""For the task that only closes the books: it sends nothing, so it cannot wait for Windsor."""

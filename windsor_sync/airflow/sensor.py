@@ -1,0 +1,58 @@
+"""Waits until an audience has a newer snapshot than the one Windsor was told."""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Context
+
+from windsor_sync.airflow.audience_task import AudienceOperator
+from windsor_sync.errors import ConfigError
+
+if TYPE_CHECKING:
+    from windsor_sync.settings import Snapshot
+
+
+class NewerSnapshotSensor(AudienceOperator):
+    """Done at once when there is a newer snapshot; else it waits in the triggerer, without a worker, up to `timeout`.
+
+    Stands before the other tasks where snapshots come at no fixed time. A snapshot that is read by a query is as new as
+    the query: there is nothing to wait for, and the sensor raises ConfigError.
+    """
+
+    def __init__(self, *, every: timedelta = timedelta(minutes=1), timeout: timedelta, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.every = every
+        self.timeout = timeout
+
+    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
+        """Returns when the newer snapshot was taken."""
+        from windsor_sync.airflow.trigger import NewerSnapshotTrigger, taken_after
+
+        source, told = self._told()
+        assert source.path is not None
+        found = taken_after(source.path, source.taken_at, told)
+        if found is not None:
+            return self.execute_complete(context, {"taken_at": found.isoformat()})
+        after = told.isoformat() if told else None
+        self.defer(
+            trigger=NewerSnapshotTrigger(source.path, source.taken_at, after, self.every.total_seconds()),
+            method_name="execute_complete",
+            timeout=self.timeout,
+        )
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """The snapshot is there."""
+        self.log.info("%s: a snapshot of %s is there", self.audience, event["taken_at"])
+        return {"audience": self.audience, **event}
+
+    def _told(self) -> "tuple[Snapshot, datetime | None]":
+        """Where snapshots are, and when the one was taken that Windsor was told; None before the first sync."""
+        with self.opened() as (workspace, computation):
+            if computation.snapshot.path is None:
+                raise ConfigError(
+                    f"{computation.name} is read by a query, which is always new: there is no snapshot to wait for. Nothing "
+                    "was sent. Leave the sensor out for this audience."
+                )
+            known = workspace.registry.find(computation)
+            head = workspace.ledger.head(known.audience_id) if known.audience_id is not None else None
+            return computation.snapshot, head.taken_at if head else None

@@ -1,0 +1,74 @@
+"""`airflow-setup`: what the DAGs need in Airflow itself."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from windsor_sync.cli.options import load_settings
+from windsor_sync.errors import ConfigError
+
+DEFAULT_SLOTS = 8
+PATIENCE_S = 120.0
+
+
+@click.command(short_help="Make the pool and the connection that the DAGs use in Airflow.")
+@click.option(
+    "--slots",
+    type=click.IntRange(min=1),
+    default=DEFAULT_SLOTS,
+    show_default=True,
+    help="How many tasks may talk to Windsor at once.",
+)
+@click.pass_obj
+def airflow_setup(config: Path | None, slots: int) -> None:
+    """Make the pool windsor_api and Windsor's connection in the Airflow of this environment; run it at each deployment.
+
+    The pool gets the number of slots that is given. A connection that is there already is left as it is; a new one gets
+    the key from WINDSOR_API_KEY, and everything else stays as windsor.yaml says.
+
+    \b
+    Example:
+      airflow db migrate && WINDSOR_API_KEY=… windsor-sync airflow-setup
+    """
+    from windsor_sync.workspace import API_KEY_VARIABLE
+
+    settings = load_settings(config)
+    pool = {"slots": slots, "description": "Tasks that talk to Windsor", "include_deferred": False}
+    _import("pools", {"windsor_api": pool})
+    click.echo(f"Pool windsor_api has {slots} slots.")
+    name, key = settings.destination.connection, os.environ.get(API_KEY_VARIABLE, "")
+    if not key:
+        click.echo(
+            f"The connection {name} was not looked at: set {API_KEY_VARIABLE} to have it made, or make it in Airflow under "
+            "Admin → Connections with the type Windsor."
+        )
+        return
+    _import("connections", {name: {"conn_type": "windsor", "password": key}})
+    click.echo(f"Connection {name} is there; one that was there before is as it was.")
+
+
+def _import(kind: str, content: dict[str, Any]) -> None:
+    """Give Airflow's own command a file that only this user can read: a key on a command line is seen by everybody."""
+    with tempfile.TemporaryDirectory(prefix="windsor-sync-") as folder:  # of mode 0700
+        path = Path(folder) / f"{kind}.json"
+        path.write_text(json.dumps(content), encoding="utf-8")
+        command = [sys.executable, "-m", "airflow", kind, "import", str(path)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)  # noqa: S603
+        except subprocess.TimeoutExpired:
+            raise ConfigError(_trouble(kind, f"no end after {PATIENCE_S:.0f} s")) from None
+    if done.returncode:
+        raise ConfigError(_trouble(kind, (done.stderr.strip().splitlines() or ["no reason given"])[-1]))
+
+
+def _trouble(kind: str, reason: str) -> str:
+    return (
+        f"`airflow {kind} import` did not work: {reason}. What was said to be made before is. Check that `airflow db migrate` "
+        "was run and that AIRFLOW_HOME and the AIRFLOW__ variables are those of your Airflow, then run this again."
+    )

@@ -1,0 +1,76 @@
+"""What is delivered: rows of an outbox on their way, and how far each has come."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from windsor_sync.delivery.lanes import Ticket
+from windsor_sync.delivery.patience import Struggle
+from windsor_sync.ledger import RowVerdict
+
+
+class Parcel(NamedTuple):
+    """One row of an outbox on its way."""
+
+    shard: int
+    seq: int
+    messages: tuple[bytes, ...]
+    """none for a user who must not be told anything any more"""
+    private: tuple[str | None, ...]
+    """what Windsor's words must not repeat"""
+    call: str = "identify"
+    lanes: tuple[str, ...] = ()
+    """it goes out after every earlier row that shares one of them; without lanes no order is kept"""
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """A parcel that was taken from the outbox."""
+
+    parcel: Parcel
+    in_doubt: bool
+    """some of its messages may have been applied, now or by an earlier try of the run"""
+    struggle: Struggle
+    ticket: Ticket["Attempt"] | None = None
+    """its place in its lanes"""
+    was_refused_with_others: bool = False
+    """Windsor does not say whether it applied a part of a batch that it refused: in doubt until judged alone"""
+    owed: RowVerdict | None = None
+    """recorded when it was put off"""
+    is_settled: bool = False
+    """it has a verdict, or will be tried again later: nothing more of it goes out now"""
+
+    @property
+    def may_be_applied(self) -> bool:
+        """Whether a yes that nobody heard cannot be ruled out."""
+        return self.in_doubt or self.was_refused_with_others
+
+
+class Letter(NamedTuple):
+    """One message of an attempt, as the wire says it."""
+
+    attempt: Attempt
+    body: bytes
+    is_last: bool
+
+
+Letters = Sequence[Letter]
+
+
+def requests_of(letters: Iterable[Letter], *, most: int, most_bytes: int) -> Iterator[Letters]:
+    """Cut letters into the contents of requests, order kept; a letter that is too large goes alone."""
+    request: list[Letter] = []
+    size = 0
+    for letter in letters:
+        if request and (len(request) == most or size + len(letter.body) > most_bytes):
+            yield request
+            request, size = [], 0
+        request.append(letter)
+        size += len(letter.body)
+    if request:
+        yield request
+
+
+def attempts_of(letters: Letters) -> list[Attempt]:
+    """Whose letters they are, in order, each once."""
+    return list(dict.fromkeys(letter.attempt for letter in letters))

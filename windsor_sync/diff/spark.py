@@ -1,0 +1,98 @@
+"""Runs the diff on Spark, for audiences beyond one machine: the same statement, the same outbox.
+
+The session is the one that is running, else what Spark's own configuration describes (SPARK_CONF_DIR, spark-submit, a
+notebook's cluster). Its workers have to reach the sealed files under the paths that this process has for them.
+"""
+
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from windsor_sync.diff import duckdb, statement
+from windsor_sync.diff.task import DiffTask, Tally
+from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.ledger import Head
+from windsor_sync.outbox import COLUMNS
+
+TYPES = {"VARCHAR": "STRING", "TIMESTAMP": "TIMESTAMP_NTZ"}
+"""Where Spark has another name for a type."""
+
+
+def diff(task: DiffTask, draft: Path) -> Tally:
+    """Write the changes that turn what Windsor was told into the snapshot to `draft`, and count them."""
+    spark = SparkSession.builder.appName("windsor-sync").getOrCreate().newSession()  # views of its own
+    _define_views(spark, task)
+    changes = spark.sql(statement.sendable(task.limits, sha256="sha2({}, 256)"))
+    # Beside the snapshot: there the workers reach it and this process too.
+    parts = Path(task.snapshot).parent / f".changes-{uuid.uuid4().hex}"
+    try:
+        changes.write.parquet(str(parts))
+        with open_duckdb() as connection:
+            duckdb.write(connection, _parts(parts), draft)
+            return duckdb.tally(connection, str(draft))
+    finally:
+        shutil.rmtree(parts, ignore_errors=True)
+
+
+def _parts(folder: Path) -> str:
+    """What Spark wrote, with the types of an outbox."""
+    columns = ", ".join(f"CAST({name} AS {COLUMNS[name]}) AS {name}" for name in statement.outbox_columns())
+    return f"SELECT {columns} FROM read_parquet({quoted(str(folder / '*.parquet'))})"
+
+
+def _define_views(spark: SparkSession, task: DiffTask) -> None:
+    head = task.head
+    before = head.snapshot if head else None
+    _view(spark, "snapshot_now", statement.SNAPSHOT_VIEW.format(rows=_file(task.snapshot)))
+    _view(spark, "snapshot_before", statement.SNAPSHOT_VIEW.format(rows=_file(before) if before else _no_members()))
+    _view(spark, "outbox_before", _outbox_before(head))
+    _table(spark, "progress_before", statement.PROGRESS, statement.progress_rows(head))
+    _table(spark, "verdicts_before", statement.VERDICTS, statement.verdict_rows(head))
+    _table(spark, "suppressed", {"user_hash": "VARCHAR"}, [(user_hash,) for user_hash in task.suppressed])
+    _table(spark, "run", statement.RUN, [statement.run_row(task)])
+    _view(spark, "departed", _departed(task.departed))
+    _view(spark, "owed", statement.sql("owed"))
+
+
+def _outbox_before(head: Head | None) -> str:
+    if head is None or head.outbox is None:
+        return statement.nobody(_spark_types(COLUMNS))
+    columns = ", ".join(name for name in COLUMNS if name != "status")
+    return f"SELECT {columns}, {statement.status_before(head)} AS status FROM {_file(head.outbox)}"
+
+
+def _departed(outboxes: tuple[str, ...]) -> str:
+    if not outboxes:
+        return statement.nobody(_spark_types({"identity": "VARCHAR", **duckdb.MEMBER}))
+    rows = " UNION ALL ".join(f"SELECT * FROM {_file(location)}" for location in outboxes)
+    return f"""
+        SELECT
+            identity, any_value(user_id) AS user_id, any_value(anonymous_id) AS anonymous_id,
+            max_by(email, since_run) AS email
+        FROM ({rows}) WHERE change = 'exited' AND identity IS NOT NULL GROUP BY identity
+    """
+
+
+def _no_members() -> str:
+    return f"({statement.nobody(_spark_types(duckdb.MEMBER))})"
+
+
+def _file(location: str) -> str:
+    """A Parquet file as a table."""
+    return f"parquet.`{location.replace('`', '``')}`"
+
+
+def _spark_types(columns: dict[str, str]) -> dict[str, str]:
+    return {name: TYPES.get(kind, kind) for name, kind in columns.items()}
+
+
+def _view(spark: SparkSession, name: str, select: str) -> None:
+    spark.sql(select).createOrReplaceTempView(name)
+
+
+def _table(spark: SparkSession, name: str, columns: dict[str, str], rows: Sequence[Sequence[object]]) -> None:
+    schema = ", ".join(f"{column} {kind}" for column, kind in _spark_types(columns).items())
+    spark.createDataFrame([tuple(row) for row in rows], schema).createOrReplaceTempView(name)

@@ -1,0 +1,112 @@
+"""The SQL that every engine runs, and what its views are made of."""
+
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+
+from windsor_sync.diff.task import DiffTask
+from windsor_sync.embedded import quoted
+from windsor_sync.ledger import Head
+from windsor_sync.outbox import COLUMNS, KINDS, Limits
+
+SNAPSHOT_VIEW = """
+    SELECT coalesce('u' || user_id, 'a' || anonymous_id) AS identity, user_id, anonymous_id, email, value FROM {rows}
+"""
+PROGRESS = {"first": "BIGINT", "last": "BIGINT", "position": "BIGINT", "reach": "BIGINT"}
+VERDICTS = {
+    "seq": "BIGINT",
+    "verdict": "VARCHAR",
+    "code": "INTEGER",
+    "in_doubt": "BOOLEAN",
+    "answered_at": "TIMESTAMP",
+}
+RUN = {
+    "number": "INTEGER",
+    "taken_at": "TIMESTAMP",
+    "moment": "TIMESTAMP",
+    "previous_number": "INTEGER",
+    "is_resync": "BOOLEAN",
+    "drops_exits": "BOOLEAN",
+    "retries": "BOOLEAN",
+    "retry_code": "INTEGER",
+    "retry_since": "TIMESTAMP",
+    "salt": "VARCHAR",
+}
+
+
+@cache
+def sql(name: str) -> str:
+    """A statement of this folder."""
+    return resources.files("windsor_sync.diff").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+
+
+def outbox_columns() -> list[str]:
+    """The columns of an outbox without `seq`, which numbers its rows."""
+    return [name for name in COLUMNS if name != "seq"]
+
+
+def sendable(limits: Limits, sha256: str = "sha256({})") -> str:
+    """The rows of an outbox without their numbers: changes, with what a backfill leaves for later marked.
+
+    Which changes a limit lets through is decided by identity, so that a plan and its run, and every engine, agree.
+    """
+    later = []
+    if limits.only:
+        kinds = ", ".join(quoted(kind) for kind in KINDS[limits.only])
+        later.append(f"change NOT IN ({kinds})")
+    if limits.count is not None:
+        counts = " AND ".join(["status = 'send'", *(f"NOT ({condition})" for condition in later)])
+        so_far = f"sum(CASE WHEN {counts} THEN 1 ELSE 0 END) OVER (ORDER BY identity ROWS UNBOUNDED PRECEDING)"
+        later.append(f"{so_far} > {limits.count}")
+    status = f"CASE WHEN status = 'send' AND ({' OR '.join(later)}) THEN 'later' ELSE status END" if later else "status"
+    columns = ", ".join(name for name in outbox_columns() if name != "status")
+    user_hash = sha256.format("(SELECT salt FROM run) || coalesce(user_id, anonymous_id)")
+    return f"""
+        SELECT {columns}, {status} AS status
+        FROM ({sql("changes")})
+        WHERE change <> 'exited' OR {user_hash} NOT IN (SELECT user_hash FROM suppressed)
+    """
+
+
+def run_row(task: DiffTask) -> list[object]:
+    """The one row of `run`."""
+    limits, retry = task.limits, task.limits.retry
+    return [
+        task.number,
+        naive(task.taken_at),
+        naive(task.moment),
+        task.head.number if task.head else 0,
+        limits.is_resync,
+        limits.drops_exits,
+        retry is not None,
+        retry.code if retry else None,
+        naive(retry.since) if retry and retry.since else None,
+        task.salt,
+    ]
+
+
+def progress_rows(head: Head | None) -> list[tuple[object, ...]]:
+    """The rows of `progress_before`."""
+    return [(shard.first, shard.last, shard.position, shard.reach) for shard in head.shards] if head else []
+
+
+def verdict_rows(head: Head | None) -> list[tuple[object, ...]]:
+    """The rows of `verdicts_before`."""
+    verdicts = head.verdicts if head else ()
+    return [(v.seq, v.verdict.value, v.code, v.in_doubt, naive(v.answered_at)) for v in verdicts]
+
+
+def status_before(head: Head) -> str:
+    """The status of a row of the last outbox, as SQL: what the guard holds back is withheld."""
+    held = ", ".join(quoted(kind) for kind in head.held) or "''"
+    return f"CASE WHEN status = 'send' AND change IN ({held}) THEN 'withheld' ELSE status END"
+
+
+def nobody(columns: dict[str, str]) -> str:
+    """A select without rows."""
+    return "SELECT " + ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in columns.items()) + " LIMIT 0"
+
+
+def naive(moment: datetime) -> datetime:
+    """A TIMESTAMP has no zone; ours are UTC."""
+    return moment.astimezone(UTC).replace(tzinfo=None)

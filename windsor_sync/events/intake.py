@@ -1,0 +1,135 @@
+"""Takes files of the archive in: every line ends in exactly one bucket, and what is for Windsor in an ordered outbox."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from windsor_sync.errors import WindsorSyncError
+from windsor_sync.events.sealing import Seal, seal
+from windsor_sync.events.workers import sort_files
+from windsor_sync.ledger import Head
+from windsor_sync.sources.archive import ArchiveFile
+from windsor_sync.spec.routing import Routing
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeTask:
+    """What is taken in, and for which run."""
+
+    archive: str
+    """folder or URL"""
+    files: Sequence[ArchiveFile]
+    """in the order of the archive: of a message that comes twice the first one is kept"""
+    routing: Routing
+    holds_alias: bool
+    """new alias messages wait for a person"""
+    releases_alias: bool
+    """a person lets those go that waited so far"""
+    seen: Sequence[str]
+    """locations of the messageIds of earlier runs"""
+    previous: Head | None
+    """the last run: what it owes is carried over"""
+    number: int
+    """of this run"""
+
+
+class UncountedLinesError(WindsorSyncError):
+    """A line ended in no bucket, or in two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What became of every line."""
+
+    received: int
+    """lines read; blank ones are none"""
+    carried: int
+    """messages that earlier runs owe"""
+    failed_on_ingest: dict[str, int]
+    """by code: no message at all, or one that Segment would refuse"""
+    filtered: dict[str, int]
+    """by code: not for Windsor"""
+    duplicates: int
+    held: int
+    """of the rows: what waits for a person"""
+    rows: int
+    """of the outbox"""
+    lines: dict[str, int]
+    """received, by the file's path"""
+
+    def check(self) -> None:
+        """Raise UncountedLinesError unless every line is in exactly one bucket."""
+        failed, filtered = sum(self.failed_on_ingest.values()), sum(self.filtered.values())
+        if self.received + self.carried != failed + filtered + self.duplicates + self.rows:
+            raise UncountedLinesError(
+                f"The intake does not add up: {self.received:,} lines read and {self.carried:,} messages carried over are not "
+                f"{failed:,} failed, {filtered:,} filtered, {self.duplicates:,} duplicates and {self.rows:,} to be sent. "
+                "Nothing was sent, and the files count as unread. Report it, and run it again."
+            )
+
+
+@dataclass(slots=True)
+class _Count:
+    """So far."""
+
+    files: int = 0
+    kept: int = 0
+    lines: Counter[int] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    filtered: Counter[str] = field(default_factory=Counter)
+
+
+def take_in(
+    task: IntakeTask,
+    *,
+    outbox: Path,
+    seen: Path,
+    aside: Path,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Intake:
+    """Read the files and write what came of them to the three paths, all of which exist afterwards.
+
+    `outbox` has the messages, those carried over included, in the order of their timestamps; `seen` their messageIds;
+    `aside` file, line and code of each line that failed. `on_progress` hears the lines and files done so far. Memory is
+    bounded, whatever the files hold. Raises WindsorSyncError when a file is out of reach; then nothing counts as read.
+    """
+    with tempfile.TemporaryDirectory(prefix="windsor-sync-") as folder:
+        count = _sort(task, Path(folder), on_progress)
+        sealed = seal(
+            Seal(
+                parts=Path(folder),
+                files=[file.path for file in task.files],
+                holds_alias=task.holds_alias,
+                releases_alias=task.releases_alias,
+                seen=task.seen,
+                previous=task.previous,
+                number=task.number,
+            ),
+            outbox,
+            seen,
+            aside,
+        )
+    return Intake(
+        received=count.lines.total(),
+        carried=sealed.carried,
+        failed_on_ingest=dict(count.failed),
+        filtered=dict(count.filtered),
+        duplicates=sealed.duplicates,
+        held=sealed.held,
+        rows=sealed.rows,
+        lines={file.path: count.lines[index] for index, file in enumerate(task.files)},
+    )
+
+
+def _sort(task: IntakeTask, folder: Path, on_progress: Callable[[int, int], None] | None) -> _Count:
+    count = _Count()
+    for tally in sort_files(task.archive, task.files, task.routing, folder):
+        count.files += tally.is_last
+        count.lines[tally.file] += tally.lines
+        count.failed.update(tally.failed)
+        count.filtered.update(tally.filtered)
+        if on_progress:
+            on_progress(count.lines.total(), count.files)
+    return count

@@ -1,0 +1,133 @@
+"""Events on their way to Windsor: the outbox file's columns, its rows as parcels, and what is left of them.
+
+It is a Parquet file like the outbox of audiences, and how far it got lives in the ledger the same way.
+"""
+
+import json
+from collections.abc import Callable, Container, Iterator
+from typing import Any, NamedTuple
+
+import duckdb
+
+from windsor_sync.delivery.engine import Parcel
+from windsor_sync.diff import statement
+from windsor_sync.diff.duckdb import Remains
+from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.ledger import Head, ShardProgress
+from windsor_sync.spec.calls import Call, json_text
+
+COLUMNS = {
+    "seq": "BIGINT",
+    "message": "VARCHAR",  # JSON text exactly as it is sent; NULL once its user was forgotten
+    "call": "VARCHAR",
+    "user_id": "VARCHAR",
+    "anonymous_id": "VARCHAR",
+    "previous_id": "VARCHAR",  # of an alias
+    "message_id": "VARCHAR",
+    "timestamp": "TIMESTAMP",  # UTC
+    "status": "VARCHAR",  # send, held (an alias that waits for a person)
+    "since_run": "INTEGER",  # the run that read it from the archive
+}
+
+CHUNK_ROWS = 8_192
+"""Rows read at a time, and in a row group: none is unpacked twice."""
+
+_PRIVATE_FIELDS = ("groupId", "traits", "properties")
+
+
+class _Row(NamedTuple):
+    seq: int
+    message: str | None
+    call: str
+    user_id: str | None
+    anonymous_id: str | None
+    previous_id: str | None
+
+
+def parcels(
+    location: str, shard: ShardProgress, decided: Container[int], is_suppressed: Callable[[str], bool]
+) -> Iterator[list[Parcel]]:
+    """Yield what is left to be sent of a shard, ascending, a chunk at a time (maybe an empty one)."""
+    with open_duckdb() as connection:
+        start = shard.position
+        while start < shard.last:
+            end = min((start // CHUNK_ROWS + 1) * CHUNK_ROWS, shard.last)
+            rows = connection.execute(
+                f"SELECT {', '.join(_Row._fields)} FROM read_parquet({quoted(location)}) "
+                f"WHERE seq >= {start} AND seq < {end} AND status = 'send' ORDER BY seq"
+            ).fetchall()
+            found = [_Row(*row) for row in rows]
+            yield [_parcel(shard.shard, row, is_suppressed) for row in found if row.seq not in decided]
+            start = end
+
+
+def _parcel(shard: int, row: _Row, is_suppressed: Callable[[str], bool]) -> Parcel:
+    named = (row.user_id, row.previous_id) if row.call == Call.ALIAS else (row.user_id,)
+    if row.message is None or any(name is not None and is_suppressed(name) for name in named):
+        return Parcel(shard, row.seq, (), (), row.call, _lanes(row))
+    return Parcel(shard, row.seq, (row.message.encode(),), _private(row, row.message), row.call, _lanes(row))
+
+
+def _lanes(row: _Row) -> tuple[str, ...]:
+    """Whose order it belongs to; what an alias renames may be a user id as well as an anonymous one (facts §3.3)."""
+    lanes = (("u", row.user_id), ("a", row.anonymous_id), ("u", row.previous_id), ("a", row.previous_id))
+    return tuple(dict.fromkeys(kind + name for kind, name in lanes if name is not None))
+
+
+def _private(row: _Row, text: str) -> tuple[str | None, ...]:
+    message: dict[str, Any] = json.loads(text)
+    context = message.get("context")
+    said = [message.get(name) for name in _PRIVATE_FIELDS]
+    said.append(context.get("traits") if isinstance(context, dict) else None)
+    return (row.user_id, row.anonymous_id, row.previous_id, *(json_text(one) for one in said if one))
+
+
+OWED = """
+    SELECT o.* FROM outbox_before o
+    LEFT JOIN progress_before p ON o.seq >= p.first AND o.seq < p.last
+    LEFT JOIN verdicts_before v ON o.seq = v.seq
+    WHERE o.status = 'held' OR v.verdict = 'unanswered' OR (v.verdict IS NULL AND o.seq >= coalesce(p.position, 0))
+"""
+"""The rows that the next run takes over."""
+
+
+def define_ledger(connection: duckdb.DuckDBPyConnection, head: Head | None) -> None:
+    """The tables outbox_before, progress_before and verdicts_before of the last run of events."""
+    rows = f"SELECT * FROM read_parquet({quoted(head.outbox)})" if head and head.outbox else statement.nobody(COLUMNS)
+    connection.execute(f"CREATE VIEW outbox_before AS {rows}")
+    define_table(connection, "progress_before", statement.PROGRESS, statement.progress_rows(head))
+    define_table(connection, "verdicts_before", statement.VERDICTS, statement.verdict_rows(head))
+
+
+def define_table(
+    connection: duckdb.DuckDBPyConnection, name: str, columns: dict[str, str], rows: list[tuple[object, ...]]
+) -> None:
+    """A small table of rows from the state."""
+    values = ", ".join(f"unnest(?::{kind}[]) AS {column}" for column, kind in columns.items())
+    given = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in columns]
+    connection.execute(f"CREATE TABLE {name} AS SELECT {values}", given)
+
+
+def remaining(head: Head) -> Remains:
+    """Count what Windsor has not acknowledged of the last run of events.
+
+    Withheld are aliases that wait for a person, and messages of users who were suppressed since.
+    """
+    if head.outbox is None:
+        return Remains(0, 0, 0, 0)
+    with open_duckdb() as connection:
+        define_ledger(connection, head)
+        row = connection.execute("""
+            SELECT
+                count(*) FILTER (o.status = 'send' AND (v.verdict IS NULL OR v.verdict = 'unanswered')),
+                count(*) FILTER (o.status = 'held' OR v.verdict = 'suppressed'),
+                count(*) FILTER (v.verdict = 'rejected'),
+                count(*) FILTER (coalesce(v.in_doubt, FALSE)
+                    OR (o.status = 'send' AND v.verdict IS NULL AND o.seq >= p.position AND o.seq < p.reach))
+            FROM outbox_before o
+            LEFT JOIN progress_before p ON o.seq >= p.first AND o.seq < p.last
+            LEFT JOIN verdicts_before v ON o.seq = v.seq
+            WHERE o.status = 'held' OR v.verdict <> 'delivered' OR (v.verdict IS NULL AND o.seq >= p.position)
+        """).fetchone()
+    assert row is not None
+    return Remains(*row)

@@ -1,0 +1,79 @@
+"""Asks Windsor whether it takes the key, without leaving a trace there.
+
+Segment's webhook rules leave exactly one way: 401 and 403 are about the key, 400 is about the message, and neither is
+applied. So the probe is a message that is none: an empty object, which names no call and no user (for Windsor's hook
+an empty batch). A good key makes that a 400, a bad one a 401 or 403. A destination that looks at the message before it
+looks at the key would answer 400 to every key; the same probe without the key tells, so that no bad key is called good.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+import httpx
+
+from windsor_sync.delivery.transport import HttpTransport
+from windsor_sync.delivery.verdicts import Answer
+from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
+from windsor_sync.delivery.wires.windsor_hook import WindsorHook
+from windsor_sync.settings import Destination, Wire
+
+PATIENCE_S = 5.0
+NO_KEY = "not-a-key"
+REFUSED = (401, 403)
+UNDERSTOOD = (400, 413, 422)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the probe came to."""
+
+    is_good: bool
+    text: str
+
+
+def probe(destination: Destination, api_key: str) -> Finding:
+    """Say whether Windsor is there and takes the key."""
+    return asyncio.run(_probe(destination, api_key))
+
+
+async def _probe(destination: Destination, api_key: str) -> Finding:
+    async with HttpTransport(connections=1, timeout_s=PATIENCE_S) as transport:
+        answer = await transport.send(_nothing_at_all(destination, api_key), _always)
+        if not _may_be_about_the_message(answer):
+            return _finding(answer)
+        control = await transport.send(_nothing_at_all(destination, NO_KEY), _always)
+    if control.status in REFUSED:
+        return Finding(True, "Windsor is there and takes the key. Nothing was sent that it could keep.")
+    return Finding(
+        False,
+        f"Something answers there ({answer.status}), but it answers a wrong key alike ({control.status or 'not at all'}): "
+        "this says nothing about the key. Check the URL and the wire; a sync of a small audience will tell.",
+    )
+
+
+def _nothing_at_all(destination: Destination, api_key: str) -> httpx.Request:
+    """A request without any event in it."""
+    if destination.wire is Wire.WINDSOR_HOOK:
+        return WindsorHook(destination.url, api_key).request([])
+    return SegmentWebhook(destination.url, api_key).request([b"{}"])
+
+
+def _may_be_about_the_message(answer: Answer) -> bool:
+    is_yes = 200 <= answer.status < 300 and not answer.is_page
+    return is_yes or answer.status in UNDERSTOOD
+
+
+def _finding(answer: Answer) -> Finding:
+    if answer.status in REFUSED:
+        return Finding(False, f"Windsor is there and refuses the key ({answer.status}). Nothing was sent.")
+    if not answer.status:
+        return Finding(False, f"Windsor cannot be reached: {answer.message}. Check the URL. Nothing was sent.")
+    if answer.is_page:
+        return Finding(False, "A web page answers there instead of Windsor. Check the URL. Nothing was sent.")
+    if answer.status >= 500 or answer.status == 429:
+        return Finding(False, f"Windsor is there, but answers {answer.status} now. Try again later. Nothing was sent.")
+    return Finding(False, f"No webhook answers at this address ({answer.status}). Check the URL. Nothing was sent.")
+
+
+def _always() -> None:
+    """A probe needs nobody's permission: it holds no lease, since it changes nothing."""

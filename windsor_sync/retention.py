@@ -1,0 +1,142 @@
+"""Lets go of what is old: outboxes and verdicts of runs long past, sealed snapshots but the newest, files nobody owns.
+
+Never touched are an audience's newest run with its files, which are what Windsor was told, and the counts of any run.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, delete, select, update
+
+from windsor_sync.errors import LeaseHeld
+from windsor_sync.lease import Lease
+from windsor_sync.registry import EVENTS_CLASS
+from windsor_sync.spec.trait_keys import TraitKey
+from windsor_sync.state.tables import audiences, progress, runs, snapshots, verdicts
+from windsor_sync.workspace import Workspace
+
+KEPT_DAYS = 90
+"""How long outboxes, verdicts and lists of refused lines are kept, unless told otherwise."""
+
+SNAPSHOTS_KEPT = 3
+"""Of each audience."""
+
+OWNERLESS_AFTER = timedelta(days=1)
+"""A stored file that no run and no snapshot names is what a killed process left behind, once it is this old."""
+
+KINDS = ("snapshots", "outboxes", "seen", "aside")
+"""Folders of the file store that are looked through."""
+
+
+@dataclass(slots=True)
+class Pruned:
+    """What went, or would go."""
+
+    runs: int = 0
+    """whose outbox and verdicts are gone; their counts stay"""
+    snapshots: int = 0
+    files: int = 0
+    """all of them, those without an owner too"""
+    ownerless: int = 0
+    bytes: int = 0
+    busy: int = 0
+    """audiences left alone because a run was writing"""
+
+
+def prune(workspace: Workspace, *, kept_days: int = KEPT_DAYS, dry_run: bool = False) -> Pruned:
+    """Remove what is older than `kept_days`; safe to repeat and to interrupt."""
+    now = datetime.now(UTC)
+    done = Pruned()
+    for row in workspace.registry.everything():
+        try:
+            with workspace.hold(TraitKey(row.trait_key), "state prune") as lease:
+                _prune_one(workspace, row, lease, now - timedelta(days=kept_days), done, dry_run=dry_run)
+        except LeaseHeld:
+            done.busy += 1
+    _remove_ownerless(workspace, now - OWNERLESS_AFTER, done, dry_run=dry_run)
+    return done
+
+
+def _prune_one(
+    workspace: Workspace, row: Row[tuple[object, ...]], lease: Lease, before: datetime, done: Pruned, *, dry_run: bool
+) -> None:
+    old = list(_old_runs(workspace, row, before))
+    spare = [] if row.computation_class == EVENTS_CLASS else _spare_snapshots(workspace, row)
+    if not dry_run:
+        with workspace.database.write() as connection:
+            lease.fence(connection)
+            for run in old:
+                connection.execute(delete(verdicts).where(verdicts.c.run_id == run.run_id))
+                connection.execute(delete(progress).where(progress.c.run_id == run.run_id))
+                connection.execute(
+                    update(runs).where(runs.c.id == run.run_id).values(outbox=None, options=run.options_left)
+                )
+    done.runs += len(old)
+    done.snapshots += len(spare)
+    for path in [path for run in old for path in run.paths] + spare:
+        _remove(workspace, path, done, dry_run=dry_run)
+
+
+@dataclass(frozen=True, slots=True)
+class _OldRun:
+    run_id: str
+    paths: tuple[str, ...]
+    options_left: dict[str, Any]
+
+
+def _old_runs(workspace: Workspace, row: Row[tuple[object, ...]], before: datetime) -> Iterator[_OldRun]:
+    """Finished runs that still have files, but for the newest run; messageIds stay as long as the window lasts."""
+    events = workspace.settings.events
+    window_from = datetime.now(UTC) - timedelta(days=events.dedupe_days) if events else before
+    query = select(runs.c.id, runs.c.outbox, runs.c.options, runs.c.started_at).where(
+        runs.c.audience_id == row.id, runs.c.finished_at < before, runs.c.id != row.head_run
+    )
+    with workspace.database.read() as connection:
+        found = list(connection.execute(query))
+    for run in found:
+        gone = [name for name in ("aside", "seen") if name in run.options]
+        if run.started_at >= window_from:
+            gone = [name for name in gone if name != "seen"]
+        paths = [run.outbox] if run.outbox else []
+        paths += [run.options[name] for name in gone]
+        if paths:
+            left = {name: value for name, value in run.options.items() if name not in gone}
+            yield _OldRun(run.id, tuple(paths), left)
+
+
+def _spare_snapshots(workspace: Workspace, row: Row[tuple[object, ...]]) -> list[str]:
+    """Sealed files that are neither among the newest nor what Windsor was told."""
+    query = select(snapshots.c.path).where(snapshots.c.audience_id == row.id).order_by(snapshots.c.id.desc())
+    told = select(snapshots.c.path).join(runs, runs.c.snapshot_id == snapshots.c.id).where(runs.c.id == row.head_run)
+    with workspace.database.read() as connection:
+        paths = list(dict.fromkeys(connection.execute(query).scalars()))
+        kept = {*paths[:SNAPSHOTS_KEPT], *connection.execute(told).scalars()}
+    return [path for path in paths if path not in kept and workspace.files.exists(path)]
+
+
+def _remove_ownerless(workspace: Workspace, before: datetime, done: Pruned, *, dry_run: bool) -> None:
+    owned = set(_owned(workspace))
+    for kind in KINDS:
+        for stored in list(workspace.files.stored(kind)):
+            if stored.path not in owned and stored.modified_at < before:
+                done.ownerless += 1
+                _remove(workspace, stored.path, done, dry_run=dry_run)
+
+
+def _owned(workspace: Workspace) -> Iterator[str]:
+    """Every path that the state names, whatever destination it belongs to."""
+    with workspace.database.read() as connection:
+        yield from connection.execute(select(snapshots.c.path)).scalars()
+        for outbox, options in connection.execute(select(runs.c.outbox, runs.c.options).join(audiences)):
+            yield from (path for path in (outbox, options.get("seen"), options.get("aside")) if path)
+
+
+def _remove(workspace: Workspace, path: str, done: Pruned, *, dry_run: bool) -> None:
+    if not workspace.files.exists(path):
+        return
+    done.files += 1
+    done.bytes += workspace.files.size_bytes(path)
+    if not dry_run:
+        workspace.files.delete(path)

@@ -1,0 +1,66 @@
+"""Several files that are one snapshot, as one source."""
+
+import uuid
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from windsor_sync.embedded import quoted
+from windsor_sync.sources.files import SourceFile
+from windsor_sync.sources.text import scratch_folder
+
+if TYPE_CHECKING:
+    from windsor_sync.sources import Source
+
+ROWS = """
+    SELECT line::BIGINT AS line, user_id::VARCHAR AS user_id, anonymous_id::VARCHAR AS anonymous_id,
+        emails::VARCHAR[] AS emails, profile_id::VARCHAR AS profile_id, value::VARCHAR AS value,
+        malformed::VARCHAR AS malformed
+    FROM rows
+"""
+
+
+class JoinedSource:
+    """The rows of several sources, one after another; each may have columns of its own, in its own order."""
+
+    def __init__(self, file: SourceFile, sources: Sequence["Source"]) -> None:
+        self.origin = file
+        self.columns: frozenset[str] = frozenset()
+        self.unit = sources[0].unit
+        self._sources = sources
+        self._begins: list[int] = []
+
+    def describe(self) -> str:
+        """Say what is read."""
+        return f"{self.origin.path} ({len(self._sources)} files)"
+
+    def load(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Define the view `rows`. Raises SnapshotError when one of the files cannot be used."""
+        copies = [self._copy(source, connection) for source in self._sources]
+        self._begins = [0, *accumulate(rows for _, rows in copies)]
+        selects = (
+            f"SELECT * REPLACE (line + {begin} AS line) FROM read_parquet({quoted(copy)})"
+            for (copy, _), begin in zip(copies, self._begins, strict=False)
+        )
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {' UNION ALL '.join(selects)}")
+
+    def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
+        """Where these rows are in the first file that has one of them; `unit` names that file from now on."""
+        for source, (begin, end) in zip(self._sources, pairwise(self._begins), strict=True):
+            here = [row - begin for row in rows if begin < row <= end]
+            if here and source.origin:
+                self.unit = f"{PurePosixPath(source.origin.path).name}, {source.unit}"
+                return source.physical_lines(here)
+        return ()
+
+    def _copy(self, source: "Source", connection: duckdb.DuckDBPyConnection) -> tuple[str, int]:
+        """The rows of one file beside the engine's spilled data, and the number of the last of them."""
+        source.load(connection)
+        copy = str(scratch_folder(connection) / f"{uuid.uuid4().hex}.parquet")
+        connection.execute(f"COPY ({ROWS}) TO {quoted(copy)} (FORMAT parquet)")
+        [(last,)] = connection.execute(f"SELECT coalesce(max(line), 0) FROM read_parquet({quoted(copy)})").fetchall()
+        self.columns |= source.columns
+        return copy, int(last)

@@ -1,0 +1,227 @@
+"""A snapshot from a warehouse: a query of your own, or the tables of Profiles Sync or Engage.
+
+The answer is streamed, never whole in memory: from a cursor on the server into a table that DuckDB spills to disk. An
+answer that breaks off is no snapshot.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count, islice
+from typing import Any, NamedTuple, Protocol
+
+import duckdb
+from sqlalchemy import Engine
+
+from windsor_sync.sources.csv_text import shown
+from windsor_sync.sources.files import SourceFile
+from windsor_sync.sources.json_text import define_macros
+from windsor_sync.sources.refusal import unusable
+from windsor_sync.sources.warehouse_cells import Unreadable, emails_text, id_text, untyped_value_text, value_text
+from windsor_sync.sources.warehouse_schemas import Profile, Wanted, identified, profiles, users
+from windsor_sync.sources.warehouse_session import CHUNK_ROWS, Answer, Warehouse, engine_from_environment, opened
+
+__all__ = [
+    "Connections",
+    "EngageTables",
+    "ProfilesSync",
+    "Query",
+    "Question",
+    "Wanted",
+    "WarehouseSource",
+    "engine_from_environment",
+]
+
+Connections = Callable[[str], Engine]
+"""From a connection's id to the warehouse behind it: `engine_from_environment`, or Airflow's connections."""
+
+OURS = ("user_id", "anonymous_id", "email", "profile_id", "value")
+
+
+class Staged(NamedTuple):
+    """One row on its way into DuckDB, all text."""
+
+    line: int
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    emails: str | None = None
+    profile_id: str | None = None
+    value: str | None = None
+    malformed: str | None = None
+
+
+class Question(Protocol):
+    """What is asked of a warehouse, and how the answer becomes rows."""
+
+    @property
+    def subject(self) -> str:
+        """What is read, for a message."""
+
+    def rows(self, warehouse: Warehouse) -> tuple[frozenset[str], Iterator[Staged]]:
+        """Which of our columns the answer has, and its rows as they come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Any SQL: each row is a member, or a user with a value; its columns are known by their names, in any case."""
+
+    sql: str
+    columns: Mapping[str, str]
+    """ours → the query's, where the names differ"""
+    value_of: str | None = None
+    """the key of the computed trait whose values are wanted; None for an audience"""
+
+    @property
+    def subject(self) -> str:
+        return "the query"
+
+    def rows(self, warehouse: Warehouse) -> tuple[frozenset[str], Iterator[Staged]]:
+        answer = warehouse.ask(self.sql.rstrip().rstrip(";"))
+        places = _places(answer.names, self.columns, self.value_of, warehouse.place)
+        return frozenset(places), _rows(answer, places)
+
+
+@dataclass(frozen=True, slots=True)
+class ProfilesSync:
+    """The tables that Profiles Sync, or its dbt package, makes."""
+
+    wanted: Wanted
+
+    @property
+    def subject(self) -> str:
+        return f"{self.wanted.schema} (Profiles Sync)"
+
+    def rows(self, warehouse: Warehouse) -> tuple[frozenset[str], Iterator[Staged]]:
+        return frozenset(OURS), _of_profiles(profiles(warehouse, self.wanted), self.wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class EngageTables:
+    """The schema that Engage writes: `users`, or `identifies` where there is none or anonymous users count."""
+
+    wanted: Wanted
+    with_anonymous: bool = False
+
+    @property
+    def subject(self) -> str:
+        return f"{self.wanted.schema} (Engage)"
+
+    def rows(self, warehouse: Warehouse) -> tuple[frozenset[str], Iterator[Staged]]:
+        answer = None if self.with_anonymous else users(warehouse, self.wanted)
+        if answer is None:
+            return frozenset(OURS), _of_profiles(identified(warehouse, self.wanted), self.wanted)
+        places = {name: place for place, name in enumerate(answer.names)}
+        return frozenset(places), _rows(answer, places)
+
+
+class WarehouseSource:
+    """The answer to one question, asked when it is loaded."""
+
+    origin: SourceFile | None = None
+    unit = "row"
+
+    def __init__(self, connection: str, question: Question, connections: Connections = engine_from_environment) -> None:
+        self.columns: frozenset[str] = frozenset()
+        self._place = f"connection {connection}"
+        self._question = question
+        self._engine = partial(connections, connection)
+
+    def describe(self) -> str:
+        """Say what is read."""
+        return f"{self._question.subject} at {self._place}"
+
+    def load(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Define the view `rows`. Raises ConfigError or SnapshotError for a warehouse that does not answer to the end."""
+        define_macros(connection)
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE staged (line BIGINT, user_id VARCHAR, anonymous_id VARCHAR, emails VARCHAR, "
+            "profile_id VARCHAR, value VARCHAR, malformed VARCHAR)"
+        )
+        with opened(self._engine(), self._place) as warehouse:
+            self.columns, rows = self._question.rows(warehouse)
+            _stage(connection, rows)
+        connection.execute(_VIEW)
+
+    def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
+        """Rows of the answer, counted from 1."""
+        return tuple(sorted(set(rows)))
+
+
+_VIEW = """
+    CREATE OR REPLACE TEMP VIEW rows AS
+    SELECT line, user_id, anonymous_id, mails(string_split(emails, chr(10))) AS emails, profile_id,
+        CASE WHEN is_json(value) THEN tidy_json(nullif(value, 'null')) END AS value,
+        coalesce(malformed, CASE WHEN NOT is_json(value) THEN 'a value that is not JSON' END) AS malformed
+    FROM staged
+"""
+
+
+def _stage(connection: duckdb.DuckDBPyConnection, rows: Iterator[Staged]) -> None:
+    import pandas as pd
+
+    while chunk := list(islice(rows, CHUNK_ROWS)):
+        line, *texts = zip(*chunk, strict=True)
+        # A declared text type: of a column of Python objects DuckDB would take a sample, and 00123 for a number.
+        columns = {
+            name: pd.array(cells, dtype="string[python]") for name, cells in zip(Staged._fields[1:], texts, strict=True)
+        }
+        connection.register("arrived", pd.DataFrame({"line": line, **columns}))
+        connection.execute("INSERT INTO staged SELECT * FROM arrived")
+        connection.unregister("arrived")
+
+
+def _places(names: Sequence[str], mapping: Mapping[str, str], value_of: str | None, place: str) -> dict[str, int]:
+    """Where each of our columns stands in the answer."""
+    folded = [name.lower() for name in names]
+    theirs = {ours: mapping.get(ours, ours).lower() for ours in OURS}
+    if value_of and "value" not in mapping and "value" not in folded:
+        theirs["value"] = value_of.lower()
+    twice = [name for name in theirs.values() if folded.count(name) > 1]
+    if twice:
+        raise unusable(
+            f"The query at {place} returns several columns called {', '.join(twice)}.", "Name them apart with AS."
+        )
+    found = {ours: folded.index(name) for ours, name in theirs.items() if name in folded}
+    if value_of is None and "value" in found:
+        raise unusable(
+            f"The query at {place} returns a column value for an audience, whose members are its rows.",
+            "Leave it out, and keep only the members with WHERE.",
+        )
+    needed = set(mapping) | ({"value"} if value_of else set()) | (set() if "anonymous_id" in found else {"user_id"})
+    missing = [theirs[ours] for ours in OURS if ours in needed - found.keys()]
+    if missing:
+        raise unusable(
+            f"The query at {place} returns no column {', '.join(missing)}: found {shown(tuple(names))}.",
+            "Name it with AS in the query, or in the snapshot's columns setting.",
+        )
+    return found
+
+
+def _rows(answer: Answer, places: Mapping[str, int]) -> Iterator[Staged]:
+    user_id, anonymous_id, email, profile_id, value = (places.get(ours, -1) for ours in OURS)
+    numbers = count(1)
+    for chunk in answer.chunks:
+        for row in chunk:
+            cells = (*row, None)  # a column that the answer lacks stands at -1
+            ids = (cells[user_id], cells[anonymous_id])
+            yield _row(next(numbers), ids, cells[email], cells[profile_id], value_text, cells[value])
+
+
+def _row(
+    line: int, ids: tuple[Any, Any], emails: Any, profile_id: Any, as_value: Callable[[Any], str | None], value: Any
+) -> Staged:
+    try:
+        user_id, anonymous_id = map(id_text, ids)
+        return Staged(line, user_id, anonymous_id, emails_text(emails), id_text(profile_id), as_value(value))
+    except Unreadable as problem:
+        return Staged(line, malformed=str(problem))
+
+
+def _of_profiles(found: Iterator[Profile], wanted: Wanted) -> Iterator[Staged]:
+    """A row for each user id of a profile; one without any goes by its first anonymous id."""
+    for line, profile in enumerate(found, start=1):
+        as_value = untyped_value_text if profile.is_untyped else value_text
+        value = None if wanted.is_audience else profile.value
+        anonymous_id = next(iter(profile.ids["anonymous_id"]), None)
+        for user_id in profile.ids["user_id"] or (None,):
+            yield _row(line, (user_id, anonymous_id), profile.ids["email"], profile.profile_id, as_value, value)
