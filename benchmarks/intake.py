@@ -25,7 +25,10 @@ from windsor_sync.sources.archive import list_files
 from windsor_sync.spec.routing import Routing
 
 DAY = datetime(2025, 6, 1, tzinfo=UTC)
-AGENT = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/125.0 Safari/537.36"
+AGENT = (
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/125.0 Safari/537.36"
+)
+SHARES = {"page": 46, "track": 36, "identify": 9, "screen": 5, "group": 2, "alias": 1, "broken": 1}
 REPEATED = 0.005
 """Share of messages that come a second time: a library that did not hear the answer sends again."""
 
@@ -36,11 +39,12 @@ def message(chance: random.Random, number: int) -> dict[str, Any]:
     text = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     user = chance.randrange(60_000)
     path = f"/products/{chance.randrange(4_000)}"
-    call = chance.choices(
-        ("page", "track", "identify", "screen", "group", "alias", "broken"), (46, 36, 9, 5, 2, 1, 1)
-    )[0]
-    said: dict[str, Any] = {
-        "page": {"name": "Product", "properties": {"path": path, "title": "Product", "url": f"https://shop.example{path}"}},
+    (call,) = chance.choices(tuple(SHARES), tuple(SHARES.values()))
+    said: dict[str, dict[str, Any]] = {
+        "page": {
+            "name": "Product",
+            "properties": {"path": path, "title": "Product", "url": f"https://shop.example{path}"},
+        },
         "track": {
             "event": chance.choice(("Product Viewed", "Product Added", "Order Completed")),
             "properties": {
@@ -55,7 +59,7 @@ def message(chance: random.Random, number: int) -> dict[str, Any]:
         "group": {"groupId": f"g-{user % 900}", "traits": {"name": "A company", "employees": 120}},
         "alias": {"previousId": f"{chance.getrandbits(128):032x}"},
         "broken": {"properties": "text"},
-    }[call]
+    }
     return {
         "anonymousId": f"{chance.getrandbits(128):032x}",
         "channel": "client",
@@ -76,7 +80,7 @@ def message(chance: random.Random, number: int) -> dict[str, Any]:
         "type": "track" if call == "broken" else call,
         "userId": f"user-{user:08d}",
         "version": 2,
-        **said,
+        **said[call],
     }
 
 

@@ -80,9 +80,7 @@ def _news(connection: Connection, run: Run) -> Iterator[Announcement | None]:
     )
     is_released = run.state in (RunState.DONE, RunState.REJECTED)
     name = f"{run.audience} at {destination}"
-    yield _change(
-        connection, run, name, wrong=run.state is RunState.WITHHELD, right=is_released, news=News.WITHHELD
-    )
+    yield _change(connection, run, name, wrong=run.state is RunState.WITHHELD, right=is_released, news=News.WITHHELD)
 
 
 def _change(

@@ -98,9 +98,7 @@ class Lease:
         )
 
 
-def acquire(
-    database: Database, resource: str, holder: str, ttl_s: float = TTL_S, shard: int | None = None
-) -> Lease:
+def acquire(database: Database, resource: str, holder: str, ttl_s: float = TTL_S, shard: int | None = None) -> Lease:
     """Take the lease on all of the resource, or on one shard; raises LeaseHeld, which names the holder and since when."""
     before = _clock()
     try:

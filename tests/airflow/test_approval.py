@@ -44,7 +44,9 @@ def answer() -> Iterator[Answer]:
 
     def set_answer(option: str = "Approve", *, who: str | None = "Ana", **params: Any) -> None:
         user = {"id": "ana", "name": who} if who else None
-        given.update(chosen_options=[option], params_input=params, responded_at=datetime.now(UTC), responded_by_user=user)
+        given.update(
+            chosen_options=[option], params_input=params, responded_at=datetime.now(UTC), responded_by_user=user
+        )
 
     set_answer.asked = asked  # type: ignore[attr-defined]
     with mock.patch.object(HITLOperator, "execute", park):
@@ -65,7 +67,12 @@ def test_approved_changes_go_out_and_the_books_say_who_approved(tripped: World, 
     assert (newest.state, newest.books.delivered) == (RunState.DONE, EXITS)
     with tripped.workspace.database.read() as connection:
         kept = connection.execute(approvals.approvals.select()).one()
-    assert (kept.who, kept.why, kept.max_exited, kept.run_id) == ("Ana in Airflow", "the sale is over", EXITS, withheld.run_id)
+    assert (kept.who, kept.why, kept.max_exited, kept.run_id) == (
+        "Ana in Airflow",
+        "the sale is over",
+        EXITS,
+        withheld.run_id,
+    )
     assert kept.settled_at is not None
     assert tripped.sync().books.changes == 0
 
@@ -138,7 +145,9 @@ def test_what_waits_for_a_person_holds_no_other_audience(tripped: World, run_syn
     tripped.snapshot(["ana"], folder="vip")
     answer("Refuse")
     dag_run = run_sync()
-    by_index = {one.map_index: str(one.state) for one in dag_run.get_task_instances() if one.task_id.endswith(".deliver")}
+    by_index = {
+        one.map_index: str(one.state) for one in dag_run.get_task_instances() if one.task_id.endswith(".deliver")
+    }
     assert by_index == {0: "success", 1: "success"}
     assert tripped.members_shown("vip") == {"ana"}
     assert str(tripped.computation(KEY).key) == KEY

@@ -68,9 +68,7 @@ def finished(configured: World) -> Callable[[BaseNotifier], None]:
     return lambda notifier: notifier({"task": SimpleNamespace(audience=KEY)})
 
 
-def test_any_notifier_tells_a_change_of_state_once(
-    configured: World, finished: Callable[[BaseNotifier], None]
-) -> None:
+def test_any_notifier_tells_a_change_of_state_once(configured: World, finished: Callable[[BaseNotifier], None]) -> None:
     configured.snapshot(["canary-user"])
     sent: list[str] = []
     for faults in (Faults(revoked_after=0), Faults(revoked_after=0), Faults(), Faults()):
@@ -82,9 +80,7 @@ def test_any_notifier_tells_a_change_of_state_once(
     assert "canary" not in "".join(sent)
 
 
-def test_the_dag_tells_through_its_callbacks(
-    configured: World, run_sync: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_dag_tells_through_its_callbacks(configured: World, run_sync: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(AudienceStateNotifier, "_tell", lambda self, context, one: told.append(one.news.value))
     configured.document["computed_traits"] = []

@@ -22,12 +22,14 @@ pytestmark = pytest.mark.skipif(
 def session() -> Iterator[None]:
     """One Spark on this machine for the whole module: it takes seconds to start."""
     sql = pytest.importorskip("pyspark.sql", reason="pyspark is not installed: pip install windsor-sync[spark]")
-    builder = sql.SparkSession.builder.master("local[2]")
+    builder = sql.SparkSession.builder.master("local[1]")
     quick = {
         "spark.ui.enabled": "false",
         "spark.sql.shuffle.partitions": "1",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
+        "spark.default.parallelism": "1",
+        "spark.sql.adaptive.enabled": "false",
         "spark.sql.codegen.wholeStage": "false",
         "spark.log.level": "ERROR",
     }
@@ -38,7 +40,7 @@ def session() -> Iterator[None]:
     started.stop()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(state=states())
 def test_both_engines_find_the_same_changes(state: State) -> None:
     from windsor_sync.diff import spark

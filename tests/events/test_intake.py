@@ -12,14 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from logs import Logs, head, select, track
 
+from windsor_sync.errors import WindsorSyncError
 from windsor_sync.events import parts, workers
 from windsor_sync.events.intake import UncountedLinesError
 from windsor_sync.ledger import Verdict
+from windsor_sync.sources.archive import list_files
 from windsor_sync.spec.routing import Routing
 
 GOOD = [
     track("m-1"),
-    {"type": "identify", "userId": 7, "messageId": "m-2", "traits": {"plan": "pro"}, "timestamp": "2025-06-01T00:00:00.123456789Z"},
+    {"type": "identify", "userId": 7, "messageId": "m-2", "traits": {"plan": "pro"}, "timestamp": "2025-06-01T00:00:00.123456789"},
     {"type": "page", "anonymousId": "a-1", "messageId": "m-3", "sentAt": None, "timestamp": "2025-06-01T00:00:01Z"},
     {"Type": "screen", "USER_ID": "u-1", "message_id": "m-4", "Name": "Basket", "timestamp": "2025-06-01T00:00:02Z"},
     {"type": "group", "userId": "u-1", "groupId": "g", "messageId": "m-5", "timestamp": "2025-06-01T00:00:03Z"},
@@ -31,7 +33,8 @@ GOOD = [
 def test_all_six_calls_come_through_with_what_segments_archive_does_to_them(logs: Logs) -> None:
     logs.put(b"", name="dummy-object.txt")
     logs.write(*GOOD[:4])
-    logs.put("\n".join(json.dumps(message) for message in GOOD[4:]).encode())  # unpacked by some client, no last newline
+    # Some client has unpacked it, and its last line has no end.
+    logs.put("\n".join(json.dumps(message) for message in GOOD[4:]).encode())
     done = logs.take_in()
     assert done.rows() == [f"m-{number}" for number in (1, 2, 3, 4, 5, 6, 7)]
     assert done.rows("call") == ["track", "identify", "page", "screen", "group", "alias", "track"]
@@ -162,9 +165,7 @@ def test_every_line_ends_in_exactly_one_bucket(
             path = logs.root / logs.write(*lines)
             path.write_bytes(path.read_bytes()[:-4] if is_torn else path.read_bytes())
         intake = (done := logs.take_in(previous=previous, routing=routing)).intake
-        assert intake.received == sum(
-            is_torn + sum(bool(line.strip()) for line in lines) for lines, is_torn in files
-        )
+        assert intake.received == sum(is_torn + sum(bool(line.strip()) for line in lines) for lines, is_torn in files)
         assert intake.received == sum(intake.lines.values())
         assert len(done.lines_aside()) == sum(intake.failed_on_ingest.values())
         assert len(done.rows()) == intake.rows == len(set(done.rows()))
@@ -203,14 +204,11 @@ def test_a_file_out_of_reach_fails_the_intake_in_another_process_too(
 ) -> None:
     monkeypatch.setattr(workers, "WORTH_A_WORKER_BYTES", 1)
     monkeypatch.setattr(workers.os, "sched_getaffinity", lambda _: {0, 1})
-    files = workers.list(map(str, ())) if False else []
     for number in range(3):
         logs.write(track(f"m-{number}"))
-    from windsor_sync.sources.archive import list_files
-
     files = list_files(str(logs.root), None)
     (logs.root / files[1].path).unlink()
-    with pytest.raises(workers.WindsorSyncError, match="cannot be read"):
+    with pytest.raises(WindsorSyncError, match="cannot be read"):
         list(workers.sort_files(str(logs.root), files, Routing(), logs.folder))
 
 

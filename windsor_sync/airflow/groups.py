@@ -51,9 +51,7 @@ def _sync_audience(audience: str, shards: int, interval: timedelta, told: dict[s
         changes >> delivered
         for shard in range(shards):
             task_id = f"deliver_{shard + 1}_of_{shards}"
-            share = DeliverShardOperator(
-                task_id=task_id, audience=audience, run=changes.output, shard=shard, pool=POOL
-            )
+            share = DeliverShardOperator(task_id=task_id, audience=audience, run=changes.output, shard=shard, pool=POOL)
             changes >> share >> delivered
     approved = ApproveOperator(task_id="approve", audience=audience, run=changes.output, interval=interval)
     delivered >> approved >> DeliverApprovedOperator(task_id="deliver_approved", audience=audience, pool=POOL, **told)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class SealSnapshotOperator(AudienceOperator):
     """Read and check the audience's newest snapshot."""
 
+    _sealed: "tuple[Computation, int] | None" = None
+
     def execute(self, context: Context) -> dict[str, Any]:
         """Returns the snapshot's id and counts."""
         from windsor_sync.sync import Request, seal
@@ -45,7 +47,7 @@ class SealSnapshotOperator(AudienceOperator):
         """The source file, and the audience it holds."""
         from windsor_sync.airflow import lineage
 
-        return lineage.sealing(*self._sealed)
+        return lineage.sealing(*self._sealed) if self._sealed else lineage.nothing()
 
 
 class DiffOperator(AudienceOperator):
@@ -117,6 +119,8 @@ class ClosingOperator(AudienceOperator):
     With `asks`, changes that are withheld are no failure of this task: a task after it asks a person.
     """
 
+    _told: tuple[str, str, int] | None = None
+
     def __init__(self, *, asks: bool = False, **kwargs: Any) -> None:
         kwargs.setdefault("outlets", [AUDIENCES])
         super().__init__(**kwargs)
@@ -140,7 +144,7 @@ class ClosingOperator(AudienceOperator):
         """The audience, and its trait in Windsor with the number of users who were told."""
         from windsor_sync.airflow import lineage
 
-        return lineage.delivery(*self._told)
+        return lineage.delivery(*self._told) if self._told else lineage.nothing()
 
 
 class DeliverOperator(SendingOperator, ClosingOperator):

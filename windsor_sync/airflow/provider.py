@@ -11,7 +11,10 @@ CONNECTION_TYPE: dict[str, Any] = {
     "ui-field-behaviour": {
         "hidden-fields": ["schema", "login", "port", "extra"],
         "relabeling": {"host": "URL", "password": "API key"},
-        "placeholders": {"host": "https://… (empty: as in windsor.yaml)", "password": "the key of your Windsor project"},
+        "placeholders": {
+            "host": "https://… (empty: as in windsor.yaml)",
+            "password": "the key of your Windsor project",
+        },
     },
     "conn-fields": {
         "wire": {

@@ -24,7 +24,7 @@ class NewerSnapshotSensor(AudienceOperator):
         self.every = every
         self.timeout = timeout
 
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
+    def execute(self, context: Context) -> dict[str, Any]:
         """Returns when the newer snapshot was taken."""
         from windsor_sync.airflow.trigger import NewerSnapshotTrigger, taken_after
 

@@ -34,7 +34,8 @@ def _hook(connection_id: str) -> Any:
     from windsor_sync.errors import ConfigError
 
     try:
-        hook = BaseHook.get_connection(connection_id).get_hook()
+        connection: Any = BaseHook.get_connection(connection_id)
+        hook = connection.get_hook()
     except Exception as error:
         kind = type(error).__name__
         remedy = "Add it in Airflow, and install the provider of its type (such as apache-airflow-providers-postgres)."

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 STEPS = {
     "received": "received",
+    "carried": "carried over from earlier runs",
     "failed_on_ingest": "failed on ingest",
     "filtered_at_destination": "filtered at destination",
     "duplicates": "duplicates",
-    "held": "held",
+    "held": "held for a person",
     "awaiting_retry": "awaiting retry",
     "failed_delivery": "failed delivery",
     "delivered": "delivered",
@@ -64,13 +65,12 @@ def forward(config: Path | None, since: datetime | None, release_aliases: bool, 
 
 
 def _show(runs: "list[Run]", *, is_json: bool) -> None:
-    from windsor_sync.events.books import overview
-
-    documents: list[dict[str, Any]] = [{**run_as_json(run), "delivery_overview": overview(run)} for run in runs]
+    documents = [run_as_json(run) for run in runs]
     if is_json:
         print_json({"runs": documents})
     elif not runs:
         click.echo("Nothing new in the archive.")
     else:
-        rows = [[one["run"], *(one["delivery_overview"][step] for step in STEPS)] for one in documents]
-        print_table(("run", *STEPS.values()), rows, numbers=frozenset(STEPS.values()))
+        title = ", ".join(one["run"] for one in documents[:2]) + (" …" if len(documents) > 2 else "")
+        rows = [(words, sum(one[step] for one in documents)) for step, words in STEPS.items()]
+        print_table((title, "messages"), rows, numbers=frozenset({"messages"}))

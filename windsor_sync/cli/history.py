@@ -47,9 +47,10 @@ def runs(config: Path | None, run: str | None, limit: int, is_json: bool) -> int
         print_table(("", run), [(name, _cell(value)) for name, value in documents[0].items()])
     else:
         columns = ("run", "state", "members", "entered", "exited", "updated", "delivered", "rejected", "owed")
+        same = {"rejected": "failed_delivery", "owed": "awaiting_retry"}  # as the steps of forwarded events are called
         print_table(
             columns,
-            [[document[column] for column in columns] for document in documents],
+            [[one.get(name, one.get(same.get(name, ""), "")) for name in columns] for one in documents],
             numbers=frozenset(columns[2:]),
         )
     return 0

@@ -41,21 +41,38 @@ def print_table(
 
 def run_as_json(run: "Run") -> dict[str, Any]:
     """A run for programs; no user appears in it."""
-    books = run.books
     return {
         "run": run.run_id,
-        "audience": run.audience,
         "kind": run.kind,
         "trigger": run.trigger,
         "state": run.state.value,
-        "taken_at": run.taken_at.isoformat() if run.taken_at else None,
         "started_at": run.started_at.isoformat(),
         "finished_at": run.finished_at.isoformat() if run.finished_at else None,
-        "rows_read": books.rows_read,
-        "left_out": dict(books.left_out),
-        "changes": books.changes,
-        **books.counts(),
+        **(_audience_books(run) if run.intake is None else _events_books(run)),
         "sentence": run.sentence,
+    }
+
+
+def _audience_books(run: "Run") -> dict[str, Any]:
+    return {
+        "audience": run.audience,
+        "taken_at": run.taken_at.isoformat(),
+        "rows_read": run.books.rows_read,
+        "left_out": dict(run.books.left_out),
+        "changes": run.books.changes,
+        **run.books.counts(),
+    }
+
+
+def _events_books(run: "Run") -> dict[str, Any]:
+    from windsor_sync.events.books import overview
+
+    assert run.intake is not None
+    return {
+        "files": run.intake["files"],
+        **overview(run),
+        "failed_on_ingest_by_code": run.intake["failed_on_ingest"],
+        "filtered_by_code": run.intake["filtered"],
     }
 
 

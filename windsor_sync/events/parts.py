@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 
 from windsor_sync.embedded import quoted
-from windsor_sync.events.reading import Event, read_event
+from windsor_sync.events.reading import Event, Outcome, read_event
 from windsor_sync.sources.archive import ArchiveFile, Unreadable, read_lines
 from windsor_sync.spec.routing import Filtered, Routing
 
@@ -83,14 +83,14 @@ class Sorter:
     def _take(self, lines: Sequence[bytes | Unreadable], number: int, moment_us: int, tally: Tally) -> int:
         """Put the lines after the `number`-th into their buckets; returns the time of the last one that has one."""
         routing, kept = self._routing, self._kept
+        outcome: Outcome | Unreadable
         for ordinal, line in enumerate(lines, number + 1):
-            if isinstance(line, bytes):
-                line = line.strip()
-                if not line:
-                    continue
-                outcome = read_event(line, routing)
-            else:
+            if not isinstance(line, bytes):
                 outcome = line
+            elif text := line.strip():
+                outcome = read_event(text, routing)
+            else:
+                continue
             tally.lines += 1
             if isinstance(outcome, Event):
                 if outcome[-1] is not None:
@@ -121,7 +121,9 @@ class Sorter:
         path = self._folder / f"{kind}-{self._name}-{self._parts}.parquet"
         self._engine.register("part", part)
         select = ", ".join(f"CAST({name} AS {sql_type}) AS {name}" for name, sql_type in columns.items())
-        self._engine.execute(f"COPY (SELECT {select} FROM part) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION lz4)")
+        self._engine.execute(
+            f"COPY (SELECT {select} FROM part) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION lz4)"
+        )
         self._engine.unregister("part")
 
 

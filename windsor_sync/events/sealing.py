@@ -53,7 +53,9 @@ def seal(task: Seal, outbox: Path, seen: Path, aside: Path) -> Sealed:
         _carry(connection, task)
         _find_repetitions(connection, task.seen)
         _write_outbox(connection, task, outbox)
-        _copy(connection, f"SELECT {_HALVES} FROM read_parquet({quoted(str(outbox))}) WHERE message_id IS NOT NULL", seen)
+        _copy(
+            connection, f"SELECT {_HALVES} FROM read_parquet({quoted(str(outbox))}) WHERE message_id IS NOT NULL", seen
+        )
         _copy(
             connection,
             f"SELECT name AS file, ordinal % {LINES_PER_FILE} AS line, code FROM aside "

@@ -75,7 +75,8 @@ def _check_path(document: Document, where: Where, snapshot: dict[str, Tree], giv
     path = snapshot["path"]
     known = format_of(path) if isinstance(path, str) else None
     if "connection" in given:
-        document.complain((*where, "connection"), found_but("a connection beside path", "it only beside query, profiles_sync or engage"))
+        expected = "it only beside query, profiles_sync or engage"
+        document.complain((*where, "connection"), found_but("a connection beside path", expected))
     if "format" not in given and known is None and isinstance(path, str) and path.strip():
         formats = ", ".join(SnapshotFormat)
         expected = f"an ending .csv, .parquet, .jsonl or .ndjson, or format: one of {formats}"

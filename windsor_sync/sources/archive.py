@@ -159,7 +159,9 @@ def _filesystem(archive: str) -> tuple[Any, str]:
     try:
         fs, root = fsspec.core.url_to_fs(archive)
     except (ImportError, ValueError) as error:
-        missing = f"{error.name} is not installed" if isinstance(error, ImportError) else "that kind of store is not known"
+        missing = (
+            f"{error.name} is not installed" if isinstance(error, ImportError) else "that kind of store is not known"
+        )
         raise ConfigError(
             f"events.archive {archive} cannot be used: {missing}. Nothing was sent. Name a folder, or the URL of an object "
             "store whose fsspec package is installed."

@@ -1,0 +1,89 @@
+"""The rows of an events outbox as parcels, and what is left of it."""
+
+import json
+
+import pytest
+from logs import Done, Logs, head, track
+
+from windsor_sync.delivery.engine import Parcel
+from windsor_sync.diff.duckdb import Remains
+from windsor_sync.events import outbox
+from windsor_sync.events.outbox import parcels, remaining
+from windsor_sync.ledger import ShardProgress, Verdict
+
+ALIAS = {
+    "type": "alias",
+    "userId": "u-2",
+    "previousId": "a-1",
+    "messageId": "alias",
+    "timestamp": "2025-06-01T00:00:02Z",
+}
+
+
+def read(
+    done: Done, shard: ShardProgress | None = None, decided: frozenset[int] = frozenset(), *, out: str = ""
+) -> list[Parcel]:
+    shard = shard or ShardProgress(3, 0, done.intake.rows, 0, 0)
+    chunks = parcels(str(done.outbox), shard, decided, lambda user: user == out)
+    return [parcel for chunk in chunks for parcel in chunk]
+
+
+def test_a_parcel_carries_the_very_text_its_lanes_and_its_call(logs: Logs) -> None:
+    text = json.dumps(track("m-1", "u-1", anonymousId="a-1"), indent=None)
+    logs.write(text, ALIAS)
+    first, alias = read(logs.take_in())
+    assert (first.shard, first.seq, first.call, first.messages) == (3, 0, "track", (text.encode(),))
+    assert first.lanes == ("uu-1", "aa-1")
+    assert (alias.call, alias.lanes) == ("alias", ("uu-2", "ua-1", "aa-1"))
+
+
+def test_what_a_message_says_of_a_user_is_private(logs: Logs) -> None:
+    traits = {"name": "Ada Lovelace", "email": "ada@example.com"}
+    logs.write(track("m-1", "u-1", properties={"voucher": "SECRET-7"}, context={"traits": traits}))
+    (parcel,) = read(logs.take_in())
+    private = " ".join(one for one in parcel.private if one)
+    assert all(word in private for word in ("u-1", "Ada Lovelace", "ada@example.com", "SECRET-7"))
+
+
+def test_who_is_suppressed_meanwhile_or_forgotten_gets_no_message(logs: Logs) -> None:
+    logs.write(track("m-1", "u-1"), ALIAS, track("m-3", "u-3", second=3))
+    done = logs.take_in()
+    assert [len(parcel.messages) for parcel in read(done, out="u-1")] == [0, 1, 1]
+    assert [len(parcel.messages) for parcel in read(done, out="u-2")] == [1, 0, 1]
+    assert [len(parcel.messages) for parcel in read(done, out="a-1")] == [1, 0, 1]  # an alias is about both
+
+
+def test_what_has_a_verdict_or_is_held_or_lies_outside_the_stretch_is_not_read(logs: Logs) -> None:
+    logs.write(track("m-1"), track("m-2", second=1), ALIAS, *(track(f"n-{number}", second=9) for number in range(4)))
+    done = logs.take_in(holds_alias=True)
+    assert done.rows("status")[2] == "held"
+    shard = ShardProgress(0, 0, 6, position=1, reach=1)
+    assert [parcel.seq for parcel in read(done, shard, frozenset({4}))] == [1, 3, 5]
+
+
+def test_chunks_meet_row_groups_wherever_reading_starts(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "CHUNK_ROWS", 4)
+    logs.write(*(track(f"m-{number}", second=number) for number in range(11)))
+    done = logs.take_in()
+    chunks = [
+        [parcel.seq for parcel in chunk]
+        for chunk in parcels(str(done.outbox), ShardProgress(0, 0, 11, 2, 2), frozenset(), lambda _: False)
+    ]
+    assert chunks == [[2, 3], [4, 5, 6, 7], [8, 9, 10]]
+
+
+def test_what_remains_of_a_run_is_counted_row_by_row(logs: Logs) -> None:
+    logs.write(*(track(f"m-{number}", second=number) for number in range(8)), {**ALIAS, "timestamp": "2025-06-02"})
+    done = logs.take_in(holds_alias=True)
+    assert remaining(head(done)) == Remains(owed=8, withheld=1, rejected=0, in_doubt=0)
+    ledger = head(
+        done,
+        3,
+        5,
+        row_0=Verdict.REJECTED,
+        row_1=Verdict.UNANSWERED,
+        row_5=Verdict.DELIVERED,
+        row_6=Verdict.SUPPRESSED,
+    )
+    assert remaining(ledger) == Remains(owed=4, withheld=2, rejected=1, in_doubt=2)
+    assert remaining(head(done, 9)) == Remains(owed=0, withheld=1, rejected=0, in_doubt=0)
