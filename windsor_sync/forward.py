@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
-from windsor_sync import sealing
+from windsor_sync import sealing, suppression_list
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.delivery.shared_rate import Weight
 from windsor_sync.dispatch import Consignment, StopSwitch, Suppressed, deliver
@@ -72,6 +72,7 @@ def forward(
     """
     configured(workspace)
     workspace.line()  # a missing key is told before anything is recorded
+    suppression_list.refresh(workspace)
     known = workspace.registry.events()
     runs: list[Run] = []
     with workspace.hold(EVENTS, request.trigger) as lease:
@@ -109,16 +110,16 @@ def open_run(
     Only the first run of a forwarding releases held aliases: those that it could not send are owed like the rest.
     """
     assert known.audience_id is not None
+    audience_id = known.audience_id
     events = configured(workspace)
-    known = workspace.registry.by_id(known.audience_id)
-    head = workspace.ledger.head(known.audience_id)
+    head = workspace.ledger.head(audience_id)
     started_at = datetime.now(UTC)
     files = next_files(workspace, known, events, request.since, started_at)
     releases = request.releases_aliases and is_first
     _close_dead(workspace, lease, head)
     if not files and not _has_to_send(head, releases=releases):
         return None
-    number = known.runs + 1
+    number = workspace.registry.by_id(audience_id).runs + 1
     task = IntakeTask(
         archive=events.archive,
         files=files,
@@ -129,11 +130,12 @@ def open_run(
         previous=head,
         number=number,
     )
-    paths = {kind: f"{kind}/events/{known.audience_id}-{number}.parquet" for kind in ("outboxes", "seen", "aside")}
+    paths = {kind: f"{kind}/events/{audience_id}-{number}.parquet" for kind in ("outboxes", "seen", "aside")}
     intake = _take_in(workspace, task, paths, on_reading)
+    run_id = f"events-{number}-{started_at:%Y%m%dT%H%M%SZ}"
     row = {
-        "id": f"events-{number}-{started_at:%Y%m%dT%H%M%SZ}",
-        "audience_id": known.audience_id,
+        "id": run_id,
+        "audience_id": audience_id,
         "number": number,
         "kind": KIND,
         "trigger": request.trigger,
@@ -148,9 +150,9 @@ def open_run(
         "entered": intake.rows,
     }
     shards = [ShardProgress(0, 0, intake.rows, position=0, reach=0)] if intake.rows else []
-    read = partial(_record_files, audience_id=known.audience_id, run_id=row["id"], files=files, intake=intake)
+    read = partial(_record_files, audience_id=audience_id, run_id=run_id, files=files, intake=intake)
     workspace.ledger.open_run(lease, row, shards, [read])
-    run = run_of(workspace.database, str(row["id"]))
+    run = run_of(workspace.database, run_id)
     assert run is not None
     return run
 

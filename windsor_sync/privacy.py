@@ -130,7 +130,8 @@ def _purge_outbox(workspace: Workspace, path: str, user_id: str) -> bool:
     """Blank what names the user: the row keeps its place, so that positions and books still hold."""
     location = workspace.files.location(path)
     with workspace.files.draft() as draft, open_duckdb() as connection:
-        is_theirs, names = f"user_id = {quoted(user_id)}", OUTBOX_BLANKS
+        is_theirs = f"user_id = {quoted(user_id)}"
+        names: tuple[str, ...] = OUTBOX_BLANKS
         if "previous_id" in _columns(connection, location):  # forwarded events; an alias names two users
             is_theirs, names = f"({is_theirs} OR previous_id = {quoted(user_id)})", EVENTS_BLANKS
         if not _count(connection, location, is_theirs):

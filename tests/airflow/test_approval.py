@@ -10,6 +10,7 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 
 from tests.support.world import KEY, World
 from windsor_sync import approvals
+from windsor_sync.airflow.approval import ApproveOperator
 from windsor_sync.runs import RunState, recent
 
 Run = Callable[[], Any]
@@ -134,7 +135,7 @@ def test_a_ceiling_that_is_too_low_when_it_is_used_lets_nothing_out(
 
 
 def test_airflow_alone_cannot_release_what_is_withheld(tripped: World, run_sync: Run) -> None:
-    with mock.patch("windsor_sync.airflow.approval.ApproveOperator.execute", lambda self, context: {"approved": True}):
+    with mock.patch.object(ApproveOperator, "execute", return_value={"approved": True}):
         found = states(run_sync())
     assert (found["approve"], found["deliver_approved"]) == ("success", "failed")
     assert tripped.members_shown() == {*BEFORE, "newcomer"}

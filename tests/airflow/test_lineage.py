@@ -13,7 +13,7 @@ from windsor_sync.airflow.operators import DeliverOperator, DiffOperator, SealSn
 
 @pytest.fixture
 def context() -> dict[str, Any]:
-    return {"dag": DAG("lineage"), "run_id": "one", "outlet_events": defaultdict(mock.Mock)}
+    return {"dag": DAG("lineage", schedule=None), "run_id": "one", "outlet_events": defaultdict(mock.Mock)}
 
 
 def test_a_sync_leads_from_the_file_through_the_audience_to_windsor(

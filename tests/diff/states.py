@@ -16,7 +16,7 @@ from windsor_sync.ledger import Head, RowVerdict, ShardProgress, Verdict
 from windsor_sync.outbox import COLUMNS, Limits, Retry
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-MEMBER = {name: "VARCHAR" for name in ("user_id", "anonymous_id", "email", "profile_id", "value")}
+MEMBER = dict.fromkeys(("user_id", "anonymous_id", "email", "profile_id", "value"), "VARCHAR")
 IDENTITIES = [*(f"u{number}" for number in range(7)), "a0", "a1", "uä", "u😀"]
 TEXTS = st.sampled_from([None, None, "", "x@y.de", "1", "1\n2"])
 
@@ -187,7 +187,6 @@ def states(draw: st.DrawFn) -> State:
         limits=draw(all_limits),
         suppressed=draw(st.sampled_from([(), SUPPRESSES_U1])),
     )
-
 
 
 def outbox_as_set(location: str) -> set[tuple[object, ...]]:

@@ -55,7 +55,9 @@ def two_snapshots(folder: Path, before: str, now: str) -> DiffTask:
     return DiffTask(head=head, snapshot=str(folder / "now.parquet"), number=2, taken_at=NOW, moment=NOW)
 
 
-MEMBERS = "SELECT i::VARCHAR AS user_id, NULL::VARCHAR AS anonymous_id, {} AS email, NULL::VARCHAR AS value FROM range({}, {}) t(i)"
+MEMBERS = """
+    SELECT i::VARCHAR AS user_id, NULL::VARCHAR AS anonymous_id, {} AS email, NULL::VARCHAR AS value FROM range({}, {}) t(i)
+"""
 
 
 @pytest.mark.parametrize("key_hash", HASHES[:2])

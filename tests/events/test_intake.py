@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import pickle
+import subprocess
+import sys
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +24,7 @@ from windsor_sync.spec.routing import Routing
 
 GOOD = [
     track("m-1"),
-    {"type": "identify", "userId": 7, "messageId": "m-2", "traits": {"plan": "pro"}, "timestamp": "2025-06-01T00:00:00.123456789"},
+    {"type": "identify", "userId": 7, "messageId": "m-2", "traits": {}, "timestamp": "2025-06-01T00:00:00.123456789Z"},
     {"type": "page", "anonymousId": "a-1", "messageId": "m-3", "sentAt": None, "timestamp": "2025-06-01T00:00:01Z"},
     {"Type": "screen", "USER_ID": "u-1", "message_id": "m-4", "Name": "Basket", "timestamp": "2025-06-01T00:00:02Z"},
     {"type": "group", "userId": "u-1", "groupId": "g", "messageId": "m-5", "timestamp": "2025-06-01T00:00:03Z"},
@@ -189,7 +192,7 @@ def test_several_processes_come_to_what_one_comes_to(logs: Logs, monkeypatch: py
     alone = logs.take_in()
     logs.read.clear()
     monkeypatch.setattr(workers, "WORTH_A_WORKER_BYTES", 1)
-    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda _: {0, 1, 2})
+    monkeypatch.setattr(workers, "_processors", lambda: 3)
     heard: list[tuple[int, int]] = []
     together = logs.take_in(seen=[], on_progress=lambda lines, files: heard.append((lines, files)))
     assert together.intake == alone.intake
@@ -203,13 +206,37 @@ def test_a_file_out_of_reach_fails_the_intake_in_another_process_too(
     logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "WORTH_A_WORKER_BYTES", 1)
-    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(workers, "_processors", lambda: 2)
     for number in range(3):
         logs.write(track(f"m-{number}"))
     files = list_files(str(logs.root), None)
     (logs.root / files[1].path).unlink()
     with pytest.raises(WindsorSyncError, match="cannot be read"):
         list(workers.sort_files(str(logs.root), files, Routing(), logs.folder))
+
+
+def test_no_process_outlives_an_intake_that_is_given_up(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "WORTH_A_WORKER_BYTES", 1)
+    monkeypatch.setattr(workers, "_processors", lambda: 2)
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(workers.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
+    for number in range(4):
+        logs.write(track(f"m-{number}"))
+    reading = workers.sort_files(str(logs.root), list_files(str(logs.root), None), Routing(), logs.folder)
+    assert next(reading).lines == 1
+    reading.close()  # type: ignore[attr-defined]
+    assert [process.poll() is not None for process in started] == [True, True]
+
+
+def test_a_process_ends_by_itself_when_whoever_started_it_is_gone() -> None:
+    process = subprocess.Popen([sys.executable, "-c", workers._START], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    pickle.dump(sys.path, process.stdin)
+    process.stdin.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stdout is not None
+    process.stdout.close()
 
 
 def test_memory_is_bounded_by_a_part_not_by_a_file(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,9 +42,11 @@ def opened(world: World) -> Run:
 
 def deliver(world: World, run: Run, shard: int) -> int:
     """One task, as in a process of its own."""
-    with open_workspace(load(world.config, env={}), lambda: world.windsor.api_key) as workspace:
-        with workspace.hold(TraitKey(KEY), f"task {shard}", shard) as lease:
-            return deliver_shard(workspace, world.computation(), run, shard, lease, StopSwitch()).delivered
+    with (
+        open_workspace(load(world.config, env={}), lambda: world.windsor.api_key) as workspace,
+        workspace.hold(TraitKey(KEY), f"task {shard}", shard) as lease,
+    ):
+        return deliver_shard(workspace, world.computation(), run, shard, lease, StopSwitch()).delivered
 
 
 def close(world: World, run: Run) -> Run:

@@ -26,6 +26,8 @@ class NewerSnapshotSensor(AudienceOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Returns when the newer snapshot was taken."""
+        from airflow.sdk.exceptions import TaskDeferred
+
         from windsor_sync.airflow.trigger import NewerSnapshotTrigger, taken_after
 
         source, told = self._told()
@@ -34,7 +36,7 @@ class NewerSnapshotSensor(AudienceOperator):
         if found is not None:
             return self.execute_complete(context, {"taken_at": found.isoformat()})
         after = told.isoformat() if told else None
-        self.defer(
+        raise TaskDeferred(
             trigger=NewerSnapshotTrigger(source.path, source.taken_at, after, self.every.total_seconds()),
             method_name="execute_complete",
             timeout=self.timeout,

@@ -25,7 +25,7 @@ class NewerSnapshotTrigger(BaseTrigger):
     """Fires once the newest file of `path` was taken later than `after` (ISO 8601; None: any snapshot will do)."""
 
     def __init__(self, path: str, taken_at: str | None, after: str | None, every_s: float) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.path = path
         self.taken_at = taken_at
         self.after = after
@@ -42,6 +42,6 @@ class NewerSnapshotTrigger(BaseTrigger):
         while True:
             found = await asyncio.to_thread(taken_after, self.path, self.taken_at, after)
             if found is not None:
-                yield TriggerEvent({"taken_at": found.isoformat()})
+                yield TriggerEvent({"taken_at": found.isoformat()})  # type: ignore[no-untyped-call]
                 return
             await asyncio.sleep(self.every_s)

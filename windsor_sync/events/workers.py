@@ -57,7 +57,11 @@ def _workers(archive: str, files: Sequence[ArchiveFile]) -> int:
     if not sys.executable or not is_shared(archive):
         return 1
     size = sum(file.size_bytes for file in files)
-    return min(MOST_WORKERS, len(os.sched_getaffinity(0)), len(files), size // WORTH_A_WORKER_BYTES)
+    return min(MOST_WORKERS, _processors(), len(files), size // WORTH_A_WORKER_BYTES)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _sort_here(archive: str, files: Sequence[ArchiveFile], routing: Routing, folder: Path) -> Iterator[Tally]:
@@ -95,8 +99,9 @@ class _Worker:
         self._process.kill()
         self._thread.join()
         self._process.wait()
-        with suppress(BrokenPipeError):
-            self._process.communicate()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):  # what was not written to it yet
+                pipe.close()  # type: ignore[union-attr]
 
     def _talk(self, setting: tuple[Any, ...]) -> None:
         try:
@@ -109,7 +114,7 @@ class _Worker:
             self._tell(None)
             self._hear()
         except (OSError, EOFError, pickle.UnpicklingError):
-            self._answers.put(_died())
+            self._answers.put(_died("died (was it short of memory, or killed?)"))
         except Exception as error:
             self._answers.put(error)
 
@@ -139,6 +144,8 @@ def work(tasks: IO[bytes], answers: IO[bytes]) -> None:
             _put(None, answers)
         except WindsorSyncError as error:
             _put(error, answers)
+        except Exception as error:
+            _put(_died(f"failed with {type(error).__name__}"), answers)  # its words may repeat a message
     os._exit(0)  # nothing to tidy up, and no pipe to flush into that may be gone
 
 
@@ -147,8 +154,7 @@ def _put(what: Any, pipe: IO[bytes]) -> None:
     pipe.flush()
 
 
-def _died() -> WindsorSyncError:
+def _died(how: str) -> WindsorSyncError:
     return WindsorSyncError(
-        "A process that read archive files died (was it short of memory, or killed?). Nothing of this run was taken in, and "
-        "nothing was sent. Run it again."
+        f"A process that read archive files {how}. Nothing of this run was taken in, and nothing was sent. Run it again."
     )

@@ -23,7 +23,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 UNEXPECTED = "unexpected"
 _WHOLE = re.compile(r"-?(?:0|[1-9]\d{0,17})", re.ASCII)
-_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,18})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,25})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _SCHEMA = re.compile(r"[\w$-]{1,128}(?:\.[\w$-]{1,128}){0,2}")
 _LONGEST_SHOWN = 60

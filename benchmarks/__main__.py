@@ -1,0 +1,48 @@
+"""Runs benchmarks and prints their table: `python -m benchmarks [NAMES…] [--rows N] [--json FILE]`."""
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.frame import Row, table
+
+NAMES = ("diff", "seal", "noop")
+
+
+def main() -> int:
+    """Run them one after the other; the exit status says whether every goal was met."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"which: {', '.join(NAMES)}; all by default")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="members of the audience (default 10,000,000)")
+    parser.add_argument("--json", type=Path, help="write the rows to this file too")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(NAMES):
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; choose from {', '.join(NAMES)}")
+    rows: list[Row] = []
+    for name in arguments.names or NAMES:
+        module = importlib.import_module(f"benchmarks.{name}")
+        with tempfile.TemporaryDirectory(prefix="windsor-sync-bench-") as folder:
+            rows.extend(module.run(Path(folder), arguments.rows))
+    print(f"{_machine()}, {arguments.rows:,} members\n\n{table(rows)}")
+    if arguments.json:
+        found = {"machine": _machine(), "members": arguments.rows, "rows": [row.as_json() for row in rows]}
+        arguments.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return int(any(row.goal and not row.goal.is_met(row.figure) for row in rows))
+
+
+def _machine() -> str:
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.machine(),
+    )
+    return f"{len(os.sched_getaffinity(0))} × {model}, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

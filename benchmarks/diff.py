@@ -1,0 +1,154 @@
+"""Two snapshots that differ by 1 %: the diff beside a bare scan, DuckDB's plain full join, Polars and pandas."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from benchmarks.frame import Goal, Row, Work, compare, measure
+from windsor_sync.diff import duckdb as engine
+from windsor_sync.diff import statement
+from windsor_sync.diff.task import DiffTask
+from windsor_sync.embedded import open_duckdb
+from windsor_sync.ledger import Head
+
+PEERS_ROWS = 2_000_000
+"""pandas takes a minute and a half and 6.5 GB for ten million."""
+STRIDE = 7_919
+"""Neighbours of a snapshot are no neighbours of each other."""
+
+
+def run(folder: Path, rows: int) -> list[Row]:
+    """Measure."""
+    large, small = str(folder / "large"), str(folder / "small")
+    write_snapshots(large, rows)
+    write_snapshots(small, min(rows, PEERS_ROWS))
+    ours = Work("diff", "benchmarks.diff:ours", (large,))
+    initial = Work("diff of an initial sync", "benchmarks.diff:first", (large,))
+    scan = Work("scan and hash of both sides", "benchmarks.diff:scan", (large,))
+    copy = Work("copy of the snapshot", "benchmarks.diff:copy", (large,))
+    ratio, mine, its = compare(ours, scan)
+    found = [
+        Row("diff", "1 % changed", scan.name, ratio, goal=Goal(at_most=3), detail=_seconds(mine.seconds, its.seconds)),
+        Row("diff", "1 % changed", "memory", mine.peak_mb, "MB", Goal(at_most=700)),
+    ]
+    ratio, mine, its = compare(initial, copy, repeats=1)
+    found += [
+        Row("diff", "initial sync", copy.name, ratio, detail=_seconds(mine.seconds, its.seconds)),
+        Row("diff", "initial sync", "memory", mine.peak_mb, "MB", Goal(at_most=700)),
+    ]
+    return found + _beside_peers(small, large)
+
+
+def _beside_peers(small: str, large: str) -> list[Row]:
+    found = []
+    for name, function, folder, goal in (
+        ("DuckDB's plain full join", "full_join", large, None),
+        ("Polars anti-joins", "polars_anti_joins", small, None),
+        ("pandas merge(indicator=True)", "pandas_merge", small, Goal(at_least=25)),
+    ):
+        other = measure(Work(name, f"benchmarks.diff:{function}", (folder,)))
+        mine = measure(Work("diff", "benchmarks.diff:ours", (folder,)))
+        detail = f"{_seconds(mine.seconds, other.seconds)}, {mine.peak_mb:,.0f} and {other.peak_mb:,.0f} MB"
+        size = f"{other.found['rows']:,} members"
+        found.append(Row("diff", f"times faster, {size}", name, other.seconds / mine.seconds, goal=goal, detail=detail))
+    return found
+
+
+def _seconds(mine: float, its: float) -> str:
+    return f"{mine:.2f} and {its:.2f} s"
+
+
+def write_snapshots(folder: str, rows: int) -> None:
+    """`before` and `now` as sealed snapshots are: 1 % left, 1 % came, 0.1 % have a new e-mail."""
+    Path(folder).mkdir(parents=True)
+    for name, first, host in (
+        ("before", 0, "'@example.com'"),
+        ("now", rows // 100, "CASE WHEN number % 1000 = 7 THEN '@new.example.com' ELSE '@example.com' END"),
+    ):
+        select = f"""
+            SELECT md5(number::VARCHAR) AS user_id, NULL::VARCHAR AS anonymous_id, 'user' || number || {host} AS email,
+                NULL::VARCHAR AS profile_id, NULL::VARCHAR AS value
+            FROM (SELECT {first} + (i * {STRIDE} + {first}) % {rows} AS number FROM range({rows}) t(i))"""
+        with duckdb.connect() as connection:
+            connection.execute("SET preserve_insertion_order = false")
+            connection.execute(
+                f"COPY ({select}) TO '{folder}/{name}.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
+            )
+
+
+def ours(folder: str) -> dict[str, Any]:
+    """An incremental sync's diff, outbox written."""
+    moment = datetime.now(UTC)
+    head = Head("r1", 1, 1, f"{folder}/before.parquet", "", moment, 1, None, (), True)
+    return _diff(folder, head, moment)
+
+
+def first(folder: str) -> dict[str, Any]:
+    """An initial sync's diff."""
+    return _diff(folder, None, datetime.now(UTC))
+
+
+def _diff(folder: str, head: Head | None, moment: datetime) -> dict[str, Any]:
+    task = DiffTask(head=head, snapshot=f"{folder}/now.parquet", number=2, taken_at=moment, moment=moment)
+    tally = engine.diff(task, Path(folder) / "draft.parquet")
+    return {"entered": tally.entered, "exited": tally.exited, "updated": tally.updated}
+
+
+def scan(folder: str) -> None:
+    """Read what a diff reads of both sides, and hash it as the diff does."""
+    with open_duckdb() as connection:
+        for name in ("before", "now"):
+            rows = statement.SNAPSHOT_VIEW.format(rows=f"read_parquet('{folder}/{name}.parquet')")
+            connection.execute(
+                f"SELECT bit_xor({engine.KEY_HASH}), bit_xor(hash(email, value, user_id, anonymous_id)) FROM ({rows})"
+            ).fetchall()
+
+
+def copy(folder: str) -> None:
+    """Write the snapshot's members once more, in the shape of an outbox's texts."""
+    with open_duckdb() as connection:
+        connection.execute("SET preserve_insertion_order = false")
+        rows = statement.SNAPSHOT_VIEW.format(rows=f"read_parquet('{folder}/now.parquet')")
+        connection.execute(f"COPY ({rows}) TO '{folder}/copy.parquet' {engine.WRITTEN_AS}")
+
+
+def full_join(folder: str) -> dict[str, Any]:
+    """What one would write first."""
+    with open_duckdb() as connection:
+        connection.execute(f"""
+            COPY (
+                SELECT coalesce(n.user_id, b.user_id) AS user_id, coalesce(n.email, b.email) AS email,
+                    n.user_id IS NOT NULL AS is_member
+                FROM '{folder}/before.parquet' b FULL JOIN '{folder}/now.parquet' n ON b.user_id = n.user_id
+                WHERE b.user_id IS NULL OR n.user_id IS NULL OR b.email IS DISTINCT FROM n.email
+            ) TO '{folder}/plain.parquet' (FORMAT parquet)""")
+        [(rows,)] = connection.execute(f"SELECT count(*) FROM '{folder}/now.parquet'").fetchall()
+    return {"rows": rows}
+
+
+def polars_anti_joins(folder: str) -> dict[str, Any]:
+    """Entered, exited and updated with Polars, whole in memory."""
+    import polars
+
+    before = polars.read_parquet(f"{folder}/before.parquet", columns=["user_id", "email"])
+    now = polars.read_parquet(f"{folder}/now.parquet", columns=["user_id", "email"])
+    parts = [now.join(before, on="user_id", how="anti"), before.join(now, on="user_id", how="anti")]
+    both = now.join(before, on="user_id", how="inner", suffix="_before")
+    parts.append(both.filter(polars.col("email") != polars.col("email_before")).select("user_id", "email"))
+    polars.concat(parts).write_parquet(f"{folder}/polars.parquet")
+    return {"rows": now.height}
+
+
+def pandas_merge(folder: str) -> dict[str, Any]:
+    """The classic; the files are read with DuckDB, so that only the merge is pandas' own."""
+    with duckdb.connect() as connection:
+        before, now = (
+            connection.execute(f"SELECT user_id, email FROM '{folder}/{name}.parquet'").df()
+            for name in ("before", "now")
+        )
+    merged = before.merge(now, on="user_id", how="outer", indicator=True, suffixes=("_before", ""))
+    changed = merged[(merged["_merge"] != "both") | (merged["email_before"] != merged["email"])]
+    changed.to_csv(f"{folder}/pandas.csv", index=False)
+    return {"rows": len(now)}
