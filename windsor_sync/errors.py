@@ -78,3 +78,7 @@ class SnapshotError(WindsorSyncError):
     """The snapshot cannot be used: nothing was sent, the last good snapshot stands."""
 
     exit_status = 8
+
+
+class SourceUnavailable(SnapshotError):
+    """Where the snapshot comes from is out of reach, or was lost half-way: reading it again may help."""

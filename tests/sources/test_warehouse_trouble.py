@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from warehouses import PROFILES_SYNC, Warehouse
 
 from tests.support.postgres import Postgres
-from windsor_sync.errors import ConfigError, SnapshotError, WindsorSyncError
+from windsor_sync.errors import ConfigError, SnapshotError, SourceUnavailable, WindsorSyncError
 from windsor_sync.sources import WarehouseSource
 from windsor_sync.sources.warehouse import Query
 from windsor_sync.sources.warehouse_session import engine_from_environment
@@ -138,17 +138,19 @@ def test_a_wrong_password_is_said_and_not_shown(bench: Bench, guarded: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("url", "finding"),
+    ("url", "finding", "kind"),
     [
-        (f"postgresql+psycopg://u:{SECRET}@127.0.0.1:1/db", "cannot be reached"),
-        (f"sqlite:////no/such/folder/{SECRET}.db", "cannot be reached"),
-        ("OTHER DATABASE", "has no database of that name"),
+        (f"postgresql+psycopg://u:{SECRET}@127.0.0.1:1/db", "cannot be reached", SourceUnavailable),
+        (f"sqlite:////no/such/folder/{SECRET}.db", "cannot be reached", SourceUnavailable),
+        ("OTHER DATABASE", "has no database of that name", ConfigError),
     ],
 )
-def test_a_warehouse_that_is_not_there_is_said(bench: Bench, on_postgres: Warehouse, url: str, finding: str) -> None:
+def test_a_warehouse_that_is_not_there_is_said(
+    bench: Bench, on_postgres: Warehouse, url: str, finding: str, kind: type[WindsorSyncError]
+) -> None:
     if url == "OTHER DATABASE":
         url = f"postgresql+psycopg://windsor@/{SECRET}?{on_postgres.url.partition('?')[2]}"
-    assert finding in refusal(bench, Warehouse(url, "public").query("SELECT 1 AS user_id"), ConfigError)
+    assert finding in refusal(bench, Warehouse(url, "public").query("SELECT 1 AS user_id"), kind)
 
 
 # -- the URL in the environment ------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import DBAPIError
 
-from windsor_sync.errors import ConfigError, WindsorSyncError
+from windsor_sync.errors import ConfigError, SourceUnavailable, WindsorSyncError
 from windsor_sync.sources.refusal import unusable
 
 
@@ -24,6 +24,8 @@ class Trouble:
     """what drivers without SQLSTATEs say, as an expression"""
     in_settings: bool = True
     """whether a person has to change a setting, rather than wait or read again"""
+    passes: bool = False
+    """whether reading again in a while may do"""
 
 
 _AGAIN = "If it happens again, ask whoever runs the warehouse."
@@ -68,7 +70,10 @@ _SYNTAX = Trouble(
     words=r"syntax|incomplete input|unrecognized token|parse error|you can only execute one statement",
 )
 _UNREACHABLE = Trouble(
-    "cannot be reached", f"Check its host and port in the connection, and the network between. {_AGAIN}"
+    "cannot be reached",
+    f"Check its host and port in the connection, and the network between. {_AGAIN}",
+    in_settings=False,
+    passes=True,
 )
 _LOST = Trouble(
     "was lost before the last row; what was read up to there is thrown away",
@@ -76,6 +81,7 @@ _LOST = Trouble(
     states=("08", "57P", "53"),
     words=r"server closed|connection (?:was |is )?(?:lost|closed|reset|already closed)|gone away|terminating connection",
     in_settings=False,
+    passes=True,
 )
 _OTHER = Trouble(
     "stopped with an error of its own",
@@ -107,7 +113,8 @@ def _refusal(error: Exception, place: str, connecting: bool) -> WindsorSyncError
     finding = f"The warehouse of {place} {trouble.finding}{code}."
     if trouble.in_settings:
         return ConfigError(f"{finding} Nothing was sent; the last good snapshot stands. {trouble.remedy}")
-    return unusable(finding, trouble.remedy)
+    refusal = unusable(finding, trouble.remedy)
+    return SourceUnavailable(str(refusal)) if trouble.passes else refusal
 
 
 def _trouble(error: Exception, state: str, connecting: bool) -> Trouble:
