@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
-from windsor_sync import sealing, suppression_list
+from windsor_sync import sealing
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.delivery.shared_rate import Weight
 from windsor_sync.dispatch import Consignment, StopSwitch, Suppressed, deliver
@@ -25,6 +25,7 @@ from windsor_sync.lease import Lease
 from windsor_sync.ledger import Head, ShardProgress
 from windsor_sync.registry import EVENTS, Registered
 from windsor_sync.runs import Run, RunState, recent, run_of
+from windsor_sync.segment import suppressions as segment_suppressions
 from windsor_sync.settings import AliasPolicy, Events
 from windsor_sync.settlement import settle, settle_dead
 from windsor_sync.sources.archive import ArchiveFile, list_files
@@ -72,7 +73,7 @@ def forward(
     """
     configured(workspace)
     workspace.line()  # a missing key is told before anything is recorded
-    suppression_list.refresh(workspace)
+    segment_suppressions.refresh(workspace)
     known = workspace.registry.events()
     runs: list[Run] = []
     with workspace.hold(EVENTS, request.trigger) as lease:

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Row, insert, select
 
-from windsor_sync import segment_view, suppression_list
 from windsor_sync.embedded import open_duckdb, quoted
 from windsor_sync.errors import ConfigError
 from windsor_sync.registry import Registered
+from windsor_sync.segment import suppressions as segment_suppressions
+from windsor_sync.segment import view as segment_view
 from windsor_sync.settings import Computation
 from windsor_sync.snapshot import LeftOut, Sealed, seal
 from windsor_sync.sources import Source, source_for
@@ -56,7 +57,7 @@ def newest(workspace: Workspace, computation: Computation, known: Registered, pa
     The newest one is held against what Segment says of the audience, where windsor.yaml has a `segment:` section; an older one
     named by a person is not.
     """
-    suppression_list.refresh(workspace)
+    segment_suppressions.refresh(workspace)
     described = segment_view.described(workspace, computation) if path is None else None
     source = source_for(computation.model_copy(update={"trait": str(known.key)}), path, workspace.connections)
     suppressed = suppressed_hashes(workspace)

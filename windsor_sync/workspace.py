@@ -18,7 +18,7 @@ from windsor_sync.holder import name_of_this_process
 from windsor_sync.lease import TTL_S, Lease, held
 from windsor_sync.ledger import Ledger
 from windsor_sync.registry import Registry
-from windsor_sync.segment_keys import SegmentKeyedRegistry
+from windsor_sync.segment.keys import SegmentKeyedRegistry
 from windsor_sync.settings import Destination, Segment, Settings
 from windsor_sync.settings import Wire as WireName
 from windsor_sync.sources import Connections, engine_from_environment

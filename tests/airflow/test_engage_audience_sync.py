@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.world import KEY, TRAIT_KEY, World
+from windsor_sync.errors import DestinationUnavailable
 from windsor_sync.runs import recent
 from windsor_sync.sandbox import Faults
+from windsor_sync.settlement import error_of
 
 Run = Callable[[], Any]
 
@@ -106,3 +108,12 @@ def test_airflow_keeps_counts_and_no_user(configured: World, run_sync: Run, airf
         dump = "\n".join(database.iterdump())
     assert "canary" not in dump
     assert [run.trigger.startswith("airflow engage_audience_sync") for run in recent(configured.workspace.database)]
+
+
+def test_a_task_waits_as_long_as_windsor_asked(configured: World) -> None:
+    configured.destination["give_up_after_s"] = 0.5
+    configured.snapshot(["ana"])
+    configured.windsor.set_faults(Faults(busy_rate=1, retry_after_s=1800))
+    error = error_of(configured.sync())
+    assert isinstance(error, DestinationUnavailable)
+    assert error.retry_after_s == 1800

@@ -10,11 +10,11 @@ from sqlalchemy import select, update
 
 from tests.support.segment_api import SPACE, TOKEN, SegmentApi
 from tests.support.world import AUDIENCE, KEY, TRAIT_KEY, World
-from windsor_sync import suppression_list
 from windsor_sync.errors import ConfigError, CredentialsRefused, LeaseHeld, SegmentUnavailable, SnapshotError
 from windsor_sync.lease import held
 from windsor_sync.privacy import forget, is_suppressed
-from windsor_sync.segment_keys import SegmentKeyedRegistry
+from windsor_sync.segment import suppressions as suppression_list
+from windsor_sync.segment.keys import SegmentKeyedRegistry
 from windsor_sync.settings import load
 from windsor_sync.sources.public_api import Patience, PublicApi
 from windsor_sync.state.tables import readings, suppressions

@@ -18,8 +18,8 @@ class WindsorHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Say whether Windsor is there and takes the key; leaves no trace in Windsor."""
         from windsor_sync.airflow.connection import connection_of, destination_of, key_of
+        from windsor_sync.delivery.probe import probe
         from windsor_sync.errors import WindsorSyncError
-        from windsor_sync.probe import probe
 
         try:
             connection = connection_of(self.windsor_conn_id)

@@ -25,8 +25,14 @@ PATIENCE_S = 120.0
     show_default=True,
     help="How many tasks may talk to Windsor at once.",
 )
+@click.option(
+    "--dags",
+    "dags_to",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Only put the DAG files into this folder, over older ones; needs neither windsor.yaml nor Airflow's database.",
+)
 @click.pass_obj
-def airflow_setup(config: Path | None, slots: int) -> None:
+def airflow_setup(config: Path | None, slots: int, dags_to: Path | None) -> None:
     """Make the pool windsor_api and Windsor's connection in the Airflow of this environment; run it at each deployment.
 
     The pool gets the number of slots that is given. A connection that is there already is left as it is; a new one gets
@@ -34,8 +40,12 @@ def airflow_setup(config: Path | None, slots: int) -> None:
 
     \b
     Example:
+      windsor-sync airflow-setup --dags /opt/airflow/dags
       airflow db migrate && WINDSOR_API_KEY=… windsor-sync airflow-setup
     """
+    if dags_to is not None:
+        _write_dags(dags_to)
+        return
     from windsor_sync.workspace import API_KEY_VARIABLE
 
     settings = load_settings(config)
@@ -51,6 +61,13 @@ def airflow_setup(config: Path | None, slots: int) -> None:
         return
     _import("connections", {name: {"conn_type": "windsor", "password": key}})
     click.echo(f"Connection {name} is there; one that was there before is as it was.")
+
+
+def _write_dags(target: Path) -> None:
+    from windsor_sync.airflow.dag_files import write_dags
+
+    for one in write_dags(target):
+        click.echo(f"{one.path}: {one.what}")
 
 
 def _import(kind: str, content: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from windsor_sync.airflow.dag_files import dags_folder
 from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.sandbox import shop
 from windsor_sync.sandbox.running import DEFAULT_PORT
@@ -143,11 +144,6 @@ def _point_airflow_at(folder: Path) -> None:
         "AIRFLOW_CONN_WINDSOR_DEFAULT": json.dumps({"conn_type": "http", "password": API_KEY}),
         "WINDSOR_SYNC_CONFIG": str(folder / "windsor.yaml"),
     }
-
-
-def dags_folder() -> Path:
-    """The DAG files that come with the project."""
-    return Path(__file__).parents[2] / "dags"
 
 
 @contextmanager

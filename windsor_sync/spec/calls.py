@@ -107,7 +107,7 @@ def is_normal(message: Mapping[str, Any]) -> bool:
         return False
     for field in _ID_FIELDS:
         value = message.get(field)
-        if type(value) is not str and value is not None and _id_text(value) is not value:
+        if value is not None and type(value) is not str and _id_text(value) is not value:
             return False
     own_id = message.get("messageId")
     return not isinstance(own_id, str) or len(own_id) <= MAX_MESSAGE_ID_CHARACTERS
@@ -155,7 +155,10 @@ def _id_refusal(call: Call, message: Mapping[str, Any]) -> Refusal | None:
         if message.get(name) is None:
             return Refusal.ID_REQUIRED
         given.append(message[name])
-    return None if all(value is None or _is_text(value) for value in given) else Refusal.ID_NOT_STRING
+    for value in given:
+        if value is not None and not _is_text(value):
+            return Refusal.ID_NOT_STRING
+    return None
 
 
 def _field_refusal(call: Call, message: Mapping[str, Any]) -> Refusal | None:

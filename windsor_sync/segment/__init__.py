@@ -1,0 +1,1 @@
+"""What Segment itself says of audiences, their keys and suppressed users, by its Public API."""
