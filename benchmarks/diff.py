@@ -101,9 +101,8 @@ def scan(folder: str) -> None:
     with open_duckdb() as connection:
         for name in ("before", "now"):
             rows = statement.SNAPSHOT_VIEW.format(rows=f"read_parquet('{folder}/{name}.parquet')")
-            connection.execute(
-                f"SELECT bit_xor({engine.KEY_HASH}), bit_xor(hash(email, value, user_id, anonymous_id)) FROM ({rows})"
-            ).fetchall()
+            key = engine.KEY_HASH.format("coalesce(user_id, anonymous_id)")
+            connection.execute(f"SELECT bit_xor({key}), bit_xor(hash(email, value, identity)) FROM ({rows})").fetchall()
 
 
 def copy(folder: str) -> None:

@@ -94,7 +94,9 @@ def _table(title: str, meaning: str, rows: list[dict[str, Any]]) -> str:
 
 def _line(row: dict[str, Any]) -> str:
     key = row["name"].rpartition(".")[2]
-    default = "**required**" if row["required"] else "" if row["default"] in (None, []) else f"`{_plain(row['default'])}`"
+    default = (
+        "**required**" if row["required"] else "" if row["default"] in (None, []) else f"`{_plain(row['default'])}`"
+    )
     return f"| `{key}` | {_cell(row['type'])} | {default} | {_cell(row['meaning'])} |"
 
 

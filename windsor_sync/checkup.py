@@ -1,20 +1,19 @@
 """The doctor behind `windsor-sync check`: what would stop a sync, each finding with its remedy. Sends nothing."""
 
-import socket
-import ssl
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from urllib.parse import urlsplit
 
-from windsor_sync.errors import WindsorSyncError
-from windsor_sync.settings import Computation
+import fsspec
+
+from windsor_sync.errors import ConfigError, WindsorSyncError
+from windsor_sync.settings import Computation, Events, Settings, format_duration
 from windsor_sync.sources import source_for
+from windsor_sync.state.database import open_database
+from windsor_sync.state.files import FileStore
 from windsor_sync.workspace import Workspace
-
-CONNECT_TIMEOUT_S = 5.0
 
 
 class Level(StrEnum):
@@ -35,53 +34,68 @@ class Finding:
     """what was found; for a warning or an error also what to do"""
 
 
-def examine(workspace: Workspace) -> Iterator[Finding]:
-    """Look at everything a sync needs, in the order in which it would fail."""
-    settings = workspace.settings
-    yield Finding(
-        "configuration", Level.OK, f"{settings.path}, {len(settings.computations)} audiences and computed traits"
-    )
+def examine_settings(settings: Settings) -> Iterator[Finding]:
+    """Look at what windsor.yaml says, and at the state and the files it names."""
+    enabled = sum(computation.enabled for computation in settings.computations)
+    counted = f"{len(settings.computations)} audiences and computed traits, {enabled} of them enabled"
+    yield Finding("configuration", Level.OK, f"{settings.path}: {counted}")
     for warning in settings.warnings:
         yield Finding("configuration", Level.WARNING, warning)
-    yield Finding("state", Level.OK, f"{workspace.database.engine.dialect.name}, up to date")
-    yield _tried("files", lambda: _write_and_remove(workspace))
-    yield _tried("API key", lambda: f"{len(workspace.api_key())} characters")
-    yield _tried("destination", lambda: _connect(settings.destination.url))
+    if not enabled and settings.events is None:
+        yield Finding("configuration", Level.WARNING, f"{settings.path} has nothing to sync: add audiences to it.")
+    yield Finding("schedule", Level.OK, _schedule(settings))
+    yield tried("state", lambda: _state(settings))
+    yield tried("files", lambda: _write_and_remove(settings))
+
+
+def examine(workspace: Workspace) -> Iterator[Finding]:
+    """Look at where the snapshots and events come from, and at Segment if it is asked."""
+    settings = workspace.settings
     if workspace.segment is not None:
-        yield _tried("Segment", lambda: _ask_segment(workspace))
+        yield tried("Segment", lambda: _ask_segment(workspace))
     for computation in settings.computations:
         if computation.enabled:
-            yield _tried(computation.name, partial(_source, workspace, computation))
+            yield tried(computation.name, partial(_source, workspace, computation))
+    if settings.events is not None:
+        yield tried("events", partial(_archive, settings.events))
 
 
-def _tried(subject: str, look: Callable[[], str]) -> Finding:
+def tried(subject: str, look: Callable[[], str]) -> Finding:
+    """What `look` returns, or the error it raises, as a finding."""
     try:
         return Finding(subject, Level.OK, look())
     except WindsorSyncError as error:
         return Finding(subject, Level.ERROR, str(error))
+
+
+def _schedule(settings: Settings) -> str:
+    events = f", events every {format_duration(settings.schedule.events)}" if settings.events else ""
+    return f"audiences every {format_duration(settings.schedule.audiences)}{events}"
+
+
+def _state(settings: Settings) -> str:
+    database = open_database(settings.state)
+    try:
+        database.installation()
+        return f"{database.engine.dialect.name}, up to date"
+    finally:
+        database.close()
+
+
+def _write_and_remove(settings: Settings) -> str:
+    files, path = FileStore(settings.files), f"check/{uuid.uuid4().hex}"
+    try:
+        with files.draft() as draft:
+            draft.write_bytes(b"windsor_sync")
+            files.keep(draft, path)
+        size = files.size_bytes(path)
+        files.delete(path)
     except OSError as error:
-        return Finding(subject, Level.ERROR, f"{type(error).__name__}: {error.strerror or 'no answer'}")
-
-
-def _write_and_remove(workspace: Workspace) -> str:
-    path = f"check/{uuid.uuid4().hex}"
-    with workspace.files.draft() as draft:
-        draft.write_bytes(b"windsor_sync")
-        workspace.files.keep(draft, path)
-    size = workspace.files.size_bytes(path)
-    workspace.files.delete(path)
-    return f"{workspace.settings.files} can be written ({size} bytes written and removed)"
-
-
-def _connect(url: str) -> str:
-    """Open a connection, TLS included, and close it: no request, so no trace in Windsor."""
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    with socket.create_connection((parts.hostname or "", port), timeout=CONNECT_TIMEOUT_S) as plain:
-        if parts.scheme == "https":
-            with ssl.create_default_context().wrap_socket(plain, server_hostname=parts.hostname):
-                pass
-    return f"{parts.hostname}:{port} accepts connections"
+        raise ConfigError(
+            f"`files` in windsor.yaml cannot be written: {error.strerror or type(error).__name__}. Nothing was done. Let this "
+            "user write there, or name another folder or bucket."
+        ) from None
+    return f"{settings.files} can be written ({size} bytes written and removed)"
 
 
 def _ask_segment(workspace: Workspace) -> str:
@@ -95,4 +109,19 @@ def _source(workspace: Workspace, computation: Computation) -> str:
     source = source_for(computation, None, workspace.connections)
     head = workspace.ledger.head(known.audience_id) if known.audience_id is not None else None
     told = f"last told the snapshot of {head.taken_at:%Y-%m-%d %H:%M} UTC" if head else "not synced yet"
-    return f"trait {known.key}, from {source.describe()}; {told}"
+    taken = f", taken at {source.origin.taken_at:%Y-%m-%d %H:%M} UTC" if source.origin else ""
+    return f"trait {known.key}, from {source.describe()}{taken}; {told}"
+
+
+def _archive(events: Events) -> str:
+    """Look at the archive's first level only: an archive of years has millions of files."""
+    try:
+        fs, root = fsspec.core.url_to_fs(events.archive)
+        folders = len(fs.ls(root, detail=False))
+    except (ImportError, ValueError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        raise ConfigError(
+            f"The archive {events.archive} cannot be read: {reason}. Nothing was forwarded. Check events.archive in "
+            "windsor.yaml, that this user may list it, and that the extra for its store (s3, gcs) is installed."
+        ) from None
+    return f"{events.archive} can be listed: {folders:,} sources of Segment"

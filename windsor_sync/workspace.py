@@ -118,7 +118,7 @@ def open_workspace(
                 files=files,
                 ledger=Ledger(database, files, destination.name),
                 registry=_registry(database, settings, segment),
-                api_key=api_key or _key_from_environment,
+                api_key=api_key or key_from_environment,
                 engine_limits=EngineLimits(
                     max_in_flight=destination.max_in_flight, give_up_after_s=destination.give_up_after_s
                 ),
@@ -148,7 +148,8 @@ def _registry(database: Database, settings: Settings, segment: Callable[[], Publ
     return SegmentKeyedRegistry(database, name, settings.space or "", segment)
 
 
-def _key_from_environment() -> str:
+def key_from_environment() -> str:
+    """Windsor's key as the environment has it; raises ConfigError when it has none."""
     key = os.environ.get(API_KEY_VARIABLE, "")
     if not key:
         raise ConfigError(

@@ -36,12 +36,12 @@ def test_a_dag_that_follows_an_audience_is_woken_with_counts_when_windsor_was_to
         pass
     register_dag(follower)
     configured.document["computed_traits"] = []
-    configured.snapshot(["canary-user"])
+    configured.snapshot(["somebody"])
     before = len(events())
     run_sync()
     (event,) = events()[before:]
     assert (event.extra["audience"], event.extra["delivered"], event.extra["entered"]) == (KEY, 1, 1)
-    assert "canary" not in str(event.extra)
+    assert "somebody" not in str(event.extra)
     with create_session() as session:
         assert [row.target_dag_id for row in session.query(AssetDagRunQueue)] == ["follows"]
     run_sync()
@@ -69,7 +69,7 @@ def finished(configured: World) -> Callable[[BaseNotifier], None]:
 
 
 def test_any_notifier_tells_a_change_of_state_once(configured: World, finished: Callable[[BaseNotifier], None]) -> None:
-    configured.snapshot(["canary-user"])
+    configured.snapshot(["somebody"])
     sent: list[str] = []
     for faults in (Faults(revoked_after=0), Faults(revoked_after=0), Faults(), Faults()):
         configured.windsor.set_faults(faults)
@@ -77,7 +77,7 @@ def test_any_notifier_tells_a_change_of_state_once(configured: World, finished: 
         finished(AudienceStateNotifier(then=Mail(sent)))
     assert [text.partition(":")[0] for text in sent] == ["refused", "recovered"]
     assert "Put a valid key into" in sent[0]
-    assert "canary" not in "".join(sent)
+    assert "somebody" not in "".join(sent)
 
 
 def test_the_dag_tells_through_its_callbacks(configured: World, run_sync: Run, monkeypatch: pytest.MonkeyPatch) -> None:

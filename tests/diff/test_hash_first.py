@@ -15,7 +15,7 @@ from windsor_sync.embedded import open_duckdb
 from windsor_sync.ledger import Head
 from windsor_sync.outbox import Limits
 
-HASHES = [KEY_HASH, "hash(identity) % 4", "0::UBIGINT"]
+HASHES = [KEY_HASH, "hash({}) % 4", "0::UBIGINT"]
 
 
 def plain(task: DiffTask, draft: Path) -> Tally:

@@ -52,7 +52,17 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     folder = tmp_path_factory.mktemp("empty")
     python = folder / "venv" / "bin" / "python"
     subprocess.run([*UV, "venv", "--quiet", "--python", sys.executable, str(folder / "venv")], check=True, timeout=120)
-    install = [*UV, "pip", "install", "--quiet", "--python", str(python), "-c", str(ROOT / "constraints.txt"), str(wheel)]
+    install = [
+        *UV,
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        str(python),
+        "-c",
+        str(ROOT / "constraints.txt"),
+        str(wheel),
+    ]
     subprocess.run(install, check=True, timeout=480)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "WINDSOR", "PYTHON"))}
     settings = {"AIRFLOW_HOME": str(folder / "airflow"), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}

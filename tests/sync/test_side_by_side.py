@@ -12,7 +12,6 @@ from windsor_sync.errors import CredentialsRefused, DestinationUnavailable, Leas
 from windsor_sync.lease import Lease
 from windsor_sync.runs import Run, RunState, run_of
 from windsor_sync.sandbox import Faults
-from windsor_sync.settings import load
 from windsor_sync.side_by_side import close_books, deliver_shard
 from windsor_sync.spec.trait_keys import TraitKey
 from windsor_sync.sync import Request, open_run, seal
@@ -43,7 +42,7 @@ def opened(world: World) -> Run:
 def deliver(world: World, run: Run, shard: int) -> int:
     """One task, as in a process of its own."""
     with (
-        open_workspace(load(world.config, env={}), lambda: world.windsor.api_key) as workspace,
+        open_workspace(world.workspace.settings, lambda: world.windsor.api_key) as workspace,
         workspace.hold(TraitKey(KEY), f"task {shard}", shard) as lease,
     ):
         return deliver_shard(workspace, world.computation(), run, shard, lease, StopSwitch()).delivered

@@ -22,6 +22,7 @@ TRY_AGAIN = tuple(
     RetryRule(exception=f"{ERRORS}.{name}", action=RetryAction.RETRY, retry_delay=SOON, reason=reason)
     for name, reason in (
         ("DestinationUnavailable", "Windsor is not available; the run resumes where it stopped"),
+        ("SourceUnavailable", "the snapshot's source is out of reach"),
         ("StateUnavailable", "the state database is out of reach"),
         ("LeaseHeld", "another run is writing to this audience"),
     )
@@ -35,7 +36,7 @@ class PatiencePolicy(RetryPolicy):
     """The rules above, but waits as long as Windsor asked when it did."""
 
     def __init__(self) -> None:
-        self._rules = ExceptionRetryPolicy(rules=[*A_PERSON_MUST_ACT, *TRY_AGAIN])
+        self._rules = ExceptionRetryPolicy(rules=[*TRY_AGAIN, *A_PERSON_MUST_ACT])
 
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: "Context | None" = None
@@ -51,5 +52,5 @@ class PatiencePolicy(RetryPolicy):
 
 POLICY = PatiencePolicy()
 
-CLOSING_POLICY = ExceptionRetryPolicy(rules=[*A_PERSON_MUST_ACT, NOT_BY_WAITING, *TRY_AGAIN])
+CLOSING_POLICY = ExceptionRetryPolicy(rules=[NOT_BY_WAITING, *TRY_AGAIN, *A_PERSON_MUST_ACT])
 """For the task that only closes the books: it sends nothing, so it cannot wait for Windsor."""

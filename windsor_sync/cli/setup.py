@@ -45,24 +45,25 @@ def init(config: Path | None) -> None:
 @as_json
 @click.pass_obj
 def check(config: Path | None, is_json: bool) -> int:
-    """Look at configuration, state, files, key, destination and every snapshot, with a remedy for what is wrong.
+    """Look at everything a sync needs, and say for each thing that is wrong what helps.
+
+    That is the configuration, the state, the files, Airflow's pool and connection, Windsor and its key, the clock, and where
+    each snapshot comes from. Windsor is asked whether it takes the key in a way that leaves no trace there.
 
     \b
     Example:
       windsor-sync check
     """
-    from windsor_sync.checkup import Level, examine
-    from windsor_sync.workspace import open_workspace
+    from windsor_sync.cli.doctor import findings_about
 
-    with open_workspace(load_settings(config)) as workspace:
-        findings = list(examine(workspace))
+    findings = list(findings_about(load_settings(config, warns=False)))
     if is_json:
         print_json([{"subject": f.subject, "level": f.level.value, "text": f.text} for f in findings])
     else:
         for finding in findings:
             mark = click.style(f"{finding.level.value:8}", fg=MARKS[finding.level.value])
             click.echo(f"{mark}{finding.subject}: {finding.text}")
-    return ConfigError.exit_status if any(f.level is Level.ERROR for f in findings) else 0
+    return ConfigError.exit_status if any(f.level.value == "error" for f in findings) else 0
 
 
 @click.command(short_help="The configured audiences and computed traits, and what Windsor was told of them.")

@@ -29,6 +29,8 @@ class Finding:
 
     is_good: bool
     text: str
+    is_certain: bool = True
+    """false where what answers says nothing about the key"""
 
 
 def probe(destination: Destination, api_key: str) -> Finding:
@@ -48,6 +50,7 @@ async def _probe(destination: Destination, api_key: str) -> Finding:
         False,
         f"Something answers there ({answer.status}), but it answers a wrong key alike ({control.status or 'not at all'}): "
         "this says nothing about the key. Check the URL and the wire; a sync of a small audience will tell.",
+        is_certain=False,
     )
 
 

@@ -18,7 +18,8 @@ ROW_GROUP_ROWS = 20_480
 """Small enough that delivery reads a stretch of an outbox without unpacking its neighbours."""
 WRITTEN_AS = f"(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
 
-KEY_HASH = "hash(identity)"
+KEY_HASH = "hash({})"
+"""Of the id alone, without saying whose it is: to put 'u' or 'a' before ten million texts takes half a second."""
 MEMBER = {"user_id": "VARCHAR", "anonymous_id": "VARCHAR", "email": "VARCHAR", "value": "VARCHAR"}
 
 
@@ -110,11 +111,14 @@ def narrow(connection: duckdb.DuckDBPyConnection, task: DiffTask, key_hash: str 
     """
     if task.limits.is_resync or task.head is None or task.head.snapshot is None:
         return
-    suspects = statement.sql("suspects").format(key=key_hash)
+    key = key_hash.format("coalesce(user_id, anonymous_id)")
+    suspects = statement.sql("suspects").format(key=key, key_of_owed=key_hash.format("substr(identity, 2)"))
     connection.execute(f"CREATE TABLE suspects AS {suspects}")
     for name in ("snapshot_before", "snapshot_now"):
-        connection.execute(f"ALTER VIEW {name} RENAME TO all_of_{name}")
-        _view(connection, name, f"SELECT * FROM all_of_{name} WHERE {key_hash} IN (SELECT key FROM suspects)")
+        connection.execute(f"CREATE TABLE few AS SELECT * FROM {name} WHERE {key} IN (SELECT key FROM suspects)")
+        connection.execute(f"DROP VIEW {name}")
+        connection.execute(f"ALTER TABLE few RENAME TO {name}")
+    connection.execute("DROP TABLE suspects")
 
 
 def define_ledger(connection: duckdb.DuckDBPyConnection, head: Head | None) -> None:
