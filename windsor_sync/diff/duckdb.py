@@ -34,7 +34,6 @@ def diff(task: DiffTask, draft: Path) -> Tally:
 
 def write(connection: duckdb.DuckDBPyConnection, changes: str, draft: Path) -> None:
     """Number the changes and write them as an outbox."""
-    connection.execute("SET preserve_insertion_order = false")  # the numbers say the order; to keep one costs threads
     rows = f"SELECT row_number() OVER () - 1 AS seq, {', '.join(statement.outbox_columns())} FROM ({changes})"
     connection.execute(f"COPY ({rows}) TO {quoted(str(draft))} {WRITTEN_AS}")
 
@@ -92,6 +91,7 @@ def remains(head: Head) -> Remains:
 
 def define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None:
     """Everything that `changes.sql` reads."""
+    connection.execute("SET preserve_insertion_order = false")  # an outbox has none of its own; to keep one costs threads
     head = task.head
     before = f"read_parquet({quoted(head.snapshot)})" if head and head.snapshot else f"({statement.nobody(MEMBER)})"
     _view(connection, "snapshot_before", statement.SNAPSHOT_VIEW.format(rows=before))
