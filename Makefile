@@ -1,11 +1,12 @@
 # make demo: real audiences become properties of users in a Windsor on this machine
 # make test: every test.   make chaos: the fault tests, many times over.   make lint: ruff, mypy --strict, import-linter.   make check: both
+# make docs: the references in docs/ that are made from the code
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo chaos test lint check clean
+.PHONY: demo chaos docs test lint check clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml constraints.txt
@@ -23,6 +24,9 @@ demo: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest
+
+docs: $(READY)
+	@$(BIN)/python -m docs.reference
 
 lint: $(READY)
 	$(BIN)/ruff check .

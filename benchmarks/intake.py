@@ -163,6 +163,7 @@ def measured(folder: Path) -> tuple[Intake, float, float]:
         previous=None,
         number=1,
     )
+    (folder / "outbox").mkdir()
     with MemoryWatch() as watch:
         intake = take_in(task, outbox=folder / "outbox", seen=folder / "seen", aside=folder / "aside")
         intake.check()

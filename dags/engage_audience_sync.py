@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 from airflow.sdk import DeltaTriggerTimetable, dag
 
-from windsor_sync.airflow.configuration import audience_interval, audiences_by_shards
-from windsor_sync.airflow.groups import sync_audiences
+from windsor_sync.airflow.configuration import audience_interval, audiences_by_shards, events_interval
+from windsor_sync.airflow.groups import forward_events, sync_audiences
 
 
 @dag(
@@ -17,8 +17,10 @@ from windsor_sync.airflow.groups import sync_audiences
     tags=["segment", "windsor"],
 )
 def engage_audience_sync() -> None:
-    """Seal each audience's newest snapshot, compare it with what Windsor was told, and send the changes."""
+    """Seal each audience's newest snapshot, compare it with what Windsor was told, and send the changes; events beside."""
     sync_audiences(audiences_by_shards(), audience_interval())
+    if events_interval():
+        forward_events()
 
 
 engage_audience_sync()

@@ -76,8 +76,18 @@ def configuration() -> str:
     sections = [row["name"] for row in rows if _keys_of(row["name"], rows)]
     top = [row for row in rows if "." not in row["name"] and row["name"] not in sections]
     parts = [CONFIGURATION, _table("At the top", "", top)]
+    told: dict[str, str] = {}
     for row in (row for row in rows if row["name"] in sections):
-        parts.append(_table(f"`{row['name']}`", row["meaning"], _keys_of(row["name"], rows)))
+        keys = _keys_of(row["name"], rows)
+        new = [key for key in keys if _line(key) not in told]
+        known = {told[_line(key)] for key in keys if _line(key) in told}
+        told.update({_line(key): row["name"] for key in new})
+        alike = (
+            [f"The same keys as in {', '.join(f'`{name}`' for name in sorted(known))}{', and' if new else ''}:"]
+            if known
+            else []
+        )
+        parts.append(_table(f"`{row['name']}`", " ".join([row["meaning"], *alike]), new))
     return "\n".join(parts)
 
 
@@ -88,6 +98,8 @@ def _keys_of(section: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _table(title: str, meaning: str, rows: list[dict[str, Any]]) -> str:
     head = [f"## {title}", "", *([meaning, ""] if meaning else [])]
+    if not rows:
+        return "\n".join(head).rstrip(":\n") + ".\n"
     lines = ["| key | what it accepts | default | meaning |", "|---|---|---|---|", *map(_line, rows)]
     return "\n".join([*head, *lines, *_variables(rows)]) + "\n"
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
@@ -30,6 +29,7 @@ from windsor_sync.settings import AliasPolicy, Events
 from windsor_sync.settlement import settle, settle_dead
 from windsor_sync.sources.archive import ArchiveFile, list_files
 from windsor_sync.spec.routing import Routing
+from windsor_sync.state.files import PARTS, fresh_folder
 from windsor_sync.state.tables import archive_files
 from windsor_sync.workspace import Workspace
 
@@ -131,7 +131,8 @@ def open_run(
         previous=head,
         number=number,
     )
-    paths = {kind: f"{kind}/events/{audience_id}-{number}.parquet" for kind in ("outboxes", "seen", "aside")}
+    paths = {kind: f"{kind}/events/{audience_id}-{number}.parquet" for kind in ("seen", "aside")}
+    paths["outboxes"] = fresh_folder(f"outboxes/events/{audience_id}-{number}")
     intake = _take_in(workspace, task, paths, on_reading)
     run_id = f"events-{number}-{started_at:%Y%m%dT%H%M%SZ}"
     row = {
@@ -240,12 +241,13 @@ def counted(intake: Intake, files: list[ArchiveFile]) -> dict[str, Any]:
 def _take_in(workspace: Workspace, task: IntakeTask, paths: dict[str, str], on_reading: Reading | None) -> Intake:
     """Read the files and give what came of it its place in the store."""
     files = workspace.files
-    with files.draft() as outbox, files.draft() as seen, files.draft() as aside:
+    with files.draft_folder() as outbox, files.draft() as seen, files.draft() as aside:
         intake = take_in(task, outbox=outbox, seen=seen, aside=aside, on_progress=on_reading)
         intake.check()
-        drafts: dict[str, Path] = {"outboxes": outbox, "seen": seen, "aside": aside}
-        for kind, draft in drafts.items():
-            files.keep(draft, paths[kind])
+        for part in sorted(outbox.iterdir()):
+            files.keep(part, f"{paths['outboxes'].removesuffix(PARTS)}/{part.name}")
+        files.keep(seen, paths["seen"])
+        files.keep(aside, paths["aside"])
     return intake
 
 

@@ -95,7 +95,7 @@ def _paths(workspace: Workspace, kind: str) -> list[str]:
     query = select(column).join(audiences, audiences.c.id == table.c.audience_id).where(here, column.is_not(None))
     with workspace.database.read() as connection:
         found = set(connection.execute(query).scalars())
-    return sorted(path for path in found if workspace.files.exists(path))
+    return sorted(path for path in found if workspace.files.parts(path))
 
 
 def _purge_snapshot(workspace: Workspace, path: str, user_id: str) -> bool:
@@ -127,6 +127,10 @@ def _recount(connection: Connection, path: str, rows: int, size: int) -> None:
 
 
 def _purge_outbox(workspace: Workspace, path: str, user_id: str) -> bool:
+    return any([_purge_part(workspace, part, user_id) for part in workspace.files.parts(path)])  # all of them
+
+
+def _purge_part(workspace: Workspace, path: str, user_id: str) -> bool:
     """Blank what names the user: the row keeps its place, so that positions and books still hold."""
     location = workspace.files.location(path)
     with workspace.files.draft() as draft, open_duckdb() as connection:

@@ -14,6 +14,7 @@ from windsor_sync.errors import LeaseHeld
 from windsor_sync.lease import Lease
 from windsor_sync.registry import EVENTS_CLASS
 from windsor_sync.spec.trait_keys import TraitKey
+from windsor_sync.state.files import part_of
 from windsor_sync.state.tables import audiences, progress, runs, snapshots, verdicts
 from windsor_sync.workspace import Workspace
 
@@ -120,7 +121,7 @@ def _remove_ownerless(workspace: Workspace, before: datetime, done: Pruned, *, d
     owned = set(_owned(workspace))
     for kind in KINDS:
         for stored in list(workspace.files.stored(kind)):
-            if stored.path not in owned and stored.modified_at < before:
+            if owned.isdisjoint((stored.path, part_of(stored.path))) and stored.modified_at < before:
                 done.ownerless += 1
                 _remove(workspace, stored.path, done, dry_run=dry_run)
 
@@ -134,9 +135,8 @@ def _owned(workspace: Workspace) -> Iterator[str]:
 
 
 def _remove(workspace: Workspace, path: str, done: Pruned, *, dry_run: bool) -> None:
-    if not workspace.files.exists(path):
-        return
-    done.files += 1
-    done.bytes += workspace.files.size_bytes(path)
+    parts = workspace.files.parts(path)
+    done.files += len(parts)
+    done.bytes += sum(map(workspace.files.size_bytes, parts))
     if not dry_run:
         workspace.files.delete(path)

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, Select, select, update
 
 from windsor_sync.errors import WindsorSyncError
 from windsor_sync.lease import Lease
@@ -120,7 +120,42 @@ def recent(
     limit: int = 20,
 ) -> list[Run]:
     """The newest runs, newest first; `since`: of those started at or after this moment."""
+    query = _with_snapshots().order_by(runs.c.started_at.desc(), runs.c.number.desc(), runs.c.id).limit(limit)
+    if destination is not None:
+        query = query.where(audiences.c.destination == destination)
+    if audience_ids:
+        query = query.where(runs.c.audience_id.in_(audience_ids))
+    if since is not None:
+        query = query.where(runs.c.started_at >= since)
+    if run_id is not None:
+        query = query.where(runs.c.id == run_id)
+    with database.read() as connection:
+        return [_run(row) for row in connection.execute(query)]
+
+
+def history(database: Database, audience_id: int, *, before: int | None = None, limit: int = 20) -> list[Run]:
+    """One audience's newest runs, newest first; `before`: of those with a smaller number. Reads no other rows."""
+    query = _with_snapshots().where(runs.c.audience_id == audience_id).order_by(runs.c.number.desc()).limit(limit)
+    if before is not None:
+        query = query.where(runs.c.number < before)
+    with database.read() as connection:
+        return [_run(row) for row in connection.execute(query)]
+
+
+def newest_of_each(database: Database, destination: str, *, after: int = 0, limit: int = 100) -> list[Run]:
+    """The newest run of each audience that has one, oldest audience first; `after`: of those with a larger id."""
     query = (
+        _with_snapshots()
+        .where(audiences.c.destination == destination, audiences.c.id > after, runs.c.number == audiences.c.runs)
+        .order_by(audiences.c.id)
+        .limit(limit)
+    )
+    with database.read() as connection:
+        return [_run(row) for row in connection.execute(query)]
+
+
+def _with_snapshots() -> Select[Any]:
+    return (
         select(
             runs,
             audiences.c.trait_key,
@@ -132,19 +167,7 @@ def recent(
         )
         .join(audiences, audiences.c.id == runs.c.audience_id)
         .outerjoin(snapshots, snapshots.c.id == runs.c.snapshot_id)
-        .order_by(runs.c.started_at.desc(), runs.c.number.desc(), runs.c.id)
-        .limit(limit)
     )
-    if destination is not None:
-        query = query.where(audiences.c.destination == destination)
-    if audience_ids:
-        query = query.where(runs.c.audience_id.in_(audience_ids))
-    if since is not None:
-        query = query.where(runs.c.started_at >= since)
-    if run_id is not None:
-        query = query.where(runs.c.id == run_id)
-    with database.read() as connection:
-        return [_run(row) for row in connection.execute(query)]
 
 
 def outboxes_of(database: Database, audience_id: int) -> list[str]:

@@ -13,6 +13,7 @@ from windsor_sync.errors import (
     DestinationUnavailable,
     LeaseHeld,
     MessagesRejected,
+    SegmentUnavailable,
     SnapshotError,
     SourceUnavailable,
     StateUnavailable,
@@ -24,7 +25,9 @@ def test_what_a_person_has_to_mend_fails_at_once(kind: type[Exception]) -> None:
     assert POLICY.evaluate(kind("no"), 1, 3).action is RetryAction.FAIL
 
 
-@pytest.mark.parametrize("kind", [DestinationUnavailable, StateUnavailable, SourceUnavailable, LeaseHeld])
+@pytest.mark.parametrize(
+    "kind", [DestinationUnavailable, StateUnavailable, SourceUnavailable, SegmentUnavailable, LeaseHeld]
+)
 def test_what_passes_by_itself_is_tried_again_after_a_minute(kind: type[Exception]) -> None:
     decision = POLICY.evaluate(kind("later"), 1, 3)
     assert (decision.action, decision.retry_delay) == (RetryAction.RETRY, timedelta(minutes=1))

@@ -120,3 +120,9 @@ def test_a_clock_that_is_wrong_is_a_warning(
     destination = load(world.config, env={}).destination
     *_, clock = checkup_destination.examine_destination(destination, lambda: world.windsor.api_key)
     assert (clock.subject, clock.level.value, words in clock.text) == ("clock", level, True)
+
+
+def test_before_the_first_run_a_sentence_says_what_to_do(world: World) -> None:
+    command = [sys.executable, "-m", "windsor_sync.cli", "--config", str(world.config), "runs"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, "Run: windsor-sync sync --all" in done.stdout) == (0, True)

@@ -168,13 +168,15 @@ all_limits = st.builds(
 
 
 @st.composite
-def states(draw: st.DrawFn) -> State:
+def states(draw: st.DrawFn, more_users: int = 0) -> State:
     """Most users stay as they were, as in life."""
-    before = draw(st.dictionaries(st.sampled_from(IDENTITIES), some_details))
-    now = {identity: details for identity, details in before.items() if draw(st.integers(0, 4))}
-    now.update(draw(st.dictionaries(st.sampled_from(IDENTITIES), some_details, max_size=3)))
-    outbox = draw(outbox_rows(draw(st.lists(st.sampled_from(IDENTITIES), unique=True, max_size=6))))
-    departed = draw(outbox_rows(draw(st.lists(st.sampled_from(IDENTITIES), unique=True, max_size=3))))
+    users = [*IDENTITIES, *(f"u{number}" for number in range(100, 100 + more_users))]
+    some_users = st.lists(st.sampled_from(users), unique=True, min_size=more_users // 2, max_size=6 + more_users // 2)
+    before = {user: draw(some_details) for user in draw(some_users)}
+    now = {user: details for user, details in before.items() if draw(st.integers(0, 4))}
+    now.update({user: draw(some_details) for user in draw(some_users)[: 3 + more_users // 4]})
+    outbox = draw(outbox_rows(draw(some_users)))
+    departed = draw(outbox_rows(draw(some_users)[:3]))
     shards, verdicts = draw(answers(len(outbox)))
     return State(
         before=before if draw(st.integers(0, 9)) else None,

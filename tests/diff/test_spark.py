@@ -40,8 +40,8 @@ def session() -> Iterator[None]:
     started.stop()
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(state=states())
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(state=states(more_users=20))
 def test_both_engines_find_the_same_changes(state: State) -> None:
     from windsor_sync.diff import spark
 

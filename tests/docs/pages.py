@@ -75,7 +75,8 @@ def blocks_of(page: Path) -> list[Block]:
     """The blocks of a page in their order."""
     text = page.read_text(encoding="utf-8")
     return [
-        Block(page, text.count("\n", 0, match.start()) + 1, match[2].strip(), match[3]) for match in FENCE.finditer(text)
+        Block(page, text.count("\n", 0, match.start()) + 1, match[2].strip(), match[3])
+        for match in FENCE.finditer(text)
     ]
 
 

@@ -11,12 +11,21 @@ LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([\w-]+))?\)")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_link_leads_to_a_file_or_to_a_test_in_it(document: Path) -> None:
+def test_every_link_leads_to_a_file_and_to_a_test_or_heading_in_it(document: Path) -> None:
     for target, anchor in LINK.findall(document.read_text(encoding="utf-8")):
-        path = (document.parent / target).resolve()
+        path = (document.parent / target).resolve() if target else document
         assert path.exists(), target
         if anchor:
-            assert re.search(rf"^def {anchor}\(", path.read_text(encoding="utf-8"), re.MULTILINE), anchor
+            assert anchor in anchors(path), f"{target}#{anchor}"
+
+
+def anchors(path: Path) -> set[str]:
+    """What a link can lead to: a heading as its anchor is made of it, or a test."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        return set(re.findall(r"^def (\w+)\(", text, re.MULTILINE))
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 def test_every_sentence_of_what_happens_when_has_its_test() -> None:

@@ -126,6 +126,13 @@ def test_every_command_and_snippet_of_a_page_does_what_it_shows(
             read_as_settings(block, tmp_path)
 
 
+def test_the_settings_in_the_readme_are_valid(tmp_path: Path) -> None:
+    snippets = [block for block in blocks_of(ROOT / "README.md") if block.language == "yaml"]
+    assert snippets
+    for block in snippets:
+        read_as_settings(block, tmp_path)
+
+
 def test_every_block_says_what_it_is_and_few_are_not_run() -> None:
     blocks = [block for page in pages() for block in blocks_of(page)]
     assert [block.place for block in blocks if block.language not in KNOWN and block.illustration is None] == []

@@ -36,15 +36,20 @@ class Done:
     seen: Path
     aside: Path
 
+    @property
+    def location(self) -> str:
+        """What a reader of the outbox is given."""
+        return f"{self.outbox}/*.parquet"
+
     def rows(self, columns: str = "message_id") -> list[Any]:
-        found = select(self.outbox, f"SELECT {columns} FROM file ORDER BY seq")
+        found = select(self.location, f"SELECT {columns} FROM file ORDER BY seq") if self.intake.rows else []
         return [row[0] if len(row) == 1 else row for row in found]
 
     def lines_aside(self) -> list[Any]:
         return select(self.aside, "SELECT file, line, code FROM file")
 
 
-def select(path: Path, query: str) -> list[Any]:
+def select(path: Path | str, query: str) -> list[Any]:
     with duckdb.connect() as connection:
         connection.execute(f"CREATE VIEW file AS SELECT * FROM read_parquet('{path}')")
         return connection.execute(query).fetchall()
@@ -80,6 +85,7 @@ class Logs:
         files = [file for file in list_files(str(self.root), None) if file not in self.read]
         number = len(self.runs) + 1
         done = Done(None, *(self.folder / f"{kind}-{number}" for kind in ("outbox", "seen", "aside")))  # type: ignore[arg-type]
+        done.outbox.mkdir()
         setting = IntakeTask(
             archive=str(self.root),
             files=files,
@@ -108,7 +114,7 @@ def head(done: Done, position: int = 0, reach: int | None = None, **verdicts: Ve
         checksum=None,
         taken_at=None,
         members=0,
-        outbox=str(done.outbox),
+        outbox=done.location if rows else None,
         held=(),
         is_settled=False,
         shards=(ShardProgress(0, 0, rows, position, position if reach is None else reach),),

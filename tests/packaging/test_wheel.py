@@ -128,7 +128,10 @@ def test_the_dag_files_come_with_it_and_load(installed: Installed, tmp_path: Pat
     assert {Path(line.split(": ")[0]).stem for line in written.splitlines()} == shipped
     again = installed("windsor-sync", "airflow-setup", "--dags", str(tmp_path / "dags"))
     assert all(line.endswith(": unchanged") for line in again.splitlines())
-    environment = {"WINDSOR_SYNC_CONFIG": str(tmp_path / "windsor.yaml")}
+    environment = {
+        "WINDSOR_SYNC_CONFIG": str(tmp_path / "windsor.yaml"),
+        "WINDSOR_SYNC_EVENTS__ARCHIVE": "segment-logs",
+    }
     errors, dags = json.loads(
         installed("python", "-c", LOAD_DAGS, str(tmp_path / "dags"), **environment).splitlines()[-1]
     )

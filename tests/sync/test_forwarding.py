@@ -4,9 +4,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from tests.support.archive import FIRST_DAY, Archive, arrived, sent
 from tests.support.world import KEY, World
+from windsor_sync.delivery.engine import Delivery
+from windsor_sync.delivery.shared_rate import Weight
 from windsor_sync.errors import ConfigError, LeaseHeld
 from windsor_sync.events.books import overview
 from windsor_sync.forward import Request, forward
@@ -14,6 +17,7 @@ from windsor_sync.privacy import forget
 from windsor_sync.registry import EVENTS
 from windsor_sync.runs import Run, RunState, recent
 from windsor_sync.sandbox import Faults
+from windsor_sync.state.tables import rate_shares
 
 CALLS = ("identify", "page", "screen", "track", "group")
 
@@ -217,6 +221,22 @@ def test_forwarding_and_audiences_do_not_hold_each_other(world: World) -> None:
     one_run(world)
     assert {run.kind for run in recent(world.workspace.database)} == {"sync", "forward"}
     assert world.plan() == []
+
+
+def test_forwarding_claims_two_parts_of_the_rate_where_an_audience_claims_one(world: World) -> None:
+    archive = Archive(world)
+    archive.write([archive.message("track", "ana")])
+    weights: list[int] = []
+
+    def look(_run: Run, _so_far: Delivery) -> None:
+        with world.workspace.database.read() as connection:
+            tasks = select(rate_shares.c.weight).where(rate_shares.c.task != "")
+            weights.extend(connection.execute(tasks).scalars())
+
+    forward(world.workspace, Request(), world.stop, on_progress=look)
+    world.snapshot(["ana"])
+    world.sync(on_progress=look)
+    assert list(dict.fromkeys(weights)) == [Weight.EVENTS, Weight.AUDIENCES] == [2, 1]
 
 
 def test_without_an_events_section_the_remedy_is_named(world: World) -> None:

@@ -1,15 +1,11 @@
-"""What every task about one audience has in common: its name on the grid, the settings, the connection, the link."""
+"""What every task about one audience has in common: its name on the grid, its settings, the link to its page."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, Context
-
-from windsor_sync.airflow.connection import connection_of, key_of, token_of, with_connection
 from windsor_sync.airflow.links import AudienceLink
-from windsor_sync.airflow.retries import POLICY
-from windsor_sync.airflow.warehouse import engine_of
+from windsor_sync.airflow.windsor_task import WindsorOperator
 
 if TYPE_CHECKING:
     from windsor_sync.runs import Run
@@ -17,7 +13,7 @@ if TYPE_CHECKING:
     from windsor_sync.workspace import Workspace
 
 
-class AudienceOperator(BaseOperator):
+class AudienceOperator(WindsorOperator):
     """A task about one audience, named by its trait key (its map index shows the key on the grid)."""
 
     template_fields: Sequence[str] = ("audience",)
@@ -25,38 +21,20 @@ class AudienceOperator(BaseOperator):
 
     def __init__(self, *, audience: str, **kwargs: Any) -> None:
         kwargs.setdefault("map_index_template", "{{ task.audience }}")
-        kwargs.setdefault("retry_policy", POLICY)
         super().__init__(**kwargs)
         self.audience = audience
 
     @contextmanager
     def opened(self, *, sends: bool = False) -> Iterator[tuple["Workspace", "Computation"]]:
         """The workspace and this task's audience; for a task that `sends`, as the Airflow connection has Windsor."""
-        from windsor_sync.settings import load
-        from windsor_sync.workspace import open_workspace
-
-        settings = load()
-        (computation,) = settings.find([self.audience])
-        connection_id = settings.destination.connection
-        if sends:
-            settings = with_connection(settings, connection_of(connection_id))
-        with open_workspace(
-            settings,
-            lambda: key_of(connection_of(connection_id)),
-            lambda: token_of(settings),
-            engine_of,
-        ) as workspace:
+        with self.opened_workspace(sends=sends) as workspace:
+            (computation,) = workspace.settings.find([self.audience])
             yield workspace, computation
 
 
 def counts(run: "Run") -> dict[str, Any]:
     """What a task hands on about a run: its id and its books."""
     return {"run": run.run_id, "audience": run.audience, "state": run.state.value, **run.books.counts()}
-
-
-def trigger_of(context: Context) -> str:
-    """Who started it, for the books: the DAG and its run."""
-    return f"airflow {context['dag'].dag_id} {context['run_id']}"
 
 
 def run_named(workspace: "Workspace", handed_on: dict[str, Any]) -> "Run":

@@ -24,4 +24,22 @@ def audience_interval() -> timedelta:
     return load().schedule.audiences
 
 
-__all__ = ["Settings", "audience_interval", "audience_keys", "audiences_by_shards"]
+def events_interval() -> timedelta | None:
+    """How often new events are forwarded; None when no `events:` are configured."""
+    settings = load()
+    return settings.schedule.events if settings.events is not None else None
+
+
+def names_by_key() -> dict[str, str]:
+    """The name in Segment of each enabled audience and computed trait, by its trait key."""
+    return {str(computation.key): computation.name for computation in load().computations if computation.enabled}
+
+
+__all__ = [
+    "Settings",
+    "audience_interval",
+    "audience_keys",
+    "audiences_by_shards",
+    "events_interval",
+    "names_by_key",
+]

@@ -1,12 +1,13 @@
-"""The rows of tasks that a DAG file puts together: one group an audience."""
+"""The rows of tasks that a DAG file puts together: one group an audience, and one for ordinary events."""
 
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import task_group
+from airflow.sdk import TaskGroup, task_group
 
 from windsor_sync.airflow.approval import ApproveOperator
+from windsor_sync.airflow.forwarding import ForwardEventsOperator
 from windsor_sync.airflow.notifier import AudienceStateNotifier
 from windsor_sync.airflow.operators import (
     CloseBooksOperator,
@@ -28,13 +29,26 @@ def sync_audiences(
 
     `then` is told of changes of state: any notifier or callback (see AudienceStateNotifier).
     """
-    notifier = AudienceStateNotifier(then)
-    told: dict[str, Any] = {"on_success_callback": notifier, "on_failure_callback": notifier}
+    told = _telling(then)
     for shards, keys in sorted(audiences.items()):
         group_id = "sync_audience" if shards == 1 else f"sync_audience_in_{shards}"
         task_group(group_id=group_id)(_sync_audience).partial(shards=shards, interval=interval, told=told).expand(
             audience=keys
         )
+
+
+def forward_events(then: Callable[[dict[str, Any]], Any] | None = None) -> None:
+    """The group that forwards new events. It may stand in several DAGs: whichever comes second is skipped.
+
+    `then` is told of changes of state, as above.
+    """
+    with TaskGroup("forward_events"):
+        ForwardEventsOperator(task_id="forward", pool=POOL, **_telling(then))
+
+
+def _telling(then: Callable[[dict[str, Any]], Any] | None) -> dict[str, Any]:
+    notifier = AudienceStateNotifier(then)
+    return {"on_success_callback": notifier, "on_failure_callback": notifier}
 
 
 def _sync_audience(audience: str, shards: int, interval: timedelta, told: dict[str, Any]) -> None:

@@ -25,6 +25,14 @@ def delivery(audience: str, destination: str, delivered: int) -> Any:
     return OperatorLineage(inputs=[Dataset("segment", f"audiences/{audience}")], outputs=[told])
 
 
+def forwarding(archive: str, destination: str, delivered: int) -> Any:
+    """Windsor got messages of the event archive."""
+    from airflow.providers.openlineage.extractors import OperatorLineage
+
+    told = _counted(f"windsor://{destination}", "events", delivered)
+    return OperatorLineage(inputs=[_file(archive)], outputs=[told])
+
+
 def nothing() -> Any:
     """The task failed before there was anything to say."""
     from airflow.providers.openlineage.extractors import OperatorLineage

@@ -23,17 +23,18 @@ class AudienceStateNotifier(BaseNotifier):
         self.then = then
 
     def notify(self, context: "Context") -> None:
-        """Find out what changed for the task's audience, and pass it on."""
+        """Find out what changed for the task's audience, or for the forwarded events, and pass it on."""
         from windsor_sync.announcements import announcing
         from windsor_sync.runs import recent
         from windsor_sync.settings import load
         from windsor_sync.workspace import open_workspace
 
-        key = str(getattr(context["task"], "audience", ""))
+        key = getattr(context["task"], "audience", None)
         settings = load()
-        computations = settings.find([key])
         with open_workspace(settings) as workspace:
-            audience_id = workspace.registry.find(computations[0]).audience_id
+            registry = workspace.registry
+            known = registry.events() if key is None else registry.find(settings.find([str(key)])[0])
+            audience_id = known.audience_id
             last = recent(workspace.database, audience_ids=[audience_id], limit=1) if audience_id is not None else []
             if not last:
                 return

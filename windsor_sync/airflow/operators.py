@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Context
 
 from windsor_sync.airflow.assets import AUDIENCES, changed
-from windsor_sync.airflow.audience_task import AudienceOperator, counts, run_named, trigger_of
+from windsor_sync.airflow.audience_task import AudienceOperator, counts, run_named
 from windsor_sync.airflow.metrics import Meter, owed
 from windsor_sync.airflow.retries import CLOSING_POLICY
+from windsor_sync.airflow.windsor_task import trigger_of
 
 if TYPE_CHECKING:
     from windsor_sync.delivery.engine import Delivery
+    from windsor_sync.dispatch import StopSwitch
     from windsor_sync.runs import Run
     from windsor_sync.settings import Computation
     from windsor_sync.workspace import Workspace
@@ -81,27 +83,21 @@ class DiffOperator(AudienceOperator):
 
 
 class SendingOperator(AudienceOperator):
-    """A task that tells Windsor; a stop (on_kill) drains what is in flight and records it, a retry goes on from there."""
-
-    def on_kill(self) -> None:
-        """Ask for an orderly end; a flag only, because Airflow kills the process five seconds later."""
-        stop = getattr(self, "_stop", None)
-        if stop is not None:
-            stop.press()
+    """A task that tells Windsor."""
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Returns counts; raises what stopped it, or what the run's state stands for."""
-        from windsor_sync.dispatch import StopSwitch
-
-        self._stop: StopSwitch = StopSwitch()
         self._meter = Meter(self.audience)
+        stop = self.stop_switch()
         try:
             with self.opened(sends=True) as (workspace, computation):
-                return self.send(context, workspace, computation)
+                return self.send(context, workspace, computation, stop)
         finally:
             self._meter.emit()
 
-    def send(self, context: Context, workspace: "Workspace", computation: "Computation") -> dict[str, Any]:
+    def send(
+        self, context: Context, workspace: "Workspace", computation: "Computation", stop: "StopSwitch"
+    ) -> dict[str, Any]:
         """The use case."""
         raise NotImplementedError
 
@@ -156,14 +152,16 @@ class DeliverOperator(SendingOperator, ClosingOperator):
         super().__init__(**kwargs)
         self.run = run
 
-    def send(self, context: Context, workspace: "Workspace", computation: "Computation") -> dict[str, Any]:
+    def send(
+        self, context: Context, workspace: "Workspace", computation: "Computation", stop: "StopSwitch"
+    ) -> dict[str, Any]:
         """All shards of the run, in one process."""
         from windsor_sync.sync import deliver_run
 
         known = workspace.registry.register(computation)
         run = run_named(workspace, self.run)
         with workspace.hold(known.key, trigger_of(context)) as lease:
-            run = deliver_run(workspace, computation, run, lease, self._stop, self.report)
+            run = deliver_run(workspace, computation, run, lease, stop, self.report)
         return self.closed(context, run, workspace)
 
 
@@ -177,14 +175,16 @@ class DeliverShardOperator(SendingOperator):
         self.run = run
         self.shard = shard
 
-    def send(self, context: Context, workspace: "Workspace", computation: "Computation") -> dict[str, Any]:
+    def send(
+        self, context: Context, workspace: "Workspace", computation: "Computation", stop: "StopSwitch"
+    ) -> dict[str, Any]:
         """One shard, under its own lease."""
         from windsor_sync.side_by_side import deliver_shard
 
         known = workspace.registry.register(computation)
         run = run_named(workspace, self.run)
         with workspace.hold(known.key, trigger_of(context), self.shard) as lease:
-            outcome = deliver_shard(workspace, computation, run, self.shard, lease, self._stop, self.report)
+            outcome = deliver_shard(workspace, computation, run, self.shard, lease, stop, self.report)
         return {
             "run": run.run_id,
             "audience": run.audience,
@@ -220,11 +220,13 @@ class CloseBooksOperator(ClosingOperator):
 class DeliverApprovedOperator(SendingOperator, ClosingOperator):
     """Make the diff again under the ceiling that a person gave, and tell Windsor; sends nothing without an approval."""
 
-    def send(self, context: Context, workspace: "Workspace", computation: "Computation") -> dict[str, Any]:
+    def send(
+        self, context: Context, workspace: "Workspace", computation: "Computation", stop: "StopSwitch"
+    ) -> dict[str, Any]:
         """A sync, if the state has an approval."""
         from windsor_sync.approved import sync_approved
         from windsor_sync.sync import Request
 
         request = Request(trigger=f"{trigger_of(context)} approved")
-        run = sync_approved(workspace, computation, request, self._stop, self.report)
+        run = sync_approved(workspace, computation, request, stop, self.report)
         return self.closed(context, run, workspace)

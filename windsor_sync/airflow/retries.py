@@ -18,11 +18,13 @@ A_PERSON_MUST_ACT = tuple(
     RetryRule(exception=f"{ERRORS}.{name}", action=RetryAction.FAIL, reason="a person has to act")
     for name in ("ConfigError", "SnapshotError", "CredentialsRefused", "ChangesWithheld", "MessagesRejected")
 )
+# They are looked at before those above, and a rule holds for subclasses too: SourceUnavailable is a SnapshotError.
 TRY_AGAIN = tuple(
     RetryRule(exception=f"{ERRORS}.{name}", action=RetryAction.RETRY, retry_delay=SOON, reason=reason)
     for name, reason in (
         ("DestinationUnavailable", "Windsor is not available; the run resumes where it stopped"),
         ("SourceUnavailable", "the snapshot's source is out of reach"),
+        ("SegmentUnavailable", "Segment's Public API is out of reach"),
         ("StateUnavailable", "the state database is out of reach"),
         ("LeaseHeld", "another run is writing to this audience"),
     )

@@ -25,6 +25,7 @@ COMMANDS = {
     "runs": "history",
     "why": "history",
     "audit": "history",
+    "report": "reporting",
     "state": "state",
     "sandbox": "stand_in",
     "demo": "stand_in",

@@ -43,6 +43,8 @@ def runs(config: Path | None, run: str | None, limit: int, is_json: bool) -> int
             ]
     if is_json:
         print_json({"runs": documents})
+    elif not documents:
+        click.echo(f"No run has been made at {settings.destination.name} yet. Run: windsor-sync sync --all")
     elif run is not None:
         print_table(("", run), [(name, _cell(value)) for name, value in documents[0].items()])
     else:

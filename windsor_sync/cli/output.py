@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 LOG_EVERY_S = 10.0
-HIDDEN = "•••"
 
 
 def print_json(value: Any) -> None:
@@ -36,7 +35,9 @@ def print_table(
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False).print(table)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    for part in ("", table, ""):
+        console.print(part)
 
 
 def run_as_json(run: "Run") -> dict[str, Any]:
@@ -95,7 +96,6 @@ class ProgressView:
             self._logged_at = time.monotonic()
             click.echo(f"{run.audience}: {answered:,} of {run.books.changes:,} changes answered", err=True)
 
-
     def reading(self, lines: int, files: int) -> None:
         """Take note of how far the reading of the event archive is."""
         if self._bar is not None:
@@ -126,11 +126,3 @@ def progress() -> Iterator[ProgressView]:
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         yield ProgressView(bar)
-
-
-def masked(message: Mapping[str, Any]) -> dict[str, Any]:
-    """A message as an example: its shape, without who it is about or what a computed trait says of them."""
-    shown = {key: value for key, value in message.items() if key in {"type", "timestamp"}}
-    hidden = {key: HIDDEN for key in ("userId", "anonymousId", "messageId") if key in message}
-    traits = {key: value if isinstance(value, bool) else HIDDEN for key, value in message["traits"].items()}
-    return {**shown, **hidden, "traits": traits}

@@ -1,6 +1,5 @@
 """What the commands that plan or run audiences share: one loop, one way to stop, one way to show the outcome."""
 
-import hashlib
 import json
 import signal
 from collections.abc import Callable, Iterator
@@ -11,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from windsor_sync.cli.options import chosen, load_settings
-from windsor_sync.cli.output import masked, print_json, print_table, progress, run_as_json
+from windsor_sync.cli.output import print_json, print_table, progress, run_as_json
 from windsor_sync.errors import WindsorSyncError
 
 if TYPE_CHECKING:
     from windsor_sync.dispatch import StopSwitch
     from windsor_sync.runs import Run
     from windsor_sync.settings import Computation
-    from windsor_sync.sync import Prepared, Progress, Request
+    from windsor_sync.sync import Progress, Request
     from windsor_sync.workspace import Workspace
 
     MakeRequest = Callable[[Computation], Request]
@@ -40,6 +39,7 @@ def plan_audiences(
     messages_to: Path | None = None,
 ) -> int:
     """Show what runs would send; returns the exit status."""
+    from windsor_sync.planning import described
     from windsor_sync.sync import planned
     from windsor_sync.workspace import open_workspace
 
@@ -50,7 +50,7 @@ def plan_audiences(
         for computation in chosen(settings, words, is_all=is_all):
             try:
                 with planned(workspace, computation, make(computation)) as prepared:
-                    plans.append(_described(prepared, write))
+                    plans.append(described(prepared, write))
             except WindsorSyncError as error:
                 failures.append(reported(computation.key, error))
     if is_json:
@@ -129,37 +129,6 @@ def _writer(path: Path | None) -> Iterator[Any]:
         return
     with click.open_file(str(path), "wb") as file:
         yield lambda message: file.write(message + b"\n")
-
-
-def _described(prepared: "Prepared", write: Any) -> dict[str, Any]:
-    """A plan in counts, with a digest of its messages; the messages themselves go to `write`."""
-    digest = hashlib.sha256()
-    count = 0
-    example: dict[str, Any] | None = None
-    for message in prepared.messages():
-        write(message)
-        digest.update(message + b"\n")
-        count += 1
-        example = example or masked(json.loads(message))
-    tally = prepared.tally
-    withheld = sum(getattr(tally, kind) for kind in prepared.ruling.held)
-    return {
-        "audience": str(prepared.known.key),
-        "run_number": prepared.number,
-        "taken_at": prepared.snapshot.taken_at.isoformat(),
-        "rows_read": prepared.snapshot.rows_read,
-        "members": prepared.snapshot.members,
-        "left_out": dict(prepared.snapshot.left_out),
-        "entered": tally.entered,
-        "exited": tally.exited,
-        "updated": tally.updated,
-        "withheld": withheld,
-        "withheld_because": list(prepared.ruling.reasons),
-        "not_due": tally.deferred,
-        "messages": count,
-        "messages_sha256": digest.hexdigest(),
-        "example": example,
-    }
 
 
 def _print_plans(plans: list[dict[str, Any]]) -> None:

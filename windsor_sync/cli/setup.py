@@ -56,13 +56,14 @@ def check(config: Path | None, is_json: bool) -> int:
     """
     from windsor_sync.cli.doctor import findings_about
 
-    findings = list(findings_about(load_settings(config, warns=False)))
-    if is_json:
-        print_json([{"subject": f.subject, "level": f.level.value, "text": f.text} for f in findings])
-    else:
-        for finding in findings:
+    findings = []
+    for finding in findings_about(load_settings(config, warns=False)):
+        findings.append(finding)
+        if not is_json:  # one by one: Airflow and a Windsor that is not there take their time
             mark = click.style(f"{finding.level.value:8}", fg=MARKS[finding.level.value])
             click.echo(f"{mark}{finding.subject}: {finding.text}")
+    if is_json:
+        print_json([{"subject": f.subject, "level": f.level.value, "text": f.text} for f in findings])
     return ConfigError.exit_status if any(f.level.value == "error" for f in findings) else 0
 
 

@@ -208,6 +208,23 @@ def sharing(
         share.leave()
 
 
+def share_of_newcomer(
+    database: Database, *, destination: str, requests_per_second: float, weight: int = Weight.AUDIENCES
+) -> float:
+    """The pace that a task which began now would come to, beside those that are sending; registers nothing."""
+    with database.read() as connection:
+        now = database.now(connection)
+        rows = list(connection.execute(select(rate_shares).where(rate_shares.c.destination == destination)))
+    ceiling, others = requests_per_second, 0
+    for row in rows:
+        since_s = (now - row.seen_at).total_seconds()
+        if row.task == DESTINATION:
+            ceiling = adjusted(row.ceiling, requests_per_second, refused=0, part=1, elapsed_s=since_s)
+        elif since_s <= EXPIRES_S:
+            others += row.weight
+    return ceiling * weight / (weight + others)
+
+
 def divided(requests_per_second: float, weights: Mapping[str, int]) -> dict[str, float]:
     """Divide by weight into whole requests, each within one of its exact part; a fraction of the total is left over.
 

@@ -91,7 +91,9 @@ def remains(head: Head) -> Remains:
 
 def define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None:
     """Everything that `changes.sql` reads."""
-    connection.execute("SET preserve_insertion_order = false")  # an outbox has none of its own; to keep one costs threads
+    connection.execute(
+        "SET preserve_insertion_order = false"
+    )  # an outbox has none of its own; to keep one costs threads
     head = task.head
     before = f"read_parquet({quoted(head.snapshot)})" if head and head.snapshot else f"({statement.nobody(MEMBER)})"
     _view(connection, "snapshot_before", statement.SNAPSHOT_VIEW.format(rows=before))

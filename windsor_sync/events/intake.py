@@ -89,10 +89,10 @@ def take_in(
     aside: Path,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Intake:
-    """Read the files and write what came of them to the three paths, all of which exist afterwards.
+    """Read the files and write what came of them to the three paths.
 
-    `outbox` has the messages, those carried over included, in the order of their timestamps; `seen` their messageIds;
-    `aside` file, line and code of each line that failed. `on_progress` hears the lines and files done so far. Memory is
+    `outbox`, an empty folder, gets the messages, those carried over included, in the order of their timestamps: Parquet
+    files named in that order, none when there is no message. `seen` gets their messageIds, `aside` file, line and code of each line that failed. `on_progress` hears the lines and files done so far. Memory is
     bounded, whatever the files hold. Raises WindsorSyncError when a file is out of reach; then nothing counts as read.
     """
     with tempfile.TemporaryDirectory(prefix="windsor-sync-") as folder:

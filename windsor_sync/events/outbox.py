@@ -1,6 +1,7 @@
-"""Events on their way to Windsor: the outbox file's columns, its rows as parcels, and what is left of them.
+"""Events on their way to Windsor: the outbox's columns, its rows as parcels, and what is left of them.
 
-It is a Parquet file like the outbox of audiences, and how far it got lives in the ledger the same way.
+It is some Parquet files in a folder, each a stretch of the rows, where the outbox of audiences is one; how far it got
+lives in the ledger the same way.
 """
 
 import json
@@ -93,10 +94,15 @@ OWED = """
 
 def define_ledger(connection: duckdb.DuckDBPyConnection, head: Head | None) -> None:
     """The tables outbox_before, progress_before and verdicts_before of the last run of events."""
-    rows = f"SELECT * FROM read_parquet({quoted(head.outbox)})" if head and head.outbox else statement.nobody(COLUMNS)
-    connection.execute(f"CREATE VIEW outbox_before AS {rows}")
+    define_outbox(connection, "outbox_before", head.outbox if head else None)
     define_table(connection, "progress_before", statement.PROGRESS, statement.progress_rows(head))
     define_table(connection, "verdicts_before", statement.VERDICTS, statement.verdict_rows(head))
+
+
+def define_outbox(connection: duckdb.DuckDBPyConnection, name: str, location: str | None) -> None:
+    """A view of an outbox's rows; None is one without any."""
+    rows = f"SELECT * FROM read_parquet({quoted(location)})" if location else statement.nobody(COLUMNS)
+    connection.execute(f"CREATE VIEW {name} AS {rows}")
 
 
 def define_table(

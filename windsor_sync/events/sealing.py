@@ -1,9 +1,11 @@
 """From unordered parts to an outbox: what is owed is carried over, repetitions are dropped, the rest is put in order.
 
-All of it is done out of core by the embedded engine; what a message may be has been decided before.
+All of it is done out of core by the embedded engine; what a message may be has been decided before. First every message
+gets its place, for which its keys are enough; then the outbox is written in stretches, side by side.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +13,28 @@ import duckdb
 
 from windsor_sync.diff import statement
 from windsor_sync.embedded import open_duckdb, quoted
-from windsor_sync.events.outbox import CHUNK_ROWS, COLUMNS, OWED, define_ledger, define_table
+from windsor_sync.events.outbox import CHUNK_ROWS, COLUMNS, OWED, define_ledger, define_outbox, define_table
 from windsor_sync.events.parts import ASIDE, KEPT, LINES_PER_FILE
 from windsor_sync.ledger import Head
 
 _WRITTEN_AS = f"(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {CHUNK_ROWS})"
 
-# 128 bits of a messageId; two halves, because a Parquet file has no integer that wide.
-_HALVES = "md5_number_upper(message_id) AS upper, md5_number_lower(message_id) AS lower"
+STRETCH_WEIGHT = 8 * CHUNK_ROWS
+"""What goes into one file of the outbox; those of two files are in memory at a time."""
+
+_WEIGHT = "1 + strlen(coalesce(message, '')) // 1024"
+"""One for nearly every message, so that most files have as many rows as whole row groups; of a long one its KB."""
+
+_AT_ONCE = 2
+
+# 128 bits of a messageId; two halves, because a Parquet file has no integer that wide. (md5_number_upper and _lower come
+# to the same, and take six times as long.)
+_HALVES = """
+    (md5_number(message_id) & 18446744073709551615)::UBIGINT AS upper, (md5_number(message_id) >> 64)::UBIGINT AS lower
+"""
+
+_CARRIED_ORDINAL = f"seq - {1 << 62}"
+"""The place in the archive of a message carried over: before all that is read now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +63,18 @@ class Sealed:
 
 
 def seal(task: Seal, outbox: Path, seen: Path, aside: Path) -> Sealed:
-    """Write the three files; see `intake.take_in`."""
+    """Write the outbox's files into its folder, and the two others; see `intake.take_in`."""
     with open_duckdb() as connection:
         _define_parts(connection, task)
         _carry(connection, task)
         _find_repetitions(connection, task.seen)
+        _find_places(connection)
         _write_outbox(connection, task, outbox)
         _copy(
-            connection, f"SELECT {_HALVES} FROM read_parquet({quoted(str(outbox))}) WHERE message_id IS NOT NULL", seen
+            connection,
+            "SELECT upper, lower FROM ids ANTI JOIN repeated USING (ordinal) "
+            f"UNION ALL SELECT {_HALVES} FROM carried WHERE message_id IS NOT NULL",
+            seen,
         )
         _copy(
             connection,
@@ -104,23 +124,48 @@ def _find_repetitions(connection: duckdb.DuckDBPyConnection, seen: Sequence[str]
     """)
 
 
+def _find_places(connection: duckdb.DuckDBPyConnection) -> None:
+    """The table `places`: by timestamp, then as in the archive; of equal times what was read earlier goes first."""
+    connection.execute(f"""
+        CREATE TABLE places AS
+        SELECT
+            row_number() OVER (ORDER BY moment_us, ordinal) - 1 AS seq, moment_us, ordinal,
+            (sum(weight) OVER (ORDER BY moment_us, ordinal ROWS UNBOUNDED PRECEDING) - weight) // {STRETCH_WEIGHT} AS stretch
+        FROM (
+            SELECT moment_us, ordinal, {_WEIGHT} AS weight FROM kept ANTI JOIN repeated USING (ordinal)
+            UNION ALL
+            SELECT epoch_us(timestamp), {_CARRIED_ORDINAL}, {_WEIGHT} FROM carried
+        )
+    """)
+
+
 def _write_outbox(connection: duckdb.DuckDBPyConnection, task: Seal, outbox: Path) -> None:
-    """By timestamp, then as in the archive; of equal times what was read earlier goes first."""
+    """A file for each stretch; the times between which it lies spare the engine most of the other messages."""
     status = "CASE WHEN call = 'alias' THEN 'held' ELSE 'send' END" if task.holds_alias else "'send'"
     columns = [name for name in COLUMNS if name != "seq"]
     fresh = {"timestamp": "make_timestamp(moment_us)", "status": status, "since_run": str(task.number)}
     chosen = ", ".join(f"{fresh.get(name, name)} AS {name}" for name in columns)
-    _copy(
-        connection,
-        f"""
-        SELECT row_number() OVER () - 1 AS seq, {", ".join(columns)} FROM (
-            SELECT {chosen}, ordinal FROM kept ANTI JOIN repeated USING (ordinal)
-            UNION ALL
-            SELECT {", ".join(columns)}, seq - {1 << 62} AS ordinal FROM carried
-            ORDER BY timestamp, ordinal
-        )""",
-        outbox,
-    )
+    stretches = connection.execute(
+        "SELECT stretch::BIGINT, min(moment_us), max(moment_us) FROM places GROUP BY stretch ORDER BY stretch"
+    ).fetchall()
+
+    def write(stretch: tuple[int, int, int]) -> None:
+        number, earliest_us, latest_us = stretch
+        between = f"BETWEEN {earliest_us} AND {latest_us}"
+        rows = f"""
+            SELECT seq, {", ".join(columns)} FROM (
+                SELECT {chosen}, ordinal FROM kept WHERE moment_us {between}
+                UNION ALL
+                SELECT {", ".join(columns)}, {_CARRIED_ORDINAL} AS ordinal FROM carried WHERE epoch_us(timestamp) {between}
+            ) JOIN (SELECT ordinal, seq FROM places WHERE stretch = {number}) USING (ordinal)
+            ORDER BY seq
+        """
+        with connection.cursor() as cursor:
+            _copy(cursor, rows, outbox / f"{number:06d}.parquet")
+
+    connection.execute("SET threads = 1")  # each of the pool's is one more
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(write, stretches))
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, rows: str, path: Path) -> None:
@@ -128,9 +173,11 @@ def _copy(connection: duckdb.DuckDBPyConnection, rows: str, path: Path) -> None:
 
 
 def _counted(connection: duckdb.DuckDBPyConnection, outbox: Path) -> Sealed:
-    row = connection.execute(f"""
+    """What is there now, not what was meant to be written."""
+    define_outbox(connection, "written", str(outbox / "*.parquet") if any(outbox.iterdir()) else None)
+    row = connection.execute("""
         SELECT (SELECT count(*) FROM carried), (SELECT count(*) FROM repeated), count(*), count(*) FILTER (status = 'held')
-        FROM read_parquet({quoted(str(outbox))})
+        FROM written
     """).fetchone()
     assert row is not None
     return Sealed(*row)

@@ -79,8 +79,8 @@ class Scan:
 
     def count(self, connection: duckdb.DuckDBPyConnection) -> Counted:
         """Read the file once."""
-        newlines = [f"coalesce(length({cell}) - length(replace({cell}, chr(10), '')), 0)" for cell in self.cells]
-        lines = "count(*)" if self.in_parallel else f"count(*) + coalesce(sum({' + '.join(newlines)}), 0)"
+        newlines = ", ".join(f"length({cell}) - length(replace({cell}, chr(10), ''))" for cell in self.cells)
+        lines = "count(*)" if self.in_parallel else f"count(*) + coalesce(sum(list_sum([{newlines}])), 0)"
         connection.execute("DROP TABLE IF EXISTS reject_errors")
         connection.execute("DROP TABLE IF EXISTS reject_scans")
         scan = f"SELECT count(*), ({lines})::BIGINT, count(c0) FROM {self.table}"

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from windsor_sync.embedded import quoted
 from windsor_sync.sources.refusal import unusable
 from windsor_sync.sources.text import AGAIN, PlainText
 
@@ -45,6 +46,14 @@ def read_header(text: PlainText) -> Header:
     except csv.Error:
         raise unusable(f"{text.name} has no header in its first line.", AGAIN) from None
     raise unusable(f"{text.name} is empty: it does not hold a header.", AGAIN)
+
+
+def header_again(header: Header) -> str:
+    """Whether a row, as `cells`, is the header over again, as SQL: files were put together that each had one."""
+    first, *others = list(enumerate(header.names))[:MOST_NAMES]
+    same = [f"coalesce(c{place}, '') = {quoted(name)}" for place, name in others]
+    # A file put together may have its mark of UTF-8 again, too.
+    return " AND ".join([f"ltrim(coalesce(c0, ''), chr(65279)) = {quoted(first[1])}", *same])
 
 
 def records(text: PlainText) -> Iterator[tuple[int, int, list[str]]]:

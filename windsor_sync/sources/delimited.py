@@ -127,7 +127,7 @@ def _define_cells(scan: Scan, rejects: tuple[Reject, ...], connection: duckdb.Du
     # The number of a row is its place among the rows that could be split, and one more for each broken row before it.
     before = [f" + (place > {reject.row - number})::BIGINT" for number, reject in enumerate(rejects[:LOCATED], 1)]
     cells = ", ".join(f"nullif({cell}, '') AS {cell}" for cell in scan.cells)
-    found = " + ".join(f"({cell} IS NOT NULL)::BIGINT" for cell in scan.cells)
+    found = f"list_count([{', '.join(scan.cells)}])"
     connection.execute(
         f"CREATE OR REPLACE TEMP VIEW numbered AS SELECT place{''.join(before)} AS line, {cells}, "
         f"CASE WHEN {scan.is_too_short} THEN ({found}) || ' instead of {len(scan.cells)} cells' END AS too_short "

@@ -82,6 +82,6 @@ def utf16_of(start: bytes) -> str | None:
         return "utf-16-be"
     pairs = len(start) // 2
     even, odd = start[: 2 * pairs : 2].count(0), start[1 : 2 * pairs : 2].count(0)
-    if even == 0 and 2 * odd > pairs:
+    if 2 * odd > pairs and 10 * even < odd:
         return "utf-16-le"
-    return "utf-16-be" if odd == 0 and 2 * even > pairs else None
+    return "utf-16-be" if 2 * even > pairs and 10 * odd < even else None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
-from windsor_sync.sources.csv_text import Header, read_header, shown
+from windsor_sync.sources.csv_text import Header, header_again, read_header, shown
 from windsor_sync.sources.delimited import Split, refuse_cut_short, split
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import define_macros, pointer
@@ -38,6 +38,8 @@ class Layout:
     external_ids: str | None
     named: dict[str, str]
     """all cells by column name"""
+    is_header: str
+    """whether a row is the header again, as SQL"""
 
 
 class EngageCsvSource:
@@ -124,6 +126,7 @@ def _layout(header: Header) -> Layout:
         key=named.get("key"),
         external_ids=named.get("external_ids"),
         named=named,
+        is_header=header_again(header),
     )
 
 
@@ -220,12 +223,13 @@ def _first_of(*expressions: str) -> str:
 
 
 def _malformed(layout: Layout, traits: str | None) -> str:
-    cases = ""
+    cases = [f"WHEN {layout.is_header} THEN 'the header again'"]
     if layout.external_ids:
-        cases += f" WHEN {_wanted(layout)} IS NOT NULL AND ids IS NULL THEN 'unreadable external_ids'"
+        cases.append(f"WHEN {_wanted(layout)} IS NOT NULL AND ids IS NULL THEN 'unreadable external_ids'")
+        cases.append("WHEN holds_odd_ids(ids) THEN 'an id that is neither text nor a number'")
     if traits:
-        cases += f" WHEN {traits} IS NOT NULL AND traits IS NULL THEN 'unreadable traits'"
-    return f"CASE{cases} END" if cases else "NULL::VARCHAR"
+        cases.append(f"WHEN {traits} IS NOT NULL AND traits IS NULL THEN 'unreadable traits'")
+    return f"CASE {' '.join(cases)} END"
 
 
 def _sql(text: str) -> str:

@@ -49,6 +49,12 @@ _MACROS = {
         coalesce(
             CASE WHEN len(found) = 1 AND found[1] <> '' THEN found ELSE without_blanks(found) END,
             CASE WHEN json_type(t, '/' || k) = 'VARCHAR' THEN without_blanks([json_extract_string(t, '/' || k)]) END)""",
+    # Whether an array of ids holds arrays, objects or truth values; from_json would make texts of them.
+    "holds_odd_ids(t)": r"""
+        CASE WHEN regexp_matches(t, '[\[,]\s*[\[{tf]') THEN list_has_any(
+            list_concat(json_type(t, '$.user_id[*]'), json_type(t, '$.anonymous_id[*]'), json_type(t, '$.email[*]')),
+            ['ARRAY', 'OBJECT', 'BOOLEAN'])
+        ELSE FALSE END""",
     # A field that is an id: text as it is, a number as it is written (t is the whole object), '' for anything else.
     "id_of_json(j, t, p)": r"""
         CASE

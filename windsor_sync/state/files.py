@@ -3,7 +3,9 @@
 A file appears whole or not at all: it is written beside its place and moved there.
 """
 
+import glob
 import os
+import shutil
 import tempfile
 import time
 import uuid
@@ -20,6 +22,9 @@ from windsor_sync.errors import ConfigError
 
 DRAFTS = "drafts"
 """Below the root, so that a draft is on the same disk as its final place."""
+
+PARTS = "/*.parquet"
+"""At the end of a path: the files of that folder together are one table. The folder's name is never used again."""
 
 ABANDONED_S = 24 * 60 * 60.0
 """A draft that nobody has written to for so long is what a killed process left; it holds users, and must not stay."""
@@ -50,9 +55,16 @@ class FileStore:
             ) from None
 
     def location(self, path: str) -> str:
-        """Where a reader such as DuckDB finds the file: a local path, or a URL."""
+        """Where a reader such as DuckDB finds the file: a local path, or a URL; of parts a pattern."""
         full = self._full(path)
-        return full if self.is_local else str(self._fs.unstrip_protocol(full))
+        where = full if self.is_local else str(self._fs.unstrip_protocol(full))
+        return glob.escape(where.removesuffix(PARTS)) + PARTS if where.endswith(PARTS) else where
+
+    def parts(self, path: str) -> list[str]:
+        """The stored files that a path means: those of its folder when it ends in PARTS, else itself; none if gone."""
+        if path.endswith(PARTS):
+            return sorted(stored.path for stored in self.stored(path.removesuffix(PARTS)))
+        return [path] if self.exists(path) else []
 
     @contextmanager
     def draft(self) -> Iterator[Path]:
@@ -66,6 +78,13 @@ class FileStore:
             yield draft
         finally:
             draft.unlink(missing_ok=True)
+
+    @contextmanager
+    def draft_folder(self) -> Iterator[Path]:
+        """A local folder for drafts; gone when the block ends, with what was not kept."""
+        below = self._full(DRAFTS) if self.is_local else None
+        with tempfile.TemporaryDirectory(prefix="windsor_sync-", dir=below) as folder:
+            yield Path(folder)
 
     def keep(self, draft: Path, path: str) -> None:
         """Give a finished draft its place in the store, whole or not at all; a file that stands there is replaced."""
@@ -95,9 +114,13 @@ class FileStore:
             yield StoredFile(path, moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
     def delete(self, path: str) -> None:
-        """Remove the file; already gone is fine."""
-        with suppress(FileNotFoundError):
-            self._fs.rm_file(self._full(path))
+        """Remove the file, or the parts with their folder; already gone is fine."""
+        for part in self.parts(path):
+            with suppress(FileNotFoundError):
+                self._fs.rm_file(self._full(part))
+        if path.endswith(PARTS) and self.is_local:
+            with suppress(OSError):
+                Path(self._full(path)).parent.rmdir()
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}"
@@ -129,7 +152,17 @@ def _make_and_sweep(drafts: Path) -> None:
     for draft in drafts.iterdir():
         with suppress(FileNotFoundError):  # its owner, or somebody else who sweeps, was faster
             if time.time() - draft.stat().st_mtime > ABANDONED_S:
-                draft.unlink()
+                shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+
+
+def fresh_folder(path: str) -> str:
+    """A path for parts in a folder of its own beside `path`, which no other call gives."""
+    return f"{path}-{uuid.uuid4().hex[:12]}{PARTS}"
+
+
+def part_of(path: str) -> str:
+    """The path that means the stored file and its neighbours, should they be parts."""
+    return path.rpartition("/")[0] + PARTS
 
 
 def _fresh_name() -> str:

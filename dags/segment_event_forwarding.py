@@ -1,0 +1,27 @@
+"""Forwards what is new in Segment's event archive to Windsor, every fifteen minutes."""
+
+from datetime import UTC, datetime
+
+from airflow.sdk import DeltaTriggerTimetable, dag
+
+from windsor_sync.airflow.configuration import events_interval
+from windsor_sync.airflow.groups import forward_events
+
+INTERVAL = events_interval()
+
+
+@dag(
+    schedule=DeltaTriggerTimetable(INTERVAL) if INTERVAL else None,
+    start_date=datetime(2025, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 3},
+    tags=["segment", "windsor"],
+)
+def segment_event_forwarding() -> None:
+    """Each event once, in its user's order; skipped while `engage_audience_sync` does the same."""
+    forward_events()
+
+
+if INTERVAL:  # without `events:` in windsor.yaml there is nothing to forward
+    segment_event_forwarding()

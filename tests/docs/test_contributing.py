@@ -1,0 +1,29 @@
+"""What contributors are promised: one set of linters, whichever way they start."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = re.compile(r"^\t@?\$\(BIN\)/(\S+(?: check| format)?)", re.MULTILINE)
+
+
+def makefile() -> str:
+    return (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_a_commit_is_linted_with_what_make_lint_uses() -> None:
+    lint = makefile().split("\nlint:")[1].split("\n\n")[0]
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    entries = [hook["entry"].removeprefix(".venv/bin/") for hook in hooks]
+    for program in PROGRAM.findall(lint):
+        assert any(entry.startswith(program) for entry in entries), program
+
+
+def test_every_make_target_that_the_documents_name_exists() -> None:
+    targets = set(re.findall(r"^(\w+):", makefile(), re.MULTILINE))
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    named = {word for page in pages for word in re.findall(r"(?:`|\$ )make (\w+)", page.read_text(encoding="utf-8"))}
+    assert {"demo", "test", "docs"} <= named
+    assert named <= targets

@@ -1,0 +1,195 @@
+"""Charts as shapes: positions are computed here, a template draws them as SVG without style or script."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil, floor, log10
+
+from windsor_sync.report.words import counted, moment, short
+from windsor_sync.runs import Run
+
+WIDTH, HEIGHT = 480.0, 190.0
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 8.0, 12.0, 24.0
+
+Number = Callable[[Run], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One rectangle."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    series: str
+    """its colour, by class"""
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """One point of a line, with the stripe in which the pointer finds it."""
+
+    x: float
+    y: float
+    stripe_x: float
+    stripe_width: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A horizontal line with its number."""
+
+    y: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """What the template draws."""
+
+    title: str
+    unit: str
+    ticks: tuple[Tick, ...]
+    first: str
+    """label at the left end"""
+    last: str
+    zero: float
+    legend: tuple[tuple[str, str], ...]
+    """series → what it shows"""
+    bars: tuple[Bar, ...] = ()
+    dots: tuple[Dot, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """The points of the line."""
+        return " ".join(f"{dot.x:.1f},{dot.y:.1f}" for dot in self.dots)
+
+    @property
+    def area(self) -> str:
+        """The points of the area below the line."""
+        if not self.dots:
+            return ""
+        return f"{self.dots[0].x:.1f},{self.zero:.1f} {self.line} {self.dots[-1].x:.1f},{self.zero:.1f}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    low: float
+    high: float
+
+    def y(self, value: float) -> float:
+        share = (value - self.low) / (self.high - self.low)
+        return HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
+
+    def ticks(self) -> tuple[Tick, ...]:
+        values = [self.low, 0.0, self.high] if self.low < 0 else [0.0, self.high / 2, self.high]
+        return tuple(Tick(self.y(value), short(abs(value))) for value in values if value == int(value))
+
+
+def size_over_time(runs: Sequence[Run]) -> Chart:
+    """How many members the audience had at each run, by the time of its snapshot."""
+    scale = _Scale(0.0, _ceiling(max((run.books.members for run in runs), default=0)))
+    stripe = _stripe(len(runs))
+    dots = tuple(
+        Dot(
+            x=LEFT + (index + 0.5) * stripe,
+            y=scale.y(run.books.members),
+            stripe_x=LEFT + index * stripe,
+            stripe_width=stripe,
+            title=f"{moment(run.taken_at)}: {counted(run.books.members, 'member')}",
+        )
+        for index, run in enumerate(runs)
+    )
+    return _chart("Size", "members", scale, runs, (("size", "members"),), dots=dots)
+
+
+def entered_and_exited(runs: Sequence[Run]) -> Chart:
+    """How many users entered (up) and exited (down) at each run."""
+    highest = _ceiling(max((run.books.entered for run in runs), default=0))
+    lowest = max((run.books.exited for run in runs), default=0)
+    scale = _Scale(-_ceiling(lowest) if lowest else 0.0, highest)
+    bars = [
+        bar
+        for index, run in enumerate(runs)
+        for bar in (
+            _bar(scale, runs, index, 0, run.books.entered, "entered", counted(run.books.entered, "user") + " entered"),
+            _bar(scale, runs, index, -run.books.exited, 0, "exited", counted(run.books.exited, "user") + " exited"),
+        )
+    ]
+    legend = (("entered", "users entered"), ("exited", "users exited"))
+    return _chart("Entered and exited", "users a run", scale, runs, legend, bars=_visible(bars))
+
+
+def deliveries(runs: Sequence[Run], what: str = "change") -> Chart:
+    """What became of each run's changes or messages, one on top of the other."""
+    series: tuple[tuple[str, str, Number], ...] = (
+        ("delivered", "delivered", lambda run: run.books.delivered),
+        ("rejected", "rejected", lambda run: run.books.rejected),
+        ("waiting", "withheld or owed", lambda run: run.books.withheld + run.books.owed),
+    )
+    tallest = max((sum(number(run) for _, _, number in series) for run in runs), default=0)
+    scale = _Scale(0.0, _ceiling(tallest))
+    bars = []
+    for index, run in enumerate(runs):
+        below = 0
+        for name, words, number in series:
+            above = below + number(run)
+            bars.append(_bar(scale, runs, index, below, above, name, f"{counted(number(run), what)} {words}"))
+            below = above
+    legend = tuple((name, words) for name, words, _ in series)
+    return _chart("Deliveries and rejections", f"{what}s a run", scale, runs, legend, bars=_visible(bars))
+
+
+def _chart(
+    title: str,
+    unit: str,
+    scale: _Scale,
+    runs: Sequence[Run],
+    legend: tuple[tuple[str, str], ...],
+    *,
+    bars: tuple[Bar, ...] = (),
+    dots: tuple[Dot, ...] = (),
+) -> Chart:
+    return Chart(
+        title=title,
+        unit=unit,
+        ticks=scale.ticks(),
+        first=f"{runs[0].started_at:%Y-%m-%d}" if runs else "",
+        last=f"{runs[-1].started_at:%Y-%m-%d}" if runs else "",
+        zero=scale.y(0),
+        legend=legend,
+        bars=bars,
+        dots=dots,
+    )
+
+
+def _bar(scale: _Scale, runs: Sequence[Run], index: int, low: float, high: float, series: str, said: str) -> Bar:
+    stripe = _stripe(len(runs))
+    width = min(stripe * 0.7, 28.0)
+    top = scale.y(high)
+    return Bar(
+        x=LEFT + index * stripe + (stripe - width) / 2,
+        y=top,
+        width=width,
+        height=scale.y(low) - top,
+        series=series,
+        title=f"{moment(runs[index].started_at)}: {said}",
+    )
+
+
+def _visible(bars: Sequence[Bar]) -> tuple[Bar, ...]:
+    return tuple(bar for bar in bars if bar.height > 0)
+
+
+def _stripe(number: int) -> float:
+    return (WIDTH - LEFT - RIGHT) / max(number, 1)
+
+
+def _ceiling(value: float) -> float:
+    """The next round number: 1, 2 or 5 times a power of ten, at least 2 so that half of it is a whole one."""
+    if value <= 2:
+        return 2.0
+    power = 10.0 ** floor(log10(value))
+    return next(step * power for step in (1, 2, 4, 6, 8, 10) if ceil(value) <= step * power)

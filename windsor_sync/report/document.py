@@ -1,0 +1,41 @@
+"""The report: the pages' tables and charts as one HTML file that opens offline, without any user in it."""
+
+from datetime import UTC, datetime
+
+from windsor_sync import __version__
+from windsor_sync.report.rendering import InOneFile, render, style
+from windsor_sync.report.views import AudienceList, AudienceView, list_audiences, view_audience, view_events
+from windsor_sync.workspace import Workspace
+
+MOST_AUDIENCES = 500
+"""Of which the file has charts; the list names them all the same way the page does, 100 at a time."""
+
+
+def report(workspace: Workspace) -> str:
+    """The whole file as text; its size grows with the number of audiences, not with that of runs."""
+    pages = _pages(workspace)
+    lines = [line for page in pages for line in page.lines]
+    return render(
+        "document.html",
+        style=style(),
+        links=InOneFile(),
+        page=pages[0],
+        lines=lines,
+        never_synced=pages[-1].never_synced,
+        audiences=_audiences(workspace, [line.key for line in lines]),
+        events=view_events(workspace),
+        made_at=datetime.now(UTC),
+        version=__version__,
+        is_cut=pages[-1].after is not None,
+    )
+
+
+def _pages(workspace: Workspace) -> list[AudienceList]:
+    pages = [list_audiences(workspace)]
+    while (after := pages[-1].after) is not None and sum(len(page.lines) for page in pages) < MOST_AUDIENCES:
+        pages.append(list_audiences(workspace, after=after))
+    return pages
+
+
+def _audiences(workspace: Workspace, keys: list[str]) -> list[AudienceView]:
+    return [found for key in keys if (found := view_audience(workspace, key)) is not None]

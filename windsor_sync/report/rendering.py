@@ -1,0 +1,103 @@
+"""View models → HTML. Everything is escaped; nothing that is rendered holds a script, a style or an event handler."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from windsor_sync.report import words
+from windsor_sync.report.charts import deliveries, entered_and_exited, size_over_time
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Where things are, below the path that the pages are served from."""
+
+    root: str
+    airflow: str = ""
+    """the path that Airflow itself is served from"""
+
+    def audiences(self, after: int | None = None) -> str:
+        """The list."""
+        return f"{self.root}/" + _query(after=after)
+
+    def audience(self, key: str, before: int | None = None) -> str:
+        """One audience."""
+        return f"{self.root}/audiences/{quote(key, safe='')}" + _query(before=before)
+
+    def run(self, run_id: str, after: int | None = None) -> str:
+        """One run."""
+        return f"{self.root}/runs/{quote(run_id, safe='')}" + _query(after=after)
+
+    def user(self, run_id: str, seq: int) -> str:
+        """Where the user of a rejected row is asked for."""
+        return f"{self.root}/users" + _query(run=run_id, row=seq)
+
+    def events(self, before: int | None = None) -> str:
+        """Event forwarding."""
+        return f"{self.root}/events" + _query(before=before)
+
+    def backfill(self, key: str) -> str:
+        """The form of a backfill, with the audience filled in."""
+        return f"{self.root}/backfill" + _query(audience=key)
+
+    def dag(self, dag_id: str) -> str:
+        """A DAG in Airflow."""
+        return f"{self.airflow}/dags/{quote(dag_id, safe='')}"
+
+
+@dataclass(frozen=True, slots=True)
+class InOneFile:
+    """The same in a file that has everything below each other: only audiences have a place to go to."""
+
+    def audience(self, key: str) -> str:
+        """The audience's section."""
+        return f"#audience-{quote(key, safe='')}"
+
+
+def render(template: str, **values: Any) -> str:
+    """A page."""
+    return _environment().get_template(template).render(values)
+
+
+def style() -> str:
+    """The style sheet of every page and of the file."""
+    return (TEMPLATES / "style.css").read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "ago": words.ago,
+        "code_words": words.code_words,
+        "count": words.count,
+        "counted": words.counted,
+        "lasting": words.lasting,
+        "left_out_words": words.left_out_words,
+        "moment": words.moment,
+        "state_words": words.state_words,
+    }
+    environment.globals |= {
+        "STEPS": words.STEPS,
+        "deliveries": deliveries,
+        "entered_and_exited": entered_and_exited,
+        "size_over_time": size_over_time,
+    }
+    return environment
+
+
+def _query(**values: Any) -> str:
+    given = {name: value for name, value in values.items() if value is not None}
+    return f"?{urlencode(given)}" if given else ""

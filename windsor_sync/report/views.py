@@ -1,0 +1,238 @@
+"""View models: what a page or the report shows, from our state only and without any user."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row
+
+from windsor_sync.events.books import overview
+from windsor_sync.registry import EVENTS, EVENTS_CLASS
+from windsor_sync.report import queries
+from windsor_sync.report.queries import RejectedRow, RejectionGroup
+from windsor_sync.report.words import class_words
+from windsor_sync.runs import Run, RunState, history, newest_of_each, recent
+from windsor_sync.settings import Settings
+from windsor_sync.state.database import Database
+from windsor_sync.workspace import Workspace
+
+AUDIENCES_A_PAGE = 100
+RUNS_A_PAGE = 25
+RUNS_CHARTED = 60
+ROWS_A_PAGE = 50
+
+SYNC_DAG = "engage_audience_sync"
+FORWARDING_DAG = "segment_event_forwarding"
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceLine:
+    """One audience or computed trait in the list."""
+
+    key: str
+    name: str
+    kind: str
+    is_retired: bool
+    last: Run | None
+    next_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceList:
+    """The audiences of one destination."""
+
+    destination: str
+    lines: tuple[AudienceLine, ...]
+    never_synced: tuple[str, ...]
+    """names in windsor.yaml that no run has been about"""
+    after: int | None
+    """where the next page goes on; None on the last"""
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceView:
+    """One audience."""
+
+    line: AudienceLine
+    runs: tuple[Run, ...]
+    """newest first"""
+    before: int | None
+    """where older runs go on"""
+    charted: tuple[Run, ...]
+    """oldest first"""
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """One run."""
+
+    run: Run
+    steps: dict[str, int] | None
+    """of forwarded events"""
+    groups: tuple[RejectionGroup, ...]
+    rows: tuple[RejectedRow, ...]
+    after: int | None
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EventsView:
+    """Event forwarding, by step of the Delivery Overview."""
+
+    is_configured: bool
+    runs: tuple[Run, ...]
+    before: int | None
+    charted: tuple[Run, ...]
+    steps: dict[str, int]
+    """summed over the charted runs, but for what waits now: that is the newest run's"""
+    failed_on_ingest: dict[str, int]
+    filtered: dict[str, int]
+    next_at: datetime | None
+    now: datetime
+
+
+def list_audiences(workspace: Workspace, *, after: int = 0) -> AudienceList:
+    """A page of all that was ever synced to the destination, and on the last one what has not been yet."""
+    database, settings = workspace.database, workspace.settings
+    destination = settings.destination.name
+    rows = queries.audiences_of(database, destination, after=after, limit=AUDIENCES_A_PAGE + 1)
+    page = rows[:AUDIENCES_A_PAGE]
+    newest = newest_of_each(database, destination, after=after, limit=AUDIENCES_A_PAGE)
+    last = {run.audience_id: run for run in _as_they_stand(database, newest)}
+    is_last = len(rows) <= AUDIENCES_A_PAGE
+    return AudienceList(
+        destination=destination,
+        lines=tuple(_line(row, last.get(row.id), settings) for row in page if row.computation_class != EVENTS_CLASS),
+        never_synced=_never_synced(workspace) if is_last else (),
+        after=None if is_last else page[-1].id,
+        now=datetime.now(UTC),
+    )
+
+
+def view_audience(workspace: Workspace, key: str, *, before: int | None = None) -> AudienceView | None:
+    """One audience with a page of its runs; None when it was never synced."""
+    row = queries.audience_by_key(workspace.database, workspace.settings.destination.name, key)
+    if row is None or row.computation_class == EVENTS_CLASS:
+        return None
+    charted = _history(workspace.database, row.id, None, RUNS_CHARTED)
+    page, older = _page_of_runs(workspace.database, row.id, before)
+    return AudienceView(
+        line=_line(row, charted[0] if charted else None, workspace.settings),
+        runs=page,
+        before=older,
+        charted=tuple(reversed(charted)),
+        now=datetime.now(UTC),
+    )
+
+
+def view_run(workspace: Workspace, run_id: str, *, after: int = -1) -> RunView | None:
+    """One run of this destination with a page of its rejected rows; None when there is none."""
+    database, destination = workspace.database, workspace.settings.destination.name
+    found = _as_they_stand(database, recent(database, destination=destination, run_id=run_id, limit=1))
+    if not found:
+        return None
+    rows = queries.rejected_rows(database, run_id, after=after, limit=ROWS_A_PAGE + 1)
+    return RunView(
+        run=found[0],
+        steps=overview(found[0]) if found[0].intake is not None else None,
+        groups=tuple(queries.rejection_groups(database, run_id)),
+        rows=tuple(rows[:ROWS_A_PAGE]),
+        after=rows[ROWS_A_PAGE - 1].seq if len(rows) > ROWS_A_PAGE else None,
+        now=datetime.now(UTC),
+    )
+
+
+def view_events(workspace: Workspace, *, before: int | None = None) -> EventsView:
+    """Event forwarding: the newest runs added up by step, and a page of the runs."""
+    settings = workspace.settings
+    row = queries.audience_by_key(workspace.database, settings.destination.name, EVENTS)
+    charted = _history(workspace.database, row.id, None, RUNS_CHARTED) if row is not None else []
+    page, older = _page_of_runs(workspace.database, row.id, before) if row is not None else ((), None)
+    return EventsView(
+        is_configured=settings.events is not None,
+        runs=page,
+        before=older,
+        charted=tuple(reversed(charted)),
+        steps=_summed(charted),
+        failed_on_ingest=_by_code(charted, "failed_on_ingest"),
+        filtered=_by_code(charted, "filtered"),
+        next_at=_next(charted[0] if charted else None, FORWARDING_DAG, settings.schedule.events),
+        now=datetime.now(UTC),
+    )
+
+
+def _line(row: Row[Any], last: Run | None, settings: Settings) -> AudienceLine:
+    is_retired = row.retired_at is not None
+    return AudienceLine(
+        key=row.trait_key,
+        name=row.name,
+        kind=class_words(row.computation_class),
+        is_retired=is_retired,
+        last=last,
+        next_at=None if is_retired else _next(last, SYNC_DAG, settings.schedule.audiences),
+    )
+
+
+def _next(last: Run | None, dag_id: str, interval: timedelta) -> datetime | None:
+    """When the schedule that started the last run starts another; None when a person started it."""
+    if last is None or not last.trigger.startswith(f"airflow {dag_id} "):
+        return None
+    return last.started_at + interval
+
+
+def _never_synced(workspace: Workspace) -> tuple[str, ...]:
+    rows = workspace.registry.known()
+    known = {row.trait_key for row in rows} | {row.segment_id for row in rows if row.segment_id}
+    wanted = [each for each in workspace.settings.computations if each.enabled]
+    return tuple(each.name for each in wanted if each.key not in known and each.id not in known)
+
+
+def _page_of_runs(database: Database, audience_id: int, before: int | None) -> tuple[tuple[Run, ...], int | None]:
+    """A page of runs, newest first, and the number from which older ones go on."""
+    found = _history(database, audience_id, before, RUNS_A_PAGE + 1)
+    page = tuple(found[:RUNS_A_PAGE])
+    return page, page[-1].number if len(found) > RUNS_A_PAGE else None
+
+
+def _history(database: Database, audience_id: int, before: int | None, limit: int) -> list[Run]:
+    return _as_they_stand(database, history(database, audience_id, before=before, limit=limit))
+
+
+def _as_they_stand(database: Database, runs: Sequence[Run]) -> list[Run]:
+    """The books of a run that has not ended are written at its end; until then, its checkpoints say how far it is."""
+    unfinished = [run.run_id for run in runs if run.state is RunState.OPEN]
+    if not unfinished:
+        return list(runs)
+    delivered = queries.delivered_so_far(database, unfinished)
+    return [_so_far(run, delivered.get(run.run_id, 0)) if run.state is RunState.OPEN else run for run in runs]
+
+
+def _so_far(run: Run, delivered: int) -> Run:
+    return replace(run, books=replace(run.books, delivered=delivered, owed=run.books.changes - delivered))
+
+
+STANDING = ("held", "awaiting_retry")
+"""Steps in which a message stays from run to run: adding them up would count it again and again."""
+
+
+def _summed(newest_first: Sequence[Run]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for run in newest_first:
+        total.update(overview(run))
+    if newest_first:
+        now = overview(newest_first[0])
+        total.update({step: now[step] - total[step] for step in STANDING})
+    total.pop("carried", None)  # counted when it was received
+    return dict(total)
+
+
+def _by_code(runs: Sequence[Run], step: str) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for run in runs:
+        assert run.intake is not None
+        total.update(run.intake[step])
+    return dict(total.most_common())
