@@ -8,13 +8,13 @@ from unittest import mock
 import pytest
 from airflow.providers.standard.operators.hitl import HITLOperator
 
+from tests.airflow.conftest import Answer
 from tests.support.world import KEY, World
 from windsor_sync import approvals
 from windsor_sync.airflow.approval import ApproveOperator
 from windsor_sync.runs import RunState, recent
 
 Run = Callable[[], Any]
-Answer = Callable[..., None]
 
 BEFORE = [f"user-{number:03}" for number in range(200)]
 AFTER = [*BEFORE[:50], "newcomer"]
@@ -29,29 +29,6 @@ def tripped(configured: World) -> World:
     configured.sync()
     configured.snapshot(AFTER)
     return configured
-
-
-@pytest.fixture
-def answer() -> Iterator[Answer]:
-    """Stands for the person at the form: everything but the wait itself is real."""
-    given: dict[str, Any] = {}
-    asked: list[HITLOperator] = []
-
-    def park(self: HITLOperator, context: Any) -> Any:
-        asked.append(self)
-        proposed = {name: self.params[name] for name in self.params}
-        event = {**given, "params_input": {**proposed, **given["params_input"]}}
-        return self.execute_complete(context=context, event=event)
-
-    def set_answer(option: str = "Approve", *, who: str | None = "Ana", **params: Any) -> None:
-        user = {"id": "ana", "name": who} if who else None
-        given.update(
-            chosen_options=[option], params_input=params, responded_at=datetime.now(UTC), responded_by_user=user
-        )
-
-    set_answer.asked = asked  # type: ignore[attr-defined]
-    with mock.patch.object(HITLOperator, "execute", park):
-        yield set_answer
 
 
 def states(dag_run: Any) -> dict[str, str]:
@@ -81,7 +58,7 @@ def test_approved_changes_go_out_and_the_books_say_who_approved(tripped: World, 
 def test_the_form_shows_counts_and_proposes_what_is_withheld(tripped: World, run_sync: Run, answer: Answer) -> None:
     answer()
     run_sync()
-    (form,) = answer.asked  # type: ignore[attr-defined]
+    (form,) = answer.asked
     assert "150 of 200 members exited" in form.body
     assert "| 200 | 51 | 1 | 150 | 1 | 150 |" in form.body
     assert (form.params["max_exited"], form.params["max_entered"]) == (EXITS, None)
@@ -92,7 +69,7 @@ def test_the_form_shows_counts_and_proposes_what_is_withheld(tripped: World, run
 def test_the_question_is_over_before_the_next_run_is_due(tripped: World, run_sync: Run, answer: Answer) -> None:
     answer("Refuse")
     run_sync()
-    (form,) = answer.asked  # type: ignore[attr-defined]
+    (form,) = answer.asked
     assert timedelta(hours=2) < form.response_timeout < timedelta(hours=2, minutes=15)
 
 
@@ -108,7 +85,7 @@ def test_a_refusal_sends_nothing_and_the_next_run_asks_again(tripped: World, run
         }
     assert tripped.members_shown() == {*BEFORE, "newcomer"}
     assert recent(tripped.workspace.database, limit=1)[0].books.withheld == EXITS
-    assert len(answer.asked) == 2  # type: ignore[attr-defined]
+    assert len(answer.asked) == 2
 
 
 @pytest.mark.parametrize(

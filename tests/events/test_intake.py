@@ -2,7 +2,10 @@
 
 import gzip
 import json
+import multiprocessing
+import os
 import pickle
+import signal
 import subprocess
 import sys
 import tracemalloc
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 from logs import Logs, head, select, track
 
 from windsor_sync.errors import WindsorSyncError
-from windsor_sync.events import parts, workers
+from windsor_sync.events import parts, sealing, workers
 from windsor_sync.events.intake import UncountedLinesError
 from windsor_sync.ledger import Verdict
 from windsor_sync.sources.archive import list_files

@@ -7,7 +7,8 @@ from logs import Done, Logs, head, track
 
 from windsor_sync.delivery.engine import Parcel
 from windsor_sync.diff.duckdb import Remains
-from windsor_sync.events import outbox
+from windsor_sync.errors import WindsorSyncError
+from windsor_sync.events import outbox, sealing
 from windsor_sync.events.outbox import parcels, remaining
 from windsor_sync.ledger import ShardProgress, Verdict
 
@@ -87,3 +88,14 @@ def test_what_remains_of_a_run_is_counted_row_by_row(logs: Logs) -> None:
     )
     assert remaining(ledger) == Remains(owed=4, withheld=2, rejected=1, in_doubt=2)
     assert remaining(head(done, 9)) == Remains(owed=0, withheld=1, rejected=0, in_doubt=0)
+
+
+def test_an_outbox_that_lost_a_file_is_refused(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing, "STRETCH_WEIGHT", 2)
+    logs.write(*(track(f"m-{number}", second=number) for number in range(6)))
+    done = logs.take_in()
+    (done.outbox / "000001.parquet").unlink()
+    with pytest.raises(WindsorSyncError, match="does not have its 6 rows"):
+        remaining(head(done))
+    with pytest.raises(WindsorSyncError, match="does not have its 6 rows"):
+        logs.take_in(previous=head(done))

@@ -42,5 +42,3 @@ def repeat(database: Database, run_id: str, times: int) -> None:
         first = row["number"] + 1_000
         copies = [{**row, "id": f"copy-{number}", "number": number} for number in range(first, first + times)]
         connection.execute(runs.insert(), copies)
-
-

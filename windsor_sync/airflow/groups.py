@@ -7,6 +7,7 @@ from typing import Any
 from airflow.sdk import TaskGroup, task_group
 
 from windsor_sync.airflow.approval import ApproveOperator
+from windsor_sync.airflow.backfill import NOTE, ApproveBackfillOperator, BackfillOperator, PlanBackfillOperator
 from windsor_sync.airflow.forwarding import ForwardEventsOperator
 from windsor_sync.airflow.notifier import AudienceStateNotifier
 from windsor_sync.airflow.operators import (
@@ -44,6 +45,20 @@ def forward_events(then: Callable[[dict[str, Any]], Any] | None = None) -> None:
     """
     with TaskGroup("forward_events"):
         ForwardEventsOperator(task_id="forward", pool=POOL, **_telling(then))
+
+
+def backfill_audiences(then: Callable[[dict[str, Any]], Any] | None = None) -> None:
+    """Plan what the form asks for, have it approved, and send it: a task an audience."""
+    planned = PlanBackfillOperator(task_id="plan")
+    approved = ApproveBackfillOperator(task_id="approve", plans=planned.output, params=dict(NOTE))
+    task_group(group_id="backfill_audience")(_backfill_audience).partial(told=_telling(then)).expand(
+        audience=approved.output
+    )
+
+
+def _backfill_audience(audience: str, told: dict[str, Any]) -> None:
+    """Deliver what was approved."""
+    BackfillOperator(task_id="deliver", audience=audience, pool=POOL, **told)
 
 
 def _telling(then: Callable[[dict[str, Any]], Any] | None) -> dict[str, Any]:

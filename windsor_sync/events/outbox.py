@@ -14,6 +14,7 @@ from windsor_sync.delivery.engine import Parcel
 from windsor_sync.diff import statement
 from windsor_sync.diff.duckdb import Remains
 from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.errors import WindsorSyncError
 from windsor_sync.ledger import Head, ShardProgress
 from windsor_sync.spec.calls import Call, json_text
 
@@ -93,10 +94,26 @@ OWED = """
 
 
 def define_ledger(connection: duckdb.DuckDBPyConnection, head: Head | None) -> None:
-    """The tables outbox_before, progress_before and verdicts_before of the last run of events."""
+    """The tables outbox_before, progress_before and verdicts_before of the last run of events.
+
+    Raises WindsorSyncError when a part of what is owed is not in the file store any more.
+    """
     define_outbox(connection, "outbox_before", head.outbox if head else None)
+    if head and head.outbox and not head.is_settled:
+        _require_whole(connection, head)
     define_table(connection, "progress_before", statement.PROGRESS, statement.progress_rows(head))
     define_table(connection, "verdicts_before", statement.VERDICTS, statement.verdict_rows(head))
+
+
+def _require_whole(connection: duckdb.DuckDBPyConnection, head: Head) -> None:
+    """A file that is gone from the folder would else be so many messages that nobody misses."""
+    row = connection.execute("SELECT count(*) FROM outbox_before").fetchone()
+    expected = max(shard.last for shard in head.shards)
+    if row != (expected,):
+        raise WindsorSyncError(
+            f"The outbox of run {head.run_id} does not have its {expected:,} rows. Nothing was sent, and what it owes stays "
+            "owed. Restore the file store from a backup, then run it again."
+        )
 
 
 def define_outbox(connection: duckdb.DuckDBPyConnection, name: str, location: str | None) -> None:

@@ -1,0 +1,25 @@
+"""A sync by hand, with a form: shows its plan, asks a person, and sends what they approve."""
+
+from datetime import UTC, datetime
+
+from airflow.sdk import dag
+
+from windsor_sync.airflow.backfill import backfill_form
+from windsor_sync.airflow.configuration import names_by_key
+from windsor_sync.airflow.groups import backfill_audiences
+
+
+@dag(
+    schedule=None,
+    start_date=datetime(2025, 1, 1, tzinfo=UTC),
+    catchup=False,
+    params=backfill_form(names_by_key()),
+    default_args={"retries": 3},
+    tags=["segment", "windsor"],
+)
+def engage_audience_backfill() -> None:
+    """Everyone again, one side only, at most so many, or an older snapshot: nothing is sent before a person has seen it."""
+    backfill_audiences()
+
+
+engage_audience_backfill()

@@ -1,0 +1,182 @@
+"""The analyst's backfill: a form, the plan, a person's word on it, and the sending."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import Context, Param
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from windsor_sync.airflow.approval import APPROVE, REFUSE
+from windsor_sync.airflow.operators import ClosingOperator, SendingOperator
+from windsor_sync.airflow.plan_text import as_markdown
+from windsor_sync.airflow.windsor_task import WindsorOperator, trigger_of
+
+if TYPE_CHECKING:
+    from windsor_sync.backfills import Wish
+    from windsor_sync.dispatch import StopSwitch
+    from windsor_sync.settings import Computation
+    from windsor_sync.workspace import Workspace
+
+PATIENCE = timedelta(hours=24)
+"""How long the plan is up for approval: after a day it says little about what would be sent."""
+
+NOTE = {"note": Param(None, type=["null", "string"], title="Note", description_md="Why, for the record.")}
+
+
+def backfill_form(names: dict[str, str]) -> dict[str, Param]:
+    """The fields of the form; `names` are the audiences to choose from, name by trait key."""
+    keys = list(names)
+    nothing_to_choose = {} if keys else {"maxItems": 0}
+    return {
+        "audiences": Param(
+            type="array",
+            items={"type": "string", **({"enum": keys} if keys else {})},
+            minItems=1,
+            uniqueItems=True,
+            examples=keys,
+            values_display=names,
+            title="Audiences and computed traits",
+            **nothing_to_choose,
+        ),
+        "mode": Param(
+            "changes",
+            type="string",
+            enum=["changes", "resync"],
+            values_display={"changes": "Changes only", "resync": "Resync: everyone again"},
+            title="Mode",
+            description_md="**Changes only**: what Windsor has not been told. **Resync**: `true` to every member again, and "
+            "`false` to everyone who was told `true` once and is not one.",
+        ),
+        "only": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, "entered", "exited"],
+            values_display={"entered": "Entries", "exited": "Exits"},
+            title="Only one side",
+            description_md="The other side stays owed, and the next sync sends it.",
+        ),
+        "limit": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="At most",
+            description_md="So many changes of each audience; the rest stays owed, and the next sync sends it.",
+        ),
+        "as_of": Param(
+            None,
+            type=["null", "string"],
+            format="date-time",
+            title="As of",
+            description_md="Use the snapshot that was the newest then; empty: the newest there is. The next sync goes back to "
+            "the newest.",
+        ),
+        "reason": Param(None, type=["null", "string"], title="Reason", description_md="For the record."),
+        "dry_run": Param(
+            False, type="boolean", title="Only show the plan", description_md="Nobody is asked and nothing is sent."
+        ),
+    }
+
+
+class PlanBackfillOperator(WindsorOperator):
+    """Check what the form says and plan it; records and sends nothing."""
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Returns the plan of each audience; raises for the first that cannot be planned."""
+        from windsor_sync.backfills import plan
+
+        said: dict[str, Any] = dict(context["params"])
+        _refuse_unknown(said)
+        wish = wish_of(said)
+        with self.opened_workspace(sends=True) as workspace:
+            plans = [
+                plan(workspace, one, wish.request(one, trigger_of(context)))
+                for one in workspace.settings.find(said["audiences"])
+            ]
+        self.log.info("%s", as_markdown(plans))
+        return plans
+
+
+class ApproveBackfillOperator(WindsorOperator, HITLOperator):
+    """Show the plan and wait for a person's word; skipped when nothing would be sent, and when they refuse."""
+
+    template_fields: Sequence[str] = ("plans", "subject", "body")
+
+    def __init__(self, *, plans: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("retries", 0)
+        super().__init__(
+            subject="A backfill is planned",
+            options=[APPROVE, REFUSE],
+            defaults=REFUSE,
+            response_timeout=PATIENCE,
+            **kwargs,
+        )
+        self.plans = plans
+
+    def execute(self, context: Context) -> Any:
+        """Park the task with the plan in its form."""
+        if context["params"]["dry_run"]:
+            raise AirflowSkipException("Only the plan was asked for: it is in the log of the task before. Nothing was sent.")
+        plans = self._with_changes()
+        if not plans:
+            raise AirflowSkipException("Windsor has been told everything that was asked for: there is nothing to send.")
+        self.subject = f"Backfill of {', '.join(one['audience'] for one in plans)}"
+        self.body = as_markdown(plans, wish_of(context["params"]).reason)
+        return super().execute(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> list[str]:
+        """Record the permission and return whom it is for; raises AirflowSkipException on a refusal."""
+        who = event.get("responded_by_user")
+        if "error" in event or who is None:
+            raise AirflowFailException("Nobody answered within a day. Nothing was sent. Start the backfill again.")
+        name = f"{who.get('name') or who.get('id')} in Airflow"
+        if event["chosen_options"] != [APPROVE]:
+            raise AirflowSkipException(f"{name} refused. Nothing was sent.")
+        from windsor_sync.backfills import permit
+
+        note = (event.get("params_input") or {}).get("note") or wish_of(context["params"]).reason
+        plans = self._with_changes()
+        with self.opened_workspace() as workspace:
+            permit(workspace.database, trigger_of(context), plans, who=name, why=str(note) if note else None)
+        return [one["audience"] for one in plans]
+
+    def _with_changes(self) -> list[dict[str, Any]]:
+        return [one for one in self.plans if one["to_send"]]
+
+
+class BackfillOperator(SendingOperator, ClosingOperator):
+    """Make the diff of one audience again and tell Windsor, up to what was permitted."""
+
+    def send(
+        self, context: Context, workspace: "Workspace", computation: "Computation", stop: "StopSwitch"
+    ) -> dict[str, Any]:
+        """A backfill, if the state has a permission for it."""
+        from windsor_sync.backfills import run_backfill
+
+        request = wish_of(context["params"]).request(computation, trigger_of(context))
+        run = run_backfill(workspace, computation, request, stop, self.report)
+        return self.closed(context, run, workspace)
+
+
+def wish_of(said: Any) -> "Wish":
+    """What the form says; raises ConfigError when its moment is none."""
+    from windsor_sync.backfills import Wish, moment_meant
+
+    return Wish(
+        is_resync=said["mode"] == "resync",
+        only=said["only"],
+        limit=said["limit"],
+        as_of=moment_meant(said["as_of"]) if said["as_of"] else None,
+        reason=said["reason"],
+    )
+
+
+def _refuse_unknown(said: dict[str, Any]) -> None:
+    """Airflow lets any key through, so a slip of the pen would be a backfill without the limit that was meant."""
+    from windsor_sync.errors import ConfigError
+
+    known = list(backfill_form({}))
+    unknown = sorted(set(said) - set(known))
+    if unknown:
+        raise ConfigError(f"The form has no {', '.join(unknown)}. Nothing was sent. It has {', '.join(known)}.")
