@@ -1,5 +1,6 @@
 # make demo: real audiences become properties of users in a Windsor on this machine
 # make test: every test.   make chaos: the fault tests, many times over.   make lint: ruff, mypy --strict, import-linter.   make check: both
+# make bench: the measured claims of docs/benchmarks.md, beside the alternatives
 # make docs: the references in docs/ that are made from the code
 PYTHON ?= python3
 EXTRAS ?= dev
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo chaos docs test lint check clean
+.PHONY: bench demo chaos docs test lint check clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml constraints.txt
@@ -16,6 +17,10 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
+
+bench: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@$(BIN)/python -m benchmarks --json benchmarks.json
 
 chaos: $(READY)
 	@WINDSOR_CHAOS=1 $(BIN)/python -m pytest tests/chaos --timeout 3600

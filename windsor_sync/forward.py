@@ -262,9 +262,7 @@ def _record_files(
     for start in range(0, len(paths), 500):
         chunk = paths[start : start + 500]
         connection.execute(
-            delete(archive_files).where(
-                archive_files.c.audience_id == audience_id, archive_files.c.path.in_(chunk)
-            )
+            delete(archive_files).where(archive_files.c.audience_id == audience_id, archive_files.c.path.in_(chunk))
         )
     connection.execute(
         insert(archive_files),

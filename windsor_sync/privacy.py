@@ -127,7 +127,7 @@ def _recount(connection: Connection, path: str, rows: int, size: int) -> None:
 
 
 def _purge_outbox(workspace: Workspace, path: str, user_id: str) -> bool:
-    return any([_purge_part(workspace, part, user_id) for part in workspace.files.parts(path)])  # all of them
+    return sum(_purge_part(workspace, part, user_id) for part in workspace.files.parts(path)) > 0
 
 
 def _purge_part(workspace: Workspace, path: str, user_id: str) -> bool:

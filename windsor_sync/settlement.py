@@ -100,11 +100,11 @@ def _ending(workspace: Workspace, run: Run, books: Books, outcome: Delivery | No
         return RunState.INTERRUPTED, f"Stopped on request. {so_far}{_rest(books)} Run it again to go on."
     if run.held and books.withheld:  # books also count as withheld who became suppressed meanwhile
         return RunState.WITHHELD, _withheld(run, books)
-    if books.rejected:
+    if books.rejected * 100 > books.changes * workspace.settings.defaults.max_rejected_percent:
         return RunState.REJECTED, _rejected(workspace, run, books)
     if books.owed:
         return RunState.UNAVAILABLE, f"Windsor did not answer {books.owed:,} {what}. {so_far}{_rest(books)}"
-    return RunState.DONE, _done(run, books)
+    return RunState.DONE, f"{_done(run, books)} {_rejected(workspace, run, books)}" if books.rejected else _done(run, books)
 
 
 def _done(run: Run, books: Books) -> str:

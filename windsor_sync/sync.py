@@ -17,7 +17,8 @@ from sqlalchemy import Connection
 
 from windsor_sync import approvals, sealing
 from windsor_sync.delivery.engine import Delivery
-from windsor_sync.diff.duckdb import DiffTask, Tally, diff
+from windsor_sync.diff.duckdb import DiffTask, Tally
+from windsor_sync.diff.engines import engine
 from windsor_sync.dispatch import Consignment, StopSwitch, Suppressed, deliver, identify_parcels
 from windsor_sync.errors import SnapshotError
 from windsor_sync.guard import Limit, Ruling, judge
@@ -119,7 +120,7 @@ def prepare(
             departed=_outboxes_so_far(workspace, known) if limits.is_resync else (),
             limits=limits,
         )
-        tally = diff(task, draft)
+        tally = engine(workspace.settings.diff)(task, draft)
     prepared = Prepared(
         known, number, snapshot, head, tally, Ruling((), ()), renderer(workspace, computation, known), draft
     )

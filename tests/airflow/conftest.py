@@ -3,12 +3,13 @@
 import os
 import tempfile
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.person import Person, at_the_form
 from tests.support.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +75,13 @@ def register_dag(airflow_db: Path) -> Callable[[Any], None]:
         sync_bag_to_db(bag, "dags-folder", None)
 
     return register
+
+
+@pytest.fixture
+def answer(airflow_db: Path) -> Iterator[Person]:
+    """A person at the approval form, who answers as the test says."""
+    with at_the_form() as person:
+        yield person
 
 
 @pytest.fixture

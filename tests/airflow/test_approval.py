@@ -1,14 +1,13 @@
 """What the guard withheld waits for a person, in Airflow's form; our state decides what goes out."""
 
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from unittest import mock
 
 import pytest
-from airflow.providers.standard.operators.hitl import HITLOperator
 
-from tests.airflow.conftest import Answer
+from tests.support.person import Person
 from tests.support.world import KEY, World
 from windsor_sync import approvals
 from windsor_sync.airflow.approval import ApproveOperator
@@ -35,7 +34,7 @@ def states(dag_run: Any) -> dict[str, str]:
     return {one.task_id.removeprefix("sync_audience."): str(one.state) for one in dag_run.get_task_instances()}
 
 
-def test_approved_changes_go_out_and_the_books_say_who_approved(tripped: World, run_sync: Run, answer: Answer) -> None:
+def test_approved_changes_go_out_and_the_books_say_who_approved(tripped: World, run_sync: Run, answer: Person) -> None:
     answer(note="the sale is over")
     dag_run = run_sync()
     assert states(dag_run) == dict.fromkeys(("seal", "diff", "deliver", "approve", "deliver_approved"), "success")
@@ -55,7 +54,7 @@ def test_approved_changes_go_out_and_the_books_say_who_approved(tripped: World, 
     assert tripped.sync().books.changes == 0
 
 
-def test_the_form_shows_counts_and_proposes_what_is_withheld(tripped: World, run_sync: Run, answer: Answer) -> None:
+def test_the_form_shows_counts_and_proposes_what_is_withheld(tripped: World, run_sync: Run, answer: Person) -> None:
     answer()
     run_sync()
     (form,) = answer.asked
@@ -66,14 +65,14 @@ def test_the_form_shows_counts_and_proposes_what_is_withheld(tripped: World, run
     assert "user-" not in form.body
 
 
-def test_the_question_is_over_before_the_next_run_is_due(tripped: World, run_sync: Run, answer: Answer) -> None:
+def test_the_question_is_over_before_the_next_run_is_due(tripped: World, run_sync: Run, answer: Person) -> None:
     answer("Refuse")
     run_sync()
     (form,) = answer.asked
     assert timedelta(hours=2) < form.response_timeout < timedelta(hours=2, minutes=15)
 
 
-def test_a_refusal_sends_nothing_and_the_next_run_asks_again(tripped: World, run_sync: Run, answer: Answer) -> None:
+def test_a_refusal_sends_nothing_and_the_next_run_asks_again(tripped: World, run_sync: Run, answer: Person) -> None:
     answer("Refuse")
     for _ in range(2):
         assert states(run_sync()) == {
@@ -92,7 +91,7 @@ def test_a_refusal_sends_nothing_and_the_next_run_asks_again(tripped: World, run
     ("option", "who", "ceiling"), [("Refuse", None, EXITS), ("Approve", "Ana", -1), ("Approve", "Ana", "many")]
 )
 def test_without_a_usable_answer_the_audience_is_red_and_nothing_goes_out(
-    tripped: World, run_sync: Run, answer: Answer, option: str, who: str | None, ceiling: Any
+    tripped: World, run_sync: Run, answer: Person, option: str, who: str | None, ceiling: Any
 ) -> None:
     answer(option, who=who, max_exited=ceiling)
     dag_run = run_sync()
@@ -103,7 +102,7 @@ def test_without_a_usable_answer_the_audience_is_red_and_nothing_goes_out(
 
 
 def test_a_ceiling_that_is_too_low_when_it_is_used_lets_nothing_out(
-    tripped: World, run_sync: Run, answer: Answer
+    tripped: World, run_sync: Run, answer: Person
 ) -> None:
     answer(max_exited=EXITS - 1)
     found = states(run_sync())
@@ -118,7 +117,7 @@ def test_airflow_alone_cannot_release_what_is_withheld(tripped: World, run_sync:
     assert tripped.members_shown() == {*BEFORE, "newcomer"}
 
 
-def test_what_waits_for_a_person_holds_no_other_audience(tripped: World, run_sync: Run, answer: Answer) -> None:
+def test_what_waits_for_a_person_holds_no_other_audience(tripped: World, run_sync: Run, answer: Person) -> None:
     tripped.document["audiences"].append(tripped.entry("VIP", "vip"))
     tripped.snapshot(["ana"], folder="vip")
     answer("Refuse")

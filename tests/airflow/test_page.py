@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -48,11 +49,11 @@ class Site:
 
     def client(self, name: str | None = None) -> httpx.Client:
         """An HTTP client, signed in as somebody or as nobody."""
-        client = httpx.Client(base_url=self.url, timeout=60)
-        if name is not None:
-            answer = client.post("/auth/token", json={"username": name, "password": f"{name}-pw"})
-            client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-        return client
+        if name is None:
+            return httpx.Client(base_url=self.url, timeout=60)
+        person = {"username": name, "password": f"{name}-pw"}
+        token = httpx.post(f"{self.url}/auth/token", json=person, timeout=60).json()["access_token"]
+        return httpx.Client(base_url=self.url, timeout=60, headers={"Authorization": f"Bearer {token}"})
 
     def run_id(self) -> str:
         """The run of the audience that has a rejected row."""
@@ -138,7 +139,7 @@ def test_no_page_holds_a_user_until_somebody_who_may_start_backfills_asks(site: 
         for path in paths(site)[:5]:
             for client in (viewer, analyst):
                 text = client.get(path).text
-                assert not [user for user in USERS if f">{user}<" in text or user == REJECTED and user in text]
+                assert not [user for user in USERS if f">{user}<" in text or (user == REJECTED and user in text)]
         view_of_row = f"/windsor/users?run={site.run_id()}&row="
         row = int(analyst.get(f"/windsor/runs/{site.run_id()}").text.split('id="row-')[1].split('"')[0])
         assert viewer.post(f"{view_of_row}{row}").status_code == 403
@@ -225,8 +226,6 @@ def picture(browser: webdriver.Chrome, name: str) -> Path:
         "Page.captureScreenshot", {"format": "png", "captureBeyondViewport": True, "clip": clip}
     )
     path = PICTURES / f"{name}.png"
-    from base64 import b64decode
-
     path.write_bytes(b64decode(shot["data"]))
     return path
 

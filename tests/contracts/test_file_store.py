@@ -7,12 +7,13 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from windsor_sync.errors import ConfigError
-from windsor_sync.state.files import FileStore
+from windsor_sync.state.files import PARTS, FileStore, fresh_folder, part_of
 
 PATH = "snapshots/vip/ab12.parquet"
 
@@ -191,3 +192,42 @@ def test_a_store_that_cannot_be_used_is_refused_with_the_reason(tmp_path: Path) 
     for root, reason in ((f"{tmp_path}/file/files", "Not a directory"), ("nowhere://bucket", "Protocol not known")):
         with pytest.raises(ConfigError, match=rf"`files` in windsor.yaml cannot be used: {reason}"):
             FileStore(root)
+
+
+def test_parts_in_a_folder_of_their_own_are_one_thing_that_is_found_and_removed_whole(files: FileStore) -> None:
+    path, other = fresh_folder("outboxes/events/1-1"), fresh_folder("outboxes/events/1-1")
+    assert path != other
+    assert files.parts(path) == []
+    with files.draft_folder() as folder:
+        for number in range(3):
+            (folder / f"{number}.parquet").write_bytes(b"rows")
+        for draft in list(folder.iterdir())[:2]:
+            files.keep(draft, f"{path.removesuffix(PARTS)}/{draft.name}")
+    assert not folder.exists()
+    assert len(files.parts(path)) == len(everything(files)) == 2
+    assert {part_of(part) for part in files.parts(path)} == {path}
+    put(files, b"rows", PATH)
+    assert files.parts(PATH) == [PATH]
+    files.delete(path)
+    files.delete(path)
+    assert files.parts(path) == []
+    assert files.exists(PATH)
+
+
+def test_the_location_of_parts_is_a_pattern_of_nothing_else(tmp_path: Path) -> None:
+    files = FileStore(str(tmp_path / "files [1] *"))
+    path = fresh_folder("outboxes/events/1-1")
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY (SELECT 7 AS found) TO '{tmp_path}/draft' (FORMAT parquet)")
+        files.keep(tmp_path / "draft", path.replace("*", "000000"))
+        assert connection.execute(f"SELECT found FROM read_parquet('{files.location(path)}')").fetchall() == [(7,)]
+
+
+def test_an_abandoned_folder_of_drafts_is_removed_when_the_store_is_opened(tmp_path: Path) -> None:
+    FileStore(str(tmp_path))
+    abandoned = tmp_path / "drafts" / "windsor_sync-abandoned"
+    abandoned.mkdir()
+    (abandoned / "000000.parquet").write_bytes(b"users")
+    os.utime(abandoned, (0, 0))
+    FileStore(str(tmp_path))
+    assert not abandoned.exists()

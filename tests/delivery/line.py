@@ -272,7 +272,7 @@ async def _in_chunks(parcels: Iterable[Parcel], size: int = 7) -> AsyncIterator[
 
 def patient(limits: EngineLimits = HASTY, **changes: Any) -> EngineLimits:
     """HASTY limits with changes, or long enough for any delivery to succeed."""
-    return replace(limits, **({"give_up_after_s": 60} | changes))
+    return replace(limits, **({"give_up_after_s": 20} | changes))
 
 
 def stop_after(delivered: int) -> Callable[[Engine], None]:

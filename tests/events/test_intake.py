@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import multiprocessing
 import os
 import pickle
 import signal
@@ -86,6 +85,31 @@ def test_the_order_is_by_timestamp_then_as_in_the_archive(logs: Logs) -> None:
     done = logs.take_in()
     assert done.rows() == ["late-file", "first", "middle", "tie-1", "tie-2", "no-time", "late-in-time"]
     assert done.rows("seq") == list(range(7))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    messages=st.lists(st.tuples(st.integers(0, 5), st.sampled_from([1, 3_000])), max_size=20),
+    weight=st.integers(1, 6),
+    position=st.integers(0, 20),
+)
+def test_an_outbox_in_several_files_is_the_one_in_a_single_file(
+    tmp_path_factory: pytest.TempPathFactory, messages: list[tuple[int, int]], weight: int, position: int
+) -> None:
+    def outboxes(stretch_weight: int) -> list[Any]:
+        logs = Logs(tmp_path_factory.mktemp("stretches"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sealing, "STRETCH_WEIGHT", stretch_weight)
+            logs.write(
+                *(track(f"m-{i}", second=at, properties={"x": "y" * size}) for i, (at, size) in enumerate(messages))
+            )
+            first = logs.take_in()
+            logs.write(*(track(f"n-{i}", second=at) for i, (at, _) in enumerate(messages)), track("m-0"))
+            second = logs.take_in(previous=head(first, min(position, first.intake.rows)))
+        assert all(len(list(done.outbox.iterdir())) >= done.intake.rows / stretch_weight for done in (first, second))
+        return [done.rows("seq, message, message_id, timestamp, status, since_run") for done in (first, second)]
+
+    assert outboxes(weight) == outboxes(sealing.STRETCH_WEIGHT)
 
 
 def test_a_repeated_message_is_sent_once_and_the_first_in_the_archive_wins(logs: Logs) -> None:
@@ -230,6 +254,61 @@ def test_no_process_outlives_an_intake_that_is_given_up(logs: Logs, monkeypatch:
     assert next(reading).lines == 1
     reading.close()  # type: ignore[attr-defined]
     assert [process.poll() is not None for process in started] == [True, True]
+
+
+UNDER_A_DAEMON = """
+import multiprocessing, sys
+from pathlib import Path
+from windsor_sync.events import workers
+from windsor_sync.sources.archive import list_files
+from windsor_sync.spec.routing import Routing
+
+def read():
+    workers.WORTH_A_WORKER_BYTES, workers._processors = 1, lambda: 2
+    assert sum(tally.kept for tally in workers.sort_files(sys.argv[1], list_files(sys.argv[1]), Routing(), Path(sys.argv[2]))) == 4
+
+daemon = multiprocessing.get_context("fork").Process(target=read, daemon=True)
+daemon.start()
+daemon.join()
+sys.exit(daemon.exitcode)
+"""
+
+
+def test_several_processes_read_under_a_daemon_process_too(logs: Logs) -> None:
+    for number in range(4):
+        logs.write(track(f"m-{number}"))
+    command = [sys.executable, "-c", UNDER_A_DAEMON, str(logs.root), str(logs.folder)]
+    assert subprocess.run(command, timeout=60, stderr=subprocess.DEVNULL).returncode == 0
+
+
+READING = """
+import signal, sys
+from pathlib import Path
+from windsor_sync.events import workers
+from windsor_sync.sources.archive import list_files
+from windsor_sync.spec.routing import Routing
+
+workers.WORTH_A_WORKER_BYTES, workers._processors = 1, lambda: 2
+reading = workers.sort_files(sys.argv[1], list_files(sys.argv[1]), Routing(), Path(sys.argv[2]))
+next(reading)
+print("reading", flush=True)
+signal.pause()
+"""
+
+
+def test_ctrl_c_during_reading_leaves_no_process(logs: Logs) -> None:
+    for number in range(4):
+        logs.write(track(f"m-{number}"))
+    command = [sys.executable, "-c", READING, str(logs.root), str(logs.folder)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"reading\n"
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of them hear it
+        process.wait(timeout=60)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
 
 
 def test_a_process_ends_by_itself_when_whoever_started_it_is_gone() -> None:

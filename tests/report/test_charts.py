@@ -25,7 +25,7 @@ def run(number: int, **counts: int) -> Run:
 
 
 RUNS = st.lists(
-    st.fixed_dictionaries({name: COUNTS for name in ("members", "entered", "exited", "delivered", "rejected", "owed")}),
+    st.fixed_dictionaries(dict.fromkeys(("members", "entered", "exited", "delivered", "rejected", "owed"), COUNTS)),
     max_size=80,
 ).map(lambda drawn: [run(number, **counts) for number, counts in enumerate(drawn)])
 
@@ -34,7 +34,7 @@ RUNS = st.lists(
 def test_everything_is_drawn_inside_the_picture_and_bars_are_as_high_as_their_numbers(runs: list[Run]) -> None:
     for chart in (size_over_time(runs), entered_and_exited(runs), deliveries(runs)):
         for bar in chart.bars:
-            assert LEFT <= bar.x
+            assert bar.x >= LEFT
             assert bar.x + bar.width <= WIDTH
             assert bar.y >= 0
             assert bar.y + bar.height <= HEIGHT

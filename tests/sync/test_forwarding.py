@@ -185,6 +185,22 @@ def test_who_is_suppressed_after_the_reading_is_told_nothing_and_leaves_the_stor
     assert set(arrived(world)) == {"ben", "anon-ben", "anon-ana"}
 
 
+def test_who_is_forgotten_leaves_every_file_of_an_outbox(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("windsor_sync.events.sealing.STRETCH_WEIGHT", 4)
+    archive = Archive(world)
+    world.destination |= {"give_up_after_s": 0.2, "timeout_s": 2}
+    archive.write([*six_calls(archive, "ana"), *six_calls(archive, "ben")])
+    world.windsor.set_faults(Faults(error_rate=1.0, error_statuses=(503,)))
+    assert one_run(world).books.owed == 12
+    assert len(list((world.folder / ".windsor").rglob("outboxes/events/*/*.parquet"))) == 3
+    assert forget(world.workspace, "ben", who="a test", why=None).outboxes == 1
+    stored = b"".join(path.read_bytes() for path in (world.folder / ".windsor").rglob("*.parquet"))
+    assert b"ben@example.com" not in stored
+    world.windsor.set_faults(Faults())
+    assert one_run(world).books.delivered == 7
+    assert set(arrived(world)) == {"ana", "anon-ana", "anon-ben"}
+
+
 def test_day_folders_before_since_are_left_alone(world: World) -> None:
     archive = Archive(world, since="2026-01-01")
     archive.write([archive.message("track", "old")], day=FIRST_DAY - timedelta(days=1))

@@ -229,7 +229,9 @@ class Engine:
     async def _answer(self, request: Letters) -> Answer | None:
         """Send until there is an answer to go by; None after a stop, or when nothing of it is sent any more for now."""
         attempts = attempts_of(request)
-        struggle = attempts[0].struggle if len(attempts) == 1 else Struggle()
+        struggle = attempts[0].struggle
+        if len(attempts) > 1:
+            struggle = Struggle(since=min(attempt.struggle.since for attempt in attempts))
         while await self._turn():
             answer = await self._send(request, attempts, struggle)
             decision = decide(answer)
@@ -245,10 +247,13 @@ class Engine:
             # What fails again and again among others is looked for in halves; a 429 is nobody's fault.
             splits = len(attempts) > 1 and (struggle.failures > 0 or decision is not Decision.SLOW_DOWN)
             has_room = splits or self._supply.room >= len(attempts)
-            match self._patience.after(answer, decision, struggle, has_room=has_room):
+            blocks_all = self._supply.is_starved
+            match self._patience.after(answer, decision, struggle, has_room=has_room, blocks_all=blocks_all):
                 case Step.AGAIN:
                     await self._sleep(self._patience.pause_s(answer, struggle))
                 case Step.LATER if splits:
+                    for attempt in attempts:
+                        attempt.struggle.since = struggle.since  # who got through meanwhile shows that Windsor is there
                     return answer
                 case Step.LATER:
                     self._leave(attempts, answer, again=True)

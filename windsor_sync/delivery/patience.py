@@ -68,15 +68,21 @@ class Patience:
         """A row is about to be sent."""
         row.since = min(row.since, self._clock())
 
-    def after(self, answer: Answer, decision: Decision, row: Struggle, *, has_room: bool) -> Step:
-        """Decide on a row that got `answer`; `has_room`: whether it may be put off."""
+    def after(
+        self, answer: Answer, decision: Decision, row: Struggle, *, has_room: bool, blocks_all: bool = False
+    ) -> Step:
+        """Decide on a row that got `answer`.
+
+        `has_room`: it may be put off. `blocks_all`: nothing else can be sent before it, so that nothing else will ever
+        show whether it is Windsor or this row that is in trouble.
+        """
         row.waits += 1
         row.failures += decision is not Decision.SLOW_DOWN
         asked_s, bounds = answer.retry_after_s or 0.0, self._bounds
         if row.is_second_round and row.failures >= 2 * bounds.tries_in_turn:
             return Step.LEAVE
         is_stuck = row.waits >= bounds.tries_in_turn or asked_s > bounds.longest_backoff_s
-        if is_stuck and has_room and not row.is_second_round and self._useful_at > row.since:
+        if is_stuck and has_room and not row.is_second_round and (blocks_all or self._useful_at > row.since):
             return Step.LATER
         # A wait that Windsor asks for in a 423 or 408 is about this row; in a 429 or 503, about everybody.
         announced_s = 0.0 if decision is Decision.WAIT else asked_s

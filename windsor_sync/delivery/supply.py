@@ -75,6 +75,13 @@ class Supply:
         """How many more may be put off."""
         return self._rows_put_off - self._loose - self._lanes.aside
 
+    @property
+    def is_starved(self) -> bool:
+        """Whether workers are idle because all that the journal lets go waits behind what they have in hand."""
+        if not (self._ready and self._lanes and self._reading.locked()):
+            return False
+        return not self._records.may_go(self._ready[0].shard, self._ready[0].seq)
+
     def answered(self, attempt: Attempt) -> None:
         """It has its final answer: those behind it may go."""
         if attempt.ticket is None:

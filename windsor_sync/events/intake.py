@@ -92,8 +92,9 @@ def take_in(
     """Read the files and write what came of them to the three paths.
 
     `outbox`, an empty folder, gets the messages, those carried over included, in the order of their timestamps: Parquet
-    files named in that order, none when there is no message. `seen` gets their messageIds, `aside` file, line and code of each line that failed. `on_progress` hears the lines and files done so far. Memory is
-    bounded, whatever the files hold. Raises WindsorSyncError when a file is out of reach; then nothing counts as read.
+    files named in that order, none when there is no message. `seen` gets their messageIds, `aside` file, line and code of
+    each line that failed. `on_progress` hears the lines and files done so far. Memory is bounded, whatever the files hold.
+    Raises WindsorSyncError when a file is out of reach; then nothing counts as read.
     """
     with tempfile.TemporaryDirectory(prefix="windsor-sync-") as folder:
         count = _sort(task, Path(folder), on_progress)

@@ -1,7 +1,7 @@
 """`windsor.yaml` and the environment, checked once, every mistake in one go: `load()` returns `Settings`."""
 
 from windsor_sync.settings.catalogue import describe
-from windsor_sync.settings.choices import AliasPolicy, Column, Emails, IdentifyBy, SnapshotFormat, Wire
+from windsor_sync.settings.choices import AliasPolicy, Column, DiffEngine, Emails, IdentifyBy, SnapshotFormat, Wire
 from windsor_sync.settings.durations import format_duration, parse_duration
 from windsor_sync.settings.environment import CONFIG_VARIABLE
 from windsor_sync.settings.loading import DEFAULT_FILE, load
@@ -27,6 +27,7 @@ __all__ = [
     "AliasPolicy",
     "Audience",
     "Column",
+    "DiffEngine",
     "Computation",
     "ComputedTrait",
     "Defaults",

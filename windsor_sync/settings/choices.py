@@ -49,6 +49,11 @@ class AliasPolicy(StrEnum):
     HOLD = "hold"
 
 
+class DiffEngine(StrEnum):
+    DUCKDB = "duckdb"
+    SPARK = "spark"
+
+
 def format_of(path: str | None) -> SnapshotFormat | None:
     """Tell a snapshot's format from the end of its path, compressed or not; None where it does not say."""
     suffixes = PurePosixPath(path or "").suffixes

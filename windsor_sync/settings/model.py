@@ -16,6 +16,7 @@ from windsor_sync.settings.choices import (
     PUBLIC_API,
     AliasPolicy,
     Column,
+    DiffEngine,
     Emails,
     IdentifyBy,
     Region,
@@ -162,6 +163,11 @@ class Defaults(Handling):
     guard_floor: Annotated[int, whole_number(0)] = Field(
         default=100, description="An audience with fewer members than this is not held back by the percentages."
     )
+    max_rejected_percent: Share = Field(
+        default=0.0,
+        description="A run fails when Windsor rejects more than this share of its changes, or of the messages it forwards; up "
+        "to it the run is done, and says what was rejected.",
+    )
 
 
 class Snapshot(Section):
@@ -284,6 +290,10 @@ class WindsorYaml(Section):
     )
     files: Location = Field(
         default=".windsor/files", description="The folder or bucket prefix for sealed snapshots and outboxes."
+    )
+    diff: Annotated[DiffEngine, one_of(DiffEngine)] = Field(
+        default=DiffEngine.DUCKDB,
+        description="What compares snapshots: duckdb on one machine, or spark where an audience outgrows it.",
     )
     destination: Destination = Field(description="Where Windsor is and how fast it may be told.")
     schedule: Schedule = Field(default=Schedule(), description="When the DAGs run.")

@@ -50,6 +50,7 @@ defaults:
   max_exited_percent: 30         # more members than this leaving at once are withheld until a person approves
   max_entered_percent: null      # the same for entries; null sets no limit
   guard_floor: 100               # an audience with fewer members is never held back
+  max_rejected_percent: 0        # a run of which Windsor rejects more than this fails
 
 # The audiences to sync. The trait key in Windsor is made of the name by Segment's rule: order_completed_last_30days.
 audiences:
