@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import yaml
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -20,9 +21,11 @@ from sqlalchemy import select
 
 from tests.airflow.test_provider import free_port, wait_for
 from tests.support.history import HOSTILE, HOSTILE_KEY, REJECTED, USERS, configure, live
+from tests.support.showcase import show
 from tests.support.world import AUDIENCE, KEY, World
 from windsor_sync.report.views import view_audience, view_events
 from windsor_sync.sandbox import Sandbox
+from windsor_sync.state.database import open_database
 from windsor_sync.state.tables import audit_trail
 
 ROOT = Path(__file__).parents[2]
@@ -279,18 +282,44 @@ def test_a_person_finds_the_page_in_airflows_navigation_and_its_theme_holds(
     picture(signed_in, "in-airflow-light")
 
 
-def test_the_backfill_form_has_the_audience_and_tells_airflows_answer(signed_in: webdriver.Chrome, site: Site) -> None:
+@pytest.fixture
+def backfill_dag(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real DAG, as this site's configuration makes it, known to Airflow."""
+    monkeypatch.setenv("WINDSOR_SYNC_CONFIG", str(site.world.config))
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+    DagBundlesManager().sync_bundles_to_db()
+    bag = DagBag(str(ROOT / "dags" / "engage_audience_backfill.py"))
+    assert bag.import_errors == {}
+    sync_bag_to_db(bag, "dags-folder", None)
+
+
+@pytest.mark.usefixtures("backfill_dag")
+def test_the_backfill_form_starts_the_dag_with_the_audience_filled_in(signed_in: webdriver.Chrome, site: Site) -> None:
     wait = WebDriverWait(signed_in, 60)
     look(signed_in, WIDE, "light")
     signed_in.get(f"{site.url}/windsor/audiences/{KEY}")
     signed_in.find_element(By.LINK_TEXT, "Backfill…").click()
     assert signed_in.find_element(By.NAME, "audiences").get_attribute("value") == KEY
-    signed_in.find_element(By.NAME, "limit").send_keys("5")
-    signed_in.find_element(By.CSS_SELECTOR, "form button").click()
-    answer = wait.until(
-        lambda driver: (said := driver.find_element(By.ID, "answer").text) and not said.startswith("Asking") and said
-    )
-    assert "engage_audience_backfill" in answer  # not among the DAGs of this Airflow
+    limit, start = signed_in.find_element(By.NAME, "limit"), signed_in.find_element(By.CSS_SELECTOR, "form button")
+    signed_in.execute_script("arguments[0].form.noValidate = true", limit)
+    limit.send_keys("0")
+    start.click()
+    said = (By.ID, "answer")
+    wait.until(lambda driver: "0 is less than the minimum of 1" in driver.find_element(*said).text)
+    limit.clear()
+    limit.send_keys("5")
+    signed_in.execute_script("arguments[0].value = '2026-01-02T03:04'", signed_in.find_element(By.NAME, "as_of"))
+    signed_in.find_element(By.NAME, "reason").send_keys("a test")
+    start.click()
+    link = wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "#answer a"))[0].get_attribute("href")
+    assert link is not None
+    with site.client("ana") as client:
+        run = client.get(f"/api/v2/dags/engage_audience_backfill/dagRuns/{link.rpartition('/')[2]}").json()
+    filled = {"audiences": [KEY], "mode": "changes", "dry_run": False, "limit": 5, "as_of": "2026-01-02T03:04:00.000Z"}
+    assert run["conf"] == {**filled, "reason": "a test"}
+    assert run["triggering_user_name"] == "ana"
 
 
 def test_a_click_shows_one_user_and_is_written_down(signed_in: webdriver.Chrome, site: Site) -> None:
@@ -300,3 +329,35 @@ def test_a_click_shows_one_user_and_is_written_down(signed_in: webdriver.Chrome,
     signed_in.find_element(By.XPATH, "//button[text()='Show']").click()
     WebDriverWait(signed_in, 60).until(lambda driver: REJECTED in driver.page_source)
     assert len(site.asked()) == before + 1
+
+
+@pytest.fixture
+def shop(site: Site, tmp_path: Path) -> Iterator[None]:
+    """The same Airflow, looking at a shop's month."""
+    config, kept = site.world.config, site.world.config.read_text(encoding="utf-8")
+    state = f"sqlite:///{tmp_path}/state.db"
+    document = {"state": state, "files": str(tmp_path / "files"), "destination": site.world.destination}
+    config.write_text(yaml.safe_dump(document), encoding="utf-8")
+    database = open_database(state)
+    show(database, "windsor")
+    database.close()
+    yield
+    config.write_text(kept, encoding="utf-8")
+
+
+@pytest.mark.usefixtures("shop")
+def test_the_pictures_in_the_documents_are_of_the_page_as_it_is(signed_in: webdriver.Chrome, site: Site) -> None:
+    look(signed_in, WIDE, "light", height=860)
+    wait = WebDriverWait(signed_in, 60)
+    signed_in.get(f"{site.url}/plugin/windsor")
+    frame = wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "iframe"))[0]
+    signed_in.execute_script("document.documentElement.className = 'light'")
+    signed_in.switch_to.frame(frame)
+    line = wait.until(lambda driver: driver.find_elements(By.LINK_TEXT, "Dormant Shoppers"))[0]
+    signed_in.switch_to.default_content()
+    assert picture(signed_in, "docs-audiences").stat().st_size > 20_000
+    signed_in.switch_to.frame(frame)
+    line.click()
+    wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "svg .size-line"))
+    signed_in.switch_to.default_content()
+    assert picture(signed_in, "docs-audience").stat().st_size > 20_000

@@ -265,7 +265,8 @@ from windsor_sync.spec.routing import Routing
 
 def read():
     workers.WORTH_A_WORKER_BYTES, workers._processors = 1, lambda: 2
-    assert sum(tally.kept for tally in workers.sort_files(sys.argv[1], list_files(sys.argv[1]), Routing(), Path(sys.argv[2]))) == 4
+    tallies = workers.sort_files(sys.argv[1], list_files(sys.argv[1]), Routing(), Path(sys.argv[2]))
+    assert sum(tally.kept for tally in tallies) == 4
 
 daemon = multiprocessing.get_context("fork").Process(target=read, daemon=True)
 daemon.start()

@@ -7,7 +7,7 @@ from math import ceil, floor, log10
 from windsor_sync.report.words import counted, moment, short
 from windsor_sync.runs import Run
 
-WIDTH, HEIGHT = 480.0, 190.0
+WIDTH, HEIGHT = 400.0, 180.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 8.0, 12.0, 24.0
 
 Number = Callable[[Run], int]
@@ -127,7 +127,11 @@ def deliveries(runs: Sequence[Run], what: str = "change") -> Chart:
     series: tuple[tuple[str, str, Number], ...] = (
         ("delivered", "delivered", lambda run: run.books.delivered),
         ("rejected", "rejected", lambda run: run.books.rejected),
-        ("waiting", "withheld or owed", lambda run: run.books.withheld + run.books.owed),
+        (
+            "waiting",
+            "withheld or owed" if what == "change" else "held or owed",
+            lambda run: run.books.withheld + run.books.owed,
+        ),
     )
     tallest = max((sum(number(run) for _, _, number in series) for run in runs), default=0)
     scale = _Scale(0.0, _ceiling(tallest))

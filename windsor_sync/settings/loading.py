@@ -85,5 +85,7 @@ def _complete(computation: C, defaults: Defaults, folder: Path) -> C:
     said = {name: getattr(computation, name) for name in Handling.model_fields if name in computation.model_fields_set}
     snapshot = computation.snapshot
     if snapshot.path is not None:
-        snapshot = snapshot.model_copy(update={"path": absolute(snapshot.path, folder)})
+        slash = "/" if snapshot.path.endswith("/") else ""  # a folder: all its files are one snapshot
+        path = absolute(snapshot.path, folder).rstrip("/") + slash
+        snapshot = snapshot.model_copy(update={"path": path})
     return computation.model_copy(update={**handling, **said, "snapshot": snapshot})

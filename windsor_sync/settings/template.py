@@ -16,6 +16,7 @@ state: sqlite:///.windsor/state.db
 
 # Where sealed snapshots and outboxes are kept: a folder, or s3://bucket/prefix, gs://bucket/prefix.
 files: .windsor/files
+# diff: duckdb                      # or spark, where an audience outgrows one machine
 
 # Where Windsor is. This is the sandbox, a Windsor on your own machine: `windsor-sync sandbox` starts it.
 # The key never stands here: it is in the Airflow connection or, outside Airflow, in the variable WINDSOR_API_KEY.

@@ -18,6 +18,7 @@ from pathlib import Path
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from windsor_sync.embedded import reach
 from windsor_sync.errors import ConfigError
 
 DRAFTS = "drafts"
@@ -44,10 +45,13 @@ class FileStore:
     def __init__(self, root: str) -> None:
         """Open the store at a path or URL; raises ConfigError when it cannot be used."""
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(root)
+            # Other processes write here too: what was listed a moment ago may not be all.
+            self._fs, self._root = fsspec.core.url_to_fs(root, use_listings_cache=False)
             self.is_local = isinstance(self._fs, LocalFileSystem)
             if self.is_local:
                 _make_and_sweep(Path(self._root, DRAFTS))
+            else:
+                reach(self._fs)
         except (ImportError, ValueError, OSError) as error:
             raise ConfigError(
                 f"`files` in windsor.yaml cannot be used: {_reason(error)}. Nothing was done. Name a folder in which this "

@@ -1,0 +1,41 @@
+"""An object store that speaks S3, on loopback, for the tests that need a real one."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import s3fs
+from moto.server import ThreadedMotoServer
+
+BUCKET = "acme"
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """Its address."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[s3fs.S3FileSystem]:
+    """The store with one empty bucket, found by its environment as a customer's is."""
+    environment = {
+        "AWS_ENDPOINT_URL": s3_endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    store = s3fs.S3FileSystem(use_listings_cache=False)
+    if store.exists(BUCKET):
+        store.rm(BUCKET, recursive=True)
+    store.mkdir(BUCKET)
+    yield store
+    s3fs.S3FileSystem.clear_instance_cache()
