@@ -1,14 +1,14 @@
 # make demo: real audiences become properties of users in a Windsor on this machine
 # make test: every test.   make chaos: the fault tests, many times over.   make lint: ruff, mypy --strict, import-linter.   make check: both
 # make bench: the measured claims of docs/benchmarks.md, beside the alternatives
-# make docs: the references in docs/ that are made from the code
+# make docs: the references in docs/ that are made from the code.   make screenshots: the pictures, taken by a test
 PYTHON ?= python3
 EXTRAS ?= dev
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: bench demo chaos docs test lint check clean
+.PHONY: bench demo chaos docs screenshots test lint check clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml constraints.txt
@@ -33,6 +33,12 @@ test: $(READY)
 
 docs: $(READY)
 	@$(BIN)/python -m docs.reference
+
+screenshots: $(READY)
+	@$(BIN)/python -m pytest tests/airflow/test_page.py -k pictures
+	@mkdir -p docs/images
+	@cp .artefacts/page/docs-audiences.png docs/images/audiences.png
+	@cp .artefacts/page/docs-audience.png docs/images/audience.png
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@
 
 Makes its own archive (a realistic mix, the same in every run), takes it in once, and, in the same run, measures what a
 bare single-threaded loop of `gzip` and `json.loads` over the same files needs. Prints events per second, the ratio of the
-two, and the highest memory of all processes together.
+two, the processor seconds (a busy machine changes these less) and the highest memory of all processes together.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import gzip
 import json
 import os
 import random
+import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -171,6 +172,12 @@ def measured(folder: Path) -> tuple[Intake, float, float]:
     return intake, seconds, watch.peak_mb
 
 
+def cpu_seconds() -> float:
+    """User and system time so far, of this process and of those it started that have ended."""
+    times = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in times)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--events", type=int, default=1_000_000)
@@ -180,7 +187,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         size = write_archive(folder, arguments.events, arguments.files)
+        load, start_cpu_s = os.getloadavg()[0], cpu_seconds()
         intake, seconds, peak_mb = measured(folder)
+        cpu_s = cpu_seconds() - start_cpu_s
         bare_s = bare_loop(folder)
     result = {
         "events": intake.received,
@@ -188,6 +197,8 @@ def main() -> None:
         "processors": len(os.sched_getaffinity(0)),
         "seconds": round(seconds, 2),
         "events_per_second": round(intake.received / seconds),
+        "cpu_seconds": round(cpu_s, 2),
+        "load_before": round(load, 1),
         "peak_mb": round(peak_mb),
         "bare_gzip_and_json_seconds": round(bare_s, 2),
         "times_as_fast_as_the_bare_loop": round(bare_s / seconds, 2),

@@ -1,3 +1,9 @@
 """Fixtures for every room."""
 
-pytest_plugins = ["tests.support.windsor", "tests.support.world", "tests.support.postgres", "tests.support.segment_api", "tests.support.s3"]
+pytest_plugins = [
+    "tests.support.windsor",
+    "tests.support.world",
+    "tests.support.postgres",
+    "tests.support.segment_api",
+    "tests.support.s3",
+]

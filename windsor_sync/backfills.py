@@ -70,9 +70,7 @@ def plan(workspace: Workspace, computation: Computation, request: Request) -> di
     }
 
 
-def permit(
-    database: Database, trigger: str, plans: Sequence[Mapping[str, Any]], *, who: str, why: str | None
-) -> None:
+def permit(database: Database, trigger: str, plans: Sequence[Mapping[str, Any]], *, who: str, why: str | None) -> None:
     """Let the backfills of one start go out, each up to as many changes as its plan showed."""
     with database.write() as connection:
         for one in plans:

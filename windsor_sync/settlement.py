@@ -104,7 +104,9 @@ def _ending(workspace: Workspace, run: Run, books: Books, outcome: Delivery | No
         return RunState.REJECTED, _rejected(workspace, run, books)
     if books.owed:
         return RunState.UNAVAILABLE, f"Windsor did not answer {books.owed:,} {what}. {so_far}{_rest(books)}"
-    return RunState.DONE, f"{_done(run, books)} {_rejected(workspace, run, books)}" if books.rejected else _done(run, books)
+    return RunState.DONE, f"{_done(run, books)} {_rejected(workspace, run, books)}" if books.rejected else _done(
+        run, books
+    )
 
 
 def _done(run: Run, books: Books) -> str:

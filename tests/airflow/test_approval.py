@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.person import Person
 from tests.support.world import KEY, World
-from windsor_sync import approvals
 from windsor_sync.airflow.approval import ApproveOperator
 from windsor_sync.runs import RunState, recent
+from windsor_sync.state.tables import approvals
 
 Run = Callable[[], Any]
 
@@ -43,7 +43,7 @@ def test_approved_changes_go_out_and_the_books_say_who_approved(tripped: World, 
     assert (withheld.state, withheld.books.delivered, withheld.books.withheld) == (RunState.WITHHELD, 1, EXITS)
     assert (newest.state, newest.books.delivered) == (RunState.DONE, EXITS)
     with tripped.workspace.database.read() as connection:
-        kept = connection.execute(approvals.approvals.select()).one()
+        kept = connection.execute(approvals.select()).one()
     assert (kept.who, kept.why, kept.max_exited, kept.run_id) == (
         "Ana in Airflow",
         "the sale is over",

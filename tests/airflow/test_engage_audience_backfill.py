@@ -109,9 +109,7 @@ def test_without_approval_nothing_is_sent(
     assert found[DELIVER] != "success"
 
 
-def test_airflow_alone_cannot_start_the_sending(
-    synced: World, backfill: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_airflow_alone_cannot_start_the_sending(synced: World, backfill: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ApproveBackfillOperator, "execute", lambda self, context: [KEY])
     before = synced.sent
     found = states(backfill(mode="resync"))
@@ -242,5 +240,5 @@ def test_the_form_offers_every_audience_and_trait_by_its_name(load_dags: Callabl
 @pytest.mark.parametrize(("seconds", "shown"), [(0, "0 s"), (89, "89 s"), (90, "2 min"), (5400, "1 h 30 min")])
 def test_the_plan_says_how_long_it_takes(seconds: float, shown: str) -> None:
     counts = dict.fromkeys(("members", "entered", "exited", "updated", "withheld", "messages", "requests"), 1000)
-    plan = {"audience": KEY, "taken_at": "2026-01-01T02:30:00+00:00", "withheld_because": [], "example": None}
+    plan: dict[str, Any] = {"audience": KEY, "taken_at": "2026-01-01T02:30:00+00:00", "withheld_because": [], "example": None}
     assert f"| {shown} |" in as_markdown([{**plan, **counts, "seconds": seconds}])

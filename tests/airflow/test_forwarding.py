@@ -75,7 +75,8 @@ def test_events_go_out_beside_the_audiences_each_once_whichever_dag_comes_first(
     assert (state, pushed["delivered"]) == ("success", 1)
     (steps,) = pushed["runs"]
     assert (steps["received"], steps["delivered"], steps["awaiting_retry"]) == (1, 1, 0)
-    forwarded = [one.message_id for one in configured.windsor.store.accepted if (one.message_id or "").startswith("message")]
+    names = [one.message_id or "" for one in configured.windsor.store.accepted]
+    forwarded = [name for name in names if name.startswith("message")]
     assert sorted(forwarded) == sorted(message["messageId"] for message in archive.written)
 
 
@@ -118,9 +119,10 @@ def test_a_stop_commits_what_was_answered_and_the_next_try_sends_the_rest(
     context: Any = {"dag": DAG("stop", schedule=None), "run_id": "one", "outlet_events": defaultdict(dict)}
     with context["dag"]:
         task = ForwardEventsOperator(task_id="forward")
-    with monkeypatch.context() as patched, pytest.raises(Interrupted, match="Stopped on request"):
+    with monkeypatch.context() as patched:
         patched.setattr(task, "_report", lambda run, delivery: task.on_kill() if delivery.delivered else None)
-        task.execute(context)
+        with pytest.raises(Interrupted, match="Stopped on request"):
+            task.execute(context)
     assert 0 < configured.sent < 400
     configured.destination["requests_per_second"] = 1_000_000
     _ = configured.config
@@ -129,9 +131,7 @@ def test_a_stop_commits_what_was_answered_and_the_next_try_sends_the_rest(
     assert configured.windsor.store.stats()["duplicates"] == 0
 
 
-def test_airflow_keeps_counts_and_no_user(
-    configured: World, archive: Archive, run_dag: Run, airflow_db: Path
-) -> None:
+def test_airflow_keeps_counts_and_no_user(configured: World, archive: Archive, run_dag: Run, airflow_db: Path) -> None:
     archive.write([archive.message("track", "canary-user", properties={"secret": "canary-value"})])
     run_dag()
     assert configured.sent == 1

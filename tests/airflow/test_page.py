@@ -23,6 +23,7 @@ from tests.airflow.test_provider import free_port, wait_for
 from tests.support.history import HOSTILE, HOSTILE_KEY, REJECTED, USERS, configure, live
 from tests.support.showcase import show
 from tests.support.world import AUDIENCE, KEY, World
+from windsor_sync.report.document import report
 from windsor_sync.report.views import view_audience, view_events
 from windsor_sync.sandbox import Sandbox
 from windsor_sync.state.database import open_database
@@ -353,7 +354,7 @@ def test_the_pictures_in_the_documents_are_of_the_page_as_it_is(signed_in: webdr
     frame = wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "iframe"))[0]
     signed_in.execute_script("document.documentElement.className = 'light'")
     signed_in.switch_to.frame(frame)
-    line = wait.until(lambda driver: driver.find_elements(By.LINK_TEXT, "Dormant Shoppers"))[0]
+    line = wait.until(lambda driver: driver.find_elements(By.LINK_TEXT, "VIP Customers"))[0]
     signed_in.switch_to.default_content()
     assert picture(signed_in, "docs-audiences").stat().st_size > 20_000
     signed_in.switch_to.frame(frame)
@@ -361,3 +362,28 @@ def test_the_pictures_in_the_documents_are_of_the_page_as_it_is(signed_in: webdr
     wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "svg .size-line"))
     signed_in.switch_to.default_content()
     assert picture(signed_in, "docs-audience").stat().st_size > 20_000
+
+
+def test_the_report_fits_wide_and_narrow_and_asks_nobody_for_anything(
+    browser: webdriver.Chrome, site: Site, tmp_path: Path
+) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(report(site.world.workspace), encoding="utf-8")
+    for width in (WIDE, NARROW):
+        for scheme in ("light", "dark"):
+            look(browser, width, scheme)
+            browser.get(file.as_uri())
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+            picture(browser, f"report-{width}-{scheme}")
+    loaded = browser.execute_script("return performance.getEntriesByType('resource').map(each => each.name)")
+    assert (browser.title, loaded) == ("Report · Windsor", [])
+
+
+def test_only_the_api_server_loads_the_page() -> None:
+    """Scheduler, triggerer and tasks import every plugin."""
+    program = (
+        "import sys; from windsor_sync.airflow.plugin import WindsorPlugin; "
+        "print([name for name in sys.modules if name.startswith(('windsor_sync.airflow.page', 'duckdb', 'fastapi'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr

@@ -181,6 +181,8 @@ class Line:
     rate: Rate = field(default_factory=lambda: Rate(1_000_000))
     is_hook: bool = False
     """over Windsor's own wire"""
+    chunk_rows: int = 7
+    """of the outbox, read at once"""
 
     def deliver(
         self,
@@ -230,7 +232,7 @@ class Line:
             )
             before(engine)
             try:
-                return await engine.run(self.journal.shards, _in_chunks(parcels), closed_lanes)
+                return await engine.run(self.journal.shards, _in_chunks(parcels, self.chunk_rows), closed_lanes)
             finally:
                 assert {task for task in asyncio.all_tasks() if task is not asyncio.current_task()} <= _background()
 
@@ -260,7 +262,7 @@ def _background() -> set[asyncio.Task[Any]]:
     return {task for task in asyncio.all_tasks() if "aiohttp" in str(task.get_coro())}
 
 
-async def _in_chunks(parcels: Iterable[Parcel], size: int = 7) -> AsyncIterator[Sequence[Parcel]]:
+async def _in_chunks(parcels: Iterable[Parcel], size: int) -> AsyncIterator[Sequence[Parcel]]:
     chunk: list[Parcel] = []
     for parcel in parcels:
         chunk.append(parcel)

@@ -126,7 +126,9 @@ def test_rows_that_waited_go_out_side_by_side(scripted_line: MakeLine) -> None:
 
 
 def test_a_merge_waits_for_both_its_users_and_both_wait_for_it(scripted_line: MakeLine) -> None:
-    delivery = scripted_line(lambda row, tries: answer(503) if row in (0, 1) and tries < 3 else None, 6, limits=patient())
+    delivery = scripted_line(
+        lambda row, tries: answer(503) if row in (0, 1) and tries < 3 else None, 6, limits=patient()
+    )
     parcels = [event(0, "a"), event(1, "b"), event(2, "a", "b"), event(3, "a"), event(4, "b"), event(5, "c")]
     assert delivery.deliver(parcels).delivered == 6
     place = {row: number for number, row in enumerate(arrivals(delivery))}
@@ -138,8 +140,12 @@ def test_a_merge_waits_for_both_its_users_and_both_wait_for_it(scripted_line: Ma
 
 
 @WIRES
-def test_behind_a_row_that_is_left_owed_its_users_rows_stay_owed_unsent(scripted_line: MakeLine, *, is_hook: bool) -> None:
-    delivery = scripted_line(lambda row, tries: answer(500) if row == 3 else None, 200, limits=patient(), is_hook=is_hook)
+def test_behind_a_row_that_is_left_owed_its_users_rows_stay_owed_unsent(
+    scripted_line: MakeLine, *, is_hook: bool
+) -> None:
+    delivery = scripted_line(
+        lambda row, tries: answer(500) if row == 3 else None, 200, limits=patient(), is_hook=is_hook
+    )
     behind = [7, 40, 41, 150]
     parcels = [event(seq, "stuck" if seq in (1, 3, *behind) else f"u{seq}") for seq in range(200)]
     outcome = delivery.deliver(parcels)

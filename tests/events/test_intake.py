@@ -252,7 +252,7 @@ def test_no_process_outlives_an_intake_that_is_given_up(logs: Logs, monkeypatch:
         logs.write(track(f"m-{number}"))
     reading = workers.sort_files(str(logs.root), list_files(str(logs.root), None), Routing(), logs.folder)
     assert next(reading).lines == 1
-    reading.close()  # type: ignore[attr-defined]
+    reading.close()
     assert [process.poll() is not None for process in started] == [True, True]
 
 
@@ -286,21 +286,24 @@ READING = """
 import signal, sys
 from pathlib import Path
 from windsor_sync.events import workers
+from windsor_sync.events.intake import IntakeTask, take_in
 from windsor_sync.sources.archive import list_files
 from windsor_sync.spec.routing import Routing
 
+def on_progress(lines, files):
+    print("reading", flush=True)
+    signal.pause()
+
 workers.WORTH_A_WORKER_BYTES, workers._processors = 1, lambda: 2
-reading = workers.sort_files(sys.argv[1], list_files(sys.argv[1]), Routing(), Path(sys.argv[2]))
-next(reading)
-print("reading", flush=True)
-signal.pause()
+task = IntakeTask(sys.argv[1], list_files(sys.argv[1]), Routing(), False, False, (), None, 1)
+take_in(task, outbox=Path("o"), seen=Path("s"), aside=Path("a"), on_progress=on_progress)
 """
 
 
 def test_ctrl_c_during_reading_leaves_no_process(logs: Logs) -> None:
     for number in range(4):
         logs.write(track(f"m-{number}"))
-    command = [sys.executable, "-c", READING, str(logs.root), str(logs.folder)]
+    command = [sys.executable, "-c", READING, str(logs.root)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     ) as process:

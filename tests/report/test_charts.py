@@ -19,7 +19,7 @@ def run(number: int, **counts: int) -> Run:
     books = Books(0, 0, {}, 0, entered=0, exited=0, updated=0)
     when = MOMENT + timedelta(hours=number)
     return Run(
-        f"run-{number}", "vip", "VIP", number, "sync", "a test", RunState.DONE, when, when, when, None,
+        f"run-{number}", "vip", "VIP", number + 2, "sync", "a test", RunState.DONE, when, when, when, None,
         replace(books, **counts), (), None, 1, {},
     )  # fmt: skip
 
@@ -52,6 +52,15 @@ def test_a_bar_says_when_and_how_many() -> None:
     assert [bar.title for bar in deliveries([run(0, delivered=2_000)]).bars] == [
         "2026-01-01 03:00 UTC: 2,000 changes delivered"
     ]
+
+
+def test_an_initial_sync_does_not_dwarf_the_runs_after_it() -> None:
+    runs = [run(-1, entered=1_000_000, members=1_000_000), run(0, entered=5, members=1_000_005)]
+    (bar,) = entered_and_exited(runs).bars
+    assert bar.title.endswith("5 users entered")
+    assert entered_and_exited(runs).unit == "users a run, without the initial sync"
+    assert len(entered_and_exited(runs[:1]).bars) == 1
+    assert len(size_over_time(runs).dots) == 2
 
 
 @pytest.mark.parametrize(

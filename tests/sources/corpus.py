@@ -56,7 +56,9 @@ def refused(name: str, content: Any, *says: str, file: str = "snapshot.csv", **o
     return Case(name, content, file, options, says=says)
 
 
-def read(name: str, content: Any, *users: str, file: str = "snapshot.csv", left_out: Any = None, **options: Any) -> Case:
+def read(
+    name: str, content: Any, *users: str, file: str = "snapshot.csv", left_out: Any = None, **options: Any
+) -> Case:
     return Case(name, content, file, options, users=users, members=len(users), left_out=left_out or {})
 
 
@@ -77,7 +79,22 @@ def ids(*user_ids: str, encoding: str = "utf-8") -> bytes:
     return "".join(f"{line}\n" for line in ("user_id", *user_ids)).encode(encoding)
 
 
-ALTERED = ("00123", "NULL", "NaN", "null", "true", "1e400", "-0", "1.10", "0x10", "None", "NA", "inf", "2024-01-31", "#N/A")
+ALTERED = (
+    "00123",
+    "NULL",
+    "NaN",
+    "null",
+    "true",
+    "1e400",
+    "-0",
+    "1.10",
+    "0x10",
+    "None",
+    "NA",
+    "inf",
+    "2024-01-31",
+    "#N/A",
+)
 SCRIPTS = ("שלום", "مرحبا", "👩‍👩‍👧‍👦", "\u200f\u202eabc", "ﬁ", "İ", "ß", "🇩🇪", "\u00a0", "\u2028x", "a\u0301")
 
 TEXT = (
@@ -98,7 +115,8 @@ TEXT = (
     refused("zeros", bytes(100_000), "NUL byte in line 1"),
     refused("random bytes", bytes((number * 7919) % 251 + 1 for number in range(9999)), "not UTF-8"),
     refused("an open quotation mark", b'user_id,email\nu1,"a@x\nu2,b@x\n', "opened in line 2 is never closed"),
-    refused("quotation marks that swallow rows", rows(500, b'u,"x\n') + rows(9, b'v,"y"\n', header=b""), "cannot be read", "line 252"),
+    refused("quotation marks that swallow rows", rows(500, b'u,"x\n') + rows(9, b'v,"y"\n', header=b""), "rows cannot be",
+            "line 252"),
     read("quotation marks in the middle of a cell", b'user_id,email\nu"1"x,a@x\nu2,b@x\n', 'u"1"x', "u2"),
     read("a row over several lines", b'user_id,note\nu1,"a\n\nb"\nu2,c\n', "u1", "u2"),
     counted("a field of a million characters", rows(MANY, b"u,%s\n" % (b"x" * 1_000_000)), MANY + 1),
@@ -181,6 +199,7 @@ def lines(*objects: str) -> bytes:
 
 
 JSONL = "snapshot.jsonl"
+MANY_LINES = [json.dumps({"user_id": f"u{number}"}) for number in range(MANY)]
 JSON = (
     read("typographic quotation marks", external_ids('{"user_id": [“u1”], "email": ["a@x"]}'), "u1"),
     read("a single id instead of an array", external_ids('{"user_id": "u1"}'), "u1"),
@@ -203,8 +222,7 @@ JSON = (
     read("JSON lines", lines('{"user_id": "u1"}', '{"user_id": "u2"}'), "u1", "u2", file=JSONL),
     read("JSON lines in UTF-16", lines('{"user_id": "ü1"}').decode().encode("utf-16"), "ü1", file=JSONL),
     read("JSON lines with CRLF and blank lines", b'{"user_id": "u1"}\r\n\r\n{"user_id": 7}\r\n', "u1", "7", file=JSONL),
-    counted("one bad JSON line", lines(*['{"user_id": "u%d"}' % n for n in range(MANY)][:9], "{nope",
-            *['{"user_id": "u%d"}' % n for n in range(MANY)][9:]), MANY, {"malformed": 1}, file=JSONL),
+    counted("one bad JSON line", lines(*MANY_LINES[:9], "{nope", *MANY_LINES[9:]), MANY, {"malformed": 1}, file=JSONL),
     refused("a JSON line that is cut", lines('{"user_id": "u1"}') + b'{"user_id": "u', "cut short", file=JSONL),
     refused("a JSON array", b'[{"user_id": "u1"}]', "JSON array", file=JSONL),
     refused("CSV as JSON lines", b"user_id\nu1\n", "cut short", "not a JSON object", file=JSONL),
@@ -257,8 +275,14 @@ PACKED = (
     refused("zip in a zip", zipped(("vip.zip", zipped(("vip.csv", SMALL)))), "zip archive"),
     refused("zip with a password", encrypted(), "with a password"),
     refused("zip that is cut", zipped(("vip.csv", rows(MANY)))[:-100], "damaged"),
-    refused("zip with a damaged file", zipped(("vip.csv", rows(MANY))).replace(b"PK\x01\x02", b"PK\x01\x03"), "damaged"),
-    refused("an Excel workbook", zipped(("[Content_Types].xml", b"<Types/>"), ("xl/workbook.xml", b"<x/>")), "Excel workbook"),
+    refused(
+        "zip with a damaged file", zipped(("vip.csv", rows(MANY))).replace(b"PK\x01\x02", b"PK\x01\x03"), "damaged"
+    ),
+    refused(
+        "an Excel workbook",
+        zipped(("[Content_Types].xml", b"<Types/>"), ("xl/workbook.xml", b"<x/>")),
+        "Excel workbook",
+    ),
     refused("an old Excel workbook", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(999), "Excel workbook"),
 )
 
@@ -340,7 +364,7 @@ def pattern_over_everything(folder: Path) -> str:
 
 
 def odd_name(folder: Path) -> Path:
-    path = folder / "a'b \"c\" [x]{y},z;\n%s.csv"
+    path = folder / 'a\'b "c" [x]{y},z;\n%s.csv'
     path.write_bytes(SMALL)
     return path
 
@@ -445,7 +469,9 @@ BIG = (
     refused("a gzip bomb of quotation marks", bomb(b'"'), "a line of more than 64 MB"),
     refused("a zip bomb", zip_bomb, "unpacks to more than 200 times its size"),
     refused("two gigabytes of nothing", sparse(b"", "snapshot.csv"), "a line of more than 64 MB"),
-    refused("two gigabytes of nothing after a header", sparse(b"user_id\nu1\n", "snapshot.csv"), "a line of more than 64 MB"),
+    refused(
+        "two gigabytes of nothing after a header", sparse(b"user_id\nu1\n", "snapshot.csv"), "a line of more than 64 MB"
+    ),
     refused("two gigabytes of nothing as JSON lines", sparse(b"{}\n", "snapshot.jsonl"), "a line of more than 64 MB"),
     refused("two gigabytes of nothing as Parquet", sparse(b"PAR1", "snapshot.parquet"), "no Parquet file"),
     counted("ten thousand columns", wide, 20),

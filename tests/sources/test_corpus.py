@@ -27,7 +27,7 @@ def check(case: Case, folder: Path) -> None:
         with pytest.raises(SnapshotError) as caught:
             bench.seal(open_source(path, **opening), **options)
         check_refusal(case, str(caught.value))
-        assert "".join(traceback.format_exception(caught.value)).count("Error") < 4  # no engine's own words in the chain
+        assert "another exception" not in "".join(traceback.format_exception(caught.value))  # engines quote the data
         return
     sealed = bench.seal(open_source(path, **opening), **options)
     left_out = {reason: count for reason, count in sealed.left_out.items() if count}

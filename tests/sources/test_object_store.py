@@ -69,7 +69,7 @@ def test_an_object_that_is_replaced_while_it_is_read_is_refused(
         looked_at(reading, block)
 
     monkeypatch.setattr(text_module._Reading, "_count", replaced)
-    with pytest.raises(SnapshotError, match="changed or removed|cannot be read"):
+    with pytest.raises(SnapshotError, match=r"changed or removed|cannot be read"):
         bench.seal(open_source("s3://acme/vip.csv"))
 
 

@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-import s3fs
-from moto.server import ThreadedMotoServer
+
+if TYPE_CHECKING:  # importing it takes a second, which most test runs can do without
+    import s3fs
 
 BUCKET = "acme"
 
@@ -13,6 +15,8 @@ BUCKET = "acme"
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """Its address."""
+    from moto.server import ThreadedMotoServer
+
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -22,8 +26,10 @@ def s3_endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[s3fs.S3FileSystem]:
+def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> "Iterator[s3fs.S3FileSystem]":
     """The store with one empty bucket, found by its environment as a customer's is."""
+    import s3fs
+
     environment = {
         "AWS_ENDPOINT_URL": s3_endpoint,
         "AWS_ACCESS_KEY_ID": "test",

@@ -28,17 +28,15 @@ NOTE = {"note": Param(None, type=["null", "string"], title="Note", description_m
 def backfill_form(names: dict[str, str]) -> dict[str, Param]:
     """The fields of the form; `names` are the audiences to choose from, name by trait key."""
     keys = list(names)
-    nothing_to_choose = {} if keys else {"maxItems": 0}
     return {
         "audiences": Param(
             type="array",
-            items={"type": "string", **({"enum": keys} if keys else {})},
+            items={"type": "string", "enum": keys} if keys else {"type": "string"},
             minItems=1,
             uniqueItems=True,
             examples=keys,
             values_display=names,
             title="Audiences and computed traits",
-            **nothing_to_choose,
         ),
         "mode": Param(
             "changes",
@@ -117,7 +115,9 @@ class ApproveBackfillOperator(WindsorOperator, HITLOperator):
     def execute(self, context: Context) -> Any:
         """Park the task with the plan in its form."""
         if context["params"]["dry_run"]:
-            raise AirflowSkipException("Only the plan was asked for: it is in the log of the task before. Nothing was sent.")
+            raise AirflowSkipException(
+                "Only the plan was asked for: it is in the log of the task before. Nothing was sent."
+            )
         plans = self._with_changes()
         if not plans:
             raise AirflowSkipException("Windsor has been told everything that was asked for: there is nothing to send.")

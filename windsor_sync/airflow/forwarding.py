@@ -35,7 +35,9 @@ class ForwardEventsOperator(WindsorOperator):
         except LeaseLost:
             raise
         except LeaseHeld as error:
-            raise AirflowSkipException(f"{error} What is new stays in the archive, and that run or the next sends it.") from None
+            raise AirflowSkipException(
+                f"{error} What is new stays in the archive, and that run or the next sends it."
+            ) from None
         finally:
             for meter in self._meters.values():
                 meter.emit()
@@ -56,7 +58,9 @@ class ForwardEventsOperator(WindsorOperator):
 
     def _report(self, run: "Run", delivery: "Delivery") -> None:
         self._meters.setdefault(run.run_id, Meter(METRICS_TAG)).follow(delivery)
-        self.log.info("%s: %s of %s messages delivered", run.run_id, f"{delivery.delivered:,}", f"{run.books.changes:,}")
+        self.log.info(
+            "%s: %s of %s messages delivered", run.run_id, f"{delivery.delivered:,}", f"{run.books.changes:,}"
+        )
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002
         """The archive, and the messages that Windsor got of it."""
@@ -66,4 +70,3 @@ class ForwardEventsOperator(WindsorOperator):
             return lineage.nothing()
         archive, destination, runs = self._forwarded
         return lineage.forwarding(archive, destination, sum(run.books.delivered for run in runs))
-

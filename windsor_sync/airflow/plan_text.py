@@ -4,7 +4,18 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-COLUMNS = ("audience", "snapshot", "members", "entered", "exited", "updated", "withheld", "messages", "requests", "time")
+COLUMNS = (
+    "audience",
+    "snapshot",
+    "members",
+    "entered",
+    "exited",
+    "updated",
+    "withheld",
+    "messages",
+    "requests",
+    "time",
+)
 
 
 def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -> str:
@@ -24,7 +35,9 @@ def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -
 
 
 def _cells(plan: Mapping[str, Any]) -> list[str]:
-    counts = [f"{plan[name]:,}" for name in ("members", "entered", "exited", "updated", "withheld", "messages", "requests")]
+    counts = [
+        f"{plan[name]:,}" for name in ("members", "entered", "exited", "updated", "withheld", "messages", "requests")
+    ]
     return [plan["audience"], f"{plan['taken_at'][:16].replace('T', ' ')}", *counts, _duration(plan["seconds"])]
 
 

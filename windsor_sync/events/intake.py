@@ -3,6 +3,7 @@
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,11 +127,13 @@ def take_in(
 
 def _sort(task: IntakeTask, folder: Path, on_progress: Callable[[int, int], None] | None) -> _Count:
     count = _Count()
-    for tally in sort_files(task.archive, task.files, task.routing, folder):
-        count.files += tally.is_last
-        count.lines[tally.file] += tally.lines
-        count.failed.update(tally.failed)
-        count.filtered.update(tally.filtered)
-        if on_progress:
-            on_progress(count.lines.total(), count.files)
+    # Closed at once, so that its processes are gone when Ctrl-C ends us.
+    with closing(sort_files(task.archive, task.files, task.routing, folder)) as tallies:
+        for tally in tallies:
+            count.files += tally.is_last
+            count.lines[tally.file] += tally.lines
+            count.failed.update(tally.failed)
+            count.filtered.update(tally.filtered)
+            if on_progress:
+                on_progress(count.lines.total(), count.files)
     return count

@@ -11,7 +11,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -33,7 +33,9 @@ _START = (
 )
 
 
-def sort_files(archive: str, files: Sequence[ArchiveFile], routing: Routing, folder: Path) -> Iterator[Tally]:
+def sort_files(
+    archive: str, files: Sequence[ArchiveFile], routing: Routing, folder: Path
+) -> Generator[Tally, None, None]:
     """Put every line of the files into its bucket, and what is to be sent into parts in `folder`.
 
     A single failure ends it and is raised; so does closing the iterator.

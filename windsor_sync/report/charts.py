@@ -107,6 +107,7 @@ def size_over_time(runs: Sequence[Run]) -> Chart:
 
 def entered_and_exited(runs: Sequence[Run]) -> Chart:
     """How many users entered (up) and exited (down) at each run."""
+    runs, unit = _without_the_first(runs, "users a run")
     highest = _ceiling(max((run.books.entered for run in runs), default=0))
     lowest = max((run.books.exited for run in runs), default=0)
     scale = _Scale(-_ceiling(lowest) if lowest else 0.0, highest)
@@ -119,11 +120,12 @@ def entered_and_exited(runs: Sequence[Run]) -> Chart:
         )
     ]
     legend = (("entered", "users entered"), ("exited", "users exited"))
-    return _chart("Entered and exited", "users a run", scale, runs, legend, bars=_visible(bars))
+    return _chart("Entered and exited", unit, scale, runs, legend, bars=_visible(bars))
 
 
 def deliveries(runs: Sequence[Run], what: str = "change") -> Chart:
     """What became of each run's changes or messages, one on top of the other."""
+    runs, unit = _without_the_first(runs, f"{what}s a run")
     series: tuple[tuple[str, str, Number], ...] = (
         ("delivered", "delivered", lambda run: run.books.delivered),
         ("rejected", "rejected", lambda run: run.books.rejected),
@@ -143,7 +145,14 @@ def deliveries(runs: Sequence[Run], what: str = "change") -> Chart:
             bars.append(_bar(scale, runs, index, below, above, name, f"{counted(number(run), what)} {words}"))
             below = above
     legend = tuple((name, words) for name, words, _ in series)
-    return _chart("Deliveries and rejections", f"{what}s a run", scale, runs, legend, bars=_visible(bars))
+    return _chart("Deliveries and rejections", unit, scale, runs, legend, bars=_visible(bars))
+
+
+def _without_the_first(runs: Sequence[Run], unit: str) -> tuple[Sequence[Run], str]:
+    """An initial sync enters everybody: beside it no other run could be seen. Left out, and said, when there are others."""
+    if len(runs) < 2 or runs[0].number != 1 or runs[0].intake is not None:
+        return runs, unit
+    return runs[1:], f"{unit}, without the initial sync"
 
 
 def _chart(

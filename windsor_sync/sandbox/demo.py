@@ -1,4 +1,4 @@
-"""`windsor-sync demo`: several days of a real shop, synced by the Airflow DAG into a Windsor on this machine."""
+"""`windsor-sync demo`: several days of a real shop, synced and forwarded by the Airflow DAG into a Windsor on this machine."""
 
 import json
 import os
@@ -6,24 +6,34 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from windsor_sync.airflow.dag_files import dags_folder
 from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.sandbox import shop
+from windsor_sync.sandbox.demo_checks import Windsor, check_events, check_users
 from windsor_sync.sandbox.running import DEFAULT_PORT
+from windsor_sync.sandbox.shop_events import ARCHIVE, Tally, write_archive
 
 DAG_ID = "engage_audience_sync"
 API_KEY = "sandbox"
 MARKER = "made-by-windsor-sync-demo"
 START_S = 30.0
-PAGE_ROWS = 5_000
+
+COUNTS = ("members", "entered", "exited", "updated", "delivered", "owed")
+STEPS = {
+    "received": "events",
+    "failed_on_ingest": "failed on ingest",
+    "filtered_at_destination": "filtered",
+    "duplicates": "duplicates",
+    "delivered": "delivered",
+    "awaiting_retry": "owed",
+}
+"""Step of Segment's Delivery Overview → column."""
 
 Say = Callable[[str], None]
 
@@ -43,25 +53,9 @@ computed_traits:
   - name: {trait}
     id: tra_demo
     snapshot: {{path: "snapshots/total_revenue/*.csv", taken_at: "%Y-%m-%d"}}
+events:
+  archive: {archive}
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Windsor:
-    """The sandbox as a process of its own."""
-
-    url: str
-    process: subprocess.Popen[bytes]
-
-    def users(self) -> dict[str, dict[str, Any]]:
-        """Every user's properties by user id."""
-        found: dict[str, dict[str, Any]] = {}
-        while True:
-            with urllib.request.urlopen(f"{self.url}api/users?offset={len(found)}&limit={PAGE_ROWS}") as answer:  # noqa: S310
-                page = json.load(answer)
-            found.update((user["id"], user["properties"]) for user in page["users"])
-            if len(found) >= page["total"] or not page["users"]:
-                return found
 
 
 def play(folder: Path, days: int, *, stays: bool, say: Say) -> None:
@@ -72,19 +66,22 @@ def play(folder: Path, days: int, *, stays: bool, say: Say) -> None:
     bought = shop.purchases()
     with _windsor(folder) as windsor:
         (folder / "windsor.yaml").write_text(
-            CONFIGURATION.format(url=windsor.url, audience=shop.AUDIENCE, trait=shop.TRAIT), encoding="utf-8"
+            CONFIGURATION.format(url=windsor.url, audience=shop.AUDIENCE, trait=shop.TRAIT, archive=ARCHIVE),
+            encoding="utf-8",
         )
         _point_airflow_at(folder)
         say(f"Windsor sandbox on {windsor.url}; starting Airflow on SQLite (its log: {_shown(folder / 'airflow.log')})")
         with _airflow(folder) as run_dag:
-            last = shop.FIRST_DAY
-            for number in range(days):
-                last = shop.FIRST_DAY + timedelta(days=number)
-                shop.write_snapshots(bought, last, folder / "snapshots")
+            played = [shop.FIRST_DAY + timedelta(days=number) for number in range(days)]
+            archived = Tally()
+            for day in played:
+                shop.write_snapshots(bought, day, folder / "snapshots")
+                archived += write_archive(bought, day, folder)
                 state, took_s = run_dag()
-                say(f"{last}  {DAG_ID}: {state} in {took_s:.0f} s")
-        _print_table(folder)
-        say(_checked(windsor, bought, last))
+                say(f"{day}  {DAG_ID}: {state} in {took_s:.0f} s")
+        _print_tables(folder)
+        say(check_users(windsor, bought, played[-1]))
+        say(check_events(windsor, bought, played, archived))
         say(f"Took {time.monotonic() - began:.0f} s.")
         _leave(windsor, folder, stays=stays, say=say)
 
@@ -176,53 +173,29 @@ def _load_dag() -> Any:
     return bag.dags[DAG_ID]
 
 
-def _print_table(folder: Path) -> None:
+def _print_tables(folder: Path) -> None:
     from windsor_sync.cli.output import print_table
+    from windsor_sync.events.books import overview
     from windsor_sync.runs import recent
     from windsor_sync.settings import load
     from windsor_sync.workspace import open_workspace
 
-    columns = ("day", "audience or trait", "members", "entered", "exited", "updated", "sent", "owed")
     with open_workspace(load(folder / "windsor.yaml")) as workspace:
-        found = sorted(recent(workspace.database, limit=200), key=lambda run: (run.taken_at, run.audience))
+        found = recent(workspace.database, limit=200)
+    synced = sorted((run for run in found if run.intake is None), key=lambda run: (run.taken_at, run.audience))
+    forwarded = sorted((run for run in found if run.intake is not None), key=lambda run: run.number)
     print_table(
-        columns,
-        [
-            (
-                f"{run.taken_at:%Y-%m-%d}",
-                run.audience,
-                run.books.members,
-                run.books.entered,
-                run.books.exited,
-                run.books.updated,
-                run.books.delivered,
-                run.books.owed,
-            )
-            for run in found
-        ],
-        numbers=frozenset(columns[2:]),
+        ("day", "audience or trait", *COUNTS),
+        [(f"{run.taken_at:%Y-%m-%d}", run.audience, *(run.books.counts()[name] for name in COUNTS)) for run in synced],
+        numbers=frozenset(COUNTS),
     )
-
-
-def _checked(windsor: Windsor, bought: Any, day: date) -> str:
-    """Compare every user Windsor shows with the last day's snapshots."""
-    from windsor_sync.spec.trait_keys import trait_key
-
-    audience, trait = trait_key(shop.AUDIENCE), trait_key(shop.TRAIT)
-    users = windsor.users()
-    members = set(shop.members_on(bought, day))
-    shown = {user for user, properties in users.items() if properties.get(audience) is True}
-    values = {user: properties[trait] for user, properties in users.items() if trait in properties}
-    revenue = shop.revenue_on(bought, day)
-    if shown != members or values != revenue:
-        raise WindsorSyncError(
-            f"Windsor does not show the snapshot of {day}: {len(shown ^ members):,} users differ in {audience}, "
-            f"{sum(values.get(user) != dollars for user, dollars in revenue.items()):,} in {trait}."
-        )
-    left = sum(properties.get(audience) is False for properties in users.values())
-    return (
-        f"Checked: Windsor's {len(users):,} users equal the snapshots of {day}: {len(members):,} have "
-        f"{audience}: true, {left:,} who left have false, {len(revenue):,} have their {trait}."
+    print_table(
+        ("day", *STEPS.values()),
+        [
+            (f"{shop.FIRST_DAY + timedelta(days=number)}", *(overview(run)[step] for step in STEPS))
+            for number, run in enumerate(forwarded)
+        ],
+        numbers=frozenset(STEPS.values()),
     )
 
 

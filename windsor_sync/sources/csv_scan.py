@@ -13,8 +13,8 @@ from typing import Any
 import duckdb
 
 from windsor_sync.sources.csv_text import Header
-from windsor_sync.sources.refusal import unusable
-from windsor_sync.sources.text import AGAIN, PlainText, unglobbed
+from windsor_sync.sources.refusal import AGAIN, unusable
+from windsor_sync.sources.text import PlainText, unglobbed
 
 MAX_REJECTS = 100_000
 STRAY_QUOTE = "a stray quotation mark"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import chain
 
 from windsor_sync.embedded import quoted
-from windsor_sync.sources.refusal import unusable
-from windsor_sync.sources.text import AGAIN, PlainText
+from windsor_sync.sources.refusal import AGAIN, unusable
+from windsor_sync.sources.text import PlainText
 
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 NEVER_CLOSED = "\0"
@@ -53,7 +53,7 @@ def header_again(header: Header) -> str:
     first, *others = list(enumerate(header.names))[:MOST_NAMES]
     same = [f"coalesce(c{place}, '') = {quoted(name)}" for place, name in others]
     # A file put together may have its mark of UTF-8 again, too.
-    return " AND ".join([f"ltrim(coalesce(c0, ''), chr(65279)) = {quoted(first[1])}", *same])
+    return " AND ".join([f"c0 IN ({quoted(first[1])}, {quoted(chr(0xFEFF) + first[1])})", *same])
 
 
 def records(text: PlainText) -> Iterator[tuple[int, int, list[str]]]:

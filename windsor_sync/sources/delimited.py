@@ -18,8 +18,8 @@ import duckdb
 
 from windsor_sync.sources.csv_scan import STRAY_QUOTE, Counted, Scan
 from windsor_sync.sources.csv_text import Header, blank_lines, records, refuse_open_quote
-from windsor_sync.sources.refusal import unusable
-from windsor_sync.sources.text import AGAIN, PlainText, lines_of_bytes
+from windsor_sync.sources.refusal import AGAIN, unusable
+from windsor_sync.sources.text import PlainText, lines_of_bytes
 
 LOCATED = 100
 """For so many broken rows it is known where they stand; more are only counted."""

@@ -7,8 +7,8 @@ has a byte that is no such letter, so a file that mixes the two is never taken f
 
 import codecs
 
-from windsor_sync.sources.refusal import unusable
-from windsor_sync.sources.unpacking import AGAIN, Stream
+from windsor_sync.sources.refusal import AGAIN, unusable
+from windsor_sync.sources.unpacking import Stream
 
 LOOKED_AT_BYTES = 4096
 _LATIN_1 = bytes(byte for byte in range(256) if byte < 0x80 or (byte >= 0xC0 and byte not in {0xD7, 0xF7}))

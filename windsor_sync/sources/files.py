@@ -267,7 +267,9 @@ def _nothing_found(fs: Any, pattern: str, root: str, undated: str | None) -> Exc
         remedy = "Export the audience there."
     elif fs.isdir(root):
         finding = f"No snapshot matches {pattern}: it is a folder, not a file."
-        remedy = f"Say which files in it are snapshots, for example {pattern}/*.csv; with {pattern}/ all of them are one."
+        remedy = (
+            f"Say which files in it are snapshots, for example {pattern}/*.csv; with {pattern}/ all of them are one."
+        )
     else:
         finding = f"No snapshot matches {pattern}; {_contents(fs.ls(folder, detail=False), folder)}."
         remedy = "Check the pattern, or export the audience there (hidden, .tmp and .part files are not taken)."

@@ -30,12 +30,15 @@ def siblings(path: str, paths: Iterable[str], is_marked_complete: Callable[[str]
     if own is None:
         return [path]
     group, _, total = own
-    found = sorted((place[1], each) for each in paths if (place := _place(each)) and (place[0], place[2]) == (group, total))
+    found = sorted(
+        (place[1], each) for each in paths if (place := _place(each)) and (place[0], place[2]) == (group, total)
+    )
     numbers = Counter(number for number, _ in found)
     twice = next((number for number, count in numbers.items() if count > 1), None)
     if twice is not None:
         raise unusable(
-            f"{folder_of(path)} holds part {twice} twice: two exports in one folder.", "Give every export its own folder."
+            f"{folder_of(path)} holds part {twice} twice: two exports in one folder.",
+            "Give every export its own folder.",
         )
     if (missing := _missing(set(numbers), total)) is not None and not is_marked_complete(folder_of(path)):
         raise unusable(

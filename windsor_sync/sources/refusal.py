@@ -2,6 +2,8 @@
 
 from windsor_sync.errors import SnapshotError
 
+AGAIN = "Download or export it again, then run again."
+
 
 def unusable(finding: str, remedy: str) -> SnapshotError:
     """The error for a snapshot that cannot be used; both arguments are whole sentences without private data."""

@@ -11,8 +11,8 @@ import duckdb
 from windsor_sync.sources.csv_text import shown
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import define_macros
-from windsor_sync.sources.refusal import unusable
-from windsor_sync.sources.text import AGAIN, local_copy, unglobbed
+from windsor_sync.sources.refusal import AGAIN, unusable
+from windsor_sync.sources.text import local_copy, unglobbed
 
 if TYPE_CHECKING:
     import pandas as pd

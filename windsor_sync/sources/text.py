@@ -18,8 +18,8 @@ from windsor_sync.embedded import quoted
 from windsor_sync.errors import SnapshotError
 from windsor_sync.sources.encodings import LOOKED_AT_BYTES, Latin1, NotLatin1, Prefixed, Utf16, utf16_of
 from windsor_sync.sources.files import SourceFile, is_local, open_bytes
-from windsor_sync.sources.refusal import unusable
-from windsor_sync.sources.unpacking import AGAIN, BLOCK_BYTES, Stream, damage_named, unpacked
+from windsor_sync.sources.refusal import AGAIN, unusable
+from windsor_sync.sources.unpacking import BLOCK_BYTES, Stream, damage_named, unpacked
 
 MAX_LINE_BYTES = 64 << 20
 """A longer line is no row of text, whatever the file is."""

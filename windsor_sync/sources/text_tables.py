@@ -10,8 +10,8 @@ from windsor_sync.sources.csv_text import Header, header_again, read_header, sho
 from windsor_sync.sources.delimited import Split, refuse_cut_short, split
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import define_macros, pointer
-from windsor_sync.sources.refusal import unusable
-from windsor_sync.sources.text import AGAIN, PlainText, plain_text, unglobbed
+from windsor_sync.sources.refusal import AGAIN, unusable
+from windsor_sync.sources.text import PlainText, plain_text, unglobbed
 
 MAP_COLUMNS = "Name the column in the snapshot's columns setting (columns: {user_id: …}), or export it."
 

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import IO, Any, Protocol
 
 from windsor_sync.errors import ConfigError
-from windsor_sync.sources.refusal import unusable
+from windsor_sync.sources.refusal import AGAIN, unusable
 
 BLOCK_BYTES = 1 << 20
 MOST_TIMES = 200
@@ -23,8 +23,6 @@ MOST_TIMES = 200
 HARMLESS_BYTES = 256 << 20
 """Up to here no ratio is suspicious: it fits on any disk."""
 NAMED_MEMBERS = 5
-
-AGAIN = "Download or export it again, then run again."
 
 
 class Stream(Protocol):
@@ -90,7 +88,9 @@ def _only_member(raw: IO[bytes], name: str) -> Stream:
 
 def _is_litter(member: str) -> bool:
     """What macOS adds to its archives."""
-    return any(part == "__MACOSX" or part.startswith("._") or part == ".DS_Store" for part in PurePosixPath(member).parts)
+    return any(
+        part == "__MACOSX" or part.startswith("._") or part == ".DS_Store" for part in PurePosixPath(member).parts
+    )
 
 
 def _shown(members: list[zipfile.ZipInfo]) -> str:
@@ -143,7 +143,7 @@ class _Zstd:
 _UNPACK: dict[bytes, Callable[[Any, str], Stream]] = {
     b"\x1f\x8b": lambda raw, _: gzip.GzipFile(fileobj=raw),
     b"BZh": lambda raw, _: bz2.BZ2File(raw),
-    b"\xfd7zXZ\x00": lambda raw, _: lzma.LZMAFile(raw),
+    b"\xfd7zXZ\x00": lambda raw, _: lzma.LZMAFile(raw),  # noqa: SIM115  # whoever opened `raw` closes it
     b"PK\x03\x04": _only_member,
     b"PK\x05\x06": _only_member,  # an archive of nothing
     b"\x28\xb5\x2f\xfd": _Zstd,

@@ -51,7 +51,7 @@ class WindsorHook:
     def said(self, message: bytes) -> bytes | None:
         """An identify as `user`, a track as `event`, with what the library adds where the message has none."""
         given: dict[str, Any] = json.loads(message)
-        call = _CALLS.get(given.get("type", ""))
+        call = _CALLS.get(str(given.get("type")))
         if call is None:
             return None
         library = {"name": "windsor-node", "version": LIBRARY_VERSION}

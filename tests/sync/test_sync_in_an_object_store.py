@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support.world import KEY, World
+from tests.support.world import World
 from windsor_sync.audit import audit
 from windsor_sync.privacy import forget
 

@@ -1,0 +1,78 @@
+"""Runs of a real sync for measuring its delivery: prepared in one process, delivered in another."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.seal import write_download
+from windsor_sync.dispatch import StopSwitch
+from windsor_sync.runs import RunState, run_of
+from windsor_sync.settings import Computation, load
+from windsor_sync.sync import Request, deliver_run, open_run, seal, sync
+from windsor_sync.workspace import Workspace, open_workspace
+
+UNLIMITED = 1_000_000
+"""Requests a second; far more than any process sends."""
+
+
+def write_settings(
+    folder: Path, url: str, *, requests_per_second: int = UNLIMITED, max_in_flight: int = 64, members: int
+) -> None:
+    """A workspace with one audience and its first download."""
+    (folder / "snapshots").mkdir(parents=True)
+    write_download(str(folder / "snapshots" / "1.csv"), 0, members)
+    settings = {
+        "space": "spa_benchmark",
+        "state": f"sqlite:///{folder}/state.db",
+        "files": str(folder / "files"),
+        "destination": {
+            "url": url,
+            "requests_per_second": requests_per_second,
+            "max_in_flight": max_in_flight,
+        },
+        "audiences": [{"name": "All", "snapshot": {"path": str(folder / "snapshots" / "*.csv")}}],
+    }
+    (folder / "windsor.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+
+
+@contextmanager
+def opened(folder: str) -> Iterator[tuple[Workspace, Computation]]:
+    """The workspace and its audience."""
+    settings = load(Path(folder) / "windsor.yaml", env={})
+    with open_workspace(settings, lambda: "benchmark") as workspace:
+        yield workspace, settings.computations[0]
+
+
+def prepare(folder: str) -> dict[str, Any]:
+    """Everything of an initial sync before its delivery."""
+    with opened(folder) as (workspace, computation):
+        known = workspace.registry.register(computation)
+        with workspace.hold(known.key, "benchmark") as lease:
+            snapshot = seal(workspace, computation, Request())
+            return {"run": open_run(workspace, computation, known, snapshot, Request(), lease).run_id}
+
+
+def deliver(folder: str, run_id: str) -> dict[str, Any]:
+    """The delivery of a prepared run, its books closed; `delivery_s` leaves out opening the workspace."""
+    with opened(folder) as (workspace, computation):
+        known = workspace.registry.register(computation)
+        run = run_of(workspace.database, run_id)
+        assert run is not None
+        with workspace.hold(known.key, "benchmark") as lease:
+            start = time.perf_counter()
+            closed = deliver_run(workspace, computation, run, lease, StopSwitch())
+            seconds = time.perf_counter() - start
+        assert closed.state is RunState.DONE, closed.sentence
+        return {"delivered": closed.books.delivered, "delivery_s": seconds}
+
+
+def whole(folder: str) -> dict[str, Any]:
+    """A whole initial sync: download sealed, compared, delivered, acknowledged."""
+    with opened(folder) as (workspace, computation):
+        closed = sync(workspace, computation, Request(), StopSwitch())
+        assert closed.state is RunState.DONE, closed.sentence
+        return {"delivered": closed.books.delivered}
