@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,7 @@ import httpx
 
 from tests.deployment.compose import ROOT, Service, services
 from tests.deployment.processes import Running, clean_environment, free_ports, wait_until
-from tests.support.postgres import _identity, _programs
+from tests.support.postgres import installed_programs, unprivileged
 from windsor_sync.state.database import Database, open_database
 
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -36,7 +37,8 @@ class Deployment:
         self.airflow_url = f"http://127.0.0.1:{ports[8080]}"
         self.windsor_url = f"http://127.0.0.1:{ports[8474]}"
         self.store_port = ports[9000]
-        self._http = httpx.Client(timeout=30)
+        self._opened = ExitStack()
+        self._http = self._opened.enter_context(httpx.Client(timeout=30))
 
     # -- starting and ending ---------------------------------------------------------------------------------
 
@@ -63,7 +65,7 @@ class Deployment:
         """Last come, first gone."""
         for running in reversed(self.running.values()):
             running.stop()
-        self._http.close()
+        self._opened.close()
 
     def is_healthy(self, name: str) -> bool:
         """What the service's health check says."""
@@ -102,10 +104,9 @@ class Deployment:
 
     def _start_postgres(self) -> None:
         """What the image does before its command: files, a user with a password, a database, the SQL of its volume."""
-        service, programs = self.services["postgres"], _programs()
-        place = self.folder / "postgres"
-        place.mkdir()
-        who = _identity(place)
+        service, programs = self.services["postgres"], installed_programs()
+        place = Path(self._opened.enter_context(tempfile.TemporaryDirectory(prefix="windsor-pg-")))
+        who = unprivileged(place)
         password = place / "password"
         password.write_text(service.environment["POSTGRES_PASSWORD"])
         if who:

@@ -40,8 +40,8 @@ class Postgres:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._programs = _programs()
-        self._identity = _identity(folder)
+        self._programs = installed_programs()
+        self._identity = unprivileged(folder)
         self._numbers = count(1)
         self._emptied: list[str] = []
 
@@ -108,7 +108,8 @@ class Postgres:
             pytest.fail(f"{command[0]} failed: {outcome.stderr.decode()}{log.read_text() if log.exists() else ''}")
 
 
-def _programs() -> Path:
+def installed_programs() -> Path:
+    """The folder of PostgreSQL's programs; without them the test fails."""
     on_path = shutil.which("pg_ctl")
     if on_path and shutil.which("initdb"):
         return Path(on_path).resolve().parent
@@ -121,7 +122,7 @@ def _programs() -> Path:
     return Path(packaged.origin).parent / "pginstall" / "bin"
 
 
-def _identity(folder: Path) -> dict[str, Any]:
+def unprivileged(folder: Path) -> dict[str, Any]:
     """How to start the server's programs: as ourselves, or, from root, as somebody without rights."""
     if os.geteuid() != 0:
         return {}

@@ -8,7 +8,7 @@ from windsor_sync.report.views import AudienceList, AudienceView, list_audiences
 from windsor_sync.workspace import Workspace
 
 MOST_AUDIENCES = 500
-"""Of which the file has charts; the list names them all the same way the page does, 100 at a time."""
+"""After so many the file ends and says so: it grows by 30 kB an audience."""
 
 
 def report(workspace: Workspace) -> str:

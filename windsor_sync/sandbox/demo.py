@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from windsor_sync.airflow.dag_files import dags_folder
 from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.sandbox import shop
-from windsor_sync.sandbox.demo_checks import Windsor, check_events, check_users
+from windsor_sync.sandbox.demo_checks import Windsor, check_events, check_steps, check_users
 from windsor_sync.sandbox.running import DEFAULT_PORT
 from windsor_sync.sandbox.shop_events import ARCHIVE, Tally, write_archive
+
+if TYPE_CHECKING:
+    from windsor_sync.runs import Run
 
 DAG_ID = "engage_audience_sync"
 API_KEY = "sandbox"
@@ -79,8 +82,10 @@ def play(folder: Path, days: int, *, stays: bool, say: Say) -> None:
                 archived += write_archive(bought, day, folder)
                 state, took_s = run_dag()
                 say(f"{day}  {DAG_ID}: {state} in {took_s:.0f} s")
-        _print_tables(folder)
+        synced, forwarded = _runs(folder)
+        _print_tables(synced, forwarded)
         say(check_users(windsor, bought, played[-1]))
+        check_steps(forwarded, archived)
         say(check_events(windsor, bought, played, archived))
         say(f"Took {time.monotonic() - began:.0f} s.")
         _leave(windsor, folder, stays=stays, say=say)
@@ -173,17 +178,22 @@ def _load_dag() -> Any:
     return bag.dags[DAG_ID]
 
 
-def _print_tables(folder: Path) -> None:
-    from windsor_sync.cli.output import print_table
-    from windsor_sync.events.books import overview
+def _runs(folder: Path) -> "tuple[list[Run], list[Run]]":
+    """The syncs by day and audience, and the forwardings, a day each."""
     from windsor_sync.runs import recent
     from windsor_sync.settings import load
     from windsor_sync.workspace import open_workspace
 
     with open_workspace(load(folder / "windsor.yaml")) as workspace:
-        found = recent(workspace.database, limit=200)
+        found = recent(workspace.database, limit=1_000)
     synced = sorted((run for run in found if run.intake is None), key=lambda run: (run.taken_at, run.audience))
-    forwarded = sorted((run for run in found if run.intake is not None), key=lambda run: run.number)
+    return synced, sorted((run for run in found if run.intake is not None), key=lambda run: run.number)
+
+
+def _print_tables(synced: "list[Run]", forwarded: "list[Run]") -> None:
+    from windsor_sync.cli.output import print_table
+    from windsor_sync.events.books import overview
+
     print_table(
         ("day", "audience or trait", *COUNTS),
         [(f"{run.taken_at:%Y-%m-%d}", run.audience, *(run.books.counts()[name] for name in COUNTS)) for run in synced],

@@ -2,11 +2,12 @@
 
 import json
 import urllib.request
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from subprocess import Popen
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -15,6 +16,9 @@ from windsor_sync.sandbox import shop
 from windsor_sync.sandbox.shop_events import Tally
 from windsor_sync.sandbox.shop_visits import Order, orders_on, visit
 from windsor_sync.spec.trait_keys import trait_key
+
+if TYPE_CHECKING:
+    from windsor_sync.runs import Run
 
 PAGE_ROWS = 5_000
 
@@ -63,6 +67,25 @@ def check_users(windsor: Windsor, bought: pd.DataFrame, day: date) -> str:
         f"Checked: Windsor's {len(users):,} users equal the snapshots of {day}: {len(members):,} have "
         f"{audience}: true, {left:,} who left have false, {len(revenue):,} have their {trait}."
     )
+
+
+def check_steps(forwarded: "Sequence[Run]", archived: Tally) -> None:
+    """Compare what became of the archive's lines with what was written; raises WindsorSyncError when a step differs."""
+    from windsor_sync.events.books import overview
+
+    found = Counter[str]()
+    for run in forwarded:
+        found.update(overview(run))
+    expected = {
+        "received": archived.lines,
+        "failed_on_ingest": archived.malformed,
+        "filtered_at_destination": archived.filtered.total(),
+        "duplicates": archived.duplicates,
+        "delivered": archived.calls.total(),
+    }
+    wrong = {step: (found[step], number) for step, number in expected.items() if found[step] != number}
+    if wrong:
+        raise WindsorSyncError(f"The steps (found, expected) of the forwarded events are not the archive's: {wrong}.")
 
 
 def check_events(windsor: Windsor, bought: pd.DataFrame, days: Sequence[date], archived: Tally) -> str:
