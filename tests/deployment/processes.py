@@ -66,17 +66,16 @@ class Running:
                 process.kill()
         self.process.wait()
 
-    def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
-        """Ask it to end, and end what is left of it after a while."""
-        family = self._family()
+    def ask(self, sign: signal.Signals = signal.SIGTERM) -> None:
+        """Ask it to end."""
         if self.process.poll() is None:
             self.process.send_signal(sign)
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(timeout=GRACE_S)
-        for process in family:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        self.process.wait()
+
+    def end(self) -> None:
+        """Wait for it to end, and kill what is left of it after a while."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=GRACE_S)
+        self.kill()
 
     def _family(self) -> list[psutil.Process]:
         """It, what it started, and what lost its parent but has its home."""

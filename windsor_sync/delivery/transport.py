@@ -1,27 +1,28 @@
-"""One request, one answer: httpx requests on aiohttp's connections; every failure becomes an answer too.
+"""One request, one answer: httpx requests on connections of our own; every failure becomes an answer too.
 
-The requests go straight to the transport: httpx's client searches its pool on every request, which costs more than the
-request itself once many are in flight.
+httpx says what a request and an answer are. Its client searches its pool on every request, which costs more than the
+request itself once many are in flight, so the bytes go over `connections`.
 """
 
 import asyncio
+import socket
+import ssl
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Protocol, Self
 
-import aiohttp
 import httpx
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.connector import Connection
-from httpx_aiohttp import AiohttpTransport
 
+from windsor_sync.delivery.connections import (
+    Connections,
+    NeverLeftError,
+    NotHttpError,
+    Origin,
+    OutOfStepError,
+    Received,
+)
 from windsor_sync.delivery.verdicts import Answer, is_page, retry_after_s, words_of
-from windsor_sync.errors import WindsorSyncError
-
-MAX_ANSWER_BYTES = 65_536
-"""Of an answer's body, which is only read for the message of a refusal."""
 
 _Permit = Callable[[], None]
 
@@ -49,9 +50,8 @@ class HttpTransport:
     """
 
     def __init__(self, *, connections: int, timeout_s: float) -> None:
-        self._timeout = {"connect": timeout_s, "read": timeout_s, "write": timeout_s, "pool": timeout_s}
-        self._longest_s = 2 * timeout_s
-        self._transport = AiohttpTransport(client=lambda: _session(connections))
+        self._timeout_s = timeout_s
+        self._connections = Connections(connections)
 
     async def __aenter__(self) -> Self:
         return self
@@ -63,103 +63,86 @@ class HttpTransport:
 
     async def send(self, request: httpx.Request, permit: _Permit) -> Answer:
         """Redirects are not followed; a body is read only for the message of a refusal."""
-        request.extensions = {"timeout": self._timeout}
-        _permit.set(permit)
+        until = asyncio.get_running_loop().time() + 2 * self._timeout_s
+        sealed = _bytes_of(request)
         try:
-            async with asyncio.timeout(self._longest_s):
-                response = await self._transport.handle_async_request(request)
-                try:
-                    return await _answer(response)
-                finally:
-                    await response.aclose()
-        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, ValueError) as error:
+            async with self._connections.one(_origin(request.url), self._timeout_s) as connection:
+                permit()
+                received = await connection.exchange(sealed, self._timeout_s, until)
+            return _answer(received)
+        except (httpx.HTTPError, NeverLeftError, NotHttpError, OSError, ValueError) as error:
             return _failure(error)
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._transport.aclose()
+        self._connections.close()
 
 
-class _OutOfStepError(aiohttp.ClientError):
-    """The connection holds an answer that nobody asked for; the next request would take it for its own."""
+def _origin(url: httpx.URL) -> Origin:
+    is_secure = url.scheme == "https"
+    return Origin(url.host, url.port or (443 if is_secure else 80), is_secure)
 
 
-class _Request(aiohttp.ClientRequest):
-    """Looks whether the connection is fit for the request, and in the very moment of writing whether it may leave."""
-
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        """Begin the exchange, on a connection that has nothing to say yet."""
-        if conn.protocol is None or conn.protocol.should_close:
-            raise _OutOfStepError
-        return await super().send(conn)
-
-    async def write_bytes(
-        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
-    ) -> None:
-        """Write headers and body, or fail the exchange with nothing written."""
-        assert conn.protocol is not None
-        try:
-            _permit.get()()
-        except WindsorSyncError as refusal:
-            conn.protocol.set_exception(refusal)
-            return
-        await super().write_bytes(writer, conn, content_length)
+def _bytes_of(request: httpx.Request) -> bytes:
+    """As it goes over the wire. Nothing breaks out of its line: keys are base64, tokens and paths are quoted."""
+    head = b"".join(b"%b: %b\r\n" % header for header in request.headers.raw)
+    return b"%b %b HTTP/1.1\r\n%b\r\n%b" % (request.method.encode(), request.url.raw_path, head, request.content)
 
 
-_permit: ContextVar[_Permit] = ContextVar("permit")
-
-
-def _session(connections: int) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=30),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        request_class=_Request,
-    )
-
-
-async def _answer(response: httpx.Response) -> Answer:
+def _answer(received: Received) -> Answer:
+    status, is_success = received.status, 200 <= received.status < 300
+    if is_success and not any(_calls_for_a_look(name, value) for name, value in received.headers):
+        return Answer(status)
+    response = httpx.Response(status, headers=received.headers, content=received.body)  # undoes a compression
     headers: Mapping[str, str] = response.headers
-    body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk[: MAX_ANSWER_BYTES - len(body)]
-        if len(body) >= MAX_ANSWER_BYTES:
-            break
-    if response.is_success and is_page(bytes(body), headers):
-        return Answer(response.status_code, message="a web page instead of an answer", is_page=True)
-    if response.is_success:
-        return Answer(response.status_code)
+    if is_success and is_page(response.content, headers):
+        return Answer(status, message="a web page instead of an answer", is_page=True)
+    if is_success:
+        return Answer(status)
     return Answer(
-        response.status_code,
+        status,
         retry_after_s=retry_after_s(headers.get("retry-after"), datetime.now(UTC)),
-        message=words_of(bytes(body), headers),
+        message=words_of(response.content, headers),
     )
 
 
-_NEVER_LEFT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, _OutOfStepError)
+def _calls_for_a_look(name: bytes, value: bytes) -> bool:
+    """Whether the body of a 2xx may be a page."""
+    match name.lower():
+        case b"content-type":
+            return b"html" in value.lower()
+        case b"content-encoding":
+            return True
+        case _:
+            return False
 
 
-def _failure(error: BaseException) -> Answer:
-    """What stands in an answer's place: the kind of failure without its text, which may hold an address with a token.
-
-    httpx's names do not tell a connection that never was from one that broke after the request: both are ConnectTimeout.
-    """
-    cause = error.__cause__ if isinstance(error, httpx.TransportError) and error.__cause__ else error
-    return Answer(0, message=_kind(cause), was_sent=not isinstance(cause, _NEVER_LEFT))
+def _failure(error: Exception) -> Answer:
+    """What stands in an answer's place: the kind of failure without its text, which may hold an address with a token."""
+    return Answer(0, message=_kind(error), was_sent=not isinstance(error, NeverLeftError))
 
 
-def _kind(cause: BaseException) -> str:
-    match cause:
-        case aiohttp.ClientConnectorDNSError():
-            return "the host is not known"
-        case aiohttp.ClientSSLError():
-            return "no trusted TLS connection"
-        case aiohttp.ClientConnectorError():
-            return "connection refused"
-        case _OutOfStepError():
+def _kind(error: BaseException) -> str:
+    match error:
+        case OutOfStepError():
             return "an answer without a request"
+        case NeverLeftError():
+            return _why_not_connected(error.__cause__)
         case TimeoutError():
             return "time-out"
-        case aiohttp.ClientConnectionError() | ConnectionError():
+        case OSError():
             return "connection lost"
         case _:
-            return f"no valid HTTP ({type(cause).__name__})"
+            return f"no valid HTTP ({type(error).__name__})"
+
+
+def _why_not_connected(cause: BaseException | None) -> str:
+    match cause:
+        case socket.gaierror() | ValueError() if not isinstance(cause, ssl.SSLError):
+            return "the host is not known"
+        case ssl.SSLError():
+            return "no trusted TLS connection"
+        case TimeoutError():
+            return "time-out"
+        case _:
+            return "connection refused"

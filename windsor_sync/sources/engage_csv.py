@@ -226,7 +226,7 @@ def _malformed(layout: Layout, traits: str | None) -> str:
     cases = [f"WHEN {layout.is_header} THEN 'the header again'"]
     if layout.external_ids:
         cases.append(f"WHEN {_wanted(layout)} IS NOT NULL AND ids IS NULL THEN 'unreadable external_ids'")
-        cases.append("WHEN holds_odd_ids(ids) THEN 'an id that is neither text nor a number'")
+        cases.append("WHEN holds_odd_ids(found, ids) THEN 'an id that is neither text nor a number'")
     if traits:
         cases.append(f"WHEN {traits} IS NOT NULL AND traits IS NULL THEN 'unreadable traits'")
     return f"CASE {' '.join(cases)} END"

@@ -49,10 +49,11 @@ _MACROS = {
         coalesce(
             CASE WHEN len(found) = 1 AND found[1] <> '' THEN found ELSE without_blanks(found) END,
             CASE WHEN json_type(t, '/' || k) = 'VARCHAR' THEN without_blanks([json_extract_string(t, '/' || k)]) END)""",
-    # Whether an array of ids holds arrays, objects or truth values; from_json would make texts of them.
-    "holds_odd_ids(t)": r"""
-        CASE WHEN regexp_matches(t, '[\[,]\s*[\[{tf]') THEN list_has_any(
-            list_concat(json_type(t, '$.user_id[*]'), json_type(t, '$.anonymous_id[*]'), json_type(t, '$.email[*]')),
+    # Whether ids (t; found: what from_json made of them) hold arrays, objects or truth values, which it makes texts of.
+    "seems_odd(l)": "len(l) > 1 OR l[1][1] IN ('[', '{') OR l[1] IN ('true', 'false')",
+    "holds_odd_ids(found, t)": """
+        CASE WHEN seems_odd(found.user_id) OR seems_odd(found.email) OR seems_odd(found.anonymous_id) THEN list_has_any(
+            list_concat(json_type(t, '$.user_id[*]'), json_type(t, '$.email[*]'), json_type(t, '$.anonymous_id[*]')),
             ['ARRAY', 'OBJECT', 'BOOLEAN'])
         ELSE FALSE END""",
     # A field that is an id: text as it is, a number as it is written (t is the whole object), '' for anything else.

@@ -1,0 +1,158 @@
+"""`make up`: an Airflow with its page on SQLite, a Windsor and the demo's shop, until Ctrl-C. No container.
+
+Two runs are made: the first tells Windsor everything; in the second more than half of an audience has left, so
+that its exits wait for a person.
+"""
+
+import csv
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import date, timedelta
+from pathlib import Path
+
+import httpx
+
+from deploy.health import is_healthy
+from deploy.local import Program, environment, free_port, run
+from windsor_sync.errors import ConfigError, WindsorSyncError
+from windsor_sync.sandbox import shop
+from windsor_sync.sandbox.shop_events import ARCHIVE, write_archive
+
+DAG_ID = "engage_audience_sync"
+MARKER = "made-by-make-up"
+SHRINKING = "Newsletter Readers"
+BEFORE, AFTER = 2_000, 900
+"""members of it on the first day and on the second"""
+START_S = 180.0
+RUN_S = 300.0
+PARTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+
+CONFIGURATION = """\
+space: spa_demo
+state: sqlite:///state.db
+files: files
+destination: {{url: "{windsor}", name: demo, requests_per_second: 2000}}
+audiences:
+  - {{name: {audience}, id: aud_demo, snapshot: {{path: "snapshots/order_completed/*.csv", taken_at: "%Y-%m-%d"}}}}
+  - {{name: {shrinking}, id: aud_news, snapshot: {{path: "snapshots/newsletter/*.csv", taken_at: "%Y-%m-%d"}}}}
+computed_traits:
+  - {{name: {trait}, id: tra_demo, snapshot: {{path: "snapshots/total_revenue/*.csv", taken_at: "%Y-%m-%d"}}}}
+events: {{archive: {archive}}}
+"""
+
+EVERYTHING_IS_THERE = """\
+Airflow   {airflow}                                      no sign-in: it answers this machine only
+          {airflow}/dags/engage_audience_backfill        a backfill by its form: the blue button
+          {airflow}/required_actions                     {shrinking}: {gone:,} exits wait for you
+          {airflow}/plugin/windsor                       the Audiences page
+Windsor   {windsor}users
+Ctrl-C ends it."""
+
+
+def main(folder: Path) -> int:
+    """Start everything, play two days, and stay."""
+    folder = folder.resolve()
+    for sign in (signal.SIGINT, signal.SIGTERM):  # also where a script started us with SIGINT ignored
+        signal.signal(sign, _interrupt)
+    with ExitStack() as running:
+        try:
+            _play(folder, running)
+            signal.pause()
+        except KeyboardInterrupt:
+            print("Ending …", flush=True)
+        except WindsorSyncError as error:
+            print(error, file=sys.stderr)
+            return error.exit_status
+    return 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _play(folder: Path, running: ExitStack) -> None:
+    _make_anew(folder)
+    ports = [free_port(wanted) for wanted in (8080, 8474, 8793, 8794)]
+    airflow, windsor = (f"http://127.0.0.1:{port}" for port in ports[:2])
+    _write_settings(folder, f"{windsor}/")
+    env = environment(folder, ports)
+    _say(f"Starting Windsor and Airflow; what they say is in {folder}")
+    running.enter_context(Program("windsor", ["sandbox", "--port", str(ports[1]), "--state", "windsor.db"], folder, env))
+    _write_day(folder, shop.FIRST_DAY, BEFORE)
+    run("airflow", ["db", "migrate"], folder, env)
+    run("windsor-sync", ["airflow-setup"], folder, env)
+    server = running.enter_context(Program("airflow", ["standalone"], folder, env))
+    health = f"{airflow}/api/v2/monitor/health"
+    _wait_until(lambda: all(is_healthy(health, part) for part in PARTS), START_S, server)
+    with httpx.Client(base_url=airflow, timeout=30) as http:
+        http.headers["Authorization"] = f"Bearer {http.get('/auth/token').json()['access_token']}"
+        _say(f"{shop.FIRST_DAY}: everybody is told")
+        _wait_until(lambda: _count(http, "success") == 1, RUN_S, server)
+        _write_day(folder, shop.FIRST_DAY + timedelta(days=1), AFTER)
+        _say(f"{shop.FIRST_DAY + timedelta(days=1)}: what changed is told")
+        http.post(f"/api/v2/dags/{DAG_ID}/dagRuns", json={"logical_date": None}).raise_for_status()
+        _wait_until(lambda: _is_asking(http), RUN_S, server)
+    _say(
+        EVERYTHING_IS_THERE.format(airflow=airflow, windsor=f"{windsor}/", shrinking=SHRINKING, gone=BEFORE - AFTER)
+    )
+
+
+def _make_anew(folder: Path) -> None:
+    """Empty the folder, but only one that was made here."""
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / MARKER).exists():
+            raise ConfigError(f"{folder} was not made by make up and was left alone; nothing was started. Move it away.")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).touch()
+
+
+def _write_settings(folder: Path, windsor: str) -> None:
+    text = CONFIGURATION.format(
+        windsor=windsor, audience=shop.AUDIENCE, shrinking=SHRINKING, trait=shop.TRAIT, archive=ARCHIVE
+    )
+    (folder / "windsor.yaml").write_text(text, encoding="utf-8")
+
+
+def _write_day(folder: Path, day: date, readers: int) -> None:
+    """What Segment would offer on that day: three snapshots, and the archive's files."""
+    bought = shop.purchases()
+    shop.write_snapshots(bought, day, folder / "snapshots")
+    path = folder / "snapshots" / "newsletter" / f"{day}.csv"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("user_id", "email"))
+        customers = sorted(bought["customer_id"].unique())[:readers]
+        writer.writerows((customer, shop.email_of(customer)) for customer in customers)
+    write_archive(bought, day, folder)
+
+
+def _count(http: httpx.Client, state: str) -> int:
+    return int(http.get(f"/api/v2/dags/{DAG_ID}/dagRuns", params={"state": state}).json().get("total_entries", 0))
+
+
+def _is_asking(http: httpx.Client) -> bool:
+    """Whether a task of any audience waits for a person."""
+    path = f"/api/v2/dags/{DAG_ID}/dagRuns/~/taskInstances"
+    return bool(http.get(path, params={"state": "awaiting_input"}).json().get("total_entries"))
+
+
+def _wait_until(is_so: Callable[[], bool], patience_s: float, server: Program) -> None:
+    deadline = time.monotonic() + patience_s
+    while not is_so():
+        if server.has_ended or time.monotonic() > deadline:
+            raise WindsorSyncError(f"Airflow did not come that far; everything is ended. {server.log} says why.")
+        time.sleep(0.5)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else ".up")))
