@@ -1,4 +1,5 @@
 # make demo: real audiences become properties of users in a Windsor on this machine
+# make up: Airflow with its page, a Windsor and the demo's shop to use by hand, until Ctrl-C.   make env: secrets for docker-compose.yml
 # make test: every test.   make chaos: the fault tests, many times over.   make lint: ruff, mypy --strict, import-linter.   make check: both
 # make bench: the measured claims of docs/benchmarks.md, beside the alternatives
 # make docs: the references in docs/ that are made from the code.   make screenshots: the pictures, taken by a test
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: bench demo chaos docs screenshots test lint check clean
+.PHONY: bench demo env up chaos docs screenshots test lint check clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml constraints.txt
@@ -27,6 +28,12 @@ chaos: $(READY)
 
 demo: $(READY)
 	@$(BIN)/windsor-sync demo
+
+up: $(READY)
+	@$(BIN)/python -m deploy.up
+
+env:
+	@$(PYTHON) -m deploy.env
 
 test: $(READY)
 	@$(BIN)/python -m pytest
@@ -49,4 +56,4 @@ lint: $(READY)
 check: lint test
 
 clean:
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .demo .up .mypy_cache .ruff_cache .pytest_cache .hypothesis

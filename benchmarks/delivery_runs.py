@@ -1,7 +1,7 @@
 """Runs of a real sync for measuring its delivery: prepared in one process, delivered in another."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,36 +20,38 @@ UNLIMITED = 1_000_000
 
 
 def write_settings(
-    folder: Path, url: str, *, requests_per_second: int = UNLIMITED, max_in_flight: int = 64, members: int
+    folder: Path,
+    url: str,
+    *,
+    members: int,
+    requests_per_second: int = UNLIMITED,
+    max_in_flight: int = 64,
+    names: Sequence[str] = ("All",),
 ) -> None:
-    """A workspace with one audience and its first download."""
+    """A workspace with a first download, which is the snapshot of every audience named."""
     (folder / "snapshots").mkdir(parents=True)
     write_download(str(folder / "snapshots" / "1.csv"), 0, members)
     settings = {
         "space": "spa_benchmark",
         "state": f"sqlite:///{folder}/state.db",
         "files": str(folder / "files"),
-        "destination": {
-            "url": url,
-            "requests_per_second": requests_per_second,
-            "max_in_flight": max_in_flight,
-        },
-        "audiences": [{"name": "All", "snapshot": {"path": str(folder / "snapshots" / "*.csv")}}],
+        "destination": {"url": url, "requests_per_second": requests_per_second, "max_in_flight": max_in_flight},
+        "audiences": [{"name": name, "snapshot": {"path": str(folder / "snapshots" / "*.csv")}} for name in names],
     }
     (folder / "windsor.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
 
 
 @contextmanager
-def opened(folder: str) -> Iterator[tuple[Workspace, Computation]]:
-    """The workspace and its audience."""
+def opened(folder: str, place: int = 0) -> Iterator[tuple[Workspace, Computation]]:
+    """The workspace and one of its audiences."""
     settings = load(Path(folder) / "windsor.yaml", env={})
     with open_workspace(settings, lambda: "benchmark") as workspace:
-        yield workspace, settings.computations[0]
+        yield workspace, settings.computations[place]
 
 
-def prepare(folder: str) -> dict[str, Any]:
+def prepare(folder: str, place: int = 0) -> dict[str, Any]:
     """Everything of an initial sync before its delivery."""
-    with opened(folder) as (workspace, computation):
+    with opened(folder, place) as (workspace, computation):
         known = workspace.registry.register(computation)
         with workspace.hold(known.key, "benchmark") as lease:
             snapshot = seal(workspace, computation, Request())

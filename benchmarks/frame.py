@@ -103,6 +103,11 @@ def compare(ours: Work, other: Work, repeats: int = 3) -> tuple[float, Measured,
     return statistics.median(ratio for ratio, _ in ratios), Measured(mine.seconds, peak_mb, mine.found), its
 
 
+def load() -> float:
+    """How many processes wanted a processor in the last minute, on average; ours are among them."""
+    return os.getloadavg()[0]
+
+
 def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown."""
     lines = ["| benchmark | work | against | figure | goal | |", "|---|---|---|---|---|---|"]

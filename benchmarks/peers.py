@@ -111,7 +111,7 @@ def drt_core(url: str) -> dict[str, Any]:
     def load() -> int:
         result = RestApiDestination().load(rows, config, options)
         assert not result.failed, result.row_errors[0]
-        return result.success
+        return int(result.success)
 
     return _for_a_while(load)
 

@@ -1,4 +1,7 @@
-"""`make env`: writes .env with fresh secrets for docker-compose.yml. Standard library only: it may run before anything is installed."""
+"""`make env`: writes .env with fresh secrets for docker-compose.yml.
+
+Standard library only: it may run before anything is installed.
+"""
 
 import base64
 import secrets

@@ -70,7 +70,7 @@ class Program:
 
     def __init__(self, name: str, arguments: Sequence[str], folder: Path, env: dict[str, str]) -> None:
         self.log = folder / f"{name}.log"
-        self._command = [BIN / PROGRAMS.get(name, name), *arguments]
+        self._command = [str(BIN / PROGRAMS.get(name, name)), *arguments]
         self._folder = folder
         self._env = env
 

@@ -24,7 +24,5 @@ def make_bucket() -> None:
 
 
 if __name__ == "__main__":
-    write_password(
-        Path(os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]), os.environ["ADMIN_PASSWORD"]
-    )
+    write_password(Path(os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]), os.environ["ADMIN_PASSWORD"])
     make_bucket()

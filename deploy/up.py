@@ -81,7 +81,9 @@ def _play(folder: Path, running: ExitStack) -> None:
     _write_settings(folder, f"{windsor}/")
     env = environment(folder, ports)
     _say(f"Starting Windsor and Airflow; what they say is in {folder}")
-    running.enter_context(Program("windsor", ["sandbox", "--port", str(ports[1]), "--state", "windsor.db"], folder, env))
+    running.enter_context(
+        Program("windsor", ["sandbox", "--port", str(ports[1]), "--state", "windsor.db"], folder, env)
+    )
     _write_day(folder, shop.FIRST_DAY, BEFORE)
     run("airflow", ["db", "migrate"], folder, env)
     run("windsor-sync", ["airflow-setup"], folder, env)
@@ -96,16 +98,16 @@ def _play(folder: Path, running: ExitStack) -> None:
         _say(f"{shop.FIRST_DAY + timedelta(days=1)}: what changed is told")
         http.post(f"/api/v2/dags/{DAG_ID}/dagRuns", json={"logical_date": None}).raise_for_status()
         _wait_until(lambda: _is_asking(http), RUN_S, server)
-    _say(
-        EVERYTHING_IS_THERE.format(airflow=airflow, windsor=f"{windsor}/", shrinking=SHRINKING, gone=BEFORE - AFTER)
-    )
+    _say(EVERYTHING_IS_THERE.format(airflow=airflow, windsor=f"{windsor}/", shrinking=SHRINKING, gone=BEFORE - AFTER))
 
 
 def _make_anew(folder: Path) -> None:
     """Empty the folder, but only one that was made here."""
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARKER).exists():
-            raise ConfigError(f"{folder} was not made by make up and was left alone; nothing was started. Move it away.")
+            raise ConfigError(
+                f"{folder} was not made by make up and was left alone; nothing was started. Move it away."
+            )
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).touch()

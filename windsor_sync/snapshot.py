@@ -1,5 +1,8 @@
 """Seal a snapshot: one row a user, checked, counted, written once, known by a checksum of its content.
 
+The source is evaluated once, into a draft; what is left out and who occurs twice is found in the draft's narrow columns.
+Where that is nothing and nobody, the draft is the sealed file; otherwise it is written again without them.
+
 Memory is bounded by the engine's limit. Duplicates are looked for among 64-bit hashes of the ids, and only users whose
 hash occurs twice are looked at more closely; the wide rows are never sorted.
 """
@@ -25,8 +28,10 @@ from windsor_sync.sources.refusal import unusable
 from windsor_sync.sources.text import unglobbed
 
 COLUMNS = ("user_id", "anonymous_id", "email", "profile_id", "value")
-HASH_MARK = 1 << 63
-ID_HASH = f"(hash(identity) | {HASH_MARK}::UBIGINT)"
+HASHES = 1 << 64
+ID_HASH = "hash(coalesce(user_id, anonymous_id))"
+NOBODYS = "user_id IS NULL AND anonymous_id IS NULL"
+"""Whether a row of the draft is left out."""
 SLICE_ROWS = 200_000
 FIRST_LINES = 5
 """How many malformed rows are named."""
@@ -98,11 +103,15 @@ def seal(
         began = datetime.now(UTC)
         source.load(connection)
         _define_checked(connection, recipe)
-        rows_read, left_out = _tally(connection)
+        _write(connection, recipe, draft)
+        rows_read, left_out = _tally(connection, draft)
+        if left_out[LeftOut.MALFORMED]:
+            source.refuse_cut_short(connection)
         _refuse_nobody(source, recipe, rows_read, left_out)
         malformed_lines = _refuse_malformed(connection, source, rows_read, left_out, max_malformed_percent)
         left_out[LeftOut.DUPLICATE] = _merge_duplicates(connection)
-        _write(connection, recipe, draft)
+        if left_out.total():
+            _rewrite(connection, recipe, draft)
         members, checksum = _read_back(connection, draft)
         _confirm_books(source, rows_read, members, left_out)
         if source.origin:
@@ -186,26 +195,28 @@ def _define_checked(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> No
     """)
 
 
-def _tally(connection: duckdb.DuckDBPyConnection) -> tuple[int, Counter[LeftOut]]:
-    """Count rows by what becomes of them, and define `repeated`: hashes of ids that more than one row has.
-
-    One pass for both. Hashes have their highest bit set, the numbers of the reasons have not.
-    """
-    reasons = " ".join(f"WHEN '{reason}' THEN {number}::UBIGINT" for number, reason in enumerate(LeftOut))
-    connection.execute(f"""
-        CREATE TEMP TABLE tally AS
-        SELECT CASE WHEN reason IS NULL THEN {ID_HASH} ELSE CASE reason {reasons} END END AS slot,
-            count(*) AS rows
-        FROM checked GROUP BY slot
-    """)
-    connection.execute(
-        f"CREATE TEMP TABLE repeated AS SELECT slot AS id_hash FROM tally WHERE slot >= {HASH_MARK} AND rows > 1"
+def _write(connection: duckdb.DuckDBPyConnection, recipe: Recipe, draft: Path) -> None:
+    """Write all rows; one that is left out has no id, and the reason where the value stands."""
+    _copy(
+        connection,
+        f"""SELECT CASE WHEN reason IS NULL THEN user_id END AS user_id,
+            CASE WHEN reason IS NULL THEN anonymous_id END AS anonymous_id,
+            {_email(recipe)} AS email, profile_id, coalesce(reason, value) AS value
+        FROM checked""",
+        draft,
     )
-    counts = connection.execute(f"SELECT slot, rows FROM tally WHERE slot < {HASH_MARK}").fetchall()
-    [(rows_read,)] = connection.execute("SELECT coalesce(sum(rows), 0)::BIGINT FROM tally").fetchall()
-    connection.execute("DROP TABLE tally")
-    names = list(LeftOut)
-    return rows_read, Counter({names[slot]: rows for slot, rows in counts})
+
+
+def _tally(connection: duckdb.DuckDBPyConnection, draft: Path) -> tuple[int, Counter[LeftOut]]:
+    """Count rows by what becomes of them, and define `repeated`: hashes of ids that more than one row has."""
+    rows = f"read_parquet({unglobbed(str(draft))})"
+    [(rows_read,)] = connection.execute(f"SELECT count(*) FROM {rows}").fetchall()
+    counts = connection.execute(f"SELECT value, count(*) FROM {rows} WHERE {NOBODYS} GROUP BY value").fetchall()
+    connection.execute(f"""
+        CREATE TEMP TABLE repeated AS
+        SELECT {ID_HASH} AS id_hash FROM {rows} WHERE NOT ({NOBODYS}) GROUP BY id_hash HAVING count(*) > 1
+    """)
+    return rows_read, Counter({LeftOut(reason): count for reason, count in counts})
 
 
 def _refuse_nobody(source: Source, recipe: Recipe, rows_read: int, left_out: Counter[LeftOut]) -> None:
@@ -271,7 +282,7 @@ def _merge_duplicates(connection: duckdb.DuckDBPyConnection) -> int:
     connection.execute("DROP TABLE several")
     [(rows,)] = connection.execute("SELECT count(*) FROM sorted").fetchall()
     slices = 1 + rows // SLICE_ROWS
-    bounds = [HASH_MARK + HASH_MARK * number // slices for number in range(slices + 1)]
+    bounds = [HASHES * number // slices for number in range(slices + 1)]
     for low, high in pairwise(bounds):
         connection.execute(f"""
             INSERT INTO merged
@@ -285,26 +296,39 @@ def _merge_duplicates(connection: duckdb.DuckDBPyConnection) -> int:
     return int(rows - users)
 
 
-def _write(connection: duckdb.DuckDBPyConnection, recipe: Recipe, draft: Path) -> None:
-    """Write the members, in any order: to keep theirs would take more memory."""
+def _rewrite(connection: duckdb.DuckDBPyConnection, recipe: Recipe, draft: Path) -> None:
+    """Write the draft again without the rows that are left out, users of several rows merged into one."""
+    [(merged,)] = connection.execute("SELECT count(*) FROM merged").fetchall()
+    everything = draft.with_name(f"{draft.name}.all")
+    draft.rename(everything)
+    members = f"SELECT * FROM read_parquet({unglobbed(str(everything))})"
+    if merged:
+        members += f" ANTI JOIN repeated ON {ID_HASH} = id_hash"
+    members += f" WHERE NOT ({NOBODYS})"
+    if merged:
+        members += f" UNION ALL SELECT user_id, anonymous_id, {_email(recipe)} AS email, profile_id, value FROM merged"
+    try:
+        _copy(connection, members, draft)
+    finally:
+        everything.unlink()
+
+
+def _email(recipe: Recipe) -> str:
+    """The e-mail of a member, as SQL over its `emails`."""
     is_new = "lambda each, place: list_position(emails, each) = place"
     distinct = f"CASE WHEN len(emails) < 2 THEN emails ELSE list_filter(emails, {is_new}) END"
-    email = {
+    return {
         "first": "emails[1]",
         "last": f"({distinct})[-1]",
         "all": f"nullif(array_to_string({distinct}, chr(10)), '')",
     }[recipe.emails]
-    members = f"SELECT user_id, anonymous_id, {email} AS email, profile_id, value FROM"
-    [(merged,)] = connection.execute("SELECT count(*) FROM merged").fetchall()
-    singles, several = "checked", ""
-    if merged:
-        singles = f"checked ANTI JOIN repeated ON {ID_HASH} = id_hash"
-        several = f"UNION ALL {members} merged"
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, members: str, path: Path) -> None:
+    """Write rows in any order: to keep theirs would take more memory, and one thread."""
     connection.execute("SET preserve_insertion_order = false")
-    connection.execute(
-        f"COPY ({members} {singles} WHERE reason IS NULL {several}) TO {quoted(str(draft))} "
-        "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
-    )
+    connection.execute(f"COPY ({members}) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)")
+    connection.execute("RESET preserve_insertion_order")
 
 
 def _read_back(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, str]:

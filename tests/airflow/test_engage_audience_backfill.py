@@ -240,5 +240,29 @@ def test_the_form_offers_every_audience_and_trait_by_its_name(load_dags: Callabl
 @pytest.mark.parametrize(("seconds", "shown"), [(0, "0 s"), (89, "89 s"), (90, "2 min"), (5400, "1 h 30 min")])
 def test_the_plan_says_how_long_it_takes(seconds: float, shown: str) -> None:
     counts = dict.fromkeys(("members", "entered", "exited", "updated", "withheld", "messages", "requests"), 1000)
-    plan: dict[str, Any] = {"audience": KEY, "taken_at": "2026-01-01T02:30:00+00:00", "withheld_because": [], "example": None}
+    plan: dict[str, Any] = {
+        "audience": KEY,
+        "taken_at": "2026-01-01T02:30:00+00:00",
+        "withheld_because": [],
+        "example": None,
+    }
     assert f"| {shown} |" in as_markdown([{**plan, **counts, "seconds": seconds}])
+
+
+def test_rest_starts_it_with_the_same_form_and_the_same_checks(
+    configured: World, load_dags: Callable[[], dict[str, Any]], register_dag: Callable[[Any], None]
+) -> None:
+    from airflow.api_fastapi.app import create_app, get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from fastapi.testclient import TestClient
+
+    register_dag(load_dags()["engage_audience_backfill"])
+    app = create_app()
+    token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="ana", role="op"))
+    with TestClient(app, headers={"Authorization": f"Bearer {token}"}) as client:
+        answers = [
+            client.post("/api/v2/dags/engage_audience_backfill/dagRuns", json={"logical_date": None, "conf": conf})
+            for conf in ({"audiences": ["nope"]}, {"audiences": [KEY], "limit": "3"}, {"audiences": [KEY], "limit": 3})
+        ]
+    assert [answer.status_code for answer in answers] == [400, 400, 200]
+    assert answers[-1].json()["state"] == "queued"

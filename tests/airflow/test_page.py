@@ -36,6 +36,7 @@ PICTURES = ROOT / ".artefacts" / "page"
 PEOPLE = {"ana": "user", "vic": "viewer", "nobody": ""}
 """Name → role in Airflow; a person without one may do nothing."""
 
+CHROMIUM = Path("/usr/bin/chromium")
 CHROME = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
@@ -188,10 +189,12 @@ def test_settings_that_cannot_be_used_are_said_in_their_own_words(site: Site) ->
 @pytest.fixture(scope="module")
 def browser() -> Iterator[webdriver.Chrome]:
     """A real Chromium without a window."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"there is no {CHROMIUM}: install chromium and chromium-driver")
     options = webdriver.ChromeOptions()
     for argument in CHROME:
         options.add_argument(argument)
-    options.binary_location = "/usr/bin/chromium"
+    options.binary_location = str(CHROMIUM)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
     yield driver

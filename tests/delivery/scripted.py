@@ -20,6 +20,8 @@ class Reply:
     closes: bool = False
     afterwards: bytes = b""
     """sent a moment later, though nobody asked"""
+    held_until: asyncio.Event | None = None
+    """set by another request's script"""
 
 
 def answer(status: int, body: bytes = b"{}", *headers: str, kind: str = "application/json") -> bytes:
@@ -88,6 +90,8 @@ class ScriptedWindsor:
             found = json.loads(body)
             for message in found.get("batch", [found]):
                 self.store.accepted.append(SimpleNamespace(message_id=message["messageId"]))
+        if reply.held_until is not None:
+            await reply.held_until.wait()
         writer.write(reply.data)
         await writer.drain()
         if reply.afterwards:

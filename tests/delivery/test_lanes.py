@@ -81,7 +81,7 @@ class Traffic(RuleBasedStateMachine):
         waiting = [item]
         while waiting and most > 1:
             for ticket in list(self.lanes.behind(self.tickets[waiting.pop(0).number])):
-                if ticket.holder is None and self.lanes.may_go(ticket, holder):
+                if self.lanes.may_go(ticket, holder):
                     self.start(ticket.item, holder)
                     waiting.append(ticket.item)
                     most -= 1
@@ -186,6 +186,14 @@ def test_behind_one_that_is_put_off_only_as_many_wait_as_there_is_room() -> None
     assert [ticket.is_lost for ticket in rest] == [False, False, True, True]
     assert lanes.enter(5, "a", room=9).is_lost, "it would overtake those without room"
     assert (lanes.leave(first), lanes.leave(rest[0]), lanes.leave(rest[1])) == ([rest[0]], [rest[1]], [])
+
+
+def test_all_are_found_behind_one_that_is_put_off_by_whatever_way_they_wait() -> None:
+    lanes, (first, *rest) = filled(("a", 0), ("ab", 1), ("b", 2), ("ab", 3), ("c", 4), ("bc", 5), ("c", 6))
+    (elsewhere,) = (ticket for ticket in rest if ticket.item == 4)
+    assert lanes.put_off(first, room=9) == [ticket for ticket in rest if ticket is not elsewhere]
+    assert lanes.may_go(elsewhere)
+    assert lanes.aside == 6
 
 
 def test_behind_one_that_is_given_up_nothing_goes_not_even_what_was_put_off() -> None:

@@ -1,5 +1,6 @@
 """One user's messages reach Windsor in the order of the outbox, whatever goes wrong; other users do not wait for them."""
 
+import asyncio
 import random
 from collections.abc import Callable, Iterable
 from itertools import pairwise
@@ -125,6 +126,36 @@ def test_rows_that_waited_go_out_side_by_side(scripted_line: MakeLine) -> None:
     assert max(together) - 4 >= 6
 
 
+def test_who_is_released_does_not_wait_for_a_slow_answer_to_somebody_else(scripted_line: MakeLine) -> None:
+    """The slow answer comes only when the other user's last row has arrived."""
+    arrived = asyncio.Event()
+
+    def fate(row: int, tries: int) -> Reply | None:
+        if row == 4:
+            arrived.set()
+        return Reply(answer(200), held_until=arrived) if row == 1 else None
+
+    delivery = scripted_line(fate, 5, limits=patient(checkpoint_s=9_999, checkpoint_rows=1_000))
+    outcome = delivery.deliver([event(seq, "slow" if seq == 1 else "quick") for seq in range(5)])
+    assert (outcome.delivered, outcome.requests) == (5, 5)
+
+
+def test_a_second_round_does_not_wait_for_a_slow_answer_to_somebody_else(scripted_line: MakeLine) -> None:
+    arrived = asyncio.Event()
+
+    def fate(row: int, tries: int) -> bytes | Reply | None:
+        if row == 1 and tries == 5:
+            arrived.set()
+        if row == 1 and tries < 5:
+            return answer(500)
+        return Reply(answer(200), held_until=arrived) if row == 0 else None
+
+    delivery = scripted_line(fate, 60, limits=patient(checkpoint_s=9_999, checkpoint_rows=1_000))
+    outcome = delivery.deliver([event(seq, "late" if seq in (1, 2, 3) else f"u{seq}") for seq in range(60)])
+    assert (outcome.delivered, outcome.requests) == (60, 65)
+    assert delivery.sent.count(0) == 1
+
+
 def test_a_merge_waits_for_both_its_users_and_both_wait_for_it(scripted_line: MakeLine) -> None:
     delivery = scripted_line(
         lambda row, tries: answer(503) if row in (0, 1) and tries < 3 else None, 6, limits=patient()
@@ -204,20 +235,23 @@ def test_a_row_of_nobody_any_more_waits_for_nobody(scripted_line: MakeLine) -> N
     assert (outcome.delivered, outcome.unanswered) == (47, 2)
 
 
-def test_more_followers_than_there_is_memory_for_stay_owed_and_the_last_ones_do(scripted_line: MakeLine) -> None:
-    sent: list[int] = []
+@pytest.mark.parametrize("behind", [range(1, 40), [1, 2, *range(100, 137)]], ids=["there already", "coming later"])
+def test_more_followers_than_there_is_memory_for_stay_owed_and_the_last_ones_do(
+    scripted_line: MakeLine, behind: Iterable[int]
+) -> None:
+    stuck = [0, *behind]
+    sent: set[int] = set()
 
     def fate(row: int, tries: int) -> bytes | None:
-        sent.append(row)
-        return answer(500) if row == 0 and len(set(sent)) < 21 else None
+        sent.add(row)
+        return answer(500) if row == 0 and len(sent) < 111 else None
 
-    delivery = scripted_line(fate, 60, limits=patient(rows_put_off=10))
-    parcels = [event(seq, "u" if seq < 40 else f"u{seq}") for seq in range(60)]
-    outcome = delivery.deliver(parcels)
+    delivery = scripted_line(fate, 150, limits=patient(rows_put_off=10))
+    outcome = delivery.deliver([event(seq, "u" if seq in stuck else f"u{seq}") for seq in range(150)])
     delivery.check(outcome)
-    assert (outcome.delivered, outcome.unanswered, outcome.stopped_by) == (30, 30, None)
-    assert arrivals(delivery)[-10:] == list(range(10))
-    assert set(delivery.sent) == {*range(10), *range(40, 60)}
+    assert (outcome.delivered, outcome.unanswered, outcome.stopped_by) == (120, 30, None)
+    assert arrivals(delivery)[-10:] == stuck[:10]
+    assert not set(stuck[10:]) & set(delivery.sent)
 
 
 # -- kills -------------------------------------------------------------------------------------------------------

@@ -167,6 +167,44 @@ def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_request(scripted: 
     assert scripted.bodies == [b"1", b"3"]
 
 
+def test_a_body_that_ends_with_its_connection_is_read_to_its_end(scripted: ScriptedWindsor) -> None:
+    head = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n\r\n"
+    scripted.script = lambda body, tries: Reply(head + b'{"message": "no"}', closes=True)
+    assert ask(scripted.url, BODY) == [Answer(400, message="no")]
+
+
+def test_an_interim_answer_is_not_the_answer(scripted: ScriptedWindsor) -> None:
+    scripted.script = lambda body, tries: b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\n" + answer(202)
+    assert ask(scripted.url, BODY, BODY) == [Answer(202), Answer(202)]
+    assert scripted.connections == 1
+
+
+def test_a_connection_that_was_closed_while_it_rested_is_not_used_again(scripted: ScriptedWindsor) -> None:
+    scripted.script = lambda body, tries: Reply(answer(200), closes=True)
+    assert ask(scripted.url, BODY, BODY) == [Answer(200), Answer(200)]
+    assert scripted.connections == 2
+
+
+def test_a_request_that_is_cancelled_leaves_no_answer_behind_for_the_next(scripted: ScriptedWindsor) -> None:
+    async def run() -> Answer:
+        wire, loop, has_come = SegmentWebhook(scripted.url, "key"), asyncio.get_running_loop(), asyncio.Event()
+
+        def late(body: bytes, tries: int) -> Reply:
+            loop.call_soon_threadsafe(has_come.set)
+            return Reply(afterwards=answer(200))
+
+        async with HttpTransport(connections=1, timeout_s=5) as transport:
+            scripted.script = late
+            first = asyncio.create_task(transport.send(wire.request([b"1"]), lambda: None))
+            await has_come.wait()
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            scripted.script = lambda body, tries: answer(400, b'{"message": "no"}')
+            return await transport.send(wire.request([b"2"]), lambda: None)
+
+    assert asyncio.run(run()) == Answer(400, message="no")
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_not_followed(scripted: ScriptedWindsor, status: int) -> None:
     scripted.script = lambda body, tries: answer(status, b"", f"Location: {scripted.url}elsewhere")

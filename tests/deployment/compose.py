@@ -54,9 +54,7 @@ def interpolated(text: str, env: Mapping[str, str]) -> str:
 
 def services(folder: Path, env: Mapping[str, str], ports: Mapping[int, int]) -> dict[str, Service]:
     """Every service with its volumes below `folder`, each port changed as given."""
-    return {
-        name: _service(name, described, folder, env, ports) for name, described in document()["services"].items()
-    }
+    return {name: _service(name, described, folder, env, ports) for name, described in document()["services"].items()}
 
 
 def _service(

@@ -2,19 +2,23 @@
 
 import os
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.deployment.compose import ROOT, Service, services
-from tests.deployment.processes import Running, clean_environment, free_ports, wait_until
+from tests.deployment.processes import Running, clean_environment, end, free_ports, wait_until
 from tests.support.postgres import installed_programs, unprivileged
 from windsor_sync.state.database import Database, open_database
 
@@ -44,6 +48,8 @@ class Deployment:
 
     def start(self) -> None:
         """In the order that `depends_on` gives; returns when everything is healthy."""
+        if not shutil.which("redis-server"):
+            pytest.fail("redis-server was not found: apt-get install redis-server (or put it on PATH)", pytrace=False)
         for name in ("data", "windsor", "redis"):
             (self.folder / "volumes" / name).mkdir(parents=True)
         self._start_postgres()
@@ -51,23 +57,25 @@ class Deployment:
         self._start_store()
         self._start("windsor")
         for name in ("postgres", "redis", "windsor"):
-            wait_until(lambda name=name: self.is_healthy(name), f"{name} is healthy")
+            wait_until(partial(self.is_healthy, name), f"{name} is healthy")
         self.run_once("prepare")
         for name in (*AIRFLOW, *WORKERS):
             self._start(name)
         for name in AIRFLOW:
-            wait_until(lambda name=name: self.is_healthy(name), f"{name} is healthy")
+            wait_until(partial(self.is_healthy, name), f"{name} is healthy")
         for name in WORKERS:
-            wait_until(lambda name=name: f"{name}@pod ready" in self.running[name].said(), f"{name} is ready")
+            wait_until(partial(self._says_ready, name), f"{name} is ready")
         self._sign_in()
 
     def stop(self) -> None:
-        """All at once: nothing of this is used again."""
-        for running in self.running.values():
-            running.ask()
-        for running in self.running.values():
-            running.kill()
+        """Everything that uses PostgreSQL, then PostgreSQL."""
+        last = self.running.pop("postgres", None)
+        end(list(self.running.values()), signal.SIGTERM)
+        end([last] if last else [], signal.SIGINT)  # at once, and without leaving shared memory behind
         self._opened.close()
+
+    def _says_ready(self, worker: str) -> bool:
+        return f"{worker}@pod ready" in self.running[worker].said()
 
     def is_healthy(self, name: str) -> bool:
         """What the service's health check says."""
@@ -102,7 +110,7 @@ class Deployment:
     def _environment(self, service: Service) -> dict[str, str]:
         home = self.folder / "homes" / service.name
         home.mkdir(parents=True, exist_ok=True)
-        return clean_environment(service.environment, home)
+        return clean_environment(service.environment, home, installed_programs())
 
     def _start_postgres(self) -> None:
         """What the image does before its command: files, a user with a password, a database, the SQL of its volume."""
@@ -246,5 +254,3 @@ class Deployment:
 def repeats(messages: list[dict[str, Any]]) -> int:
     """How many messages came again."""
     return sum(count - 1 for count in Counter(one["messageId"] for one in messages).values())
-
-

@@ -16,7 +16,7 @@ import pytest
 
 BIN = Path(sys.executable).parent
 PATIENCE_S = 120.0
-GRACE_S = 10.0
+GRACE_S = 8.0
 
 
 def free_ports(wanted: list[int]) -> dict[int, int]:
@@ -28,9 +28,9 @@ def free_ports(wanted: list[int]) -> dict[int, int]:
     return ports
 
 
-def clean_environment(own: dict[str, str], folder: Path) -> dict[str, str]:
-    """What a container starts with, and its own variables."""
-    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+def clean_environment(own: dict[str, str], folder: Path, programs: Path) -> dict[str, str]:
+    """What a container starts with, and its own variables; `programs` are those of its image."""
+    path = os.pathsep.join([str(BIN), os.environ["PATH"], str(programs)])
     return {"PATH": path, "HOME": str(folder), "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", **own}
 
 
@@ -66,16 +66,10 @@ class Running:
                 process.kill()
         self.process.wait()
 
-    def ask(self, sign: signal.Signals = signal.SIGTERM) -> None:
-        """Ask it to end."""
+    def ask(self, sign: signal.Signals) -> None:
+        """Ask it to end, by its first process."""
         if self.process.poll() is None:
             self.process.send_signal(sign)
-
-    def end(self) -> None:
-        """Wait for it to end, and kill what is left of it after a while."""
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout=GRACE_S)
-        self.kill()
 
     def _family(self) -> list[psutil.Process]:
         """It, what it started, and what lost its parent but has its home."""
@@ -87,7 +81,20 @@ class Running:
         return [*(found | {one for one in psutil.process_iter() if _home_of(one) == self._home})]
 
 
+def end(services: list[Running], sign: signal.Signals) -> None:
+    """Ask all at once, and kill what is left after a while."""
+    for service in services:
+        service.ask(sign)
+    deadline = time.monotonic() + GRACE_S
+    for service in services:
+        with suppress(subprocess.TimeoutExpired):
+            service.process.wait(timeout=max(0.1, deadline - time.monotonic()))
+        service.kill()
+
+
 def _home_of(process: psutil.Process) -> str | None:
-    with suppress(psutil.Error, OSError):
-        return process.environ().get("HOME")
-    return None
+    try:
+        environment: dict[str, str] = process.environ()
+    except (psutil.Error, OSError):
+        return None
+    return environment.get("HOME")

@@ -123,4 +123,6 @@ def kill_one_half_way(deployment: Deployment, run_id: str, before: int) -> tuple
     victim = WORKERS[1]
     running = {name for name, task in deployment.tasks(run_id).items() if task["state"] == "running"}
     deployment.running[victim].kill()
-    return victim, deployment.workers_of(run_id)[victim] & SHARDS & running
+    killed = deployment.workers_of(run_id)[victim] & SHARDS & running
+    assert killed
+    return victim, killed

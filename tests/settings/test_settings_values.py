@@ -201,6 +201,12 @@ def test_relative_paths_count_from_the_file_s_folder(
     assert settings.events.archive == f"{tmp_path}/logs"
 
 
+def test_a_slash_at_the_end_of_a_snapshot_s_path_stays_because_it_means_a_folder(folder: Folder, tmp_path: Path) -> None:
+    text = URL + "audiences:\n- {name: A, snapshot: {path: 'exports/*/', format: csv}}\n- {name: B, snapshot: {path: a.csv}}\n"
+    found = [audience.snapshot.path for audience in folder.load(text).audiences]
+    assert found == [f"{tmp_path}/exports/*/", f"{tmp_path}/a.csv"]
+
+
 def test_an_absolute_sqlite_file_and_the_home_folder_are_left_where_they_are(folder: Folder) -> None:
     settings = folder.load(URL + "state: sqlite:////var/lib/state.db\nfiles: ~/files\n")
     assert settings.state == "sqlite:////var/lib/state.db"

@@ -406,6 +406,7 @@ PARTS = (
     read("parts with one user in two", parts({"part-0.csv": ONE, "part-1.csv": ONE}, "*.csv"), "u1", left_out={"duplicate": 1}),
     read("parts with other columns", parts({"part-0.csv": ONE, "part-1.csv": b"email,user_id\na@x,u2\n"}, "*.csv"), "u1", "u2"),
     read("parts of which one is empty", parts({"part-0.csv": ONE, "part-1.csv": b"user_id\n"}, "*.csv"), "u1"),
+    read("parts, of which one is named", parts({"part-0.csv": ONE, "part-1.csv": TWO, "x.csv": ONE}, "part-1.csv"), "u1", "u2"),
     read("gaps that a marker explains", parts({"part-0.csv": ONE, "part-2.csv": TWO, "_SUCCESS": b""}, "*.csv"), "u1", "u2"),
     refused("parts with a gap", parts({"part-0.csv": ONE, "part-2.csv": TWO}, "*.csv"), "part 1 is missing"),
     refused("the last part alone", parts({"part-2.csv": ONE}, "*.csv"), "part 1 is missing"),

@@ -5,13 +5,15 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 from corpus import BIG, CASES, Case, cases, named
+from fsspec.implementations.local import LocalFileSystem
 from sealing import Bench, read
 
 from windsor_sync.errors import SnapshotError
-from windsor_sync.sources import open_source
+from windsor_sync.sources import engage_csv, open_source
 
 MOST_MEGABYTES = 1000
 
@@ -58,6 +60,35 @@ def test_no_big_file_takes_more_than_a_gigabyte_of_memory(tmp_path: Path, case: 
     )
     assert alone.returncode == 0, alone.stderr
     assert int(alone.stdout.split()[-1]) < MOST_MEGABYTES
+
+
+def test_a_file_that_grows_between_two_looks_at_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "snapshot.csv"
+    path.write_text("user_id,email\n" + "u,a@x\n" * 1000)
+    split = engage_csv.split
+
+    def grown(*arguments: Any) -> Any:
+        with path.open("a") as file:
+            file.write("late,b@x\n" * 1000)
+        return split(*arguments)
+
+    monkeypatch.setattr(engage_csv, "split", grown)
+    with pytest.raises(SnapshotError, match=r"changed or removed while|cannot be split into rows"):
+        Bench(tmp_path).seal(path)
+    assert list((tmp_path / "sealed").iterdir()) == []
+
+
+def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "snapshot.csv"
+    path.write_text("user_id\nu1\n")
+    source = open_source(str(path))
+
+    def forbidden(*_: Any, **__: Any) -> None:  # root, which tests may run as, may read everything
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(LocalFileSystem, "_open", forbidden)
+    with pytest.raises(SnapshotError, match=r"snapshot\.csv cannot be read \(Permission denied\)"):
+        Bench(tmp_path).seal(source)
 
 
 def test_the_corpus_is_large_and_every_case_has_a_name_of_its_own() -> None:

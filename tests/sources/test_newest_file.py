@@ -163,3 +163,35 @@ def test_packed_files_are_unpacked_whatever_they_are_called(bench: Bench, packin
 
     path = bench.write(importlib.import_module(packing).compress(b"user_id\nu1\n"))
     assert bench.user_ids(path) == ["u1"]
+
+
+def test_a_snapshot_of_parts_is_found_again_by_its_path(tmp_path: Path) -> None:
+    for day in (1, 2):
+        for part in (0, 1):
+            touch(tmp_path / f"2024-06-0{day}/part-{part}.csv", content=f"user_id\nu{day}{part}\n")
+    found = newest(f"{tmp_path}/*/part-*.csv", "%Y-%m-%d", not_after=datetime(2024, 6, 1, tzinfo=UTC))
+    again = newest(found.path, "%Y-%m-%d")
+    assert [Path(part.path).name for part in found.parts] == ["part-0.csv", "part-1.csv"]
+    assert (again, again.taken_at) == (found, datetime(2024, 6, 1, tzinfo=UTC))
+
+
+def test_parts_have_another_fingerprint_when_one_of_them_is_written_anew(tmp_path: Path) -> None:
+    for part in (0, 1):
+        touch(tmp_path / f"part-{part}.csv")
+    before = newest(f"{tmp_path}/part-*.csv")
+    assert before.trusted_fingerprint is not None or not before.is_settled
+    touch(tmp_path / "part-0.csv", content="user_id\nu2\n")
+    assert newest(f"{tmp_path}/part-*.csv").fingerprint != before.fingerprint
+    with pytest.raises(SnapshotError, match="changed or removed"):
+        confirm_unchanged(before)
+
+
+def test_the_newest_folder_is_a_snapshot_of_all_its_files(bench: Bench) -> None:
+    for day in (1, 2):
+        for name in ("a", "b"):
+            touch(bench.folder / f"dt=2024-06-0{day}/{name}.csv", content=f"user_id\n{name}{day}\n")
+    touch(bench.folder / "dt=2024-06-02/_SUCCESS", content="")
+    source = open_source(f"{bench.folder}/dt=*/", taken_at="%Y-%m-%d")
+    assert bench.user_ids(source) == ["a2", "b2"]
+    assert source.origin is not None
+    assert source.origin.taken_at == datetime(2024, 6, 2, tzinfo=UTC)

@@ -7,6 +7,7 @@ lanes, or when only items that go in the same request are before it.
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -64,10 +65,10 @@ class Lanes(Generic[T]):
         return all(self._first_but(holder, name) is ticket for name in ticket.lanes)
 
     def behind(self, ticket: Ticket[T]) -> Iterator[Ticket[T]]:
-        """The items that may go in the same request as `ticket`, after it and the others of its holder."""
+        """The next one in each of its lanes, after it and those that go with it; `may_go` tells who can join them."""
         for name in ticket.lanes:
             following = self._first_but(ticket.holder, name)
-            if following is not None and self.may_go(following, ticket.holder):
+            if following is not None:
                 yield following
 
     def leave(self, ticket: Ticket[T]) -> list[Ticket[T]]:
@@ -75,9 +76,8 @@ class Lanes(Generic[T]):
         self.aside -= ticket.is_aside
         freed = {}
         for name in ticket.lanes:
-            was_first = self._queues[name][0] is ticket
             self._remove(ticket, name)
-            first = self._first_but(None, name) if was_first else None
+            first = self._first_but(None, name)
             if first is not None and first.holder is None and self.may_go(first):
                 freed[first.number] = first
         return [first for _, first in sorted(freed.items())]
@@ -112,18 +112,18 @@ class Lanes(Generic[T]):
 
     def _all_behind(self, ticket: Ticket[T]) -> list[Ticket[T]]:
         """Who comes after it in a lane, or after somebody who does, in the order of entering."""
-        found: dict[int, Ticket[T]] = {}
-        looked_from: dict[str, int] = {}
-        ahead = [ticket]
-        while ahead:
-            this = ahead.pop()
-            for name in this.lanes:
-                if looked_from.get(name, this.number + 1) > this.number:
-                    looked_from[name] = this.number
-                    later = [other for other in self._queues[name] if other.number > this.number]
-                    ahead.extend(other for other in later if other.number not in found)
-                    found.update((other.number, other) for other in later)
-        return [other for _, other in sorted(found.items())]
+        found = {ticket.number: ticket}
+        ahead = [ticket.number]
+        seen: set[str] = set()
+        while ahead:  # the earliest first, so that each lane is looked at once, from its first one on
+            this = found[heappop(ahead)]
+            for name in set(this.lanes) - seen:
+                seen.add(name)
+                for other in self._queues[name]:
+                    if other.number > this.number and other.number not in found:
+                        found[other.number] = other
+                        heappush(ahead, other.number)
+        return [found[number] for number in sorted(found)][1:]
 
     def _set_aside(self, ticket: Ticket[T], *, room: int) -> None:
         if room > 0 and self._dead.isdisjoint(ticket.lanes):

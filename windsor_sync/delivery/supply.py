@@ -103,7 +103,6 @@ class Supply:
         """It stays owed; returns those that are set aside behind it and stay owed too."""
         if attempt.ticket is None:
             return []
-        self._records.nudge()
         return _items(self._lanes.abandon(attempt.ticket))
 
     # -- which ones ------------------------------------------------------------------------------------------
@@ -125,7 +124,7 @@ class Supply:
         """One that was held up only by what is in the batch."""
         while behind:
             ticket = behind.popleft()
-            if ticket.holder is None and self._lanes.may_go(ticket, batch):
+            if self._lanes.may_go(ticket, batch):
                 return ticket.item
         return None
 

@@ -70,6 +70,9 @@ class Source(Protocol):
     def load(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Create `rows`. Raises SnapshotError when the source cannot be used."""
 
+    def refuse_cut_short(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Raise SnapshotError if the last row is malformed: the rest may be missing. Asked where some row is."""
+
     def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
         """Where rows, given by `line`, are in the file as an editor counts; to be asked on the engine of `load`."""
 

@@ -68,13 +68,17 @@ class EngageCsvSource:
         _refuse_hashed(text.name, header, connection)
         value, traits = self._value(header, layout, connection)
         connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {_rows(layout, value, traits)}")
-        refuse_cut_short(self._split, connection)
         own = {
             "user_id": layout.user_ids,
             "anonymous_id": layout.anonymous_ids,
             "value": value.startswith("json_of_cell"),
         }
         self.columns = frozenset(name for name, found in own.items() if found)
+
+    def refuse_cut_short(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Raise SnapshotError if the last row is malformed: the rest of the file may be missing."""
+        if self._split:
+            refuse_cut_short(self._split, connection)
 
     def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
         """Where in the file these rows begin, lines counted from 1."""

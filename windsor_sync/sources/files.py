@@ -20,7 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from windsor_sync.errors import ConfigError
 from windsor_sync.sources.dates import date_in
-from windsor_sync.sources.parts import UNFINISHED, folder_of, is_data, refuse_unfinished, siblings
+from windsor_sync.sources.parts import UNFINISHED, belong_together, folder_of, is_data, refuse_unfinished, siblings
 from windsor_sync.sources.refusal import unusable
 
 SETTLED_AFTER = timedelta(seconds=2)
@@ -79,10 +79,17 @@ def newest(pattern: str, taken_at: str | None = None, not_after: datetime | None
 
 def _files(fs: Any, root: str, taken_at: str | None) -> tuple[list[SourceFile], bool]:
     """The files of a pattern that have a date, and whether there are any at all."""
-    found = {root: fs.info(root)} if fs.isfile(root) else fs.glob(root, detail=True)
+    found = _with_neighbours(fs, root) if fs.isfile(root) else fs.glob(root, detail=True)
     folder = _fixed_folder(root)
     complete = [path for path in found if _is_finished(path, folder) and _is_file(fs, path, found[path])]
     return [file for path in complete if (file := _look(fs, path, found[path], taken_at))], bool(complete)
+
+
+def _with_neighbours(fs: Any, path: str) -> dict[str, Any]:
+    """A file, and those in its folder whose names count with its own: one part is never taken for the whole."""
+    if not belong_together(path, f"{path}.gz"):
+        return {path: fs.info(path)}
+    return {info["name"]: info for info in fs.ls(folder_of(path), detail=True) if belong_together(path, info["name"])}
 
 
 def _folders(fs: Any, root: str, taken_at: str | None) -> tuple[list[SourceFile], bool]:
@@ -123,7 +130,7 @@ def _with_parts(fs: Any, found: SourceFile, files: list[SourceFile]) -> SourceFi
     if len(together) == 1:
         return found
     parts = [next(file for file in files if file.path == path) for path in together]
-    return replace(_joined(parts, None), taken_at=found.taken_at)
+    return replace(_joined(parts, None), path=parts[0].path, taken_at=found.taken_at)
 
 
 def _refuse_rewritten(fs: Any, found: SourceFile) -> None:

@@ -47,6 +47,9 @@ class JoinedSource:
         )
         connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {' UNION ALL '.join(selects)}")
 
+    def refuse_cut_short(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Every file was looked at when it was read."""
+
     def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
         """Where these rows are in the first file that has one of them; `unit` names that file from now on."""
         for source, (begin, end) in zip(self._sources, pairwise(self._begins), strict=True):
@@ -61,6 +64,9 @@ class JoinedSource:
         source.load(connection)
         copy = str(scratch_folder(connection) / f"{uuid.uuid4().hex}.parquet")
         connection.execute(f"COPY ({ROWS}) TO {quoted(copy)} (FORMAT parquet)")
-        [(last,)] = connection.execute(f"SELECT coalesce(max(line), 0) FROM read_parquet({quoted(copy)})").fetchall()
+        counts = f"SELECT coalesce(max(line), 0), count(malformed) FROM read_parquet({quoted(copy)})"
+        [(last, malformed)] = connection.execute(counts).fetchall()
+        if malformed:
+            source.refuse_cut_short(connection)
         self.columns |= source.columns
         return copy, int(last)

@@ -48,6 +48,12 @@ def siblings(path: str, paths: Iterable[str], is_marked_complete: Callable[[str]
     return [each for _, each in found]
 
 
+def belong_together(path: str, other: str) -> bool:
+    """Whether two names count parts of the same thing, or are the same."""
+    own, theirs = _place(path), _place(other)
+    return path == other or (own is not None and theirs is not None and own[0] == theirs[0])
+
+
 def refuse_unfinished(name: str, paths: Iterable[str]) -> None:
     """Raise SnapshotError if one of these files is still being written."""
     for path in paths:

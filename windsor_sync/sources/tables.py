@@ -60,6 +60,9 @@ class ParquetSource:
         connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {rows}")
         self.columns = frozenset(names)
 
+    def refuse_cut_short(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """A Parquet file that is cut short cannot be read at all."""
+
     def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
         """Rows, counted from 1."""
         return tuple(sorted(set(rows)))
@@ -101,6 +104,9 @@ class DataFrameSource:
         columns = {name: (name, types[name]) for name in names}
         connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {_rows(self._name, 'frame', 'line', columns)}")
         self.columns = frozenset(names)
+
+    def refuse_cut_short(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """A frame is whole."""
 
     def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
         """Rows, counted from 1."""

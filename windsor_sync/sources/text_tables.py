@@ -42,8 +42,12 @@ class CsvSource:
         cells = self._cells(header)
         self._split = split(text, header, connection)
         connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {self._rows(cells, header)}")
-        refuse_cut_short(self._split, connection)
         self.columns = frozenset(cells)
+
+    def refuse_cut_short(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Raise SnapshotError if the last row is malformed: the rest of the file may be missing."""
+        if self._split:
+            refuse_cut_short(self._split, connection)
 
     def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
         """Where in the file these rows begin, lines counted from 1."""
@@ -111,10 +115,13 @@ class JsonLinesSource:
         text = plain_text(self.origin, connection)
         _define_lines(text, connection)
         connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {self._rows()}")
+
+    def refuse_cut_short(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Raise SnapshotError if the last row is malformed: the rest of the file may be missing."""
         at_end = "SELECT line, malformed FROM rows WHERE line = (SELECT max(line) FROM lines WHERE NOT is_blank)"
         for line, reason in connection.execute(at_end).fetchall():
             if reason is not None:
-                raise unusable(f"{text.name} is cut short: its last line, {line}, is broken ({reason}).", AGAIN)
+                raise unusable(f"{self.origin.path} is cut short: its last line, {line}, is broken ({reason}).", AGAIN)
 
     def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
         """Where in the file these rows are, lines counted from 1."""

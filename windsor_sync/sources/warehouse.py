@@ -142,6 +142,9 @@ class WarehouseSource:
             _stage(connection, rows)
         connection.execute(_VIEW)
 
+    def refuse_cut_short(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """An answer that breaks off was refused when it was read."""
+
     def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
         """Rows of the answer, counted from 1."""
         return tuple(sorted(set(rows)))
