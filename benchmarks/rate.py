@@ -11,7 +11,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -116,13 +115,17 @@ def _point_at(folder: Path, url: str) -> None:
 
 def _leave_times(folder: Path, name: str, run_id: str, seconds: int) -> list[float]:
     place = list(WEIGHTS).index(name)
-    work = Work("send", "benchmarks.rate:send", (str(folder), place, run_id, WEIGHTS[name], seconds))
-    moments: list[float] = measure(work).found["sent"]
+    measure(Work("send", "benchmarks.rate:send", (str(folder), place, run_id, WEIGHTS[name], seconds)))
+    moments: list[float] = json.loads(_notes(folder, place).read_text())
     return moments
 
 
-def send(folder: str, place: int, run_id: str, weight: int, seconds: int) -> dict[str, Any]:
-    """Deliver for so many seconds; returns when requests left, by the monotonic clock."""
+def _notes(folder: Path, place: int) -> Path:
+    return folder / f"sent-{place}.json"
+
+
+def send(folder: str, place: int, run_id: str, weight: int, seconds: int) -> None:
+    """Deliver for so many seconds, and note when requests left, by the monotonic clock."""
     sent: list[float] = []
 
     class Noting(HttpTransport):
@@ -147,4 +150,4 @@ def send(folder: str, place: int, run_id: str, weight: int, seconds: int) -> dic
         with workspace.hold(known.key, "benchmark") as lease:
             deliver_run(workspace, computation, run, lease, stop)
     timer.cancel()
-    return {"sent": sent}
+    _notes(Path(folder), place).write_text(json.dumps(sent))

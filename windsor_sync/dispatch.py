@@ -2,9 +2,11 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from typing import Protocol
 
 from windsor_sync.delivery.engine import Delivery, Engine, EngineLimits, Parcel
@@ -16,6 +18,9 @@ from windsor_sync.lease import Lease
 from windsor_sync.ledger import Ledger, RowVerdict, ShardProgress
 from windsor_sync.outbox import OutboxRow, Renderer, read_rows
 from windsor_sync.spec.calls import utf8
+
+RENDERED_AT_ONCE = 64
+"""Rows: about a millisecond, in which no answer is read."""
 
 
 class Line(Protocol):
@@ -81,27 +86,29 @@ class Consignment:
 
     run_id: str
     shards: tuple[ShardProgress, ...]
-    parcels: Callable[[ShardProgress], Iterator[list[Parcel]]]
-    """the rows of a shard from its position on that have no verdict yet, ascending, a chunk at a time"""
+    parcels: Callable[[ShardProgress], Iterator[Iterable[Parcel]]]
+    """the rows of a shard from its position on that have no verdict yet, ascending, a chunk at a time; a chunk is read in
+    a thread, and what an iterator leaves to do is done in the event loop"""
     weight: Weight = Weight.AUDIENCES
 
 
 def identify_parcels(
     location: str, held: Sequence[str], renderer: Renderer, decided: frozenset[int], suppressed: Suppressed
-) -> Callable[[ShardProgress], Iterator[list[Parcel]]]:
+) -> Callable[[ShardProgress], Iterator[Iterable[Parcel]]]:
     """How an audience's outbox is read: one identify a row, or one an e-mail.
 
     `held` kinds of change and `decided` rows, which have a verdict from an earlier try, are passed over.
     """
 
-    def parcels(shard: ShardProgress) -> Iterator[list[Parcel]]:
+    def parcels(shard: ShardProgress) -> Iterator[Iterable[Parcel]]:
         for rows in read_rows(location, shard.position, shard.last, held):
-            yield [_parcel(shard.shard, row, renderer, suppressed) for row in rows if row.seq not in decided]
+            undecided = (row for row in rows if row.seq not in decided) if decided else rows
+            yield map(partial(_parcel, shard.shard, renderer, suppressed), undecided)
 
     return parcels
 
 
-def _parcel(shard: int, row: OutboxRow, renderer: Renderer, suppressed: Suppressed) -> Parcel:
+def _parcel(shard: int, renderer: Renderer, suppressed: Suppressed, row: OutboxRow) -> Parcel:
     """A row on its way; without messages when its user must not be told anything, or was forgotten."""
     is_nobody = row.user_id is None and row.anonymous_id is None
     private = (row.user_id, row.anonymous_id, *(row.email.split("\n") if row.email else ()), row.value)
@@ -169,18 +176,23 @@ async def _deliver(
         await transport.close()
 
 
-def _parcels(consignment: Consignment) -> Generator[list[Parcel], None, None]:
+def _parcels(consignment: Consignment) -> Generator[Iterable[Parcel], None, None]:
     for shard in consignment.shards:
         yield from consignment.parcels(shard)
 
 
-async def _read_ahead(chunks: Generator[list[Parcel], None, None]) -> AsyncGenerator[list[Parcel], None]:
-    """Read and render the next chunk in a thread while this one is being delivered."""
+async def _read_ahead(chunks: Generator[Iterable[Parcel], None, None]) -> AsyncGenerator[list[Parcel], None]:
+    """Read the next chunk in a thread while this one is being delivered, and render this one little by little.
+
+    Rendering is Python's own work: a thread that does it takes the interpreter from the event loop for as long.
+    """
     following = asyncio.create_task(asyncio.to_thread(next, chunks, None))
     try:
         while (chunk := await following) is not None:
             following = asyncio.create_task(asyncio.to_thread(next, chunks, None))
-            yield chunk
+            parcels = iter(chunk)
+            while some := list(islice(parcels, RENDERED_AT_ONCE)):
+                yield some
     finally:
         with suppress(Exception):
             await following

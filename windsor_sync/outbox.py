@@ -124,8 +124,8 @@ class Renderer:
         value = self._value(row)
         identifier = message_id(
             *self._scope,
-            json.dumps([row.user_id, row.anonymous_id, email]),
-            json.dumps(value),
+            f"[{_ascii_json(row.user_id)}, {_ascii_json(row.anonymous_id)}, {_ascii_json(email)}]",
+            _ascii_json(value),
             str(row.since_run),
         )
         return self._template.render(
@@ -141,6 +141,15 @@ class Renderer:
             return is_member
         value: JsonValue = json.loads(row.value) if is_member and row.value is not None else None
         return value
+
+
+def _ascii_json(value: JsonValue) -> str:
+    """`json.dumps`, which sets up an encoder for everything but text; nearly every message names a boolean and a null."""
+    if value is None:
+        return "null"
+    if value is True or value is False:
+        return "true" if value else "false"
+    return json.dumps(value)
 
 
 @lru_cache(maxsize=64)

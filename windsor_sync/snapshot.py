@@ -337,7 +337,8 @@ def _read_back(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, 
     MD5 of each row, exclusive-ored: independent of order, the same in every version of DuckDB (its own hash() is not).
     Rows cannot cancel each other, since no two of them are equal.
     """
-    parts = ", ".join(f"coalesce(length({name}) || ':' || {name}, '-')" for name in COLUMNS)
+    # The lengths, or else 'ab' and 'c' would be 'a' and 'bc', and an empty text would be none.
+    parts = ", ".join([*COLUMNS, *(f"':', strlen({name})" for name in COLUMNS)])
     [(members, digest)] = connection.execute(
         f"SELECT count(*), bit_xor(md5_number(concat({parts}))) FROM read_parquet({unglobbed(str(path))})"
     ).fetchall()

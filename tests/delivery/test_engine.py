@@ -94,6 +94,16 @@ def test_more_poison_than_requests_in_flight_does_not_stop_the_others(scripted_l
     assert (outcome.delivered, outcome.unanswered, outcome.stopped_by) == (270, 30, None)
 
 
+def test_no_more_rows_are_put_off_than_may_be_kept_in_memory(scripted_line: MakeLine) -> None:
+    delivery = scripted_line(
+        lambda row, tries: answer(500) if row % 10 == 0 and tries < 7 else None, 60, limits=patient(rows_put_off=2)
+    )
+    outcome = delivery.deliver()
+    delivery.check(outcome)
+    assert (outcome.delivered, outcome.unanswered) == (60, 0)
+    assert [verdict.verdict for verdict in delivery.journal.verdicts.values()] == [Verdict.DELIVERED] * 2
+
+
 def test_a_row_that_was_put_off_is_delivered_when_its_trouble_has_passed(scripted_line: MakeLine) -> None:
     delivery = scripted_line(
         lambda row, tries: Reply(closes=True) if row == 3 and tries < 7 else None, 200, limits=patient()

@@ -4,6 +4,7 @@ import re
 import stat
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,10 @@ def test_a_command_of_the_page_names_services_that_there_are(command: str) -> No
 def test_the_page_names_every_variable_that_may_be_set() -> None:
     text = FILE.read_text(encoding="utf-8")
     assert {match["name"] for match in VARIABLE.finditer(text)} <= set(re.findall(r"`(\w+)`", PAGE))
+
+
+def test_the_image_has_every_extra_it_needs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    installed = re.search(r"'\.\[([\w,]+)\]'", SERVICES["worker-1"]["build"]["dockerfile_inline"])
+    assert installed is not None
+    assert set(installed[1].split(",")) <= set(project["optional-dependencies"])

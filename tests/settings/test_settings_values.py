@@ -201,8 +201,13 @@ def test_relative_paths_count_from_the_file_s_folder(
     assert settings.events.archive == f"{tmp_path}/logs"
 
 
-def test_a_slash_at_the_end_of_a_snapshot_s_path_stays_because_it_means_a_folder(folder: Folder, tmp_path: Path) -> None:
-    text = URL + "audiences:\n- {name: A, snapshot: {path: 'exports/*/', format: csv}}\n- {name: B, snapshot: {path: a.csv}}\n"
+def test_a_slash_at_the_end_of_a_snapshot_s_path_stays_because_it_means_a_folder(
+    folder: Folder, tmp_path: Path
+) -> None:
+    text = (
+        URL
+        + "audiences:\n- {name: A, snapshot: {path: 'exports/*/', format: csv}}\n- {name: B, snapshot: {path: a.csv}}\n"
+    )
     found = [audience.snapshot.path for audience in folder.load(text).audiences]
     assert found == [f"{tmp_path}/exports/*/", f"{tmp_path}/a.csv"]
 

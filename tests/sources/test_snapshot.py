@@ -117,7 +117,8 @@ def test_the_checksum_is_the_same_in_every_process_and_version(bench: Bench) -> 
     sealed = bench.seal(bench.write("user_id,email,key\nu1,a@x,k1\nü2,,\n"))
     digest = 0
     for row in read(sealed, COLUMNS):
-        text = "".join("-" if cell is None else f"{len(cell)}:{cell}" for cell in row)
+        lengths = "".join(":" if cell is None else f":{len(cell.encode())}" for cell in row)
+        text = "".join(cell or "" for cell in row) + lengths
         digest ^= int.from_bytes(hashlib.md5(text.encode()).digest(), "little")
     assert sealed.checksum == hashlib.sha256(f"2:{digest:032x}".encode()).hexdigest()
     assert sealed.checksum == "863cd816c389d8fcbf5086c7d194c4df2e7bbb0d30f03ab7fb505e96cb58d560"

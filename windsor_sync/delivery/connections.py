@@ -7,8 +7,7 @@ is left here: write the bytes, read the answer.
 import asyncio
 import ssl
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -48,6 +47,7 @@ class Received(NamedTuple):
 
     status: int
     headers: list[tuple[bytes, bytes]]
+    """names in lower case"""
     body: bytes
     """at most MAX_ANSWER_BYTES of it"""
 
@@ -123,8 +123,10 @@ class Connection(asyncio.Protocol):
     # -- what the parser calls -------------------------------------------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
         self._headers.append((name, value))
-        self._has_length |= name.lower() in (b"content-length", b"transfer-encoding")
+        if name == b"content-length" or name == b"transfer-encoding":
+            self._has_length = True
 
     def on_headers_complete(self) -> None:
         self._is_headed = True
@@ -178,16 +180,20 @@ class Connections:
         self._idle: defaultdict[Origin, list[Connection]] = defaultdict(list)
         self._tls: ssl.SSLContext | None = None
 
-    @asynccontextmanager
-    async def one(self, origin: Origin, within_s: float) -> AsyncGenerator[Connection, None]:
-        """Lend a connection for one exchange; raises NeverLeftError."""
-        async with self._free:
-            connection = self._rested(origin) or await self._open(origin, within_s)
-            try:
-                yield connection
-            finally:
-                if connection.is_reusable:
-                    self._idle[origin].append(connection)
+    async def borrow(self, origin: Origin, within_s: float) -> Connection:
+        """Lend a connection for one exchange, to be given back whatever comes of it; raises NeverLeftError."""
+        await self._free.acquire()
+        try:
+            return self._rested(origin) or await self._open(origin, within_s)
+        except BaseException:
+            self._free.release()
+            raise
+
+    def give_back(self, origin: Origin, connection: Connection) -> None:
+        """Keep it for the next exchange, if it is fit for one."""
+        self._free.release()
+        if connection.is_reusable:
+            self._idle[origin].append(connection)
 
     def close(self) -> None:
         """Close those that rest."""

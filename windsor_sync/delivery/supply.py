@@ -39,7 +39,7 @@ class Supply:
         self._again: deque[Attempt] = deque()
         """put off; for the second round"""
         self._loose = 0
-        """how many of these have no place in a lane"""
+        """how many were put off that have no place in a lane"""
         self._in_hand = 0
         self._reading = asyncio.Lock()
 
@@ -152,7 +152,6 @@ class Supply:
         if self._ready or not self._is_read or not self._again:
             return []
         attempt = self._again.popleft()
-        self._loose -= attempt.ticket is None
         assert attempt.owed is not None
         if not attempt.owed.in_doubt:
             self._records.answered(replace(attempt.owed, in_doubt=True))

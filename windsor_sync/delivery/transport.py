@@ -64,11 +64,14 @@ class HttpTransport:
     async def send(self, request: httpx.Request, permit: _Permit) -> Answer:
         """Redirects are not followed; a body is read only for the message of a refusal."""
         until = asyncio.get_running_loop().time() + 2 * self._timeout_s
-        sealed = _bytes_of(request)
+        origin, sealed = _origin(request.url), _bytes_of(request)
         try:
-            async with self._connections.one(_origin(request.url), self._timeout_s) as connection:
+            connection = await self._connections.borrow(origin, self._timeout_s)
+            try:
                 permit()
                 received = await connection.exchange(sealed, self._timeout_s, until)
+            finally:
+                self._connections.give_back(origin, connection)
             return _answer(received)
         except (httpx.HTTPError, NeverLeftError, NotHttpError, OSError, ValueError) as error:
             return _failure(error)
@@ -108,13 +111,7 @@ def _answer(received: Received) -> Answer:
 
 def _calls_for_a_look(name: bytes, value: bytes) -> bool:
     """Whether the body of a 2xx may be a page."""
-    match name.lower():
-        case b"content-type":
-            return b"html" in value.lower()
-        case b"content-encoding":
-            return True
-        case _:
-            return False
+    return name == b"content-encoding" or (name == b"content-type" and b"html" in value.lower())
 
 
 def _failure(error: Exception) -> Answer:

@@ -23,6 +23,7 @@ from windsor_sync.sources.text import plain_text
 SAMPLE_ROWS = 1000
 NUMBERED = re.compile(r"(user_id|anonymous_id|email)(?:_(\d+))?")
 EXTERNAL_IDS = '{"user_id": ["VARCHAR"], "anonymous_id": ["VARCHAR"], "email": ["VARCHAR"]}'
+AS_JSON = EXTERNAL_IDS.replace("VARCHAR", "JSON")
 DOWNLOAD_AGAIN = "Download the audience again and choose user_id (and email) among the external ids."
 
 
@@ -174,16 +175,21 @@ def _traits_cell(layout: Layout, connection: duckdb.DuckDBPyConnection) -> str |
 
 def _rows(layout: Layout, value: str, traits: str | None) -> str:
     """The canonical rows as SQL over `cells` and `broken`."""
-    ids = f"numbers_as_text(readable_object({_wanted(layout)}))" if layout.external_ids else "NULL::VARCHAR"
+    readable_ids = f"readable_object({_wanted(layout)})" if layout.external_ids else "NULL::VARCHAR"
     readable = f"readable_object({traits})"
     return f"""
         SELECT line, {_one_user_id(layout)} AS user_id, anonymous_id, emails, profile_id, value, malformed FROM (
             SELECT *, {_user_ids(layout)} AS user_ids, {_anonymous_id(layout)} AS anonymous_id,
                 {_emails(layout)} AS emails, {layout.key or "NULL::VARCHAR"} AS profile_id,
                 {value} AS value, {_malformed(layout, traits)} AS malformed
-            FROM (SELECT *, from_json(ids, '{EXTERNAL_IDS}') AS found FROM (
-                SELECT *, {ids} AS ids, {f"CASE WHEN is_json({readable}) THEN {readable} END" if traits else "NULL"} AS traits
-                FROM cells)))
+            FROM (SELECT *, CASE WHEN is_plain THEN texts ELSE from_json(ids, '{EXTERNAL_IDS}') END AS found FROM (
+                SELECT *, CASE WHEN is_plain THEN readable_ids ELSE numbers_as_text(readable_ids) END AS ids FROM (
+                SELECT *, CASE WHEN is_usual(texts, readable_ids) THEN TRUE
+                    ELSE holds_only_texts(from_json(readable_ids, '{AS_JSON}'), readable_ids) END AS is_plain FROM (
+                SELECT *, from_json(readable_ids, '{EXTERNAL_IDS}') AS texts FROM (
+                SELECT *, {readable_ids} AS readable_ids,
+                    {f"CASE WHEN is_json({readable}) THEN {readable} END" if traits else "NULL"} AS traits
+                FROM cells))))))
         UNION ALL
         SELECT line, NULL, NULL, NULL, NULL, NULL, reason FROM broken"""
 
@@ -230,7 +236,7 @@ def _malformed(layout: Layout, traits: str | None) -> str:
     cases = [f"WHEN {layout.is_header} THEN 'the header again'"]
     if layout.external_ids:
         cases.append(f"WHEN {_wanted(layout)} IS NOT NULL AND ids IS NULL THEN 'unreadable external_ids'")
-        cases.append("WHEN holds_odd_ids(found, ids) THEN 'an id that is neither text nor a number'")
+        cases.append("WHEN NOT is_plain AND holds_odd_ids(found, ids) THEN 'an id that is neither text nor a number'")
     if traits:
         cases.append(f"WHEN {traits} IS NOT NULL AND traits IS NULL THEN 'unreadable traits'")
     return f"CASE {' '.join(cases)} END"

@@ -43,12 +43,26 @@ _MACROS = {
             WHEN json_valid(t) THEN t
             WHEN json_valid(straight(t)) THEN straight(t)
         END""",
+    # Whether ids (t; found: what from_json made of them) are written as they usually are, one user id and one e-mail:
+    # put together again they are the same text, so nothing was escaped, left out or changed.
+    "is_usual(found, t)": """
+        t = concat('{"user_id":["', found.user_id[1], '"],"email":["', found.email[1], '"]}')""",
+    # Whether under the keys of ids (t; raw: their arrays, as JSON) there is nothing but texts: as a rule, and cheap to see.
+    "all_texts(l, t, k)": r"""
+        CASE
+            WHEN l IS NULL THEN NOT contains(t, k) AND NOT contains(t, '\')
+            WHEN len(l) = 1 THEN starts_with(l[1], '"')
+            ELSE len(list_filter(l, lambda each: each IS NULL OR NOT starts_with(each, '"'))) = 0
+        END""",
+    "holds_only_texts(raw, t)": """
+        coalesce(all_texts(raw.user_id, t, 'user_id') AND all_texts(raw.email, t, 'email')
+            AND all_texts(raw.anonymous_id, t, 'anonymous_id'), FALSE)""",
     "without_blanks(l)": "list_filter(l, lambda each: each IS NOT NULL AND each <> '')",
     # The texts under one key of an object of ids: an array as a rule, a single one tolerated.
-    "ids_under(found, t, k)": """
+    "ids_under(found, t, k)": r"""
         coalesce(
             CASE WHEN len(found) = 1 AND found[1] <> '' THEN found ELSE without_blanks(found) END,
-            CASE WHEN json_type(t, '/' || k) = 'VARCHAR' THEN without_blanks([json_extract_string(t, '/' || k)]) END)""",
+            CASE WHEN (contains(t, k) OR contains(t, '\')) AND json_type(t, '/' || k) = 'VARCHAR' THEN without_blanks([json_extract_string(t, '/' || k)]) END)""",
     # Whether ids (t; found: what from_json made of them) hold arrays, objects or truth values, which it makes texts of.
     "seems_odd(l)": "len(l) > 1 OR l[1][1] IN ('[', '{') OR l[1] IN ('true', 'false')",
     "holds_odd_ids(found, t)": """
@@ -71,12 +85,16 @@ _MACROS = {
             WHEN 'VARCHAR' THEN [json_extract_string(j, '$')]
         END""",
     # An e-mail without the blanks around it; with a line break inside it is none.
+    "holds_space(t)": """
+        contains(t, ' ') OR contains(t, chr(9)) OR contains(t, chr(10)) OR contains(t, chr(12)) OR contains(t, chr(13))""",
     "mail(t)": r"""
         CASE
-            WHEN NOT regexp_matches(t, '^\s|\s$|[\r\n]') THEN nullif(t, '')
+            WHEN NOT holds_space(t) THEN nullif(t, '')
             ELSE nullif(regexp_extract(t, '^\s*(\S(?:[^\r\n]*\S)?)\s*$', 1), '')
         END""",
-    "mails(l)": "without_blanks(list_transform(l, lambda each: mail(each)))",
+    "mails(l)": """
+        CASE WHEN len(l) = 1 AND l[1] <> '' AND NOT holds_space(l[1]) THEN l
+        ELSE without_blanks(list_transform(l, lambda each: mail(each))) END""",
 }
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from windsor_sync.spec.calls import Call, JsonValue, json_text, utf8
 from windsor_sync.spec.trait_keys import TraitKey, key_problem
@@ -122,6 +123,7 @@ def _constant_part(computation: Computation) -> dict[str, JsonValue]:
     }
 
 
+@lru_cache(maxsize=64)
 def _utc_milliseconds(moment: datetime) -> str:
     if moment.tzinfo is None:
         raise ValueError("a message's timestamp needs a time zone")
