@@ -38,7 +38,7 @@ def run(folder: Path, rows: int) -> list[Row]:  # noqa: ARG001  # always the sam
     with answering_at_once(folder / "nginx") as url:
         rounds = [_round(folder / f"round-{number}", url) for number in range(ROUNDS)]
         found = _compared(rounds)
-    return [*found, *_far_away(folder, statistics.median(each["engine"] for each in rounds))]
+        return [*found, _far_away(folder, url)]
 
 
 def engine_alone(folder: Path, url: str, members: int, max_in_flight: int = 64) -> tuple[float, float]:
@@ -81,12 +81,16 @@ def _compared(rounds: list[dict[str, float]]) -> list[Row]:
     return rows
 
 
-def _far_away(folder: Path, at_once: float) -> list[Row]:
+def _far_away(folder: Path, at_once: str) -> Row:
     """256 in flight on a destination that takes 50 ms: the ideal, or what the processor allows if that is less."""
     ideal = MANY_IN_FLIGHT / LATENCY_S
-    with moody(folder / "arrivals", LATENCY_S, LATENCY_S, 0) as url:
-        rate, _ = engine_alone(folder / "far-away", url, MEMBERS, MANY_IN_FLIGHT)
-    bound = min(ideal, at_once)
-    against = f"256/0.05 s = {ideal:,.0f}/s" if bound == ideal else "the engine at 0 ms (less than 256/0.05 s)"
-    detail = f"{rate:,.0f}/s, load {load():.0f}"
-    return [Row("delivery", "50 ms away, 256 in flight", against, rate / bound, goal=Goal(at_least=0.9), detail=detail)]
+    found = []
+    for number in range(ROUNDS):
+        with moody(folder / "arrivals", LATENCY_S, LATENCY_S, 0) as url:
+            rate, _ = engine_alone(folder / f"far-{number}", url, MEMBERS, MANY_IN_FLIGHT)
+        limit, _ = engine_alone(folder / f"near-{number}", at_once, MEMBERS, MANY_IN_FLIGHT)
+        found.append((rate / min(ideal, limit), rate, limit))
+    ratio, rate, limit = sorted(found)[ROUNDS // 2]
+    against = f"256/0.05 s = {ideal:,.0f}/s, or the same at 0 ms where that is less"
+    detail = f"{rate:,.0f}/s, at 0 ms {limit:,.0f}/s, load {load():.0f}"
+    return Row("delivery", "50 ms away, 256 in flight", against, ratio, goal=Goal(at_least=0.9), detail=detail)

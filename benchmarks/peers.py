@@ -7,6 +7,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 SECONDS = 4.0
@@ -89,31 +91,39 @@ def requests_with_threads(url: str) -> dict[str, Any]:
     return _rate(sum(counts), time.perf_counter() - start)
 
 
+class _Rows:
+    """A source for drt that costs nothing."""
+
+    def extract(self, query: str, config: object, **_: object) -> Iterator[dict[str, Any]]:  # noqa: ARG002
+        """Rows from memory."""
+        for number in range(1_000):
+            said = message(number)
+            yield {"user_id": said["userId"], "email": said["traits"]["email"], "message_id": said["messageId"]}
+
+
 def drt_core(url: str) -> dict[str, Any]:
-    """drt-core's REST destination, a template rendered and a POST a row, its pace not limited; sources left out."""
-    from drt.config.models import RateLimitConfig, RestApiDestinationConfig, SyncOptions
+    """A full sync of drt-core, as it comes but for its pace, which is not limited: a template and a POST a row."""
+    from drt.config.models import SyncConfig
     from drt.destinations.rest_api import RestApiDestination
+    from drt.engine.sync import run_sync
 
-    template = json.dumps(message(0) | {"userId": "{{ row.user_id }}", "messageId": "{{ row.message_id }}"}).replace(
-        "user0@example.com", "{{ row.email }}"
-    )
-    config = RestApiDestinationConfig(type="rest_api", url=url, headers=HEADERS, body_template=template)
-    options = SyncOptions(rate_limit=RateLimitConfig(requests_per_second=0))
-    rows = [
+    names = {"userId": "{{ row.user_id }}", "messageId": "{{ row.message_id }}"}
+    template = json.dumps(message(0) | names).replace("user0@example.com", "{{ row.email }}")
+    sync = SyncConfig.model_validate(
         {
-            "user_id": (said := message(number))["userId"],
-            "email": said["traits"]["email"],
-            "message_id": said["messageId"],
+            "name": "all",
+            "model": "SELECT * FROM members",
+            "destination": {"type": "rest_api", "url": url, "headers": HEADERS, "body_template": template},
+            "sync": {"rate_limit": {"requests_per_second": 0}},
         }
-        for number in range(500)
-    ]
+    )
 
-    def load() -> int:
-        result = RestApiDestination().load(rows, config, options)
+    def send() -> int:
+        result = run_sync(sync, _Rows(), RestApiDestination(), SimpleNamespace(type="duckdb"), Path.cwd())
         assert not result.failed, result.row_errors[0]
         return int(result.success)
 
-    return _for_a_while(load)
+    return _for_a_while(send)
 
 
 def segment_library(url: str) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def _shared(folder: Path) -> list[Row]:
     furthest = max(abs(per_second[name] / ideal[name] - 1) for name in WEIGHTS)
     everything = sorted(moment for moments in sent.values() for moment in moments)
     what = f"{PER_SECOND}/s shared by two processes, 1 : 2"
-    shares = " and ".join(f"{rate:.0f}/s" for rate in per_second.values())
+    shares = " and ".join(f"{per_second[name]:.0f}/s" for name in WEIGHTS)
     busiest = busiest_second(everything) / PER_SECOND
     busy = f"{seconds:.0f} s, load {load():.0f}"
     return [

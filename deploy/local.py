@@ -44,6 +44,7 @@ def environment(folder: Path, ports: Sequence[int]) -> dict[str, str]:
         "AIRFLOW__API__PORT": str(page),
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder()),
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "10",  # seconds; nobody who looks waits for five minutes
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{page}/execution/",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "4",

@@ -93,7 +93,7 @@ def _play(folder: Path, running: ExitStack) -> None:
     with httpx.Client(base_url=airflow, timeout=30) as http:
         http.headers["Authorization"] = f"Bearer {http.get('/auth/token').json()['access_token']}"
         _say(f"{shop.FIRST_DAY}: everybody is told")
-        _wait_until(lambda: _count(http, "success") == 1, RUN_S, server)
+        _wait_until(lambda: _has_run(http), RUN_S, server)
         _write_day(folder, shop.FIRST_DAY + timedelta(days=1), AFTER)
         _say(f"{shop.FIRST_DAY + timedelta(days=1)}: what changed is told")
         http.post(f"/api/v2/dags/{DAG_ID}/dagRuns", json={"logical_date": None}).raise_for_status()
@@ -134,8 +134,14 @@ def _write_day(folder: Path, day: date, readers: int) -> None:
     write_archive(bought, day, folder)
 
 
-def _count(http: httpx.Client, state: str) -> int:
-    return int(http.get(f"/api/v2/dags/{DAG_ID}/dagRuns", params={"state": state}).json().get("total_entries", 0))
+def _has_run(http: httpx.Client) -> bool:
+    """Whether the first run is over; raises WindsorSyncError when it ended badly."""
+    states = {run["state"] for run in http.get(f"/api/v2/dags/{DAG_ID}/dagRuns").json()["dag_runs"]}
+    if "failed" in states:
+        raise WindsorSyncError(
+            f"The first run of {DAG_ID} failed; everything is ended. Its tasks' logs are in airflow/logs."
+        )
+    return "success" in states
 
 
 def _is_asking(http: httpx.Client) -> bool:

@@ -70,7 +70,7 @@ class Suppressed:
     """Who must not be told anything any more."""
 
     hashes: frozenset[str] = field(default_factory=frozenset)
-    """hex SHA-256 of salt and user id"""
+    """hex SHA-256 of salt and user id, or anonymous id where a user has no other"""
     salt: str = ""
 
     def __contains__(self, user_id: object) -> bool:
@@ -110,9 +110,9 @@ def identify_parcels(
 
 def _parcel(shard: int, renderer: Renderer, suppressed: Suppressed, row: OutboxRow) -> Parcel:
     """A row on its way; without messages when its user must not be told anything, or was forgotten."""
-    is_nobody = row.user_id is None and row.anonymous_id is None
+    user = row.anonymous_id if row.user_id is None else row.user_id
     private = (row.user_id, row.anonymous_id, *(row.email.split("\n") if row.email else ()), row.value)
-    messages = () if is_nobody or row.user_id in suppressed else renderer.messages(row)
+    messages = () if user is None or user in suppressed else renderer.messages(row)
     return Parcel(shard, row.seq, messages, private)
 
 

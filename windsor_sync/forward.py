@@ -39,7 +39,7 @@ MOST_BYTES = 256 * 1024 * 1024
 """Archive files, compressed, that one run takes in: a few million events; what is left is the next run's."""
 
 GOES_ON = frozenset({RunState.DONE, RunState.REJECTED})
-"""After a run that ended so, what is left of the archive can go out."""
+"""After a run that ended so, and owes nothing, what is left of the archive can go out."""
 
 Progress = Callable[[Run, Delivery], None]
 Reading = Callable[[int, int], None]
@@ -82,7 +82,7 @@ def forward(
             if run is None:
                 break
             runs.append(deliver_run(workspace, run, lease, stop, on_progress))
-            if runs[-1].state not in GOES_ON:
+            if runs[-1].state not in GOES_ON or runs[-1].books.owed:
                 break
     return runs
 
@@ -131,8 +131,7 @@ def open_run(
         previous=head,
         number=number,
     )
-    paths = {kind: f"{kind}/events/{audience_id}-{number}.parquet" for kind in ("seen", "aside")}
-    paths["outboxes"] = fresh_folder(f"outboxes/events/{audience_id}-{number}")
+    paths = _fresh_paths(f"events/{audience_id}-{number}")
     intake = _take_in(workspace, task, paths, on_reading)
     run_id = f"events-{number}-{started_at:%Y%m%dT%H%M%SZ}"
     row = {
@@ -152,7 +151,7 @@ def open_run(
         "entered": intake.rows,
     }
     shards = [ShardProgress(0, 0, intake.rows, position=0, reach=0)] if intake.rows else []
-    read = partial(_record_files, audience_id=audience_id, run_id=run_id, files=files, intake=intake)
+    read = partial(_record_files, audience_id=audience_id, run_id=run_id, files=files, intake=intake, at=started_at)
     workspace.ledger.open_run(lease, row, shards, [read])
     run = run_of(workspace.database, run_id)
     assert run is not None
@@ -238,6 +237,13 @@ def counted(intake: Intake, files: list[ArchiveFile]) -> dict[str, Any]:
     }
 
 
+def _fresh_paths(name: str) -> dict[str, str]:
+    """Where a run's files go; also a run of the same number, which lost its lease while it read, has others."""
+    outbox = fresh_folder(f"outboxes/{name}")
+    own_name = outbox.removeprefix("outboxes/").removesuffix(PARTS)
+    return {"outboxes": outbox, "seen": f"seen/{own_name}.parquet", "aside": f"aside/{own_name}.parquet"}
+
+
 def _take_in(workspace: Workspace, task: IntakeTask, paths: dict[str, str], on_reading: Reading | None) -> Intake:
     """Read the files and give what came of it its place in the store."""
     files = workspace.files
@@ -252,12 +258,14 @@ def _take_in(workspace: Workspace, task: IntakeTask, paths: dict[str, str], on_r
 
 
 def _record_files(
-    connection: Connection, *, audience_id: int, run_id: str, files: list[ArchiveFile], intake: Intake
+    connection: Connection, *, audience_id: int, run_id: str, files: list[ArchiveFile], intake: Intake, at: datetime
 ) -> None:
-    """From this commit on the files are read; it is the one that makes their messages owed."""
+    """From this commit on the files are read; it is the one that makes their messages owed.
+
+    They count as read at the run's start, so that none is read again when the run's messageIds are forgotten.
+    """
     if not files:
         return
-    moment = datetime.now(UTC)
     paths = [file.path for file in files]
     for start in range(0, len(paths), 500):
         chunk = paths[start : start + 500]
@@ -274,7 +282,7 @@ def _record_files(
                 "size_bytes": file.size_bytes,
                 "lines": intake.lines[file.path],
                 "run_id": run_id,
-                "read_at": moment,
+                "read_at": at,
             }
             for file in files
         ],

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from windsor_sync.approvals import trail
 from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.spec.calls import utf8
 from windsor_sync.spec.trait_keys import TraitKey
 from windsor_sync.state.tables import audiences, runs, snapshots, suppressions
 from windsor_sync.workspace import Workspace
@@ -21,6 +22,9 @@ OUTBOX_BLANKS = (
 
 FORGET = "forget"
 """Origin of a suppression that a person asked for here: it is never taken back."""
+
+_USER = "coalesce(user_id, anonymous_id)"
+"""As in snapshots: a user goes by the anonymous id only where there is no other."""
 
 EVENTS_BLANKS = ("user_id", "anonymous_id", "previous_id", "message")
 
@@ -43,7 +47,7 @@ def user_hash(workspace: Workspace, user_id: str) -> str:
 
 def hashed(installation: str, user_id: str) -> str:
     """The same, for many users of one installation."""
-    return hashlib.sha256((installation + user_id).encode()).hexdigest()
+    return hashlib.sha256(utf8(installation + user_id)).hexdigest()
 
 
 def is_suppressed(workspace: Workspace, user_id: str) -> bool:
@@ -102,11 +106,11 @@ def _purge_snapshot(workspace: Workspace, path: str, user_id: str) -> bool:
     """Remove the user's rows; the books of the snapshot count them as suppressed from now on."""
     location = workspace.files.location(path)
     with workspace.files.draft() as draft, open_duckdb() as connection:
-        rows = _count(connection, location, f"user_id = {quoted(user_id)}")
+        rows = _count(connection, location, f"{_USER} = {quoted(user_id)}")
         if not rows:
             return False
         connection.execute(
-            f"COPY (SELECT * FROM read_parquet({quoted(location)}) WHERE user_id IS DISTINCT FROM {quoted(user_id)}) "
+            f"COPY (SELECT * FROM read_parquet({quoted(location)}) WHERE {_USER} IS DISTINCT FROM {quoted(user_id)}) "
             f"TO {quoted(str(draft))} (FORMAT parquet, COMPRESSION zstd)"
         )
         workspace.files.keep(draft, path)
@@ -134,7 +138,7 @@ def _purge_part(workspace: Workspace, path: str, user_id: str) -> bool:
     """Blank what names the user: the row keeps its place, so that positions and books still hold."""
     location = workspace.files.location(path)
     with workspace.files.draft() as draft, open_duckdb() as connection:
-        is_theirs = f"user_id = {quoted(user_id)}"
+        is_theirs = f"{_USER} = {quoted(user_id)}"
         names: tuple[str, ...] = OUTBOX_BLANKS
         if "previous_id" in _columns(connection, location):  # forwarded events; an alias names two users
             is_theirs, names = f"({is_theirs} OR previous_id = {quoted(user_id)})", EVENTS_BLANKS

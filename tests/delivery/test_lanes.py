@@ -143,22 +143,20 @@ class Traffic(RuleBasedStateMachine):
         assert len(self.of("put off", "behind")) == self.lanes.aside
 
     def teardown(self) -> None:
-        """Everything is answered; those put off go again, one by one: all that is not lost gets its turn, in order."""
-        while heads := self.heads():
-            heads[0].state = "gone"
-            self.lanes.leave(self.tickets[heads[0].number])
-            for item in self.startable():
-                self.start(item, [])
+        """Everything is answered, and what that lets go too, put off or not: all that is not lost gets its turn."""
+        for item in self.startable():
+            self.start(item, [])
         again = [item for item in self.of("put off") if all(other.state == "gone" for other in self.before(item))]
-        while again:
-            item = again.pop(0)
+        while following := self.heads() or again[:1]:
+            item = following[0]
+            again = again[item.state != "goes" :]
             assert all(other.state == "gone" for other in self.before(item))
             item.state = "gone"
-            again.extend(ticket.item for ticket in self.lanes.leave(self.tickets[item.number]))
-        assert {item.state for item in self.items} <= {"gone", "lost"} or self.startable()
-        while startable := self.startable():
-            startable[0].state = "gone"
-            self.lanes.leave(self.tickets[startable[0].number])
+            for ticket in self.lanes.leave(self.tickets[item.number]):
+                if ticket.is_aside:
+                    again.append(ticket.item)
+                else:
+                    self.start(ticket.item, [])
         assert {item.state for item in self.items} <= {"gone", "lost"}
         assert not self.lanes
         assert self.lanes.aside == 0

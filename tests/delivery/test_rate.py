@@ -1,5 +1,7 @@
 """The pace of one task, by a clock that only moves when it is told to."""
 
+from itertools import cycle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +27,21 @@ def test_no_second_sees_more_requests_than_the_rate_however_late_the_sender_wake
 ) -> None:
     clock = Clock()
     assert busiest_second(send(Rate(per_second, clock), clock, 3, late)) <= per_second
+
+
+@given(per_second=st.integers(1, 700), slips=st.lists(st.floats(0, 1.5), min_size=1, max_size=50))
+def test_a_sender_that_stalls_between_its_slot_and_the_write_sends_no_more_in_any_second(
+    per_second: int, slips: list[float]
+) -> None:
+    clock, slip, sent = Clock(), cycle(slips), []
+    rate = Rate(per_second, clock)
+    while clock.now < 1_003:
+        wait_s = rate.book()
+        clock.now += wait_s or next(slip)
+        if not wait_s:
+            rate.left()
+            sent.append(clock.now)
+    assert busiest_second(sent) <= per_second
 
 
 @given(late=lateness)

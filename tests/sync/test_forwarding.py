@@ -1,23 +1,24 @@
 """Ordinary events: what is new in the archive reaches Windsor, each event once and in its user's order."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import and_, select, update
 
 from tests.support.archive import FIRST_DAY, Archive, arrived, sent
 from tests.support.world import KEY, World
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.delivery.shared_rate import Weight
-from windsor_sync.errors import ConfigError, LeaseHeld
+from windsor_sync.errors import ConfigError, LeaseHeld, LeaseLost
 from windsor_sync.events.books import overview
 from windsor_sync.forward import Request, forward
 from windsor_sync.privacy import forget
 from windsor_sync.registry import EVENTS
 from windsor_sync.runs import Run, RunState, recent
 from windsor_sync.sandbox import Faults
-from windsor_sync.state.tables import rate_shares
+from windsor_sync.state.tables import archive_files, leases, rate_shares, runs
 
 CALLS = ("identify", "page", "screen", "track", "group")
 
@@ -258,3 +259,104 @@ def test_forwarding_claims_two_parts_of_the_rate_where_an_audience_claims_one(wo
 def test_without_an_events_section_the_remedy_is_named(world: World) -> None:
     with pytest.raises(ConfigError, match="no section `events`"):
         forwarded(world)
+
+
+def test_a_message_nested_deeper_than_anybody_reads_does_not_stop_the_others(world: World) -> None:
+    archive = Archive(world)
+    deep = '{"a":' * 1_010 + "1" + "}" * 1_010
+    line = json.dumps(archive.message("track", "ana", properties="…")).replace('"\\u2026"', deep)
+    archive.write([line, archive.message("track", "ana")])
+    run = one_run(world)
+    assert run.intake is not None
+    assert (run.books.delivered, run.intake["failed_on_ingest"]) == (1, {"bad_request": 1})
+
+
+def days_pass(world: World, days: int) -> None:
+    """As if all that happened so far had happened so many days earlier."""
+    with world.workspace.database.write() as connection:
+        for table, columns in ((runs, ("started_at", "finished_at")), (archive_files, ("read_at",))):
+            for row in connection.execute(select(table)).mappings().all():
+                key = and_(*(column == row[column.name] for column in table.primary_key))
+                moved = {name: row[name] - timedelta(days=days) for name in columns}
+                connection.execute(update(table).where(key).values(**moved))
+
+
+def test_a_file_that_is_overwritten_every_few_days_sends_nothing_twice(world: World) -> None:
+    archive = Archive(world, dedupe_days=7)
+    messages = [archive.message("track", "ana") for _ in range(3)]
+    path = archive.write(messages)
+    assert one_run(world).books.delivered == 3
+    for _ in range(3):
+        days_pass(world, 5)
+        archive.write([*messages, archive.message("track", "ben")]).rename(path)
+        assert one_run(world).books.delivered == 1
+
+
+def test_a_file_is_read_again_exactly_as_long_as_its_messages_are_remembered(world: World) -> None:
+    archive = Archive(world)
+    archive.write([archive.message("track", "ana")])
+    run = one_run(world)
+    with world.workspace.database.read() as connection:
+        assert connection.execute(select(archive_files.c.read_at)).scalar_one() == run.started_at
+
+
+def test_a_destination_that_refuses_everything_stops_the_forwarding_not_only_a_run(world: World) -> None:
+    archive = Archive(world)
+    world.destination["max_in_flight"] = 1
+    world.windsor.set_faults(Faults(rejected_share=1.0))
+    archive.write([archive.message("track", f"user-{number}") for number in range(120)])
+    run = one_run(world)
+    assert (run.state, run.books.delivered, run.books.rejected, run.books.owed) == (RunState.REJECTED, 0, 50, 70)
+
+
+def test_a_call_that_windsor_does_not_take_stops_no_other_however_many_come_first(world: World) -> None:
+    archive = Archive(world)
+    world.windsor.set_faults(Faults(unsupported_calls=frozenset({"screen"})))
+    archive.write([archive.message("screen", f"user-{number}") for number in range(120)])
+    archive.write([archive.message("track", "ana")])
+    run = one_run(world)
+    assert (run.books.delivered, run.books.rejected, run.books.owed) == (1, 120, 0)
+
+
+def test_an_anonymous_user_can_be_forgotten_too(world: World) -> None:
+    archive = Archive(world)
+    world.destination |= {"give_up_after_s": 0.2, "timeout_s": 2}
+    secret = {"traits": {"email": "anon-ana@example.com"}}
+    archive.write(
+        [
+            archive.message("identify", None, anonymousId="anon-ana", **secret),
+            archive.message("identify", "ben", anonymousId="anon-ana"),
+        ]
+    )
+    world.windsor.set_faults(Faults(error_rate=1.0, error_statuses=(503,)))
+    assert one_run(world).books.owed == 2
+    assert forget(world.workspace, "anon-ana", who="a test", why=None).outboxes == 1
+    stored = b"".join(path.read_bytes() for path in (world.folder / ".windsor").rglob("*.parquet"))
+    assert b"anon-ana@example.com" not in stored
+    world.windsor.set_faults(Faults())
+    archive.write([archive.message("page", None, anonymousId="anon-ana")])
+    run = one_run(world)
+    assert run.intake is not None
+    assert run.intake["filtered"] == {"SUPPRESSED": 1}
+    assert set(arrived(world)) == {"ben"}
+
+
+def test_who_lost_the_lease_while_reading_changes_nothing_of_who_came_after(world: World) -> None:
+    archive = Archive(world)
+    archive.write([archive.message("track", "ana")])
+    later = [archive.message("track", "ben")]
+    overtaken: list[Run] = []
+
+    def overtake(_lines: int, _files: int) -> None:
+        if overtaken:
+            return
+        with world.workspace.database.write() as connection:
+            connection.execute(update(leases).values(holder=None, deadline=None, token=leases.c.token + 1))
+        archive.write(later)
+        overtaken.append(one_run(world))
+
+    with pytest.raises(LeaseLost):
+        forward(world.workspace, Request(), world.stop, on_reading=overtake)
+    assert [run.books.delivered for run in overtaken] == [2]
+    archive.write(later)
+    assert overview(one_run(world))["duplicates"] == 1

@@ -31,6 +31,7 @@ from windsor_sync.errors import (
     WindsorSyncError,
 )
 from windsor_sync.ledger import RowVerdict, ShardProgress, Verdict
+from windsor_sync.spec.calls import Call
 
 __all__ = ["Delivery", "Engine", "EngineLimits", "Parcel"]
 
@@ -97,6 +98,8 @@ class Engine:
             clock,
         )
         self._unsupported: dict[str, Answer] = {}
+        self._refused = 0
+        """rejected, and not merely of a kind that Windsor does not take"""
         self._failure: Exception | None = None
         self._stop = asyncio.Event()
         self._supply = Supply(
@@ -284,9 +287,14 @@ class Engine:
             if not attempt.struggle.is_second_round:
                 self._records[attempt.parcel.shard].sending(attempt.parcel.seq)
         sealed = self._wire.request([letter.body for letter in request])
-        answer = await self._transport.send(sealed, self._journal.require)
+        answer = await self._transport.send(sealed, self._leaves)
         self.outcome.requests += 1
         return answer
+
+    def _leaves(self) -> None:
+        """A request is about to be written."""
+        self._journal.require()
+        self._rate.left()
 
     def _note_doubt(self, attempts: Sequence[Attempt], answer: Answer) -> None:
         """An answer that is not final either leaves doubt, or says that this try at least was not applied."""
@@ -325,13 +333,17 @@ class Engine:
 
     def _rejected(self, attempt: Attempt, answer: Answer) -> None:
         """Refused for good, alone; one refusal of its kind is enough where Windsor does not take the call."""
-        if answer.was_sent and decide(answer) is Decision.UNSUPPORTED:
+        is_unsupported = decide(answer) is Decision.UNSUPPORTED
+        if answer.was_sent and is_unsupported:
             self._unsupported[attempt.parcel.call] = answer
         recorded = self._set_aside(attempt, Verdict.REJECTED, answer)
         self._supply.answered(attempt)
         self.outcome.rejected += 1
-        if self.outcome.delivered == 0 and self.outcome.rejected >= self._limits.rejections_to_stop:
-            self._halt(everything_rejected(self.outcome.rejected, recorded.code, recorded.message))
+        if is_unsupported and attempt.parcel.call != Call.IDENTIFY:
+            return  # of the others Windsor need not take all; what takes no identify is no Windsor
+        self._refused += 1
+        if self.outcome.delivered == 0 and self._refused >= self._limits.rejections_to_stop:
+            self._halt(everything_rejected(self._refused, recorded.code, recorded.message))
 
     def _leave(self, attempts: Sequence[Attempt], answer: Answer, *, again: bool) -> None:
         """They stay owed, and with them what goes after them; `again`: they are tried once more at the end."""

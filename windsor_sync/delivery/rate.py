@@ -31,7 +31,7 @@ class _Count(NamedTuple):
 class Rate:
     """Hands out slots. With a whole number of requests per second, no second, wherever it begins, sees more of them.
 
-    `book` and `slow_down` belong to the event loop; the other methods may be called from one other thread.
+    `book`, `left` and `slow_down` belong to the event loop; the other methods may be called from one other thread.
     """
 
     def __init__(self, requests_per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -57,6 +57,10 @@ class Rate:
         self._last = slot
         self._booked += 1
         return 0.0
+
+    def left(self) -> None:
+        """The request whose slot this was leaves now: what it waited meanwhile is caught up no further than elsewhere."""
+        self._last = max(self._last, self._clock() - CATCH_UP_S)
 
     def slow_down(self, retry_after_s: float | None) -> None:
         """Windsor said 429: counted, and where it refuses most requests the whole task waits as long as it asked.

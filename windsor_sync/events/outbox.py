@@ -64,7 +64,8 @@ def parcels(
 
 
 def _parcel(shard: int, row: _Row, is_suppressed: Callable[[str], bool]) -> Parcel:
-    named = (row.user_id, row.previous_id) if row.call == Call.ALIAS else (row.user_id,)
+    user = row.anonymous_id if row.user_id is None else row.user_id
+    named = (user, row.previous_id) if row.call == Call.ALIAS else (user,)
     if row.message is None or any(name is not None and is_suppressed(name) for name in named):
         return Parcel(shard, row.seq, (), (), row.call, _lanes(row))
     return Parcel(shard, row.seq, (row.message.encode(),), _private(row, row.message), row.call, _lanes(row))

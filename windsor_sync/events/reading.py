@@ -31,6 +31,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _TIMES = ("originalTimestamp", "receivedAt", "sentAt")
 
+MOST_LEVELS = 500
+"""Of objects and lists within one another. orjson reads twice as many, and more than the standard library can."""
+
 
 class Malformed(StrEnum):
     """Why a line is no message at all."""
@@ -68,6 +71,8 @@ def read_event(line: bytes, routing: Routing) -> Outcome:
         return Malformed.NOT_AN_OBJECT
     if len(line) > MAX_MESSAGE_BYTES or message.get("messageId") is None or not is_normal(message):
         return read_slowly(line, routing)
+    if _is_too_deep(line, message):
+        return Refusal.BAD_REQUEST
     refused = validate(message, len(line)) or routing.decide(message)
     return refused or _event(message, line.decode())
 
@@ -85,6 +90,8 @@ def read_slowly(line: bytes, routing: Routing) -> Outcome:
         return Refusal.BAD_REQUEST
     if not isinstance(found, dict):
         return Malformed.NOT_AN_OBJECT
+    if _is_too_deep(line, found):
+        return Refusal.BAD_REQUEST
     message = normalise(found)
     is_changed = not is_normal(found) or len(line) > MAX_MESSAGE_BYTES
     if message.get("messageId") is None:
@@ -105,6 +112,19 @@ def _event(message: Mapping[str, Any], text: str) -> Event:
         _storable(message["messageId"]) or "",
         _moment_us(message),
     )
+
+
+def _is_too_deep(line: bytes, message: Mapping[str, Any]) -> bool:
+    """Whether whoever reads it later may not get down to its last level."""
+    if line.count(b"{") + line.count(b"[") <= MOST_LEVELS:
+        return False
+    level: list[Any] = [message]
+    for _ in range(MOST_LEVELS):
+        inner = (each for one in level for each in (one.values() if isinstance(one, dict) else one))
+        level = [each for each in inner if isinstance(each, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _storable(text: str | None) -> str | None:

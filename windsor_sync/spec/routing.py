@@ -47,7 +47,7 @@ class Routing:
     synced_keys: frozenset[str] = frozenset()
     """trait keys whose values Windsor learns from snapshots"""
     suppressed: frozenset[str] = frozenset()
-    """hex SHA-256 of salt and user id"""
+    """hex SHA-256 of salt and user id, or anonymous id where a user has no other"""
     salt: str = ""
 
     def decide(self, message: Mapping[str, Any]) -> Filtered | None:
@@ -75,7 +75,8 @@ class Routing:
 
     def _is_suppressed(self, message: Mapping[str, Any]) -> bool:
         """Whether it is about a suppressed user; an alias is about the user it renames too."""
-        return self._is_suppressed_id(message.get("userId")) or (
+        user_id = message.get("userId")
+        return self._is_suppressed_id(message.get("anonymousId") if user_id is None else user_id) or (
             message.get("type") == _ALIAS and self._is_suppressed_id(message.get("previousId"))
         )
 
