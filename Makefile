@@ -4,7 +4,7 @@
 # make bench: the measured claims of docs/benchmarks.md, beside the alternatives
 # make docs: the references in docs/ that are made from the code.   make screenshots: the pictures, taken by a test
 PYTHON ?= python3
-EXTRAS ?= dev
+EXTRAS ?= dev,celery
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 bench: $(READY)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,celery,bench]'
 	@$(BIN)/python -m benchmarks --json benchmarks.json
 
 chaos: $(READY)

@@ -212,12 +212,13 @@ def next_files(
 
 def routing(workspace: Workspace, events: Events) -> Routing:
     """Which messages Windsor gets."""
-    synced = {str(workspace.registry.find(one).key) for one in workspace.settings.computations if one.enabled}
+    synced = [one for one in workspace.settings.computations if one.enabled]
     return Routing(
         calls=frozenset(call.value for call in events.calls),
         supported=workspace.supported_calls,
         consent_categories=tuple(events.consent_categories),
-        synced_keys=frozenset(synced),
+        synced_keys=frozenset(str(workspace.registry.find(one).key) for one in synced),
+        synced_ids=frozenset(one.id for one in synced if one.id is not None),
         suppressed=frozenset(sealing.suppressed_hashes(workspace)),
         salt=workspace.database.installation(),
     )

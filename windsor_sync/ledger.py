@@ -234,6 +234,17 @@ class Ledger:
             if decided:
                 _replace_verdicts(connection, run_id, decided)
 
+    def reopen(self, lease: Lease, run_id: str, seqs: Sequence[int]) -> None:
+        """Take rejections back: the rows are owed again."""
+        with self.database.write() as connection:
+            lease.fence(connection)
+            for start in range(0, len(seqs), 500):
+                connection.execute(
+                    update(verdicts)
+                    .where(verdicts.c.run_id == run_id, verdicts.c.seq.in_(seqs[start : start + 500]))
+                    .values(verdict=Verdict.UNANSWERED.value)
+                )
+
     def rejections(self, run_id: str) -> list[tuple[int | None, str | None, int]]:
         """(status code, Windsor's message, how many) of a run's rejected changes, most frequent first."""
         count = func.count()

@@ -85,18 +85,19 @@ def _suppress(workspace: Workspace, digest: str, *, who: str, why: str | None) -
 
 @contextmanager
 def _everything_held(workspace: Workspace, holder: str) -> Iterator[None]:
-    """The leases on all that has runs, so that no run reads a file while it is rewritten."""
+    """The leases on all that has runs, for any destination, so that no run reads a file while it is rewritten."""
+    with workspace.database.read() as connection:
+        rows = connection.execute(select(audiences).order_by(audiences.c.id)).all()
     with ExitStack() as leases:
-        for row in workspace.registry.everything():
-            leases.enter_context(workspace.hold(TraitKey(row.trait_key), holder))
+        for row in rows:
+            leases.enter_context(workspace.hold(TraitKey(row.trait_key), holder, destination=row.destination))
         yield
 
 
 def _paths(workspace: Workspace, kind: str) -> list[str]:
-    """The stored files of this destination's audiences."""
-    here = audiences.c.destination == workspace.settings.destination.name
-    column, table = (snapshots.c.path, snapshots) if kind == "snapshots" else (runs.c.outbox, runs)
-    query = select(column).join(audiences, audiences.c.id == table.c.audience_id).where(here, column.is_not(None))
+    """The stored files, whatever destination they are for."""
+    column = snapshots.c.path if kind == "snapshots" else runs.c.outbox
+    query = select(column).where(column.is_not(None))
     with workspace.database.read() as connection:
         found = set(connection.execute(query).scalars())
     return sorted(path for path in found if workspace.files.parts(path))

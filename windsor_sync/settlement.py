@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from windsor_sync.delivery.engine import Delivery
+from windsor_sync.delivery.verdicts import judges_address
 from windsor_sync.diff.duckdb import remains
 from windsor_sync.errors import (
     ChangesWithheld,
@@ -17,6 +18,7 @@ from windsor_sync.errors import (
 )
 from windsor_sync.events.outbox import remaining
 from windsor_sync.lease import Lease
+from windsor_sync.ledger import Verdict
 from windsor_sync.runs import Books, Run, RunState, UnbalancedBooksError, finish, run_of
 from windsor_sync.workspace import Workspace
 
@@ -44,6 +46,8 @@ def settle(workspace: Workspace, lease: Lease, run: Run, outcome: Delivery | Non
     """Record how the run ended. Raises UnbalancedBooksError (after recording it), or LeaseLost without recording."""
     if outcome and isinstance(outcome.stopped_by, LeaseLost | StateUnavailable):
         raise outcome.stopped_by
+    if outcome and isinstance(outcome.stopped_by, MessagesRejected) and run.intake is not None:
+        _take_back(workspace, lease, run)
     books = closing_books(workspace, run)
     state, sentence = _ending(workspace, run, books, outcome)
     try:
@@ -57,6 +61,13 @@ def settle(workspace: Workspace, lease: Lease, run: Run, outcome: Delivery | Non
     stopped = outcome.stopped_by if outcome else None
     asked_s = stopped.retry_after_s if isinstance(stopped, DestinationUnavailable) else None
     return replace(closed, retry_after_s=asked_s)
+
+
+def _take_back(workspace: Workspace, lease: Lease, run: Run) -> None:
+    """An event's rejection is final, but not one that everything gets at a wrong address."""
+    ledger = workspace.ledger.of_run(run.run_id)
+    rejected = [one for one in ledger.verdicts if one.verdict is Verdict.REJECTED] if ledger else []
+    workspace.ledger.reopen(lease, run.run_id, [one.seq for one in rejected if judges_address(one.code)])
 
 
 def settle_dead(workspace: Workspace, lease: Lease, run: Run) -> None:

@@ -327,7 +327,9 @@ def _email(recipe: Recipe) -> str:
 def _copy(connection: duckdb.DuckDBPyConnection, members: str, path: Path) -> None:
     """Write rows in any order: to keep theirs would take more memory, and one thread."""
     connection.execute("SET preserve_insertion_order = false")
-    connection.execute(f"COPY ({members}) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)")
+    connection.execute(
+        f"COPY ({members}) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
+    )
     connection.execute("RESET preserve_insertion_order")
 
 

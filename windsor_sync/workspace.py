@@ -91,9 +91,11 @@ class Workspace:
         return WIRES[self.settings.destination.wire].calls
 
     @contextmanager
-    def hold(self, key: TraitKey, holder: str, shard: int | None = None) -> Iterator[Lease]:
-        """The lease on one audience at this destination, or on one shard of its delivery; raises LeaseHeld."""
-        resource = f"{key} at {self.settings.destination.name}"
+    def hold(
+        self, key: TraitKey, holder: str, shard: int | None = None, destination: str | None = None
+    ) -> Iterator[Lease]:
+        """The lease on one audience at this destination (or a named one), or on one shard of its delivery; raises LeaseHeld."""
+        resource = f"{key} at {destination or self.settings.destination.name}"
         name = f"{holder} on {name_of_this_process()}"
         with held(self.database, resource, name, self.lease_ttl_s, shard) as lease:
             yield lease

@@ -114,16 +114,18 @@ def test_a_batch_that_keeps_failing_is_cut_too_so_that_one_message_does_not_hold
     assert delivery.journal.verdicts[5].in_doubt
 
 
-def test_a_batch_that_is_only_told_to_slow_down_is_not_cut(scripted_line: MakeLine) -> None:
+def test_a_batch_that_is_only_told_to_slow_down_is_put_off_as_it_is(scripted_line: MakeLine) -> None:
     """A 429 is nobody's fault, and more requests are the last thing that would help."""
     delivery = scripted_line(
-        lambda row, tries: answer(429) if row < 7 and tries < 4 else None, 300, limits=patient(), is_hook=True
+        lambda row, tries: answer(429) if row < 7 and tries < 5 else None, 300, limits=patient(), is_hook=True
     )
-    outcome = delivery.deliver()
+    lanes = {seq: ("u",) for seq in range(7)}
+    outcome = delivery.deliver([parcel_of(seq)._replace(lanes=lanes.get(seq, ())) for seq in range(300)])
+    delivery.check(outcome)
     assert (outcome.delivered, outcome.unanswered) == (300, 0)
     refused = [rows for rows, got in zip(delivery.requests, delivery.answers, strict=True) if got.status == 429]
-    assert len(refused) == 4
-    assert min(map(len, refused)) >= 7
+    assert (len(refused), min(map(len, refused))) == (5, 7)
+    assert [row for row in delivery.applied if row < 7] == list(range(7))
 
 
 def test_a_call_that_windsor_does_not_take_is_found_in_a_batch_and_not_sent_again(line: MakeLine) -> None:
@@ -174,18 +176,27 @@ def test_what_a_batch_leaves_behind_is_remembered_row_by_row(line: MakeLine, fau
         assert delivery.journal.of(delivery.journal.is_in_doubt) == []
 
 
-def test_a_batch_that_was_refused_leaves_doubt_until_each_message_is_judged(scripted_line: MakeLine) -> None:
+@pytest.mark.parametrize(
+    ("answers", "in_doubt"),
+    [
+        ([400, 401], [0, 1, 2, 3, 4, 5, 6]),
+        ([400, 200, 401], [3, 4, 5, 6]),
+        ([400, 200, 429, 401], [3, 4, 5, 6]),
+        ([429, 401], []),
+        ([400, 200, 400, 200, 400, 400, 401], [6]),
+    ],
+    ids=str,
+)
+def test_a_batch_that_was_refused_leaves_doubt_until_each_message_is_judged(
+    scripted_line: MakeLine, answers: list[int], in_doubt: list[int]
+) -> None:
     """Windsor does not say whether it applied a part of it; then the key is revoked."""
-
-    def fate(row: int, tries: int) -> bytes | None:
-        return answer(400) if row == 6 else None
-
-    delivery = scripted_line(fate, 7, limits=ALONE, is_hook=True)
-    first = iter([answer(400)])
-    delivery.windsor.script = lambda body, tries: next(first, answer(401))  # type: ignore[union-attr]
+    delivery = scripted_line(lambda row, tries: None, 7, limits=ALONE, is_hook=True)
+    statuses = iter(answers)
+    delivery.windsor.script = lambda body, tries: answer(next(statuses))  # type: ignore[union-attr]
     outcome = delivery.deliver()
     assert isinstance(outcome.stopped_by, CredentialsRefused)
-    assert delivery.journal.of(delivery.journal.is_in_doubt) == list(range(7))
+    assert delivery.journal.of(delivery.journal.is_in_doubt) == in_doubt
 
 
 def test_a_refusal_of_one_alone_undoes_the_doubt_of_the_batch_but_not_that_of_an_earlier_try(line: MakeLine) -> None:

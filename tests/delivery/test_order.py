@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.delivery.line import Line, MemoryJournal, message_of, parcel_of, patient, row_named, user_of
+from tests.delivery.line import HASTY, Line, MemoryJournal, message_of, parcel_of, patient, row_named, user_of
 from tests.delivery.scripted import Reply, answer
 from windsor_sync.delivery.engine import Parcel
 from windsor_sync.errors import LeaseLost
@@ -108,22 +108,22 @@ def test_users_do_not_wait_for_each_other(line: MakeLine) -> None:
 
 
 def test_rows_that_waited_go_out_side_by_side(scripted_line: MakeLine) -> None:
-    """All wait for one row of many lanes; when it is answered, none of the requests that may be under way is idle."""
-    users = [f"u{number}" for number in range(8)]
-    delivery = scripted_line(lambda row, tries: answer(503) if row == 0 and tries < 3 else None, 9, limits=patient())
-    together: list[int] = []
-    plain = delivery.windsor.script  # type: ignore[union-attr]
+    """All wait for one row of many users; after it none of the requests that may be under way is idle."""
+    users = [f"u{number}" for number in range(HASTY.max_in_flight)]
+    arrived: set[int] = set()
+    all_arrived = asyncio.Event()
 
-    def watch(body: bytes, tries: int) -> bytes | Reply:
-        reply = plain(body, tries)
-        together.append(len(delivery.sent))
-        return reply
+    def fate(row: int, tries: int) -> bytes | Reply | None:
+        if row == 0:
+            return answer(503) if tries < 3 else None
+        arrived.add(row)
+        if len(arrived) == len(users):
+            all_arrived.set()
+        return Reply(answer(200), held_until=all_arrived)
 
-    delivery.windsor.script = watch  # type: ignore[union-attr]
+    delivery = scripted_line(fate, 9, limits=patient())
     outcome = delivery.deliver([event(0, *users), *(event(seq, user) for seq, user in enumerate(users, start=1))])
-    assert outcome.delivered == 9
-    assert delivery.sent[:4] == [0, 0, 0, 0]
-    assert max(together) - 4 >= 6
+    assert (outcome.delivered, outcome.requests, delivery.sent[:4]) == (9, 12, [0, 0, 0, 0])
 
 
 def test_who_is_released_does_not_wait_for_a_slow_answer_to_somebody_else(scripted_line: MakeLine) -> None:
@@ -216,6 +216,27 @@ def test_when_a_row_that_was_put_off_gets_through_its_followers_follow_in_order(
     assert (outcome.delivered, outcome.unanswered, outcome.stopped_by) == (200, 0, None)
     assert arrivals(delivery)[-5:] == [3, 7, 40, 41, 150]
     assert delivery.journal.of(delivery.journal.is_in_doubt) == []
+
+
+def test_a_row_that_is_given_up_leaves_what_is_behind_it_owed(scripted_line: MakeLine) -> None:
+    """Nothing may be put off, and Windsor asks for more time than the run has."""
+    locked = answer(423, b"{}", "Retry-After: 100")
+    limits = patient(rows_put_off=0, checkpoint_s=9_999, checkpoint_rows=1_000)
+    delivery = scripted_line(lambda row, tries: locked if row == 3 else None, 50, limits=limits)
+    outcome = delivery.deliver([event(seq, "locked" if seq in (3, 4, 40) else f"u{seq}") for seq in range(50)])
+    delivery.check(outcome)
+    assert (outcome.delivered, outcome.unanswered, outcome.stopped_by) == (47, 3, None)
+    assert delivery.journal.verdicts.keys() == {3, 4, 40}
+    assert not {4, 40} & set(delivery.sent)
+
+
+def test_a_user_of_whom_an_earlier_try_of_the_run_left_a_row_owed_waits_for_the_next_run(line: MakeLine) -> None:
+    delivery = line(50)
+    parcels = [event(seq, "stuck") if seq % 10 == 0 else event(seq, f"u{seq}") for seq in range(50)]
+    outcome = delivery.deliver(parcels, closed_lanes=["stuck", "nobody"])
+    delivery.check(outcome)
+    assert (outcome.delivered, outcome.unanswered, outcome.requests) == (45, 5, 45)
+    assert delivery.journal.verdicts.keys() == {0, 10, 20, 30, 40}
 
 
 def test_a_row_that_is_rejected_holds_nobody_behind_it(scripted_line: MakeLine) -> None:

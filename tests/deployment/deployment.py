@@ -192,7 +192,7 @@ class Deployment:
     def wait_for(self, run_id: str) -> str:
         """The run's final state."""
         path = f"dags/{DAG}/dagRuns/{run_id}"
-        wait_until(lambda: self.api("GET", path)["state"] in ("success", "failed"), "the run's end", 180)
+        wait_until(lambda: self.api("GET", path)["state"] in ("success", "failed"), "the run's end", 300)
         return str(self.api("GET", path)["state"])
 
     def tasks(self, run_id: str) -> dict[str, dict[str, Any]]:

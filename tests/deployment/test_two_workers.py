@@ -17,7 +17,7 @@ from windsor_sync.runs import Run, RunState, recent
 from windsor_sync.sandbox import shop
 from windsor_sync.spec.trait_keys import trait_key
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(600)
 
 RATE = 400
 KEY = str(trait_key(shop.AUDIENCE))

@@ -12,7 +12,7 @@ import pytest
 from tests.deployment.compose import ROOT
 from tests.deployment.processes import wait_until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 def left_of(folder: Path) -> list[psutil.Process]:

@@ -28,7 +28,9 @@ def ids_as_json(draw: st.DrawFn) -> str:
     """An object of ids as somebody may write it, and now and then not quite an object."""
     space = draw(spaces)
     fields = []
-    for key in draw(st.lists(st.sampled_from(["user_id", "email", "anonymous_id", "other", "user\\u005fid"]), max_size=4)):
+    for key in draw(
+        st.lists(st.sampled_from(["user_id", "email", "anonymous_id", "other", "user\\u005fid"]), max_size=4)
+    ):
         found = draw(st.lists(elements, min_size=1, max_size=3))
         value = f"[{f',{space}'.join(found)}]" if draw(st.integers(0, 4)) else found[0]
         fields.append(f'"{key}":{space}{value}')
@@ -60,7 +62,7 @@ def test_ids_are_the_same_by_the_short_way_and_by_the_careful_one(shared_bench: 
 def test_ids_written_as_usual_are_read_by_the_short_way() -> None:
     with open_duckdb() as connection:
         json_text.define_macros(connection)
-        found = "from_json(t, '{\"user_id\": [\"VARCHAR\"], \"email\": [\"VARCHAR\"]}')"
+        found = 'from_json(t, \'{"user_id": ["VARCHAR"], "email": ["VARCHAR"]}\')'
         asked = f"SELECT is_usual({found}, t) FROM (SELECT unnest(?) AS t)"
         answers = connection.execute(asked, [[USUAL, USUAL.replace(":", ": "), '{"user_id":["u1","u2"]}']]).fetchall()
     assert answers == [(True,), (False,), (False,)]

@@ -360,3 +360,54 @@ def test_who_lost_the_lease_while_reading_changes_nothing_of_who_came_after(worl
     assert [run.books.delivered for run in overtaken] == [2]
     archive.write(later)
     assert overview(one_run(world))["duplicates"] == 1
+
+
+def test_a_wrong_address_costs_no_event_however_often_it_is_tried(world: World) -> None:
+    archive = Archive(world)
+    right = world.destination["url"]
+    world.destination |= {"url": f"{right}nowhere", "max_in_flight": 1}
+    archive.write([archive.message("track", f"user-{number}") for number in range(120)])
+    for _ in range(2):
+        run = one_run(world)
+        assert (run.state, run.books.rejected, run.books.owed) == (RunState.REJECTED, 0, 120)
+        assert "404" in (run.sentence or "") or "405" in (run.sentence or "")
+    world.destination["url"] = right
+    world.reopen()
+    assert one_run(world).books.delivered == 120
+    assert arrived(world) == sent(archive.written)
+
+
+def test_engages_calls_are_known_by_the_audiences_id_where_its_trait_has_another_key(world: World) -> None:
+    archive = Archive(world)
+    personas = {"computation_class": "audience", "computation_id": "aud_test", "computation_key": "as_engage_calls_it"}
+    archive.write([archive.message("identify", "ana", traits={"x": True}, context={"personas": personas})])
+    run = one_run(world)
+    assert run.intake is not None
+    assert run.intake["filtered"] == {"SYNCED_FROM_SNAPSHOTS": 1}
+
+
+def test_two_destinations_in_one_state_get_every_event_once_and_forget_together(world: World) -> None:
+    archive = Archive(world)
+    archive.write(six_calls(archive, "ana"))
+    assert one_run(world).books.delivered == 6
+    world.windsor.store.reset()
+    world.destination["name"] = "another"
+    world.reopen()
+    assert one_run(world).books.delivered == 6
+    assert arrived(world) == sent(archive.written)
+    assert forwarded(world) == []
+    assert forget(world.workspace, "ana", who="a test", why=None).outboxes == 2
+    stored = b"".join(path.read_bytes() for path in (world.folder / ".windsor").rglob("*.parquet"))
+    assert b"ana@example.com" not in stored
+
+
+def test_what_a_killed_reading_leaves_lies_where_drafts_are_swept(world: World) -> None:
+    archive = Archive(world)
+    archive.write([archive.message("track", "ana")])
+    found: list[str] = []
+
+    def look(_lines: int, _files: int) -> None:
+        found.extend(path.name for path in (world.folder / ".windsor" / "files" / "drafts").iterdir())
+
+    forward(world.workspace, Request(), world.stop, on_reading=look)
+    assert len(set(found)) == 2  # the parts, and the outbox to be

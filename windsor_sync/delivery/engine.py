@@ -182,7 +182,6 @@ class Engine:
     async def _work(self) -> None:
         while batch := await self._supply.take():
             await self._deliver(batch)
-            self._supply.give_back()
 
     async def _deliver(self, batch: Sequence[Attempt]) -> None:
         """Send what a batch has to say, request by request, each row until one of its messages is not taken.

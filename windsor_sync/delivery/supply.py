@@ -40,7 +40,6 @@ class Supply:
         """put off; for the second round"""
         self._loose = 0
         """how many were put off that have no place in a lane"""
-        self._in_hand = 0
         self._reading = asyncio.Lock()
 
     def open(self, source: AsyncIterator[Sequence[Parcel]], closed_lanes: Iterable[str]) -> None:
@@ -51,22 +50,15 @@ class Supply:
     async def take(self) -> list[Attempt]:
         """What may go in the next request, in order; empty at the end.
 
-        Several only where the wire takes several, and never waiting for more while there is one. Give it back.
+        Several only where the wire takes several, and never waiting for more while there is one.
         """
         async with self._reading:
             while not self._has_stopped():
                 if batch := self._gather() or await self._second_round():
-                    self._in_hand += 1
                     return batch
                 if not await self._news():
                     break
         return []
-
-    def give_back(self) -> None:
-        """A worker is done with what it took."""
-        self._in_hand -= 1
-        if not self._in_hand:
-            self._records.nudge()
 
     # -- what became of one ----------------------------------------------------------------------------------
 
@@ -103,6 +95,7 @@ class Supply:
         """It stays owed; returns those that are set aside behind it and stay owed too."""
         if attempt.ticket is None:
             return []
+        self._records.nudge()
         return _items(self._lanes.abandon(attempt.ticket))
 
     # -- which ones ------------------------------------------------------------------------------------------
@@ -163,7 +156,7 @@ class Supply:
         """Wait until there may be something to take; False when there will be nothing."""
         if not self._ready and not self._is_read:
             await self._read_on()
-        elif self._ready or (self._lanes and self._in_hand):
+        elif self._ready or self._lanes:
             await self._records.news()
         else:
             return False

@@ -73,6 +73,11 @@ def decide(answer: Answer) -> Decision:
     return Decision.RETRY
 
 
+def judges_address(status: int | None) -> bool:
+    """Whether a refusal is about where a message went rather than about what it says."""
+    return status is not None and (300 <= status < 400 or status in (404, 405, 410))
+
+
 def may_have_been_applied(answer: Answer) -> bool:
     """Whether an answer that is not a yes leaves the message in doubt: lost answers and 5xx do, refusals do not.
 

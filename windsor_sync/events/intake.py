@@ -97,7 +97,8 @@ def take_in(
     each line that failed. `on_progress` hears the lines and files done so far. Memory is bounded, whatever the files hold.
     Raises WindsorSyncError when a file is out of reach; then nothing counts as read.
     """
-    with tempfile.TemporaryDirectory(prefix="windsor-sync-") as folder:
+    # Beside the outbox, where drafts are: what a killed process leaves there is swept.
+    with tempfile.TemporaryDirectory(prefix="windsor-sync-", dir=outbox.parent) as folder:
         count = _sort(task, Path(folder), on_progress)
         sealed = seal(
             Seal(

@@ -62,7 +62,8 @@ _MACROS = {
     "ids_under(found, t, k)": r"""
         coalesce(
             CASE WHEN len(found) = 1 AND found[1] <> '' THEN found ELSE without_blanks(found) END,
-            CASE WHEN (contains(t, k) OR contains(t, '\')) AND json_type(t, '/' || k) = 'VARCHAR' THEN without_blanks([json_extract_string(t, '/' || k)]) END)""",
+            CASE WHEN (contains(t, k) OR contains(t, '\')) AND json_type(t, '/' || k) = 'VARCHAR'
+                THEN without_blanks([json_extract_string(t, '/' || k)]) END)""",
     # Whether ids (t; found: what from_json made of them) hold arrays, objects or truth values, which it makes texts of.
     "seems_odd(l)": "len(l) > 1 OR l[1][1] IN ('[', '{') OR l[1] IN ('true', 'false')",
     "holds_odd_ids(found, t)": """

@@ -46,6 +46,8 @@ class Routing:
     """the categories Windsor is mapped to; a message that carries consent has to carry it for each of them"""
     synced_keys: frozenset[str] = frozenset()
     """trait keys whose values Windsor learns from snapshots"""
+    synced_ids: frozenset[str] = frozenset()
+    """Segment's ids of the same audiences and computed traits: their key here may be another than there"""
     suppressed: frozenset[str] = frozenset()
     """hex SHA-256 of salt and user id, or anonymous id where a user has no other"""
     salt: str = ""
@@ -69,7 +71,7 @@ class Routing:
         integrations = message.get("integrations")
         if integrations and not _is_enabled(integrations):
             return Filtered.FILTERED_BY_INTEGRATIONS_OBJECT
-        if self.synced_keys and call in _ENGAGE_CALLS and self._is_synced(message.get("context")):
+        if (self.synced_keys or self.synced_ids) and call in _ENGAGE_CALLS and self._is_synced(message.get("context")):
             return Filtered.SYNCED_FROM_SNAPSHOTS
         return None
 
@@ -99,8 +101,12 @@ class Routing:
     def _is_synced(self, context: Any) -> bool:
         """Whether Engage says it about a synced key, whatever class it names: that has at least four spellings."""
         personas = context.get("personas") if isinstance(context, dict) else None
-        key = personas.get("computation_key") if isinstance(personas, dict) else None
-        return isinstance(key, str) and key in self.synced_keys
+        if not isinstance(personas, dict):
+            return False
+        key, own_id = personas.get("computation_key"), personas.get("computation_id")
+        return (isinstance(key, str) and key in self.synced_keys) or (
+            isinstance(own_id, str) and own_id in self.synced_ids
+        )
 
 
 def _is_enabled(integrations: Any) -> bool:
