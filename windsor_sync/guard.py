@@ -34,6 +34,8 @@ class Ruling:
     held: tuple[str, ...]
     """kinds of change (`entered`, `updated`, `exited`)"""
     reasons: tuple[str, ...]
+    uses_approval: bool = False
+    """whether a side goes out only because a person approved it"""
 
     @property
     def trips(self) -> bool:
@@ -58,14 +60,16 @@ def judge(
     )
     held: list[str] = []
     reasons: list[str] = []
+    uses_approval = False
     for side, count, percent, ceiling_count in sides:
         if percent is None or count * 100 <= percent * before:
             continue
         if ceiling_count is not None and count <= ceiling_count:
+            uses_approval = True
             continue
         held.extend(kind for kind in KINDS[side] if kind != "updated")
         reasons.append(_reason(side, count, before, percent, ceiling_count))
-    return Ruling(tuple(held), tuple(reasons))
+    return Ruling(tuple(held), tuple(reasons), uses_approval)
 
 
 def _reason(side: str, count: int, before: int, percent: float, ceiling: int | None) -> str:

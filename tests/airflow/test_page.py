@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from base64 import b64decode
@@ -21,6 +22,7 @@ from sqlalchemy import select
 
 from tests.airflow.test_provider import free_port, wait_for
 from tests.support.history import HOSTILE, HOSTILE_KEY, REJECTED, USERS, configure, live
+from tests.support.programs import needs
 from tests.support.showcase import show
 from tests.support.world import AUDIENCE, KEY, World
 from windsor_sync.report.document import report
@@ -36,7 +38,6 @@ PICTURES = ROOT / ".artefacts" / "page"
 PEOPLE = {"ana": "user", "vic": "viewer", "nobody": ""}
 """Name → role in Airflow; a person without one may do nothing."""
 
-CHROMIUM = Path("/usr/bin/chromium")
 CHROME = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
@@ -189,14 +190,14 @@ def test_settings_that_cannot_be_used_are_said_in_their_own_words(site: Site) ->
 @pytest.fixture(scope="module")
 def browser() -> Iterator[webdriver.Chrome]:
     """A real Chromium without a window."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"there is no {CHROMIUM}: install chromium and chromium-driver")
+    needs("chromium", "chromium")
+    needs("chromedriver", "chromium-driver")
     options = webdriver.ChromeOptions()
     for argument in CHROME:
         options.add_argument(argument)
-    options.binary_location = str(CHROMIUM)
+    options.binary_location = shutil.which("chromium") or ""
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
     yield driver
     driver.quit()
 

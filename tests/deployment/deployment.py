@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from tests.deployment.compose import ROOT, Service, services
 from tests.deployment.processes import Running, clean_environment, end, free_ports, wait_until
 from tests.support.postgres import installed_programs, unprivileged
+from tests.support.programs import needs
 from windsor_sync.state.database import Database, open_database
 
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -48,8 +47,7 @@ class Deployment:
 
     def start(self) -> None:
         """In the order that `depends_on` gives; returns when everything is healthy."""
-        if not shutil.which("redis-server"):
-            pytest.fail("redis-server was not found: apt-get install redis-server (or put it on PATH)", pytrace=False)
+        needs("redis-server", "redis-server")
         for name in ("data", "windsor", "redis"):
             (self.folder / "volumes" / name).mkdir(parents=True)
         self._start_postgres()

@@ -2,6 +2,8 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -362,16 +364,28 @@ def test_who_lost_the_lease_while_reading_changes_nothing_of_who_came_after(worl
     assert overview(one_run(world))["duplicates"] == 1
 
 
+class _NotWindsor(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(404)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
 def test_a_wrong_address_costs_no_event_however_often_it_is_tried(world: World) -> None:
     archive = Archive(world)
-    right = world.destination["url"]
-    world.destination |= {"url": f"{right}nowhere", "max_in_flight": 1}
     archive.write([archive.message("track", f"user-{number}") for number in range(120)])
-    for _ in range(2):
-        run = one_run(world)
-        assert (run.state, run.books.rejected, run.books.owed) == (RunState.REJECTED, 0, 120)
-        assert "404" in (run.sentence or "") or "405" in (run.sentence or "")
-    world.destination["url"] = right
+    with ThreadingHTTPServer(("127.0.0.1", 0), _NotWindsor) as elsewhere:
+        Thread(target=elsewhere.serve_forever, daemon=True).start()
+        world.destination |= {"url": f"http://127.0.0.1:{elsewhere.server_port}/", "max_in_flight": 1}
+        for _ in range(2):
+            run = one_run(world)
+            assert (run.state, run.books.rejected, run.books.owed) == (RunState.REJECTED, 0, 120)
+            assert "404" in (run.sentence or "")
+        elsewhere.shutdown()
+    world.destination["url"] = world.windsor.url
     world.reopen()
     assert one_run(world).books.delivered == 120
     assert arrived(world) == sent(archive.written)

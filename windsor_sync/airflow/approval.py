@@ -43,6 +43,7 @@ class ApproveOperator(AudienceOperator, HITLOperator):
     """Wait for a person's word on what a run withheld; skipped when it withheld nothing, or when they refuse."""
 
     template_fields = ("audience", "run", "subject", "body")
+    follows = "run"
 
     def __init__(self, *, run: Any, interval: timedelta, **kwargs: Any) -> None:
         kwargs.setdefault("retries", 0)
@@ -75,7 +76,7 @@ class ApproveOperator(AudienceOperator, HITLOperator):
         who = event.get("responded_by_user")
         if "error" in event or who is None:
             raise AirflowFailException(
-                f"Nobody answered in time about {self.audience}. {STAYS}; the next run asks again."
+                f"Nobody answered in time about {self.run['audience']}. {STAYS}; the next run asks again."
             )
         name = f"{who.get('name') or who.get('id')} in Airflow"
         if event["chosen_options"] != [APPROVE]:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk.exceptions import AirflowSkipException
 
 from windsor_sync.airflow.links import AudienceLink
 from windsor_sync.airflow.windsor_task import WindsorOperator
@@ -16,6 +18,13 @@ if TYPE_CHECKING:
 class AudienceOperator(WindsorOperator):
     """A task about one audience, named by its trait key (its map index shows the key on the grid)."""
 
+    follows: ClassVar[str | None] = None
+    """The attribute with what an earlier task handed on: it says whom the task is about.
+
+    Airflow looks a map index up in the list as the DAG file has it when the task starts. After an edit of windsor.yaml that
+    may be another audience than the earlier tasks of the same row were about.
+    """
+
     template_fields: Sequence[str] = ("audience",)
     operator_extra_links = (AudienceLink(),)
 
@@ -27,8 +36,12 @@ class AudienceOperator(WindsorOperator):
     @contextmanager
     def opened(self, *, sends: bool = False) -> Iterator[tuple["Workspace", "Computation"]]:
         """The workspace and this task's audience; for a task that `sends`, as the Airflow connection has Windsor."""
+        if self.follows is not None:
+            self.audience = getattr(self, self.follows)["audience"]
         with self.opened_workspace(sends=sends) as workspace:
             (computation,) = workspace.settings.find([self.audience])
+            if not computation.enabled:
+                raise AirflowSkipException(f"{self.audience} has `enabled: false` in windsor.yaml by now. Nothing was sent.")
             yield workspace, computation
 
 

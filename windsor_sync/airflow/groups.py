@@ -83,4 +83,7 @@ def _sync_audience(audience: str, shards: int, interval: timedelta, told: dict[s
             share = DeliverShardOperator(task_id=task_id, audience=audience, run=changes.output, shard=shard, pool=POOL)
             changes >> share >> delivered
     approved = ApproveOperator(task_id="approve", audience=audience, run=changes.output, interval=interval)
-    delivered >> approved >> DeliverApprovedOperator(task_id="deliver_approved", audience=audience, pool=POOL, **told)
+    released = DeliverApprovedOperator(
+        task_id="deliver_approved", audience=audience, run=changes.output, pool=POOL, **told
+    )
+    delivered >> approved >> released

@@ -56,13 +56,14 @@ class DiffOperator(AudienceOperator):
     """Compare the sealed snapshot with what Windsor was told and open a run with the changes."""
 
     template_fields: Sequence[str] = ("audience", "sealed")
+    follows = "sealed"
 
     def __init__(self, *, sealed: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.sealed = sealed
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Returns the run's id and counts."""
+        """Returns the run's id and counts, under the key that windsor.yaml has for the audience."""
         from windsor_sync.sealing import recorded
         from windsor_sync.sync import Request, open_run
 
@@ -79,7 +80,7 @@ class DiffOperator(AudienceOperator):
             f"{run.books.exited:,}",
             f"{run.books.updated:,}",
         )
-        return counts(run)
+        return {**counts(run), "audience": self.audience}
 
 
 class SendingOperator(AudienceOperator):
@@ -87,13 +88,13 @@ class SendingOperator(AudienceOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Returns counts; raises what stopped it, or what the run's state stands for."""
-        self._meter = Meter(self.audience)
         stop = self.stop_switch()
-        try:
-            with self.opened(sends=True) as (workspace, computation):
+        with self.opened(sends=True) as (workspace, computation):
+            self._meter = Meter(self.audience)
+            try:
                 return self.send(context, workspace, computation, stop)
-        finally:
-            self._meter.emit()
+            finally:
+                self._meter.emit()
 
     def send(
         self, context: Context, workspace: "Workspace", computation: "Computation", stop: "StopSwitch"
@@ -147,6 +148,7 @@ class DeliverOperator(SendingOperator, ClosingOperator):
     """Tell Windsor what a run found out, and close its books."""
 
     template_fields: Sequence[str] = ("audience", "run")
+    follows = "run"
 
     def __init__(self, *, run: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -169,6 +171,7 @@ class DeliverShardOperator(SendingOperator):
     """Tell Windsor one shard of a run, beside tasks that deliver the others; CloseBooksOperator comes after them."""
 
     template_fields: Sequence[str] = ("audience", "run")
+    follows = "run"
 
     def __init__(self, *, run: Any, shard: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -198,6 +201,7 @@ class CloseBooksOperator(ClosingOperator):
     """Close the books of a run that was delivered by several tasks; its colour is the run's."""
 
     template_fields: Sequence[str] = ("audience", "run")
+    follows = "run"
 
     def __init__(self, *, run: Any, **kwargs: Any) -> None:
         kwargs.setdefault("retry_policy", CLOSING_POLICY)
@@ -218,7 +222,17 @@ class CloseBooksOperator(ClosingOperator):
 
 
 class DeliverApprovedOperator(SendingOperator, ClosingOperator):
-    """Make the diff again under the ceiling that a person gave, and tell Windsor; sends nothing without an approval."""
+    """Make the diff again under the ceiling that a person gave, and tell Windsor; sends nothing without an approval.
+
+    `run` is the one that withheld.
+    """
+
+    template_fields: Sequence[str] = ("audience", "run")
+    follows = "run"
+
+    def __init__(self, *, run: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run = run
 
     def send(
         self, context: Context, workspace: "Workspace", computation: "Computation", stop: "StopSwitch"
