@@ -56,7 +56,7 @@ def standing(database: Database, audience_id: int) -> Approval | None:
 
 
 def settle(connection: Connection, audience_id: int, moment: datetime) -> None:
-    """The audience's approvals have served: a run used them, or had nothing to withhold any more."""
+    """The audience's approvals have served: a run used one, even for one side only, or had nothing to withhold any more."""
     connection.execute(
         update(approvals)
         .where(approvals.c.audience_id == audience_id, approvals.c.settled_at.is_(None))

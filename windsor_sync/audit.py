@@ -31,7 +31,7 @@ class Irregularity:
 
 
 def audit(workspace: Workspace, *, repair: bool) -> list[Irregularity]:
-    """Look at every audience of the destination and at the forwarded events; with `repair`, close the runs that died and let others be."""
+    """Look at every audience and at the forwarded events; with `repair`, close the runs that died and let others be."""
     return [found for row in workspace.registry.everything() for found in _audience(workspace, row, repair=repair)]
 
 

@@ -87,35 +87,49 @@ def run_backfill(
 ) -> Run:
     """Make the diff again and send at most what was permitted; raises ChangesWithheld without a permission.
 
-    `request.trigger` names this very backfill: a second try goes on with the run that the first one opened.
+    `request.trigger` names this very backfill: a second try goes on with the run that the first one opened. Permitted once
+    more, as by a person who cleared it in Airflow and approved the new plan, it is a new run.
     """
     workspace.line()
     known = workspace.registry.register(computation)
     assert known.audience_id is not None
     with workspace.hold(known.key, request.trigger) as lease:
-        run = _opened_before(workspace.database, known.audience_id, request.trigger)
+        permission = _permission(workspace.database, str(known.key), request.trigger)
+        run = _opened_since(workspace.database, known.audience_id, request.trigger, permission.at)
         if run is None:
-            request = _permitted(workspace.database, str(known.key), request)
+            request = replace(request, limits=replace(request.limits, count=permission.changes))
             run = open_run(workspace, computation, known, seal(workspace, computation, request), request, lease)
         return deliver_run(workspace, computation, run, lease, stop, on_progress)
 
 
-def _opened_before(database: Database, audience_id: int, trigger: str) -> Run | None:
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """A person's word on a backfill's plan."""
+
+    at: datetime
+    changes: int
+    """how many they saw: the snapshot may have changed since then"""
+
+
+def _opened_since(database: Database, audience_id: int, trigger: str, moment: datetime) -> Run | None:
     query = select(runs.c.id).where(runs.c.audience_id == audience_id, runs.c.trigger == trigger, runs.c.kind == KIND)
+    newest = query.where(runs.c.started_at >= moment).order_by(runs.c.number.desc()).limit(1)
     with database.read() as connection:
-        run_id = connection.execute(query).scalar_one_or_none()
+        run_id = connection.execute(newest).scalar_one_or_none()
     return run_of(database, run_id) if run_id is not None else None
 
 
-def _permitted(database: Database, key: str, request: Request) -> Request:
-    """The request under the number of changes that a person saw: the snapshot may have changed since then."""
-    query = select(audit_trail.c.details).where(audit_trail.c.what == PERMISSION, audit_trail.c.subject == key)
+def _permission(database: Database, key: str, trigger: str) -> Permission:
+    """The newest one for this start; raises ChangesWithheld when nobody gave one."""
+    query = select(audit_trail.c.at, audit_trail.c.details)
+    query = query.where(audit_trail.c.what == PERMISSION, audit_trail.c.subject == key).order_by(
+        audit_trail.c.id.desc()
+    )
     with database.read() as connection:
-        found = [row.details for row in connection.execute(query.order_by(audit_trail.c.id.desc()))]
-    permission = next((details for details in found if details["trigger"] == request.trigger), None)
-    if permission is None:
+        found = [row for row in connection.execute(query) if row.details["trigger"] == trigger]
+    if not found:
         raise ChangesWithheld(
             f"Nobody has permitted this backfill of {key}. Nothing was sent. Start engage_audience_backfill again and answer "
             "its question, or use `windsor-sync backfill`."
         )
-    return replace(request, limits=replace(request.limits, count=permission["changes"]))
+    return Permission(found[0].at, found[0].details["changes"])

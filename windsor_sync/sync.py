@@ -186,7 +186,8 @@ def open_run(
         "started_at": started_at,
         **_row_of(prepared, request),
     }
-    lapses = [] if prepared.ruling.trips else [partial(approvals.settle, audience_id=audience_id, moment=started_at)]
+    has_served = prepared.ruling.uses_approval or not prepared.ruling.trips
+    lapses = [partial(approvals.settle, audience_id=audience_id, moment=started_at)] if has_served else []
     workspace.ledger.open_run(lease, row, _shards(prepared.tally.rows, computation.delivery_shards), [*also, *lapses])
     run = _required(workspace, run_id)
     return run if outbox else settle(workspace, lease, run, None)

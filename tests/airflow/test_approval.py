@@ -1,7 +1,7 @@
 """What the guard withheld waits for a person, in Airflow's form; our state decides what goes out."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest import mock
 
@@ -12,6 +12,7 @@ from tests.support.world import KEY, World
 from windsor_sync.airflow.approval import ApproveOperator
 from windsor_sync.runs import RunState, recent
 from windsor_sync.state.tables import approvals
+from windsor_sync.sync import Request
 
 Run = Callable[[], Any]
 
@@ -72,6 +73,62 @@ def test_the_question_is_over_before_the_next_run_is_due(tripped: World, run_syn
     assert timedelta(hours=2) < form.response_timeout < timedelta(hours=2, minutes=15)
 
 
+def test_a_run_by_hand_asks_no_longer_than_until_the_schedule_s_next_one(
+    tripped: World, run_sync: Run, answer: Person
+) -> None:
+    scheduled = datetime.now(UTC) - timedelta(hours=2)
+    tripped.sync(request=Request(trigger=f"airflow engage_audience_sync scheduled__{scheduled.isoformat()}"))
+    answer("Refuse")
+    run_sync()
+    (form,) = answer.asked
+    assert timedelta(minutes=5) < form.response_timeout <= timedelta(minutes=15)
+
+
+def test_a_paused_schedule_shortens_no_question(tripped: World, run_sync: Run, answer: Person) -> None:
+    scheduled = datetime.now(UTC) - timedelta(hours=20)
+    tripped.sync(request=Request(trigger=f"airflow engage_audience_sync scheduled__{scheduled.isoformat()}"))
+    answer("Refuse")
+    run_sync()
+    (form,) = answer.asked
+    assert timedelta(hours=2) < form.response_timeout
+
+
+def test_an_approval_of_one_side_is_spent_though_the_other_stays_withheld(
+    tripped: World, run_sync: Run, answer: Person
+) -> None:
+    tripped.document["defaults"] = {"max_entered_percent": 10, "guard_floor": 10}
+    grown = [*AFTER, *(f"new-{number}" for number in range(99))]
+    tripped.snapshot(grown)
+    answer(max_entered=None)
+    assert states(run_sync())["deliver_approved"] == "failed"
+    tripped.reopen()
+    assert tripped.members_shown() == set(BEFORE[:50])
+    tripped.snapshot(["somebody else"])
+    answer("Refuse")
+    run_sync()
+    assert len(answer.asked) == 2
+    assert tripped.members_shown() == set(BEFORE[:50])
+
+
+def test_nobody_is_asked_about_a_run_that_a_newer_one_has_replaced(
+    tripped: World, run_sync: Run, answer: Person
+) -> None:
+    from windsor_sync.airflow.operators import DeliverOperator
+
+    deliver = DeliverOperator.execute
+
+    def then_replaced(task: Any, context: Any) -> Any:
+        counts = deliver(task, context)
+        tripped.sync()
+        return counts
+
+    answer()
+    with mock.patch.object(DeliverOperator, "execute", then_replaced):
+        found = states(run_sync())
+    assert (found["approve"], found["deliver_approved"], answer.asked) == ("skipped", "skipped", [])
+    assert tripped.members_shown() == {*BEFORE, "newcomer"}
+
+
 def test_a_refusal_sends_nothing_and_the_next_run_asks_again(tripped: World, run_sync: Run, answer: Person) -> None:
     answer("Refuse")
     for _ in range(2):
@@ -88,7 +145,8 @@ def test_a_refusal_sends_nothing_and_the_next_run_asks_again(tripped: World, run
 
 
 @pytest.mark.parametrize(
-    ("option", "who", "ceiling"), [("Refuse", None, EXITS), ("Approve", "Ana", -1), ("Approve", "Ana", "many")]
+    ("option", "who", "ceiling"),
+    [("Refuse", None, EXITS), ("Approve", "Ana", -1), ("Approve", "Ana", "many"), ("Approve", "Ana", 2**31)],
 )
 def test_without_a_usable_answer_the_audience_is_red_and_nothing_goes_out(
     tripped: World, run_sync: Run, answer: Person, option: str, who: str | None, ceiling: Any

@@ -1,6 +1,7 @@
 """A backfill by hand: the form is checked, the plan is shown, a person approves, and the books are the same."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -34,11 +35,11 @@ def synced(configured: World) -> World:
 def backfill(load_dags: Callable[[], dict[str, Any]]) -> Run:
     """Start the DAG with what a person fills in."""
 
-    def run(**form: Any) -> Any:
+    def run(logical_date: datetime | None = None, **form: Any) -> Any:
         dag = load_dags()["engage_audience_backfill"]
         for task in dag.tasks:
             task.retries = 0
-        return dag.test(run_conf={"audiences": [KEY], **form})
+        return dag.test(logical_date=logical_date, run_conf={"audiences": [KEY], **form})
 
     return run
 
@@ -170,6 +171,16 @@ def test_a_second_try_goes_on_with_the_run_that_the_first_one_opened(
     assert (again.run_id, again.state, synced.sent - before) == (opened.run_id, RunState.DONE, 40)
 
 
+def test_a_plan_that_is_approved_once_more_is_sent_once_more(synced: World, backfill: Run, answer: Person) -> None:
+    answer()
+    first = backfill(mode="resync")
+    before = synced.sent
+    again = backfill(mode="resync", logical_date=first.logical_date)  # as after a person's "Clear"
+    assert again.run_id == first.run_id
+    assert states(again) == dict.fromkeys(("plan", "approve", DELIVER), "success")
+    assert synced.sent - before == 40
+
+
 def test_one_audience_that_fails_holds_no_other(synced: World, backfill: Run, answer: Person) -> None:
     answer()
     with synced.workspace.hold(synced.workspace.registry.find(synced.computation()).key, "another run"):
@@ -189,6 +200,8 @@ def test_one_audience_that_fails_holds_no_other(synced: World, backfill: Run, an
         {"only": "members"},
         {"limit": 0},
         {"limit": "12"},
+        {"limit": 10**30},
+        {"limit": 1.5},
         {"dry_run": "yes"},
     ],
 )

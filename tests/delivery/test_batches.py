@@ -119,7 +119,7 @@ def test_a_batch_that_is_only_told_to_slow_down_is_put_off_as_it_is(scripted_lin
     delivery = scripted_line(
         lambda row, tries: answer(429) if row < 7 and tries < 5 else None, 300, limits=patient(), is_hook=True
     )
-    lanes = {seq: ("u",) for seq in range(7)}
+    lanes = dict.fromkeys(range(7), ("u",))
     outcome = delivery.deliver([parcel_of(seq)._replace(lanes=lanes.get(seq, ())) for seq in range(300)])
     delivery.check(outcome)
     assert (outcome.delivered, outcome.unanswered) == (300, 0)

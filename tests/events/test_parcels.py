@@ -40,10 +40,14 @@ def test_a_parcel_carries_the_very_text_its_lanes_and_its_call(logs: Logs) -> No
 
 def test_what_a_message_says_of_a_user_is_private(logs: Logs) -> None:
     traits = {"name": "Ada Lovelace", "email": "ada@example.com"}
-    logs.write(track("m-1", "u-1", properties={"voucher": "SECRET-7"}, context={"traits": traits}))
+    context = {"traits": traits, "page": {"url": "https://acme.example/of/Ada"}, "ip": "8.8.8.8"}
+    logs.write(track("m-1", "u-1", properties={"voucher": "SECRET-7"}, context=context, name="Basket of Ada"))
     (parcel,) = read(logs.take_in())
     private = " ".join(one for one in parcel.private if one)
-    assert all(word in private for word in ("u-1", "Ada Lovelace", "ada@example.com", "SECRET-7"))
+    assert all(
+        word in private
+        for word in ("u-1", "Ada Lovelace", "ada@example.com", "SECRET-7", "of/Ada", "8.8.8.8", "Basket of Ada")
+    )
 
 
 def test_who_is_suppressed_meanwhile_or_forgotten_gets_no_message(logs: Logs) -> None:

@@ -1,6 +1,7 @@
 """Ordinary events: what is new in the archive reaches Windsor, each event once and in its user's order."""
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -13,7 +14,7 @@ from tests.support.archive import FIRST_DAY, Archive, arrived, sent
 from tests.support.world import KEY, World
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.delivery.shared_rate import Weight
-from windsor_sync.errors import ConfigError, LeaseHeld, LeaseLost
+from windsor_sync.errors import ConfigError, LeaseHeld, LeaseLost, WindsorSyncError
 from windsor_sync.events.books import overview
 from windsor_sync.forward import Request, forward
 from windsor_sync.privacy import forget
@@ -425,3 +426,33 @@ def test_what_a_killed_reading_leaves_lies_where_drafts_are_swept(world: World) 
 
     forward(world.workspace, Request(), world.stop, on_reading=look)
     assert len(set(found)) == 2  # the parts, and the outbox to be
+
+
+def without(world: World, kind: str) -> None:
+    """The file store loses what it has of a kind."""
+    shutil.rmtree(world.folder / ".windsor" / "files" / kind)
+
+
+@pytest.mark.parametrize(("kind", "words"), [("outboxes", "does not have its 1 rows"), ("seen", "folder `seen`")])
+def test_a_file_store_that_lost_what_is_needed_is_named_and_nothing_is_sent(
+    world: World, kind: str, words: str
+) -> None:
+    archive = Archive(world)
+    world.destination |= {"give_up_after_s": 0.2, "timeout_s": 2}
+    archive.write([archive.message("track", "ana")])
+    world.windsor.set_faults(Faults(error_rate=1.0, error_statuses=(503,)))
+    assert one_run(world).books.owed == 1
+    without(world, kind)
+    world.windsor.set_faults(Faults())
+    with pytest.raises(WindsorSyncError, match=words):
+        forwarded(world)
+    assert arrived(world) == {}
+
+
+def test_an_outbox_of_which_nothing_is_owed_is_not_missed(world: World) -> None:
+    archive = Archive(world)
+    archive.write([archive.message("track", "ana")])
+    assert one_run(world).books.delivered == 1
+    without(world, "outboxes")
+    archive.write([archive.message("track", "ana")])
+    assert one_run(world).books.delivered == 1

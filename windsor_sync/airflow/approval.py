@@ -16,6 +16,7 @@ from windsor_sync.airflow.audience_task import AudienceOperator, run_named
 
 if TYPE_CHECKING:
     from windsor_sync.runs import Run
+    from windsor_sync.state.database import Database
 
 APPROVE = "Approve"
 REFUSE = "Refuse"
@@ -26,14 +27,27 @@ SHARE_OF_INTERVAL = 0.9
 SHORTEST = timedelta(minutes=1)
 """Nobody is asked for less: Airflow looks every 15 seconds whether the time is over."""
 
+LARGEST = 2**31 - 1
+"""What a person may name as a number: PostgreSQL's columns for it hold no larger one."""
+
 STAYS = "The changes stay withheld and owed"
 
 FORM = {
     "max_exited": Param(
-        None, type=["null", "integer"], minimum=0, title="Exits", description_md="Up to so many users are told `false`."
+        None,
+        type=["null", "integer"],
+        minimum=0,
+        maximum=LARGEST,
+        title="Exits",
+        description_md="Up to so many users are told `false`.",
     ),
     "max_entered": Param(
-        None, type=["null", "integer"], minimum=0, title="Entries", description_md="Up to so many are told `true`."
+        None,
+        type=["null", "integer"],
+        minimum=0,
+        maximum=LARGEST,
+        title="Entries",
+        description_md="Up to so many are told `true`.",
     ),
     "note": Param(None, type=["null", "string"], title="Note", description_md="Why, for the record."),
 }
@@ -59,9 +73,13 @@ class ApproveOperator(AudienceOperator, HITLOperator):
 
         with self.opened() as (workspace, _):
             run = run_named(workspace, self.run)
+            head = workspace.ledger.head(run.audience_id)
+            until = self._until(context, workspace.database)
         if run.state is not RunState.WITHHELD:
             raise AirflowSkipException(f"{self.audience} withholds nothing.")
-        left = self._until(context) - datetime.now(UTC)
+        if head is None or head.run_id != run.run_id:
+            raise AirflowSkipException(f"{self.audience} has a newer run, which asks about what it withholds.")
+        left = until - datetime.now(UTC)
         if left < SHORTEST:
             raise AirflowFailException(f"{run.sentence} The next run is due, and asks again.")
         self.response_timeout = left
@@ -99,9 +117,32 @@ class ApproveOperator(AudienceOperator, HITLOperator):
                 raise AirflowFailException(str(error)) from None
         return {"run": run.run_id, "max_exited": ceiling.max_exited, "max_entered": ceiling.max_entered}
 
-    def _until(self, context: Context) -> datetime:
+    def _until(self, context: Context, database: "Database") -> datetime:
+        """When the question is over: before the schedule's next run, whoever started this one."""
         began: datetime = context["dag_run"].run_after or datetime.now(UTC)
+        scheduled = _last_scheduled(database, context["dag"].dag_id)
+        if scheduled is not None and scheduled <= began < scheduled + self.interval:
+            began = scheduled
         return began + self.interval * SHARE_OF_INTERVAL
+
+
+def _last_scheduled(database: "Database", dag_id: str) -> datetime | None:
+    """When the schedule last started a run of the DAG that got as far as our books; Airflow's run id says it."""
+    from sqlalchemy import select
+
+    from windsor_sync.state.tables import runs
+
+    start = f"airflow {dag_id} scheduled__"
+    query = select(runs.c.trigger).where(runs.c.trigger.startswith(start, autoescape=True))
+    with database.read() as connection:
+        trigger = connection.execute(query.order_by(runs.c.started_at.desc()).limit(1)).scalar_one_or_none()
+    if trigger is None:
+        return None
+    try:
+        found = datetime.fromisoformat(trigger.removeprefix(start).split()[0])
+    except (ValueError, IndexError):  # Airflow can be told to name its runs otherwise
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _whole(answer: Mapping[str, Any], field: str, run: "Run") -> int | None:
@@ -109,10 +150,10 @@ def _whole(answer: Mapping[str, Any], field: str, run: "Run") -> int | None:
     value = answer.get(field)
     if value is None or value == "":
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST:
         raise AirflowFailException(
-            f"The ceiling that was given for {run.audience} is not a whole number of at least 0. Nothing was approved. "
-            f"{STAYS}. Use `windsor-sync approve {run.run_id}`, or clear this task to be asked again."
+            f"The ceiling that was given for {run.audience} is not a whole number from 0 to {LARGEST:,}. Nothing was "
+            f"approved. {STAYS}. Use `windsor-sync approve {run.run_id}`, or clear this task to be asked again."
         )
     return value
 

@@ -41,7 +41,9 @@ class AudienceOperator(WindsorOperator):
         with self.opened_workspace(sends=sends) as workspace:
             (computation,) = workspace.settings.find([self.audience])
             if not computation.enabled:
-                raise AirflowSkipException(f"{self.audience} has `enabled: false` in windsor.yaml by now. Nothing was sent.")
+                raise AirflowSkipException(
+                    f"{self.audience} has `enabled: false` in windsor.yaml by now. Nothing was sent."
+                )
             yield workspace, computation
 
 

@@ -8,7 +8,7 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Context, Param
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from windsor_sync.airflow.approval import APPROVE, REFUSE
+from windsor_sync.airflow.approval import APPROVE, LARGEST, REFUSE
 from windsor_sync.airflow.operators import ClosingOperator, SendingOperator
 from windsor_sync.airflow.plan_text import as_markdown
 from windsor_sync.airflow.windsor_task import WindsorOperator, trigger_of
@@ -59,6 +59,7 @@ def backfill_form(names: dict[str, str]) -> dict[str, Param]:
             None,
             type=["null", "integer"],
             minimum=1,
+            maximum=LARGEST,
             title="At most",
             description_md="So many changes of each audience; the rest stays owed, and the next sync sends it.",
         ),

@@ -50,9 +50,7 @@ def forward(config: Path | None, since: datetime | None, release_aliases: bool, 
     from windsor_sync.settlement import error_of
     from windsor_sync.workspace import open_workspace
 
-    request = Request(
-        f"by hand, {this_person()}", since.date() if since else None, releases_aliases=release_aliases
-    )
+    request = Request(f"by hand, {this_person()}", since.date() if since else None, releases_aliases=release_aliases)
     with (
         open_workspace(load_settings(config)) as workspace,
         progress() as view,

@@ -122,6 +122,10 @@ class Connection(asyncio.Protocol):
 
     # -- what the parser calls -------------------------------------------------------------------------------
 
+    def on_message_begin(self) -> None:
+        if self._waiter is None or self._waiter.done():
+            self.is_out_of_step = True  # part of an answer that nobody asked for came right behind another one
+
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         self._headers.append((name, value))
@@ -228,6 +232,8 @@ class Connections:
                 )
         except (OSError, ssl.CertificateError, ValueError) as error:  # ValueError: a host name that cannot be one
             raise NeverLeftError from error
+        if not connection.is_reusable:
+            raise NeverLeftError from ConnectionResetError()  # closed as soon as it was open
         return connection
 
     def _trust(self) -> ssl.SSLContext:

@@ -34,7 +34,7 @@ COLUMNS = {
 CHUNK_ROWS = 8_192
 """Rows read at a time, and in a row group: none is unpacked twice."""
 
-_PRIVATE_FIELDS = ("groupId", "traits", "properties")
+_PRIVATE_FIELDS = ("groupId", "traits", "properties", "context", "name", "category")
 
 
 class _Row(NamedTuple):
@@ -79,9 +79,7 @@ def _lanes(row: _Row) -> tuple[str, ...]:
 
 def _private(row: _Row, text: str) -> tuple[str | None, ...]:
     message: dict[str, Any] = json.loads(text)
-    context = message.get("context")
     said = [message.get(name) for name in _PRIVATE_FIELDS]
-    said.append(context.get("traits") if isinstance(context, dict) else None)
     return (row.user_id, row.anonymous_id, row.previous_id, *(json_text(one) for one in said if one))
 
 
@@ -97,19 +95,25 @@ OWED = """
 def define_ledger(connection: duckdb.DuckDBPyConnection, head: Head | None) -> None:
     """The tables outbox_before, progress_before and verdicts_before of the last run of events.
 
-    Raises WindsorSyncError when a part of what is owed is not in the file store any more.
+    Raises WindsorSyncError when a part of what is owed is not in the file store any more. The outbox of a run that owes
+    nothing is not looked at.
     """
-    define_outbox(connection, "outbox_before", head.outbox if head else None)
     if head and head.outbox and not head.is_settled:
-        _require_whole(connection, head)
+        _define_whole(connection, head, head.outbox)
+    else:
+        define_outbox(connection, "outbox_before", None)
     define_table(connection, "progress_before", statement.PROGRESS, statement.progress_rows(head))
     define_table(connection, "verdicts_before", statement.VERDICTS, statement.verdict_rows(head))
 
 
-def _require_whole(connection: duckdb.DuckDBPyConnection, head: Head) -> None:
+def _define_whole(connection: duckdb.DuckDBPyConnection, head: Head, location: str) -> None:
     """A file that is gone from the folder would else be so many messages that nobody misses."""
-    row = connection.execute("SELECT count(*) FROM outbox_before").fetchone()
     expected = max(shard.last for shard in head.shards)
+    try:
+        define_outbox(connection, "outbox_before", location)
+        row = connection.execute("SELECT count(*) FROM outbox_before").fetchone()
+    except duckdb.IOException:  # all of its files are gone, or one cannot be opened
+        row = None
     if row != (expected,):
         raise WindsorSyncError(
             f"The outbox of run {head.run_id} does not have its {expected:,} rows. Nothing was sent, and what it owes stays "

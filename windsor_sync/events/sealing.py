@@ -13,6 +13,7 @@ import duckdb
 
 from windsor_sync.diff import statement
 from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.errors import WindsorSyncError
 from windsor_sync.events.outbox import CHUNK_ROWS, COLUMNS, OWED, define_ledger, define_outbox, define_table
 from windsor_sync.events.parts import ASIDE, KEPT, LINES_PER_FILE
 from windsor_sync.ledger import Head
@@ -73,8 +74,7 @@ def seal(task: Seal, outbox: Path, seen: Path, aside: Path) -> Sealed:
         _copy(
             connection,
             # Repetitions too: their file was read again today, and may be once more when its first run is forgotten.
-            "SELECT upper, lower FROM ids "
-            f"UNION ALL SELECT {_HALVES} FROM carried WHERE message_id IS NOT NULL",
+            f"SELECT upper, lower FROM ids UNION ALL SELECT {_HALVES} FROM carried WHERE message_id IS NOT NULL",
             seen,
         )
         _copy(
@@ -111,10 +111,17 @@ def _find_repetitions(connection: duckdb.DuckDBPyConnection, seen: Sequence[str]
     connection.execute(f"CREATE TABLE ids AS SELECT ordinal, {_HALVES} FROM kept")
     files = ", ".join(quoted(location) for location in seen)
     before = f"SELECT upper, lower FROM read_parquet([{files}]) UNION ALL" if seen else ""
-    connection.execute(f"""
-        CREATE TABLE known AS SELECT DISTINCT upper, lower
-        FROM ({before} SELECT {_HALVES} FROM carried) SEMI JOIN ids USING (upper, lower)
-    """)
+    try:
+        connection.execute(f"""
+            CREATE TABLE known AS SELECT DISTINCT upper, lower
+            FROM ({before} SELECT {_HALVES} FROM carried) SEMI JOIN ids USING (upper, lower)
+        """)
+    except duckdb.IOException:
+        raise WindsorSyncError(
+            "Which messages earlier runs have sent cannot be read: a file of the folder `seen` is missing in the file store, or "
+            "this machine's disk is full. Nothing was sent, and the files of the archive count as unread. Restore the file "
+            "store from a backup or make room, then run it again."
+        ) from None
     connection.execute("""
         CREATE TABLE repeated AS
         SELECT ordinal FROM ids SEMI JOIN known USING (upper, lower)
