@@ -27,8 +27,8 @@ SHARE_OF_INTERVAL = 0.9
 SHORTEST = timedelta(minutes=1)
 """Nobody is asked for less: Airflow looks every 15 seconds whether the time is over."""
 
-LARGEST = 2**31 - 1
-"""What a person may name as a number: PostgreSQL's columns for it hold no larger one."""
+LARGEST = 10**12
+"""What a person may name as a number of users: beyond any audience, and within what every database holds."""
 
 STAYS = "The changes stay withheld and owed"
 
