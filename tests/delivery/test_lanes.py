@@ -194,6 +194,15 @@ def test_all_are_found_behind_one_that_is_put_off_by_whatever_way_they_wait() ->
     assert lanes.aside == 6
 
 
+def test_who_was_set_aside_does_not_go_along_with_one_that_was_not() -> None:
+    lanes, (late, other, both) = filled(("a", 1), ("b", 2), ("ab", 3))
+    assert lanes.put_off(late, room=9) == [both]
+    other.holder = "a request"
+    assert lanes.leave(late) == []
+    assert list(lanes.behind(other)) == []
+    assert lanes.leave(other) == [both]
+
+
 def test_behind_one_that_is_given_up_nothing_goes_not_even_what_was_put_off() -> None:
     lanes, (a, b, both) = filled(("a", 1), ("b", 2), ("ab", 3))
     assert lanes.put_off(a, room=9) == [both]

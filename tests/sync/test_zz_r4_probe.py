@@ -1,18 +1,16 @@
-import random
-
+import random, time
 import pytest
-
 from tests.support.archive import Archive
 from tests.support.world import World
 from windsor_sync import forward as fw
-from windsor_sync.audit import audit
-from windsor_sync.errors import *
 from windsor_sync.forward import Request, forward
 from windsor_sync.runs import recent
 from windsor_sync.sandbox import Faults
+from windsor_sync.errors import *
+from windsor_sync.delivery.engine import EngineLimits
+from windsor_sync.audit import audit
 
-
-class Boom(BaseException): pass
+class Boom(Exception): pass
 
 def lanes(m):
     out=[]
@@ -22,7 +20,7 @@ def lanes(m):
         if m.get(k): out.append('a'+m[k])
     return set(out)
 
-@pytest.mark.parametrize('seed', range(14))
+@pytest.mark.parametrize('seed', (1,2,3,4))
 def test_fuzz(world: World, seed, monkeypatch):
     ch=random.Random(seed)
     holds = seed%3==0
@@ -30,7 +28,7 @@ def test_fuzz(world: World, seed, monkeypatch):
     world.destination |= {"give_up_after_s": ch.choice([0.3, 0.6]), "timeout_s": 1, "max_in_flight": ch.choice([1,4,16]), "wire": "segment_webhook"}
     released=[]
     held=[]
-    for step in range(8):
+    for step in range(5):
         ms=[]
         for _ in range(ch.randrange(0,60)):
             call=ch.choice(("track","page","screen","identify","group","alias"))

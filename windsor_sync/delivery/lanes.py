@@ -68,7 +68,7 @@ class Lanes(Generic[T]):
         """The next one in each of its lanes, after it and those that go with it; `may_go` tells who can join them."""
         for name in ticket.lanes:
             following = self._first_but(ticket.holder, name)
-            if following is not None:
+            if following is not None and not following.is_aside:  # such a one goes again on its own
                 yield following
 
     def leave(self, ticket: Ticket[T]) -> list[Ticket[T]]:
