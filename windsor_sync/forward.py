@@ -133,7 +133,8 @@ def open_run(
     )
     paths = _fresh_paths(f"events/{audience_id}-{number}")
     intake = _take_in(workspace, task, paths, on_reading)
-    run_id = f"events-{number}-{started_at:%Y%m%dT%H%M%SZ}"
+    # With the id: a second destination of this state may begin its run of the same number in the same second.
+    run_id = f"events-{number}-{started_at:%Y%m%dT%H%M%SZ}-{audience_id}"
     row = {
         "id": run_id,
         "audience_id": audience_id,

@@ -1,6 +1,5 @@
 """What people change while a run is under way: Airflow's tasks read windsor.yaml, and the DAG file, each anew."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,7 +125,7 @@ def test_a_configuration_that_cannot_be_used_is_an_import_error_in_words_and_bre
     dags = tmp_path / "dags"
     dags.mkdir()
     for path in (ROOT / "dags").glob("*.py"):
-        os.symlink(path, dags / path.name)
+        (dags / path.name).symlink_to(path)
     (dags / "other.py").write_text("from airflow.sdk import DAG\ndag = DAG('other', schedule=None)\n", encoding="utf-8")
     bag = DagBag(str(dags))
     assert set(bag.dags) == {"other"}

@@ -1,5 +1,6 @@
 """Several messages in one request: one answer for all, and still every row gets the verdict it deserves."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from tests.delivery.line import HASTY, STORM, Line, parcel_of, patient, stop_after, user_of
 from tests.delivery.scripted import Reply, answer
 from windsor_sync.delivery.engine import EngineLimits
-from windsor_sync.delivery.parcels import Attempt, Letter, requests_of
+from windsor_sync.delivery.parcels import Attempt, Letter, attempts_of, requests_of
 from windsor_sync.delivery.patience import Struggle
 from windsor_sync.delivery.wires.windsor_hook import WindsorHook
 from windsor_sync.errors import CredentialsRefused, DestinationUnavailable, MessagesRejected
@@ -45,6 +46,24 @@ def test_twenty_messages_share_a_request_and_one_slot_of_the_rate(line: MakeLine
     assert [len(request) for request in delivery.requests] == [20] * 5
     assert delivery.applied == dict.fromkeys(range(100), 1)
     delivery.check(outcome)
+
+
+def test_as_many_full_batches_are_under_way_as_there_may_be_requests(scripted_line: MakeLine) -> None:
+    """No answer comes before all of them are there."""
+    rows: set[int] = set()
+    are_there = asyncio.Event()
+
+    def fate(row: int, tries: int) -> Reply:
+        rows.add(row)
+        if len(rows) == HASTY.max_in_flight * 20:
+            are_there.set()
+        return Reply(answer(200), held_until=are_there)
+
+    delivery = scripted_line(fate, 400, limits=patient(), is_hook=True)
+    delivery.chunk_rows = 400
+    outcome = delivery.deliver()
+    assert (outcome.delivered, outcome.requests) == (400, len(delivery.requests))
+    assert [len(request) for request in delivery.requests[: HASTY.max_in_flight]] == [20] * HASTY.max_in_flight
 
 
 def test_a_batch_does_not_wait_to_be_full(line: MakeLine) -> None:
@@ -126,6 +145,7 @@ def test_a_batch_that_is_only_told_to_slow_down_is_put_off_as_it_is(scripted_lin
     refused = [rows for rows, got in zip(delivery.requests, delivery.answers, strict=True) if got.status == 429]
     assert (len(refused), min(map(len, refused))) == (5, 7)
     assert [row for row in delivery.applied if row < 7] == list(range(7))
+    assert delivery.journal.verdicts.keys() == set(range(7)), "delivered in the second round"
 
 
 def test_a_call_that_windsor_does_not_take_is_found_in_a_batch_and_not_sent_again(line: MakeLine) -> None:
@@ -274,6 +294,12 @@ def test_requests_joined_are_the_letters_and_none_is_larger_than_it_may_be(
     for request, following in pairwise(requests):
         fits = sum(len(letter.body) for letter in [*request, following[0]]) <= most_bytes
         assert len(request) == most or not fits, "one more would have had its place"
+
+
+def test_a_row_of_several_letters_is_one_row() -> None:
+    one, other = (Attempt(parcel_of(seq), in_doubt=False, struggle=Struggle()) for seq in range(2))
+    letters = [Letter(attempt, b"{}", is_last=False) for attempt in (one, one, other, other)]
+    assert attempts_of(letters) == [one, other]
 
 
 def test_the_largest_batch_is_within_500_kb() -> None:

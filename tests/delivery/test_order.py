@@ -219,11 +219,17 @@ def test_when_a_row_that_was_put_off_gets_through_its_followers_follow_in_order(
 
 
 def test_a_row_that_is_given_up_leaves_what_is_behind_it_owed(scripted_line: MakeLine) -> None:
-    """Nothing may be put off, and Windsor asks for more time than the run has."""
-    locked = answer(423, b"{}", "Retry-After: 100")
+    """Nothing may be put off, and Windsor asks for more time than the run has, after all others had their answers."""
+    arrived = asyncio.Event()
+
+    def fate(row: int, tries: int) -> Reply | None:
+        if row == 49:
+            arrived.set()
+        return Reply(answer(423, b"{}", "Retry-After: 100"), held_until=arrived) if row == 3 else None
+
     limits = patient(rows_put_off=0, checkpoint_s=9_999, checkpoint_rows=1_000)
-    delivery = scripted_line(lambda row, tries: locked if row == 3 else None, 50, limits=limits)
-    outcome = delivery.deliver([event(seq, "locked" if seq in (3, 4, 40) else f"u{seq}") for seq in range(50)])
+    delivery = scripted_line(fate, 50, limits=limits)
+    outcome = delivery.deliver([event(seq, "locked") if seq in (3, 4, 40) else parcel_of(seq) for seq in range(50)])
     delivery.check(outcome)
     assert (outcome.delivered, outcome.unanswered, outcome.stopped_by) == (47, 3, None)
     assert delivery.journal.verdicts.keys() == {3, 4, 40}

@@ -169,6 +169,12 @@ def test_nothing_about_a_suppressed_user_is_sent_whatever_else_stops_it(call: st
     assert routing.decide({**theirs, "userId": "u-2"}) is not Filtered.SUPPRESSED
 
 
+def test_a_suppressed_anonymous_id_is_a_users_own_only_where_there_is_no_user_id() -> None:
+    routing = Routing(suppressed=frozenset((digest("a-1"),)), salt=SALT)
+    assert routing.decide(message(userId=None, anonymousId="a-1")) is Filtered.SUPPRESSED
+    assert routing.decide(message(userId="u-1", anonymousId="a-1")) is None
+
+
 def test_an_alias_of_a_suppressed_user_is_not_sent_to_either_side() -> None:
     routing = Routing(suppressed=frozenset((digest("u-old"),)), salt=SALT)
     assert routing.decide(message("alias", userId="u-new", previousId="u-old")) is Filtered.SUPPRESSED

@@ -456,3 +456,12 @@ def test_an_outbox_of_which_nothing_is_owed_is_not_missed(world: World) -> None:
     without(world, "outboxes")
     archive.write([archive.message("track", "ana")])
     assert one_run(world).books.delivered == 1
+
+
+def test_more_held_aliases_than_one_checkpoint_lets_go_hold_up_nothing(world: World) -> None:
+    archive = Archive(world, alias="hold")
+    world.destination["max_in_flight"] = 1
+    archive.write([archive.message("alias", f"user-{number}", previousId=f"old-{number}") for number in range(1_100)])
+    archive.write([archive.message("track", "ana")])
+    run = one_run(world)
+    assert (run.books.delivered, run.books.withheld) == (1, 1_100)

@@ -128,14 +128,10 @@ class ApproveOperator(AudienceOperator, HITLOperator):
 
 def _last_scheduled(database: "Database", dag_id: str) -> datetime | None:
     """When the schedule last started a run of the DAG that got as far as our books; Airflow's run id says it."""
-    from sqlalchemy import select
-
-    from windsor_sync.state.tables import runs
+    from windsor_sync.runs import newest_trigger
 
     start = f"airflow {dag_id} scheduled__"
-    query = select(runs.c.trigger).where(runs.c.trigger.startswith(start, autoescape=True))
-    with database.read() as connection:
-        trigger = connection.execute(query.order_by(runs.c.started_at.desc()).limit(1)).scalar_one_or_none()
+    trigger = newest_trigger(database, start)
     if trigger is None:
         return None
     try:

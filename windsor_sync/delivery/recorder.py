@@ -58,8 +58,9 @@ class Recorder:
         return self._trackers[shard]
 
     def may_go(self, shard: int, seq: int) -> bool:
-        """Whether the row may be sent by what is recorded; if not, the next checkpoint lets it go if it can."""
+        """Whether the next row of a shard may be sent by what is recorded; if not, the next checkpoint lets it go if it can."""
         tracker = self._trackers[shard]
+        tracker.comes_next(seq)
         self._frontier = tracker, seq
         return seq < tracker.reach
 

@@ -35,6 +35,10 @@ class ShardTracker:
         """How far the next checkpoint may let rows go."""
         return max(self.reach, min(self.position + window, self._recorded.last))
 
+    def comes_next(self, seq: int) -> None:
+        """No row between the last one taken and this one is to be sent: they do not keep the position back."""
+        self._next = seq
+
     def take(self, seq: int) -> None:
         """A row leaves the outbox; rows come in ascending order."""
         self._under_way.append(seq)

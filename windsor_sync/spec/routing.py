@@ -46,11 +46,11 @@ class Routing:
     """the categories Windsor is mapped to; a message that carries consent has to carry it for each of them"""
     synced_keys: frozenset[str] = frozenset()
     """trait keys whose values Windsor learns from snapshots"""
-    synced_ids: frozenset[str] = frozenset()
-    """Segment's ids of the same audiences and computed traits: their key here may be another than there"""
     suppressed: frozenset[str] = frozenset()
     """hex SHA-256 of salt and user id, or anonymous id where a user has no other"""
     salt: str = ""
+    synced_ids: frozenset[str] = frozenset()
+    """Segment's ids of the same audiences and computed traits: their key here may be another than there"""
 
     def decide(self, message: Mapping[str, Any]) -> Filtered | None:
         """Say why this message must not be sent, or None; it is read as `calls.normalise` leaves it.
