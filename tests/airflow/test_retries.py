@@ -33,7 +33,7 @@ def test_what_passes_by_itself_is_tried_again_after_a_minute(kind: type[Exceptio
     assert (decision.action, decision.retry_delay) == (RetryAction.RETRY, timedelta(minutes=1))
 
 
-@pytest.mark.parametrize(("asked_s", "waits_s"), [(3600, 3600), (2, 60)])
+@pytest.mark.parametrize(("asked_s", "waits_s"), [(3600, 3600), (2, 60), (1e20, 86_400)])
 def test_windsor_is_given_the_time_it_asked_for(asked_s: float, waits_s: float) -> None:
     decision = POLICY.evaluate(DestinationUnavailable("later", asked_s), 1, 3)
     assert (decision.action, decision.retry_delay) == (RetryAction.RETRY, timedelta(seconds=waits_s))

@@ -14,6 +14,9 @@ ERRORS = "windsor_sync.errors"
 
 SOON = timedelta(minutes=1)
 
+LONGEST = timedelta(days=1)
+"""However long Windsor asks to wait: a number without sense must not park a task for years."""
+
 A_PERSON_MUST_ACT = tuple(
     RetryRule(exception=f"{ERRORS}.{name}", action=RetryAction.FAIL, reason="a person has to act")
     for name in ("ConfigError", "SnapshotError", "CredentialsRefused", "ChangesWithheld", "MessagesRejected")
@@ -48,7 +51,10 @@ class PatiencePolicy(RetryPolicy):
 
         asked_s = exception.retry_after_s if isinstance(exception, DestinationUnavailable) else None
         if asked_s is not None:
-            return RetryDecision.retry(delay=max(SOON, timedelta(seconds=asked_s)), reason="Windsor asked to wait")
+            return RetryDecision.retry(
+                delay=max(SOON, timedelta(seconds=min(asked_s, LONGEST.total_seconds()))),
+                reason="Windsor asked to wait",
+            )
         return self._rules.evaluate(exception, try_number, max_tries, context)
 
 
