@@ -1,7 +1,6 @@
 """Brings a run's outbox to Windsor: reads it ahead, hands it to the engine, and writes the answers to the ledger."""
 
 import asyncio
-import hashlib
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from windsor_sync.delivery.wires import Wire
 from windsor_sync.lease import Lease
 from windsor_sync.ledger import Ledger, RowVerdict, ShardProgress
 from windsor_sync.outbox import OutboxRow, Renderer, read_rows
-from windsor_sync.spec.calls import utf8
+from windsor_sync.spec.routing import suppression_hash
 
 RENDERED_AT_ONCE = 64
 """Rows: about a millisecond, in which no answer is read."""
@@ -77,7 +76,7 @@ class Suppressed:
         """Whether the user is one of them."""
         if not self.hashes or user_id is None:
             return False
-        return hashlib.sha256(utf8(f"{self.salt}{user_id}")).hexdigest() in self.hashes
+        return suppression_hash(self.salt, str(user_id)) in self.hashes
 
 
 @dataclass(frozen=True, slots=True)

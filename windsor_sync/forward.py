@@ -16,7 +16,7 @@ from sqlalchemy import Connection, delete, insert, select
 from windsor_sync import sealing
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.delivery.shared_rate import Weight
-from windsor_sync.dispatch import Consignment, StopSwitch, Suppressed, deliver
+from windsor_sync.dispatch import Consignment, StopSwitch, deliver
 from windsor_sync.errors import ConfigError
 from windsor_sync.events.intake import Intake, IntakeTask, take_in
 from windsor_sync.events.outbox import parcels, remaining
@@ -26,7 +26,7 @@ from windsor_sync.registry import EVENTS, Registered
 from windsor_sync.runs import Run, RunState, recent, run_of
 from windsor_sync.segment import suppressions as segment_suppressions
 from windsor_sync.settings import AliasPolicy, Events
-from windsor_sync.settlement import settle, settle_dead
+from windsor_sync.settlement import settle, settle_dead_predecessor
 from windsor_sync.sources.archive import ArchiveFile, list_files
 from windsor_sync.spec.routing import Routing
 from windsor_sync.state.files import PARTS, fresh_folder
@@ -117,7 +117,7 @@ def open_run(
     started_at = datetime.now(UTC)
     files = next_files(workspace, known, events, request.since, started_at)
     releases = request.releases_aliases and is_first
-    _close_dead(workspace, lease, head)
+    settle_dead_predecessor(workspace, lease, head)
     if not files and not _has_to_send(head, releases=releases):
         return None
     number = workspace.registry.by_id(audience_id).runs + 1
@@ -165,7 +165,7 @@ def deliver_run(
     """Send the run's messages and close its books."""
     if run.outbox is None:
         return settle(workspace, lease, run, None)
-    suppressed = Suppressed(frozenset(sealing.suppressed_hashes(workspace)), workspace.database.installation())
+    suppressed = sealing.suppressed_users(workspace)
     location = workspace.files.location(run.outbox)
     decided = workspace.ledger.decided(run.run_id)
     outcome = deliver(
@@ -289,13 +289,6 @@ def _record_files(
             for file in files
         ],
     )
-
-
-def _close_dead(workspace: Workspace, lease: Lease, head: Head | None) -> None:
-    """The run before this one may have been killed; what it had not delivered is carried over."""
-    previous = run_of(workspace.database, head.run_id) if head else None
-    if previous is not None and previous.finished_at is None:
-        settle_dead(workspace, lease, previous)
 
 
 def _has_to_send(head: Head | None, *, releases: bool) -> bool:

@@ -1,6 +1,5 @@
 """Suppresses and forgets a user: nothing is sent about them any more, and what is stored about them is purged."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from windsor_sync.approvals import trail
 from windsor_sync.embedded import open_duckdb, quoted
-from windsor_sync.spec.calls import utf8
+from windsor_sync.spec.routing import suppression_hash
 from windsor_sync.spec.trait_keys import TraitKey
 from windsor_sync.state.tables import audiences, runs, snapshots, suppressions
 from windsor_sync.workspace import Workspace
@@ -42,12 +41,7 @@ class Forgotten:
 
 def user_hash(workspace: Workspace, user_id: str) -> str:
     """How a suppressed user is kept: not as an id."""
-    return hashed(workspace.database.installation(), user_id)
-
-
-def hashed(installation: str, user_id: str) -> str:
-    """The same, for many users of one installation."""
-    return hashlib.sha256(utf8(installation + user_id)).hexdigest()
+    return suppression_hash(workspace.database.installation(), user_id)
 
 
 def is_suppressed(workspace: Workspace, user_id: str) -> bool:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Row, insert, select
 
+from windsor_sync.dispatch import Suppressed
 from windsor_sync.embedded import open_duckdb, quoted
 from windsor_sync.errors import ConfigError
 from windsor_sync.registry import Registered
@@ -135,6 +136,11 @@ def suppressed_hashes(workspace: Workspace) -> tuple[str, ...]:
     """Who must not be told anything, as hex SHA-256 of the installation id and the user id."""
     with workspace.database.read() as connection:
         return tuple(connection.execute(select(suppressions.c.user_hash).order_by(suppressions.c.user_hash)).scalars())
+
+
+def suppressed_users(workspace: Workspace) -> Suppressed:
+    """The same, to ask of each user who is about to be told something."""
+    return Suppressed(frozenset(suppressed_hashes(workspace)), workspace.database.installation())
 
 
 def storage_name(key: str) -> str:

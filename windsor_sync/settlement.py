@@ -18,7 +18,7 @@ from windsor_sync.errors import (
 )
 from windsor_sync.events.outbox import remaining
 from windsor_sync.lease import Lease
-from windsor_sync.ledger import Verdict
+from windsor_sync.ledger import Head, Verdict
 from windsor_sync.runs import Books, Run, RunState, UnbalancedBooksError, finish, run_of
 from windsor_sync.workspace import Workspace
 
@@ -68,6 +68,13 @@ def _take_back(workspace: Workspace, lease: Lease, run: Run) -> None:
     ledger = workspace.ledger.of_run(run.run_id)
     rejected = [one for one in ledger.verdicts if one.verdict is Verdict.REJECTED] if ledger else []
     workspace.ledger.reopen(lease, run.run_id, [one.seq for one in rejected if judges_address(one.code)])
+
+
+def settle_dead_predecessor(workspace: Workspace, lease: Lease, head: Head | None) -> None:
+    """The run before a new one may have been killed; from here on its books do not change any more."""
+    previous = run_of(workspace.database, head.run_id) if head else None
+    if previous is not None and previous.finished_at is None:
+        settle_dead(workspace, lease, previous)
 
 
 def settle_dead(workspace: Workspace, lease: Lease, run: Run) -> None:

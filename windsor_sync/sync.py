@@ -19,7 +19,7 @@ from windsor_sync import approvals, sealing
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.diff.duckdb import DiffTask, Tally
 from windsor_sync.diff.engines import engine
-from windsor_sync.dispatch import Consignment, StopSwitch, Suppressed, deliver, identify_parcels
+from windsor_sync.dispatch import Consignment, StopSwitch, deliver, identify_parcels
 from windsor_sync.errors import SnapshotError
 from windsor_sync.guard import Limit, Ruling, judge
 from windsor_sync.lease import Lease
@@ -29,7 +29,7 @@ from windsor_sync.registry import Registered
 from windsor_sync.runs import Run, RunState, outboxes_of, run_of
 from windsor_sync.sealing import Snapshot, storage_name
 from windsor_sync.settings import Computation, ComputedTrait
-from windsor_sync.settlement import settle, settle_dead
+from windsor_sync.settlement import settle, settle_dead_predecessor
 from windsor_sync.spec import personas
 from windsor_sync.workspace import Workspace
 
@@ -176,7 +176,7 @@ def open_run(
         if prepared.tally.rows:
             outbox = f"outboxes/{storage_name(known.key)}/{known.audience_id}-{prepared.number}.parquet"
             workspace.files.keep(draft, outbox)
-    _close_dead_predecessor(workspace, lease, prepared.head)
+    settle_dead_predecessor(workspace, lease, prepared.head)
     run_id = f"{storage_name(known.key)}-{prepared.number}-{started_at:%Y%m%dT%H%M%SZ}"
     row = {
         "id": run_id,
@@ -209,13 +209,6 @@ def _row_of(prepared: Prepared, request: Request) -> dict[str, Any]:
         "exited": prepared.tally.exited,
         "updated": prepared.tally.updated,
     }
-
-
-def _close_dead_predecessor(workspace: Workspace, lease: Lease, head: Head | None) -> None:
-    """The run before this one may have been killed; from here on its books do not change any more."""
-    previous = run_of(workspace.database, head.run_id) if head else None
-    if previous is not None and previous.finished_at is None:
-        settle_dead(workspace, lease, previous)
 
 
 def deliver_run(
@@ -259,7 +252,7 @@ def send_owed(
                 run.held,
                 renderer(workspace, computation, known),
                 workspace.ledger.decided(run.run_id),
-                Suppressed(frozenset(sealing.suppressed_hashes(workspace)), workspace.database.installation()),
+                sealing.suppressed_users(workspace),
             ),
         ),
         ledger=workspace.ledger,

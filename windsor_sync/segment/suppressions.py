@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, insert, select
 from windsor_sync.errors import LeaseHeld, SegmentUnavailable
 from windsor_sync.holder import name_of_this_process
 from windsor_sync.lease import held
-from windsor_sync.privacy import hashed
+from windsor_sync.spec.routing import suppression_hash
 from windsor_sync.state.tables import readings, suppressions
 from windsor_sync.workspace import Workspace
 
@@ -58,7 +58,7 @@ def _read(workspace: Workspace) -> None:
         if read_at is not None and _is_fresh(read_at):
             return  # another run was faster
         installation = workspace.database.installation()
-        found = {hashed(installation, user_id) for user_id in workspace.segment().suppressed_users()}
+        found = {suppression_hash(installation, user_id) for user_id in workspace.segment().suppressed_users()}
         moment = datetime.now(UTC)
         with workspace.database.write() as connection:
             lease.fence(connection)

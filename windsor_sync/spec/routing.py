@@ -18,6 +18,11 @@ _ALIAS = Call.ALIAS.value
 _ENGAGE_CALLS = frozenset((Call.IDENTIFY.value, Call.TRACK.value))
 
 
+def suppression_hash(salt: str, user_id: str) -> str:
+    """How a suppressed user is kept: hex SHA-256 of the installation's id and the user's, not the id itself."""
+    return sha256(utf8(salt + user_id)).hexdigest()
+
+
 class Filtered(StrEnum):
     """Why a message is not for Windsor, in the words of Segment's Delivery Overview as far as it has one."""
 
@@ -83,7 +88,7 @@ class Routing:
         )
 
     def _is_suppressed_id(self, user_id: Any) -> bool:
-        return isinstance(user_id, str) and sha256(utf8(self.salt + user_id)).hexdigest() in self.suppressed
+        return isinstance(user_id, str) and suppression_hash(self.salt, user_id) in self.suppressed
 
     def _has_consent(self, context: Any) -> bool:
         """Whether the message may be used for every category; without a word on consent nothing is enforced.
