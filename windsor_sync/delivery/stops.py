@@ -20,7 +20,7 @@ def unavailable(answer: Answer, silent_s: float, patience_s: float) -> Destinati
     kind = answer.message if answer.is_page or not answer.status else None
     last = ", ".join(filter(None, (f"status {answer.status}" if answer.status else None, kind))) or "no answer"
     asked_s = answer.retry_after_s
-    if silent_s < patience_s:
+    if silent_s < patience_s or (asked_s or 0.0) >= patience_s:
         text = f"Windsor asks to wait {asked_s or 0:.0f} s ({last}), and this run waits {patience_s:.0f} s at most"
     else:
         text = f"Windsor has not been available for {silent_s:.0f} s (last: {last})"
