@@ -12,8 +12,7 @@ from shutil import which
 
 from benchmarks import delivery_runs
 from benchmarks.frame import Goal, Row, Work, load, measure
-from benchmarks.server.moody import moody
-from benchmarks.server.nginx import answering_at_once
+from benchmarks.server.nginx import answering
 
 ROUNDS = 3
 MEMBERS = 40_000
@@ -35,7 +34,7 @@ PEERS = {
 
 def run(folder: Path, rows: int) -> list[Row]:  # noqa: ARG001  # always the same size: it is a rate
     """Measure."""
-    with answering_at_once(folder / "nginx") as url:
+    with answering(folder / "nginx") as url:
         rounds = [_round(folder / f"round-{number}", url) for number in range(ROUNDS)]
         found = _compared(rounds)
         return [*found, _far_away(folder, url)]
@@ -86,7 +85,7 @@ def _far_away(folder: Path, at_once: str) -> Row:
     ideal = MANY_IN_FLIGHT / LATENCY_S
     found = []
     for number in range(ROUNDS):
-        with moody(folder / "arrivals", LATENCY_S, LATENCY_S, 0) as url:
+        with answering(folder / f"late-{number}", LATENCY_S) as url:
             rate, _ = engine_alone(folder / f"far-{number}", url, MEMBERS, MANY_IN_FLIGHT)
         limit, _ = engine_alone(folder / f"near-{number}", at_once, MEMBERS, MANY_IN_FLIGHT)
         found.append((rate / min(ideal, limit), rate, limit))

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks import delivery_runs
 from benchmarks.delivery import engine_alone
 from benchmarks.frame import Goal, Row, Work, load, measure
-from benchmarks.server.nginx import answering_at_once
+from benchmarks.server.nginx import answering
 from windsor_sync.runs import run_of
 
 MILLION = 1_000_000
@@ -22,7 +22,7 @@ STRETCH = 200_000
 def run(folder: Path, rows: int) -> list[Row]:
     """Measure; the whole sync is of a million members, or of a tenth of `rows` where that is less."""
     members = min(MILLION, rows // 10)
-    with answering_at_once(folder / "nginx") as url:
+    with answering(folder / "nginx") as url:
         before, _ = engine_alone(folder / "before", url, min(ALONE, members))
         delivery_runs.write_settings(folder / "whole", url, members=members)
         whole = measure(Work("whole", "benchmarks.delivery_runs:whole", (str(folder / "whole"),)))

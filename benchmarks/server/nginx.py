@@ -1,4 +1,7 @@
-"""An nginx on loopback that says 200 at once: what a client reaches beside it is the client's own doing."""
+"""An nginx on loopback that says 200 and does nothing else: what a client reaches beside it is the client's own doing.
+
+Its module echo (Debian: libnginx-mod-http-echo) lets it take its time.
+"""
 
 import socket
 import subprocess
@@ -9,6 +12,7 @@ from pathlib import Path
 from shutil import which
 
 CONFIGURATION = """
+{module}
 daemon off;
 worker_processes 1;
 pid {folder}/nginx.pid;
@@ -24,21 +28,25 @@ http {{
     scgi_temp_path {folder}/scgi;
     server {{
         listen 127.0.0.1:{port};
-        location / {{ default_type application/json; return 200 '{{}}'; }}
+        location / {{ default_type application/json; {answer} }}
     }}
 }}
 """
+AT_ONCE = "return 200 '{}';"
+LATER = "echo_read_request_body; echo_sleep %s; echo '{}';"
+MODULE = "load_module /usr/lib/nginx/modules/ngx_http_echo_module.so;"
 STARTS_WITHIN_S = 10
 
 
 @contextmanager
-def answering_at_once(folder: Path) -> Iterator[str]:
+def answering(folder: Path, after_s: float = 0.0) -> Iterator[str]:
     """Yield the address; raises FileNotFoundError where nginx is not installed (Debian: nginx-light)."""
     program = which("nginx") or "/usr/sbin/nginx"
     port = _free_port()
     folder.mkdir()
     configuration = folder / "nginx.conf"
-    configuration.write_text(CONFIGURATION.format(folder=folder, port=port))
+    how = {"answer": LATER % after_s, "module": MODULE} if after_s else {"answer": AT_ONCE, "module": ""}
+    configuration.write_text(CONFIGURATION.format(folder=folder, port=port, **how))
     command = [program, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(configuration)]
     with subprocess.Popen(command) as process:  # noqa: S603
         try:
