@@ -177,7 +177,8 @@ def open_run(
             outbox = f"outboxes/{storage_name(known.key)}/{known.audience_id}-{prepared.number}.parquet"
             workspace.files.keep(draft, outbox)
     settle_dead_predecessor(workspace, lease, prepared.head)
-    run_id = f"{storage_name(known.key)}-{prepared.number}-{started_at:%Y%m%dT%H%M%SZ}"
+    # With the audience's id: a second destination of this state may begin its run of the same number in the same second.
+    run_id = f"{storage_name(known.key)}-{prepared.number}-{started_at:%Y%m%dT%H%M%SZ}-{audience_id}"
     row = {
         "id": run_id,
         "audience_id": audience_id,

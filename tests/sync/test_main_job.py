@@ -1,8 +1,11 @@
 """The main job: audiences become true/false, computed traits their value; changes only; nothing for nothing."""
 
+from datetime import datetime
+
 import pytest
 
-from tests.support.world import KEY, TRAIT_KEY, World
+from tests.support.world import FIRST_DAY, KEY, TRAIT_KEY, World
+from windsor_sync import sync as use_case
 from windsor_sync.runs import RunState, recent
 
 NASTY_IDS = [
@@ -167,3 +170,21 @@ def test_an_outbox_in_several_shards_is_delivered_whole(world: World, shards: in
     run = world.sync()
     assert (run.state, run.books.delivered) == (RunState.DONE, 40)
     assert world.members_shown() == members
+
+
+def test_two_destinations_of_one_state_may_begin_a_run_in_the_same_second(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StoppedClock(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+            return FIRST_DAY
+
+    monkeypatch.setattr(use_case, "datetime", StoppedClock)
+    world.snapshot(["ana", "ben"])
+    first = world.sync()
+    world.destination["name"] = "staging"
+    world.reopen()
+    second = world.sync()
+    assert (first.books.delivered, second.books.delivered) == (2, 2)
+    assert first.run_id != second.run_id

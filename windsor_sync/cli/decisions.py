@@ -24,7 +24,7 @@ def approve(
 
     \b
     Example:
-      windsor-sync approve vip_customer-12-20261123T150000Z --max-exited 5000 --reason "sale ended"
+      windsor-sync approve vip_customer-12-20261123T150000Z-3 --max-exited 5000 --reason "sale ended"
     """
     if max_exited is None and max_entered is None:
         raise click.UsageError("Say how many: --max-exited N, --max-entered N, or both.")

@@ -1,5 +1,6 @@
 """`init`, `check` and `audiences`."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,27 +19,70 @@ DEFAULT_CONFIG = Path("windsor.yaml")
 MARKS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
-@click.command(short_help="Write a commented windsor.yaml.")
+@click.command(short_help="Write a commented windsor.yaml with what is found here.")
+@as_json
 @click.pass_obj
-def init(config: Path | None) -> None:
-    """Write a windsor.yaml that explains itself; an existing file is never overwritten.
+def init(config: Path | None, is_json: bool) -> None:
+    """Write a windsor.yaml that explains itself, with the snapshots and the event archive found beside it.
+
+    What the folder and the environment tell is not asked for: files that can be read as snapshots, their format and the
+    trait keys their names make, Segment's event archive, keys that are set, an Airflow. Then it says what is left for you.
+    Nothing is sent or fetched, and a file that is there already is never overwritten.
 
     \b
     Example:
       windsor-sync init
       windsor-sync --config /etc/windsor.yaml init
     """
-    from windsor_sync.settings.template import TEMPLATE
+    import os
+
+    from windsor_sync.surroundings.document import windsor_yaml
+    from windsor_sync.surroundings.look import look_around
 
     path = config or DEFAULT_CONFIG
+    _refuse_existing(path)
+    seen = look_around(path.absolute().parent, os.environ, Path.home())
+    _write_new(path, windsor_yaml(seen.snapshots, seen.archive))
+    if is_json:
+        print_json(
+            {
+                "file": str(path),
+                "found": [asdict(one) for one in seen.found],
+                "left": [asdict(one) for one in seen.left],
+            }
+        )
+        return
+    for mark, color, notices in (("found", "green", seen.found), ("to do", "yellow", seen.left)):
+        for one in notices:
+            click.echo(f"{click.style(f'{mark:8}', fg=color)}{one.subject}: {one.text}")
+    click.echo(f"Wrote {path}. {_next_steps(path, bool(seen.snapshots))}")
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists() or path.is_symlink():
+        raise ConfigError(
+            f"{path} is there already and was left as it is. `windsor-sync check` says what it lacks; to see what is found here "
+            "now, have another file written: windsor-sync --config new.yaml init"
+        )
+
+
+def _write_new(path: Path, text: str) -> None:
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(TEMPLATE)
+            file.write(text)
     except FileExistsError:
-        raise ConfigError(f"{path} is there already and was left as it is. Edit it, or name another file.") from None
+        _refuse_existing(path)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}. Nothing was changed.") from None
-    click.echo(f"Wrote {path}. Put your audiences into it, then run: windsor-sync check")
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}. Nothing was changed. Name a file in a folder where this user may "
+            "write: windsor-sync --config FILE init"
+        ) from None
+
+
+def _next_steps(path: Path, has_audiences: bool) -> str:
+    named = "" if path == DEFAULT_CONFIG else f" --config {path}"
+    first = "Look it over" if has_audiences else "Put your audiences into it"
+    return f"{first}, then run: windsor-sync{named} check"
 
 
 @click.command(short_help="Look at everything a sync needs; sends nothing.")

@@ -1,0 +1,168 @@
+"""Which files of a folder are snapshots, of what, and how they are to be read: the sources themselves are asked."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+
+import duckdb
+
+from windsor_sync.embedded import open_duckdb
+from windsor_sync.errors import ConfigError, SnapshotError
+from windsor_sync.settings.choices import SnapshotFormat, format_of
+from windsor_sync.sources import SourceFile, newest, open_source
+from windsor_sync.sources.files import open_bytes
+from windsor_sync.sources.unpacking import Stream, damage_named, unpacked
+from windsor_sync.spec.trait_keys import TraitKey, key_problem, trait_key
+from windsor_sync.surroundings.listing import Listing
+from windsor_sync.surroundings.naming import Group, groups_in
+
+MOST_OPENED = 50
+SAMPLE_BYTES = 1_000_000
+"""of a file of text only the beginning is read"""
+NO_STATE_YET = " Nothing was sent; the last good snapshot stands."
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSnapshot:
+    """Files that windsor.yaml can have as the snapshot of an audience or computed trait."""
+
+    name: str
+    key: TraitKey
+    is_trait: bool
+    pattern: str
+    """relative to where the look began"""
+    format: SnapshotFormat
+    by_anonymous_id: bool
+    """whether its rows name no other id"""
+    files: int
+    taken_at: datetime
+    """of the newest; UTC"""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSnapshots:
+    """What came of looking at every group of files."""
+
+    usable: tuple[FoundSnapshot, ...]
+    """those with the newest files first, each trait key once"""
+    problems: tuple[str, ...]
+    """why others cannot be used, a sentence each"""
+    unopened: int
+    """groups of files beyond what is looked at"""
+
+
+def snapshots_in(root: Path, listing: Listing) -> FoundSnapshots:
+    """Look at the newest file of each group; no name that is found can harm windsor.yaml or a terminal."""
+    groups, odd = groups_in(listing)
+    usable: dict[TraitKey, FoundSnapshot] = {}
+    problems = [
+        f"{ascii(str(path))}: windsor.yaml cannot name it (a control character, or one that patterns use): rename it"
+        for path in odd
+    ]
+    with open_duckdb() as connection:
+        for group in islice(groups, MOST_OPENED):
+            found = _look(root, group, connection)
+            if isinstance(found, str):
+                problems.append(found)
+            elif found.key in usable:
+                kept = usable[found.key].pattern
+                problems.append(f"{group.pattern}: has the trait key {found.key}, as the newer {kept} has: rename one")
+            else:
+                usable[found.key] = found
+    return FoundSnapshots(tuple(usable.values()), tuple(problems), max(0, len(groups) - MOST_OPENED))
+
+
+def _look(root: Path, group: Group, connection: duckdb.DuckDBPyConnection) -> FoundSnapshot | str:
+    """The group as a snapshot, or why it is none."""
+    key, format = trait_key(group.name), format_of(group.pattern)
+    assert format is not None
+    if problem := key_problem(key):
+        return f"{group.pattern}: {problem}"
+    try:
+        file = newest(str(root / group.pattern))
+        with _sample(file.parts[0] if file.parts else file, format) as path:
+            contents = _read(path, format, key, connection)
+    except (SnapshotError, ConfigError) as error:
+        text = str(error).replace(NO_STATE_YET, "").replace(f"{root}/", "")
+        return text if text.startswith(group.pattern) else f"{group.pattern}: {text}"
+    except (duckdb.Error, OSError) as error:
+        return f"{group.pattern}: the newest file cannot be read ({type(error).__name__})"
+    if contents.has_false:
+        return f"{group.pattern}: says false of some users, and a snapshot has members only: leave those rows out"
+    return FoundSnapshot(
+        group.name,
+        key,
+        contents.has_values,
+        group.pattern,
+        format,
+        contents.by_anonymous_id,
+        group.files,
+        file.taken_at,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What the rows of a file say."""
+
+    has_values: bool
+    """values of a computed trait; true for everyone means an audience"""
+    has_false: bool
+    by_anonymous_id: bool
+
+
+def _read(path: str, format: SnapshotFormat, key: TraitKey, connection: duckdb.DuckDBPyConnection) -> _Contents:
+    if not _load(path, format, key, connection):
+        _load(path, format, None, connection)
+    [(users, strangers, values, others, no)] = connection.execute(
+        "SELECT count(user_id), count(anonymous_id), count(value), count(*) FILTER (value NOT IN ('true', 'false')), "
+        "count(*) FILTER (value = 'false') FROM rows"
+    ).fetchall()
+    return _Contents(bool(others), bool(values and not others and no), bool(strangers and not users))
+
+
+def _load(path: str, format: SnapshotFormat, key: TraitKey | None, connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the file could be read, with values of `key` if it is given; without it, raises where it could not."""
+    try:
+        open_source(path, format=format, value_of=key).load(connection)
+    except SnapshotError:
+        if key is None:
+            raise
+        return False
+    return True
+
+
+@contextmanager
+def _sample(file: SourceFile, format: SnapshotFormat) -> Iterator[str]:
+    """A file of the first rows, under the same name; a Parquet file itself, of which only the needed is read anyway."""
+    if format is SnapshotFormat.PARQUET:
+        yield file.path
+        return
+    with open_bytes(file) as raw, damage_named(file.path):
+        beginning = _beginning(unpacked(raw, file.size, file.path) or raw)
+    with tempfile.TemporaryDirectory(prefix="windsor-sync-") as folder:
+        path = Path(folder) / "beginning"
+        path.write_bytes(beginning)
+        try:
+            yield str(path)
+        except SnapshotError as error:
+            raise SnapshotError(str(error).replace(str(path), file.path)) from None
+
+
+def _beginning(stream: Stream) -> bytes:
+    """The first rows, whole ones."""
+    text = b""
+    while len(text) <= SAMPLE_BYTES and (piece := stream.read(SAMPLE_BYTES)):
+        text += piece
+    if len(text) <= SAMPLE_BYTES:
+        return text
+    end = text.rfind(b"\n") + 1
+    quotes = text.count(b'"', 0, end)
+    while end and quotes % 2:  # inside a cell of several lines
+        before, end = end, text.rfind(b"\n", 0, end - 1) + 1
+        quotes -= text.count(b'"', end, before)
+    return text[:end] or text
