@@ -9,10 +9,12 @@ from functools import partial
 import fsspec
 
 from windsor_sync.errors import ConfigError, WindsorSyncError
+from windsor_sync.report.words import counted
 from windsor_sync.settings import Computation, Events, Settings, format_duration
 from windsor_sync.sources import source_for
 from windsor_sync.state.database import open_database
 from windsor_sync.state.files import FileStore
+from windsor_sync.stores import trouble, words_of
 from windsor_sync.workspace import Workspace
 
 
@@ -37,8 +39,10 @@ class Finding:
 def examine_settings(settings: Settings) -> Iterator[Finding]:
     """Look at what windsor.yaml says, and at the state and the files it names."""
     enabled = sum(computation.enabled for computation in settings.computations)
-    counted = f"{len(settings.computations)} audiences and computed traits, {enabled} of them enabled"
-    yield Finding("configuration", Level.OK, f"{settings.path}: {counted}")
+    found = (
+        f"{counted(len(settings.audiences), 'audience')}, {counted(len(settings.computed_traits), 'computed trait')}"
+    )
+    yield Finding("configuration", Level.OK, f"{settings.path}: {found}; {enabled} enabled")
     for warning in settings.warnings:
         yield Finding("configuration", Level.WARNING, warning)
     if not enabled and settings.events is None:
@@ -90,9 +94,9 @@ def _write_and_remove(settings: Settings) -> str:
             files.keep(draft, path)
         size = files.size_bytes(path)
         files.delete(path)
-    except OSError as error:
+    except trouble() as error:
         raise ConfigError(
-            f"`files` in windsor.yaml cannot be written: {error.strerror or type(error).__name__}. Nothing was done. Let this "
+            f"`files` in windsor.yaml cannot be written: {words_of(error)}. Nothing was done. Let this "
             "user write there, or name another folder or bucket."
         ) from None
     return f"{settings.files} can be written ({size} bytes written and removed)"
@@ -101,7 +105,7 @@ def _write_and_remove(settings: Settings) -> str:
 def _ask_segment(workspace: Workspace) -> str:
     assert workspace.segment is not None
     found = sum(1 for _ in workspace.segment().computations(workspace.settings.space or ""))
-    return f"the Public API answers; {found} audiences and computed traits in the space"
+    return f"the Public API answers; the space has {found:,} audiences and computed traits"
 
 
 def _source(workspace: Workspace, computation: Computation) -> str:
@@ -118,10 +122,9 @@ def _archive(events: Events) -> str:
     try:
         fs, root = fsspec.core.url_to_fs(events.archive)
         folders = len(fs.ls(root, detail=False))
-    except (ImportError, ValueError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    except trouble(ImportError, ValueError) as error:
         raise ConfigError(
-            f"The archive {events.archive} cannot be read: {reason}. Nothing was forwarded. Check events.archive in "
+            f"The archive {events.archive} cannot be read: {words_of(error)}. Nothing was forwarded. Check events.archive in "
             "windsor.yaml, that this user may list it, and that the extra for its store (s3, gcs) is installed."
         ) from None
-    return f"{events.archive} can be listed: {folders:,} sources of Segment"
+    return f"{events.archive} can be listed: it has the folders of {counted(folders, 'source')} of Segment"

@@ -6,7 +6,7 @@ changes owed. Delivery then shrinks what is owed, checkpoint by checkpoint, each
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -87,9 +87,8 @@ class Head:
 class Ledger:
     """Reads and moves what Windsor was told, for the audiences of one destination."""
 
-    def __init__(self, database: Database, files: FileStore, destination: str) -> None:
+    def __init__(self, database: Database, files: FileStore) -> None:
         self.database = database
-        self.destination = destination
         self._files = files
 
     def head(self, audience_id: int) -> Head | None:
@@ -148,21 +147,7 @@ class Ledger:
             lease.fence(connection)
             connection.execute(insert(runs).values(**run))
             if shards:
-                connection.execute(
-                    insert(progress),
-                    [
-                        {
-                            "run_id": run["id"],
-                            "shard": s.shard,
-                            "first": s.first,
-                            "last": s.last,
-                            "position": s.position,
-                            "reach": s.reach,
-                            "delivered": s.delivered,
-                        }
-                        for s in shards
-                    ],
-                )
+                connection.execute(insert(progress), [{"run_id": run["id"], **asdict(s)} for s in shards])
             connection.execute(
                 update(audiences)
                 .where(audiences.c.id == run["audience_id"])

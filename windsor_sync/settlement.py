@@ -120,11 +120,18 @@ def _ending(workspace: Workspace, run: Run, books: Books, outcome: Delivery | No
         return RunState.WITHHELD, _withheld(run, books)
     if books.rejected * 100 > books.changes * workspace.settings.defaults.max_rejected_percent:
         return RunState.REJECTED, _rejected(workspace, run, books)
-    if books.owed:
-        return RunState.UNAVAILABLE, f"Windsor did not answer {books.owed:,} {what}. {so_far}{_rest(books)}"
-    return RunState.DONE, f"{_done(run, books)} {_rejected(workspace, run, books)}" if books.rejected else _done(
-        run, books
-    )
+    later = _left_for_later(workspace, run) if books.owed else 0
+    if books.owed > later:
+        return RunState.UNAVAILABLE, f"Windsor did not answer {books.owed - later:,} {what}. {so_far}{_rest(books)}"
+    left = f"{later:,} were outside what was asked for; they stay owed and the next sync sends them." if later else ""
+    rejected = _rejected(workspace, run, books) if books.rejected else ""
+    return RunState.DONE, " ".join(filter(None, (_done(run, books), left, rejected)))
+
+
+def _left_for_later(workspace: Workspace, run: Run) -> int:
+    """Changes that nobody tried to send: a backfill's limits left them out."""
+    head = workspace.ledger.of_run(run.run_id)
+    return remains(head).later if head and run.intake is None else 0
 
 
 def _done(run: Run, books: Books) -> str:

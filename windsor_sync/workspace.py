@@ -118,7 +118,7 @@ def open_workspace(
                 settings=settings,
                 database=database,
                 files=files,
-                ledger=Ledger(database, files, destination.name),
+                ledger=Ledger(database, files),
                 registry=_registry(database, settings, segment),
                 api_key=api_key or key_from_environment,
                 engine_limits=EngineLimits(

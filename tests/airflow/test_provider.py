@@ -18,7 +18,7 @@ import jsonschema
 import pytest
 
 from tests.support.world import World
-from windsor_sync.airflow.connection import connection_of, with_connection
+from windsor_sync.airflow.connection import connection_of, destination_of, token_of, with_connection
 from windsor_sync.airflow.provider import get_provider_info
 from windsor_sync.errors import ConfigError
 from windsor_sync.sandbox import Faults, Sandbox
@@ -203,6 +203,29 @@ def test_what_the_connection_says_counts_and_the_ledger_keeps_its_name(
     assert with_connection(settings, connected(monkeypatch)) == settings
 
 
+@pytest.mark.parametrize(
+    ("uri", "url"),
+    [
+        ("windsor://:k@windsor.example", "https://windsor.example/"),
+        ("windsor://:k@windsor.example:8443", "https://windsor.example:8443/"),
+    ],
+)
+def test_a_connection_given_as_a_uri_means_https(monkeypatch: pytest.MonkeyPatch, uri: str, url: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_WINDSOR_DEFAULT", uri)
+    assert destination_of(connection_of("windsor_default")).url == url
+
+
+def test_segments_token_is_the_password_of_its_own_connection(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.document["segment"] = {"connection": "segment_default"}
+    settings = load(world.config, env={})
+    monkeypatch.setenv("AIRFLOW_CONN_SEGMENT_DEFAULT", json.dumps({"conn_type": "http", "password": "sgp_1"}))
+    assert token_of(settings) == "sgp_1"
+    monkeypatch.setenv("AIRFLOW_CONN_SEGMENT_DEFAULT", json.dumps({"conn_type": "http", "login": "sgp_2"}))
+    with pytest.raises(ConfigError, match="segment_default has no token") as refused:
+        token_of(settings)
+    assert "sgp_2" not in str(refused.value)
+
+
 def test_a_connection_that_cannot_be_used_is_named_without_its_values(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,18 +238,30 @@ def test_a_connection_that_cannot_be_used_is_named_without_its_values(
         connection_of("nowhere")
 
 
+def set_up(world: World, key: str, *, slots: int = 4, **env: str) -> str:
+    """What `windsor-sync airflow-setup` prints."""
+    command = [sys.executable, "-m", "windsor_sync.cli", "--config", str(world.config), "airflow-setup"]
+    done = subprocess.run(
+        [*command, "--slots", str(slots)],
+        env=os.environ | {"WINDSOR_API_KEY": key} | env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert key not in done.stdout + done.stderr
+    return done.stdout
+
+
+def test_no_connection_is_made_beside_one_from_the_environment(world: World, api: httpx.Client) -> None:
+    said = set_up(world, "a-key", AIRFLOW_CONN_WINDSOR_DEFAULT="windsor://:another@windsor.example")
+    assert "Connection windsor_default comes from AIRFLOW_CONN_WINDSOR_DEFAULT" in said
+    assert api.get("/api/v2/connections/windsor_default").status_code == 404
+
+
 def test_setting_up_twice_leaves_one_pool_and_the_connection_that_was_there(world: World, api: httpx.Client) -> None:
     for key, slots in (("first-key", 4), ("second-key", 6)):
-        command = [sys.executable, "-m", "windsor_sync.cli", "--config", str(world.config), "airflow-setup"]
-        done = subprocess.run(
-            [*command, "--slots", str(slots)],
-            env=os.environ | {"WINDSOR_API_KEY": key},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
-        assert key not in done.stdout + done.stderr
+        set_up(world, key, slots=slots)
     assert api.get("/api/v2/pools/windsor_api").json()["slots"] == 6
     made = api.get("/api/v2/connections/windsor_default").json()
     assert (made["conn_type"], made["password"]) == ("windsor", "***")

@@ -165,6 +165,6 @@ def mortal(workspace: Workspace, life: Life, key: str) -> MortalWorkspace:
         opened,
         database=database,
         files=files,
-        ledger=Ledger(database, files, destination),
+        ledger=Ledger(database, files),
         registry=Registry(database, destination),
     )

@@ -62,6 +62,27 @@ def test_a_state_that_cannot_be_opened_hides_no_other_finding(world: World) -> N
     assert (found["status"], found["state"]["level"], found["destination"]["level"]) == (2, "error", "ok")
 
 
+def test_an_object_store_that_is_out_of_reach_is_a_finding_like_any_other(world: World) -> None:
+    world.snapshot(["ana"])
+    world.values({"ana": 1})
+    world.document["events"] = {"archive": "s3://acme/segment-logs"}
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        store = {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{nobody.getsockname()[1]}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_MAX_ATTEMPTS": "1",
+        }
+        archive = check(world, **store)
+        world.document["files"] = "s3://acme/files"
+        files = check(world, **store)
+    assert (archive["status"], archive["events"]["level"], archive[AUDIENCE]["level"]) == (2, "error", "ok")
+    assert "s3://acme/segment-logs cannot be read" in archive["events"]["text"]
+    assert (files["status"], files["files"]["level"], files["destination"]["level"]) == (2, "error", "ok")
+    assert "cannot be written" in files["files"]["text"]
+
+
 def test_a_refused_and_a_missing_key_are_told_apart(world: World) -> None:
     refused, missing = check(world, WINDSOR_API_KEY="another"), check(world, WINDSOR_API_KEY="")
     assert "refuses the key (401)" in refused["destination"]["text"]

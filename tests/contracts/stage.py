@@ -43,7 +43,7 @@ class Stage:
 
     def __init__(self, database: Database, files: FileStore) -> None:
         self.database = database
-        self.ledger = Ledger(database, files, DESTINATION)
+        self.ledger = Ledger(database, files)
         self.registry = Registry(database, DESTINATION)
 
     def audience(self, name: str = "VIP") -> int:

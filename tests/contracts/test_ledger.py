@@ -46,6 +46,23 @@ def test_opening_a_run_makes_it_the_head_with_every_change_owed(stage: Stage) ->
     assert stage.registry.by_id(audience_id).runs == 1
 
 
+def test_the_head_names_the_snapshot_it_was_made_of(stage: Stage) -> None:
+    audience_id = stage.audience()
+    snapshot_id = stage.snapshot(audience_id, checksum="d" * 64)
+    stage.snapshot(audience_id, checksum="e" * 64)
+    stage.open(audience_id, snapshot_id=snapshot_id)
+    head = head_of(stage, audience_id)
+    assert (head.snapshot_id, head.checksum) == (snapshot_id, "d" * 64)
+
+
+def test_a_run_without_a_snapshot_and_without_changes_has_no_files_and_the_time_of_its_start(stage: Stage) -> None:
+    audience_id = stage.audience()
+    stage.open(audience_id, rows=0, number=2, snapshot_id=None, outbox=None)
+    head = head_of(stage, audience_id)
+    assert (head.snapshot_id, head.snapshot, head.checksum, head.outbox) == (None, None, None, None)
+    assert (head.members, head.taken_at) == (0, MOMENT + timedelta(hours=2))
+
+
 def test_each_audience_has_a_head_of_its_own(stage: Stage) -> None:
     vip, dormant = stage.audience("VIP"), stage.audience("Dormant")
     runs = [stage.open(vip, number=1), stage.open(dormant, number=1), stage.open(vip, number=2)]
@@ -61,6 +78,19 @@ def test_a_run_whose_changes_are_all_delivered_is_settled(stage: Stage) -> None:
         books = replace(found.books, delivered=delivered, owed=4 - delivered)
         stage.finish(run_id, RunState.DONE, books, MOMENT, "done")
         assert head_of(stage, audience_id).is_settled is is_settled
+
+
+@pytest.mark.parametrize(("owed", "rejected", "withheld"), [(2, 0, 0), (0, 2, 0), (0, 0, 2), (0, 1, 1), (1, 1, 0)])
+def test_a_run_is_not_settled_while_a_change_is_owed_rejected_or_withheld(
+    stage: Stage, owed: int, rejected: int, withheld: int
+) -> None:
+    audience_id = stage.audience()
+    run_id = stage.open(audience_id, rows=4)
+    found = run_of(stage.database, run_id)
+    assert found is not None
+    books = replace(found.books, delivered=2, owed=owed, rejected=rejected, withheld=withheld)
+    stage.finish(run_id, RunState.DONE, books, MOMENT, "done")
+    assert not head_of(stage, audience_id).is_settled
 
 
 def test_a_run_is_opened_whole_or_not_at_all(stage: Stage) -> None:
@@ -138,6 +168,24 @@ def test_a_later_verdict_on_a_row_replaces_the_earlier_one(stage: Stage) -> None
     assert [(one.seq, one.code) for one in head_of(stage, audience_id).verdicts] == [(2, 202), (7, 400)]
 
 
+def test_a_later_verdict_replaces_none_of_another_runs(stage: Stage) -> None:
+    audience_id = stage.audience()
+    first, second = (stage.open(audience_id, number=number) for number in (1, 2))
+    with stage.lease(audience_id) as lease:
+        for run_id in (first, second, second):
+            stage.ledger.checkpoint(lease, run_id, [], [verdict(2)])
+    assert stage.ledger.decided(first) == stage.ledger.decided(second) == {2}
+
+
+def test_verdicts_are_read_in_the_order_of_their_rows_however_they_came_in(stage: Stage) -> None:
+    audience_id = stage.audience()
+    run_id = stage.open(audience_id)
+    with stage.lease(audience_id) as lease:
+        for seq in (7, 2, 9, 0):
+            stage.ledger.checkpoint(lease, run_id, [], [verdict(seq)])
+    assert seqs(head_of(stage, audience_id).verdicts) == [0, 2, 7, 9]
+
+
 def test_a_checkpoint_with_more_verdicts_than_a_window_holds_is_recorded(stage: Stage) -> None:
     audience_id = stage.audience()
     run_id = stage.open(audience_id, rows=10_000)
@@ -206,6 +254,77 @@ def test_resuming_puts_what_was_left_unanswered_in_doubt_and_tries_it_again(stag
     assert stage.ledger.decided(run_id) == {1, 2, 5, 11}
 
 
+def test_resuming_one_shard_leaves_the_others_to_whoever_delivers_them(stage: Stage) -> None:
+    audience_id = stage.audience()
+    run_id = stage.open(audience_id, rows=20, shards=2)
+    first, second = stretches(20, 2)
+    with stage.lease(audience_id) as lease:
+        given = [verdict(seq, Verdict.UNANSWERED, 503) for seq in (3, 12)]
+        stage.ledger.checkpoint(lease, run_id, [], given)
+        for shard in (0, 1):
+            stage.ledger.end_shard(lease, run_id, shard, "unavailable", "no answer")
+        assert stage.ledger.resume(lease, run_id, only=1) == (replace(second, reach=13),)
+        assert stage.ledger.resume(lease, run_id, only=2) == ()
+    assert head_of(stage, audience_id).shards == (first, replace(second, reach=13))
+    assert stage.ledger.decided(run_id) == {3}
+    assert stage.ledger.endings(run_id) == [("unavailable", "no answer"), (None, None)]
+
+
+def test_resuming_a_run_leaves_another_runs_progress_and_verdicts_alone(stage: Stage) -> None:
+    audience_id = stage.audience()
+    runs = [stage.open(audience_id, number=number) for number in (1, 2)]
+    with stage.lease(audience_id) as lease:
+        for run_id in runs:
+            stage.ledger.checkpoint(lease, run_id, [], [verdict(8, Verdict.UNANSWERED, 503)])
+            stage.ledger.end_shard(lease, run_id, 0, "unavailable", "no answer")
+        stage.ledger.resume(lease, runs[1])
+    before = stage.ledger.of_run(runs[0])
+    assert before is not None
+    assert (before.shards, seqs(before.verdicts)) == (tuple(stretches(10, 1)), [8])
+    assert stage.ledger.endings(runs[0]) == [("unavailable", "no answer")]
+
+
+def test_how_each_shard_ended_is_kept_in_their_order_until_it_is_taken_up_again(stage: Stage) -> None:
+    vip, dormant = stage.audience("VIP"), stage.audience("Dormant")
+    runs = {audience: stage.open(audience, rows=9, shards=3) for audience in (vip, dormant)}
+    with stage.lease(vip) as lease:
+        stage.ledger.end_shard(lease, runs[vip], 2, "refused", "the key")
+        stage.ledger.end_shard(lease, runs[vip], 0, "done", None)
+        assert stage.ledger.endings(runs[vip]) == [("done", None), (None, None), ("refused", "the key")]
+        stage.ledger.resume(lease, runs[vip])
+    assert stage.ledger.endings(runs[vip]) == [(None, None)] * 3
+    assert stage.ledger.endings(runs[dormant]) == [(None, None)] * 3
+
+
+def test_rejections_taken_back_are_owed_again_however_many_and_no_other_row_is(stage: Stage) -> None:
+    audience_id = stage.audience()
+    other, run_id = (stage.open(audience_id, rows=2_000, number=number) for number in (1, 2))
+    rejected = [verdict(seq, code=404) for seq in range(1_200)]
+    with stage.lease(audience_id) as lease:
+        for one in (other, run_id):
+            stage.ledger.checkpoint(lease, one, [], rejected)
+        stage.ledger.reopen(lease, run_id, range(1_101))
+        stage.ledger.reopen(lease, run_id, [])
+    found = head_of(stage, audience_id).verdicts
+    assert seqs([one for one in found if one.verdict is Verdict.UNANSWERED]) == [*range(1_101)]
+    assert [one for one in found if one.verdict is not Verdict.UNANSWERED] == rejected[1_101:]
+    assert stage.ledger.rejections(other) == [(404, "no", 1_200)]
+
+
+def test_a_writer_that_lost_its_lease_ends_no_shard_and_takes_nothing_back(stage: Stage) -> None:
+    audience_id = stage.audience()
+    run_id = stage.open(audience_id)
+    paused = acquire(stage.database, f"audience {audience_id}", "paused", ttl_s=0)
+    with stage.lease(audience_id) as successor:
+        stage.ledger.checkpoint(successor, run_id, [], [verdict(3)])
+        with pytest.raises(LeaseLost):
+            stage.ledger.end_shard(paused, run_id, 0, "done", None)
+        with pytest.raises(LeaseLost):
+            stage.ledger.reopen(paused, run_id, [3])
+    assert stage.ledger.endings(run_id) == [(None, None)]
+    assert stage.ledger.rejections(run_id) == [(400, "no", 1)]
+
+
 def test_resuming_a_run_without_verdicts_changes_nothing(stage: Stage) -> None:
     audience_id = stage.audience()
     run_id = stage.open(audience_id, rows=10, shards=5)
@@ -219,15 +338,15 @@ def test_rejections_are_counted_by_code_and_message_most_frequent_first(stage: S
     audience_id = stage.audience()
     run_id = stage.open(audience_id)
     decided = [
-        verdict(0, code=413, message="too large"),
-        *(verdict(seq, message="bad email") for seq in (1, 2, 3)),
+        verdict(0, message="too large"),
+        *(verdict(seq, code=413, message="too large") for seq in (1, 2, 3, 8)),
         *(verdict(seq, message="bad id") for seq in (4, 5)),
         verdict(6, Verdict.UNANSWERED, 503, "later"),
         verdict(7, Verdict.DELIVERED, 200, ""),
     ]
     with stage.lease(audience_id) as lease:
         stage.ledger.checkpoint(lease, run_id, [], decided)
-    assert stage.ledger.rejections(run_id) == [(400, "bad email", 3), (400, "bad id", 2), (413, "too large", 1)]
+    assert stage.ledger.rejections(run_id) == [(413, "too large", 4), (400, "bad id", 2), (400, "too large", 1)]
     assert stage.ledger.rejections("another run") == []
 
 

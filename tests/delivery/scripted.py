@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ class ScriptedWindsor:
     bodies: list[bytes] = field(default_factory=list)
     """of every request, in order of arrival"""
     connections: int = 0
+    tls: ssl.SSLContext | None = None
     store: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(accepted=[]))
     """as the sandbox's: what was answered with 200"""
 
@@ -47,10 +49,10 @@ class ScriptedWindsor:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._server = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._serve, "127.0.0.1"), self._loop
+            asyncio.start_server(self._serve, "127.0.0.1", ssl=self.tls), self._loop
         ).result()
         self.port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/"
+        self.url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/"
         return self
 
     def __exit__(

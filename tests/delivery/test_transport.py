@@ -2,12 +2,19 @@
 
 import asyncio
 import gzip
+import ipaddress
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -90,7 +97,10 @@ BROKEN = {
     "end in the middle of the body": Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", closes=True),
     "not HTTP": Reply(b"\x15\x03\x01 hello\r\n\r\n"),
     "another protocol": Reply(b"220 mail.example ESMTP\r\n", closes=True),
-    "a head without end": Reply(b"HTTP/1.1 200 OK\r\n" + b"X-Long: " + b"x" * 100_000 + b"\r\n\r\n"),
+    "a head without end": Reply(b"HTTP/1.1 200 OK\r\n" + b"X-Long: " + b"x" * 100_000),
+    "a switch to another protocol": Reply(
+        b"HTTP/1.1 101 Whatever\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+    ),
     "a length that is none": Reply(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n{}"),
     "broken compression": Reply(answer(200, b"no gzip", "Content-Encoding: gzip")),
     "broken chunks": Reply(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
@@ -102,6 +112,7 @@ def test_an_answer_that_cannot_be_read_leaves_doubt(scripted: ScriptedWindsor, r
     scripted.script = lambda body, tries: reply
     (got,) = ask(scripted.url, BODY)
     assert (got.status, decide(got), may_have_been_applied(got)) == (0, Decision.RETRY, True)
+    assert got.message != "time-out"  # known at once, and not only when patience ends
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -157,10 +168,49 @@ def test_what_never_left_leaves_no_doubt(scripted: ScriptedWindsor, monkeypatch:
     assert scripted.bodies == []
 
 
-def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_request(scripted: ScriptedWindsor) -> None:
-    scripted.script = lambda body, tries: (
-        Reply(answer(200), afterwards=answer(200)) if body == b"1" else answer(400, b'{"message": "no"}')
+def write_certificate(path: Path) -> None:
+    """A key, and a certificate of 127.0.0.1 that nobody but its own key vouches for, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Windsor")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
     )
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    path.write_bytes(key.private_bytes(*form) + certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def test_over_tls_nothing_leaves_before_the_certificate_is_found_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_certificate(tmp_path / "windsor.pem")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(tmp_path / "windsor.pem")
+    with ScriptedWindsor(tls=tls) as windsor:
+        (unknown,) = ask(windsor.url, BODY)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "windsor.pem"))
+        (another,) = ask(windsor.url.replace("127.0.0.1", "localhost"), BODY)  # trusted, but not under this name
+        assert unknown == another == Answer(0, message="no trusted TLS connection", was_sent=False)
+        assert windsor.bodies == []
+        assert ask(windsor.url, BODY) == [Answer(200)]
+        assert windsor.bodies == [BODY]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        Reply(answer(200), afterwards=answer(200)),
+        Reply(answer(200) + answer(200)),
+        Reply(answer(200) + b"HTTP/1.1 200 OK\r\n"),
+    ],
+    ids=["a moment later", "right behind it", "half of one right behind it"],
+)
+def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_request(scripted: ScriptedWindsor, extra: Reply) -> None:
+    scripted.script = lambda body, tries: extra if body == b"1" else answer(400, b'{"message": "no"}')
     first, second, third = ask(scripted.url, b"1", b"2", b"3")
     assert (first.status, third.status) == (200, 400)
     assert second == Answer(0, message="an answer without a request", was_sent=False)

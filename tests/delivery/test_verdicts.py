@@ -7,13 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windsor_sync.delivery.verdicts import Answer, Decision, decide, may_have_been_applied, retry_after_s, words_of
+from windsor_sync.delivery.verdicts import (
+    Answer,
+    Decision,
+    decide,
+    is_page,
+    judges_address,
+    may_have_been_applied,
+    retry_after_s,
+    words_of,
+)
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 TABLE = {
     Decision.DELIVERED: (200, 201, 202, 204, 299),
-    Decision.REJECTED: (301, 302, 304, 307, 308, 400, 402, 404, 405, 409, 410, 413, 415, 422, 451, 499),
+    Decision.REJECTED: (300, 301, 302, 304, 307, 308, 400, 402, 404, 405, 409, 410, 413, 415, 422, 451, 499),
     Decision.STOP: (401, 403),
     Decision.WAIT: (408, 423),
     Decision.SLOW_DOWN: (429,),
@@ -27,9 +36,21 @@ def test_every_status_has_its_verdict(status: int, decision: Decision) -> None:
     assert decide(Answer(status)) is decision
 
 
-@given(st.integers(0, 999))
-def test_no_status_is_without_a_verdict_and_only_2xx_is_a_yes(status: int) -> None:
-    assert (decide(Answer(status)) is Decision.DELIVERED) == (200 <= status < 300)
+def test_no_status_is_without_a_verdict_and_only_2xx_is_a_yes() -> None:
+    assert [status for status in range(1_000) if decide(Answer(status)) is Decision.DELIVERED] == [*range(200, 300)]
+
+
+@pytest.mark.parametrize("status", TABLE[Decision.DELIVERED])
+def test_a_page_is_no_yes_whatever_its_status_and_leaves_doubt(status: int) -> None:
+    page = Answer(status, is_page=True)
+    assert decide(page) is Decision.RETRY
+    assert may_have_been_applied(page)
+
+
+def test_only_a_redirect_and_an_address_that_is_not_there_are_about_where_a_message_went() -> None:
+    about_the_address = [status for status in range(1_000) if judges_address(status)]
+    assert about_the_address == [*range(300, 400), 404, 405, 410]
+    assert not judges_address(None)
 
 
 @pytest.mark.parametrize("status", [code for codes in TABLE.values() for code in codes])
@@ -48,11 +69,15 @@ def test_only_what_was_neither_taken_nor_refused_leaves_doubt(status: int) -> No
         (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90),
         ("Thu, 01 Jan 2026 12:00:30 +0000", 30),
         ("Thu, 01 Jan 2026 14:00:30 +0200", 30),
+        ("Thu, 01 Jan 2026 12:00:30 -0000", 30),
+        ("Thu, 01 Jan 2026 12:00:30", 30),  # without a zone: UTC
         ("Thursday, 01-Jan-26 12:00:30 GMT", 30),
         (format_datetime(NOW - timedelta(days=1), usegmt=True), 0),  # in the past: at once
         (None, None),
         ("", None),
         ("-5", None),
+        ("1.2.3", None),
+        ("1..", None),
         ("soon", None),
         ("nan", None),
         ("inf", None),
@@ -91,3 +116,25 @@ def test_no_retry_after_raises_or_is_negative(text: str, number: int) -> None:
 )
 def test_windsors_words_come_from_json_only(body: bytes, kind: str, words: str | None) -> None:
     assert words_of(body, {"content-type": kind}) == words
+
+
+def test_an_answer_that_does_not_name_its_type_has_no_words_and_is_no_page() -> None:
+    assert words_of(b'{"message": "no such user"}', {}) is None
+    assert not is_page(b"<html>", {})
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "expected"),
+    [
+        (b"<!doctype html><title>Sign in</title>", "text/html", True),
+        (b"<html>", "Text/HTML; charset=utf-8", True),
+        (b"<html/>", "application/xhtml+xml", True),
+        (b"\xef\xbb\xbf \r\n\t<html>", "text/html", True),  # a byte order mark and blank lines come first
+        (b"OK", "text/html", False),  # a server's default label
+        (b"", "text/html", False),
+        (b"X < Y", "text/html", False),
+        (b"<html>", "application/json", False),
+    ],
+)
+def test_a_page_is_markup_that_says_so(body: bytes, kind: str, expected: bool) -> None:
+    assert is_page(body, {"content-type": kind}) is expected

@@ -34,7 +34,8 @@ def test_every_option_of_airflow_exists(tmp_path: Path) -> None:
 def test_the_helm_values_set_variables_that_exist_and_hold_no_secret() -> None:
     (block,) = [block for block in blocks_of(PAGE) if block.argument == "values.yaml"]
     values = yaml.safe_load(block.text)
-    assert set(values) == {"executor", "images", "env", "secret"}
+    assert set(values) == {"airflowVersion", "executor", "images", "env", "secret"}
+    assert f"FROM apache/airflow:{values['airflowVersion']}-" in PAGE.read_text(encoding="utf-8")
     named = [each.get("name") or each["envName"] for each in values["env"] + values["secret"]]
     known = {row["variable"] for row in describe()} | {"WINDSOR_SYNC_CONFIG"}
     assert [name for name in named if name.startswith("WINDSOR_SYNC_") and name not in known] == []

@@ -294,6 +294,7 @@ def on_progress(lines, files):
     print("reading", flush=True)
     signal.pause()
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background hand on that it is ignored
 workers.WORTH_A_WORKER_BYTES, workers._processors = 1, lambda: 2
 task = IntakeTask(sys.argv[1], list_files(sys.argv[1]), Routing(), False, False, (), None, 1)
 take_in(task, outbox=Path("o"), seen=Path("s"), aside=Path("a"), on_progress=on_progress)

@@ -308,6 +308,13 @@ computed_traits:
     ]
 
 
+def test_a_variable_below_a_section_that_is_none_leaves_the_mistake_to_the_file(folder: Folder) -> None:
+    (mistake,) = folder.mistakes(
+        "destination: {url: 'https://windsor.example/'}\nschedule: often\n", {"WINDSOR_SYNC_SCHEDULE__AUDIENCES": "2h"}
+    )
+    assert mistake.startswith("windsor.yaml:2 schedule: found")
+
+
 def test_the_error_says_which_file_that_nothing_was_done_and_what_to_do(folder: Folder) -> None:
     refusal = folder.refusal("space: spa_1\nwire: windsor_hook\n")
     assert refusal.splitlines()[0] == (

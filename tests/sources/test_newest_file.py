@@ -1,6 +1,7 @@
 """Which file is the snapshot, when it was taken, and when an equal fingerprint means equal content."""
 
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from sealing import Bench
 
 from windsor_sync.errors import ConfigError, SnapshotError
 from windsor_sync.sources import newest, open_source
+from windsor_sync.sources.archive import list_files
 from windsor_sync.sources.files import confirm_unchanged, date_in
 
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 LONG_AGO = 1_700_000_000
 
 
@@ -59,11 +62,17 @@ def test_the_snapshot_as_of_a_moment_is_the_newest_one_taken_by_then(tmp_path: P
         ("year=2024/month=01/day=31/x.csv", "year=%Y/month=%m/day=%d", "2024-01-31T00:00:00+00:00"),
         ("vip_2024013100.csv", "%Y%m%d", None),
         ("vip.csv", "%Y-%m-%d", None),
+        ("2024-01-31/vip_2024-13-45.csv", "%Y-%m-%d", "2024-01-31T00:00:00+00:00"),
     ],
 )
 def test_dates_are_found_inside_paths(path: str, pattern: str, expected: str | None) -> None:
     found = date_in(path, pattern)
     assert (found.isoformat() if found else None) == expected
+
+
+def test_a_directive_that_no_path_is_read_by_is_a_wrong_setting() -> None:
+    with pytest.raises(ConfigError, match=r"taken_at %Y week %U uses %U"):
+        date_in("2024 week 5", "%Y week %U")
 
 
 def test_hidden_and_unfinished_files_are_never_taken(tmp_path: Path) -> None:
@@ -155,6 +164,17 @@ def test_an_unknown_store_and_an_unknown_format_are_configuration_errors(tmp_pat
         newest("nosuchstore://bucket/x.csv")
     with pytest.raises(ConfigError, match="Set format"):
         open_source(str(touch(tmp_path / "vip.txt")))
+
+
+def test_what_is_not_installed_is_named_and_how_to_get_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("gcsfs", "zstandard"):
+        monkeypatch.setitem(sys.modules, package, None)  # as an import finds it that is not installed
+    with pytest.raises(ConfigError, match=r"need gcsfs, which is not installed.*pip install gcsfs"):
+        newest("gs://bucket/x.csv")
+    with pytest.raises(ConfigError, match=r"gcsfs is not installed"):
+        list_files("gs://bucket/logs")
+    with pytest.raises(ConfigError, match=r"zstandard is not installed.*pip install zstandard"):
+        bench.seal(bench.write(ZSTD_MAGIC + b"frame"))
 
 
 @pytest.mark.parametrize("packing", ["gzip", "bz2", "lzma"])

@@ -1,6 +1,7 @@
 """Snapshots in an object store that speaks S3: the newest, whole, and consistent while others write."""
 
 import gzip
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import pytest
 from sealing import Bench
 
 from windsor_sync.embedded import open_duckdb, quoted
-from windsor_sync.errors import SnapshotError
+from windsor_sync.errors import SnapshotError, SourceUnavailable, WindsorSyncError
 from windsor_sync.sources import newest, open_source
 from windsor_sync.sources import text as text_module
+from windsor_sync.sources.archive import list_files
 from windsor_sync.sources.files import confirm_unchanged
 from windsor_sync.state.files import FileStore
 
@@ -87,3 +89,21 @@ def test_the_engine_reads_sealed_files_where_they_are(s3: Any, tmp_path: Path) -
         assert connection.execute(every).fetchall() == [(300_000, 300_000)]
     store.delete("snapshots/vip/1.parquet")
     assert not store.exists("snapshots/vip/1.parquet")
+
+
+def test_a_store_that_is_out_of_reach_is_an_error_that_may_pass(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, bench: Bench
+) -> None:
+    s3.pipe_file("acme/vip.csv", b"user_id\nu1\n")
+    known = open_source("s3://acme/vip.csv")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unused.getsockname()[1]}")
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        type(s3).clear_instance_cache()
+        with pytest.raises(SourceUnavailable, match=r"s3://acme/\*\.csv cannot be looked up.*Nothing was sent"):
+            newest("s3://acme/*.csv")
+        with pytest.raises(SourceUnavailable, match=r"s3://acme/vip\.csv cannot be read.*Nothing was sent"):
+            bench.seal(known)
+        with pytest.raises(WindsorSyncError, match=r"s3://acme/logs cannot be read.*nothing was sent"):
+            list_files("s3://acme/logs")

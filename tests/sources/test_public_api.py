@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -68,6 +69,23 @@ def test_only_user_ids_are_suppressed_users(segment_api: SegmentApi, api: Public
     segment_api.suppressed = ["ana", "00123"]
     segment_api.suppressed_objects = ["obj"]
     assert list(api.suppressed_users()) == ["ana", "00123"]
+
+
+ASKS: dict[str, Callable[[PublicApi], object]] = {
+    "list": lambda api: list(api.computations(SPACE)),
+    "one": lambda api: api.computation(SPACE, ComputationClass.AUDIENCE, "aud_1"),
+    "suppressed": lambda api: list(api.suppressed_users()),
+}
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"data": []}', b'{"data": {"audience": 1, "audiences": {}}}'])
+@pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS)
+def test_an_answer_without_what_was_asked_for_is_no_empty_list(
+    segment_api: SegmentApi, api: PublicApi, ask: Callable[[PublicApi], object], body: bytes
+) -> None:
+    segment_api.troubles = [(200, {}, body)] * 3
+    with pytest.raises(SegmentUnavailable, match="its answer is not what its documentation says"):
+        ask(api)
 
 
 @pytest.mark.parametrize("cursor", ["again", "30"])

@@ -1,6 +1,7 @@
 """The six calls: what is refused and under which name, what is put right, and the bytes and ids that leave."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -166,6 +167,20 @@ def test_a_field_is_known_in_any_casing(spelling: str) -> None:
     }
 
 
+FIELDS = (
+    *("type", "event", "name", "category", "traits", "properties", "context", "integrations", "version", "channel"),
+    *("userId", "anonymousId", "groupId", "previousId", "projectId", "messageId"),
+    *("timestamp", "originalTimestamp", "sentAt", "receivedAt"),
+)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_of_the_spec_is_known_with_underscores_and_in_capitals(field: str) -> None:
+    with_underscores = re.sub("([A-Z])", r"_\1", field).lower()
+    for spelling in (field, with_underscores, field.upper(), field.capitalize()):
+        assert normalise({spelling: "x"}) == {field: "x"}
+
+
 def test_only_the_top_level_is_respelled() -> None:
     message = {"type": "identify", "userId": "u-1", "traits": {"user_id": 1, "First_Name": "A"}, "my_field": 2}
     assert normalise(message) == message
@@ -282,6 +297,34 @@ def test_an_id_fits_segments_limit(parts: list[str]) -> None:
 @given(MESSAGES | st.dictionaries(FIELD_NAMES, st.text() | st.integers() | st.floats() | st.booleans()))
 def test_a_message_is_normal_when_normalising_changes_nothing(message: dict[str, Any]) -> None:
     assert is_normal(message) == (repr(normalise(message)) == repr(message))
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ({"type": "track", "userId": "u-1", "messageId": "m" * 99, "my_field": 1, "_private": 2}, True),
+        ({"userId": None, "messageId": None}, True),
+        ({"userId": True, "groupId": ["g"]}, True),  # no text can be made of them
+        ({}, True),
+        ({"user_id": "u-1"}, False),
+        *(({field: 7}, False) for field in ("userId", "anonymousId", "previousId", "groupId", "messageId")),
+        ({"userId": 1.5}, False),
+        ({"userId": "u-1", "messageId": "m" * 100}, False),
+    ],
+)
+def test_a_message_is_normal_when_its_names_and_ids_are_as_the_spec_has_them(
+    message: dict[str, Any], expected: bool
+) -> None:
+    assert is_normal(message) is expected
+    assert (normalise(message) == message) is expected
+
+
+def test_a_message_that_is_sent_as_the_text_it_came_as_is_measured_by_that_text() -> None:
+    message = VALID[Call.TRACK]
+    assert validate(message, 32_767) is None
+    assert validate(message, 32_768) is Refusal.MESSAGE_TOO_LARGE
+    too_large_when_written_anew = changed(Call.TRACK, properties={"text": "x" * 32_768})
+    assert validate(too_large_when_written_anew, 32_000) is None
 
 
 @given(MESSAGES)

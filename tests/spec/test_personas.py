@@ -69,11 +69,14 @@ def test_a_computed_trait_carries_its_value_and_null_overwrites(value: Any) -> N
     assert message["context"]["personas"]["computation_class"] == "trait"
 
 
-@pytest.mark.parametrize("value", ["true", 1, 0, None, [], {}])
-def test_a_membership_that_is_not_a_boolean_is_never_sent(value: Any) -> None:
-    with pytest.raises(TypeError, match="'dormant_shoppers'"):
+@pytest.mark.parametrize(
+    ("value", "kind"), [("true", "str"), (1, "int"), (0, "int"), (None, "NoneType"), ([], "list"), ({}, "dict")]
+)
+def test_a_membership_that_is_not_a_boolean_is_never_sent(value: Any, kind: str) -> None:
+    what = rf"'dormant_shoppers'.* boolean, not {kind}$"
+    with pytest.raises(TypeError, match=what):
         sent(DORMANT, KNOWN, value)
-    with pytest.raises(TypeError, match="'dormant_shoppers'"):
+    with pytest.raises(TypeError, match=what):
         IdentifyTemplate(DORMANT).render(KNOWN, value, message_id="m-1", timestamp=NOON)
 
 

@@ -61,6 +61,11 @@ def test_a_message_without_an_integrations_object_goes_to_every_destination() ->
     assert Routing().decide(message(integrations=None)) is None
 
 
+@pytest.mark.parametrize("odd", [True, 1, "none", ["Windsor"]])
+def test_integrations_that_are_no_object_say_nothing(odd: Any) -> None:
+    assert Routing().decide(message(integrations=odd)) is None
+
+
 @pytest.mark.parametrize("odd", [None, 0, 1, "", "false", "true", [], ["x"], 0.0])
 def test_a_value_that_is_neither_boolean_nor_options_says_nothing(odd: Any) -> None:
     assert Routing().decide(message(integrations={"Windsor": odd})) is None
@@ -141,6 +146,20 @@ def test_engages_own_call_about_a_synced_key_is_not_sent_twice(call: str, kind: 
     assert routing.decide(engage(call, computation_class=kind)) is Filtered.SYNCED_FROM_SNAPSHOTS
     assert routing.decide(engage(call, "another_audience", computation_class=kind)) is None
     assert Routing().decide(engage(call, computation_class=kind)) is None
+
+
+def test_engages_own_call_is_known_by_its_id_too_where_the_key_here_is_another() -> None:
+    routing = Routing(synced_ids=frozenset(("aud_1",)))
+    assert routing.decide(engage(computation_id="aud_1")) is Filtered.SYNCED_FROM_SNAPSHOTS
+    assert routing.decide(engage(computation_id="aud_2")) is None
+    assert routing.decide(engage()) is None
+
+
+@pytest.mark.parametrize("own_id", [None, 1, ["aud_1"], {"aud_1": True}])
+def test_an_engage_call_without_a_readable_id_is_known_by_its_key_alone(own_id: Any) -> None:
+    both = Routing(synced_keys=frozenset(("vip",)), synced_ids=frozenset(("aud_1",)))
+    assert both.decide(engage(computation_id=own_id)) is Filtered.SYNCED_FROM_SNAPSHOTS
+    assert both.decide(engage(key="other", computation_id=own_id)) is None
 
 
 def test_engages_call_about_an_account_is_sent_because_snapshots_say_nothing_about_accounts() -> None:

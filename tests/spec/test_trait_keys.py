@@ -130,9 +130,19 @@ def test_a_key_set_by_hand_is_any_other_text(key: str) -> None:
     assert key_problem(key) is None
 
 
-@pytest.mark.parametrize("key", ["email", "firstName", "first_name", "groupId", "group_id", "anonymousId", "phone"])
-def test_both_spellings_of_what_an_identify_uses_are_reserved(key: str) -> None:
-    assert key in RESERVED
+OF_AN_IDENTIFY = (
+    *("id", "username", "email", "phone", "name", "firstName", "lastName", "title", "avatar", "address", "age"),
+    *("birthday", "company", "createdAt", "description", "gender", "website", "type", "traits", "context"),
+    *("integrations", "userId", "anonymousId", "groupId", "previousId", "messageId"),
+    *("timestamp", "originalTimestamp", "sentAt", "receivedAt"),
+)
+
+
+@pytest.mark.parametrize("field", OF_AN_IDENTIFY)
+def test_both_spellings_of_what_an_identify_uses_are_reserved_in_any_case(field: str) -> None:
+    for spelling in (field, re.sub("([A-Z])", r"_\1", field).lower()):
+        assert spelling in RESERVED
+        assert key_problem(spelling.upper()) is not None
 
 
 def test_two_computations_on_one_key_are_found_and_named() -> None:
@@ -142,7 +152,7 @@ def test_two_computations_on_one_key_are_found_and_named() -> None:
         ("big_spender", ("Big Spender", "big-spender")),
         ("vip", ("VIP", "VIP")),
     ]
-    assert all(word in str(found[0]) for word in ("'Big Spender'", "'big-spender'", "'big_spender'", "`trait:`"))
+    assert all(word in str(found[0]) for word in ("'Big Spender', 'big-spender' share", "'big_spender'", "`trait:`"))
 
 
 def test_keys_that_differ_do_not_collide() -> None:

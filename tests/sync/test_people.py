@@ -172,6 +172,7 @@ def test_a_backfill_of_one_side_leaves_the_other_owed(world: World, only: str, t
     world.sync()
     world.snapshot(["ben", "cy"])
     run = world.sync(request=Request("backfill", limits=Limits(only=only)))
+    assert run.state is RunState.DONE
     assert (run.books.delivered, run.books.owed, world.members_shown()) == (1, 1, told)
     assert world.sync().state is RunState.DONE
     assert world.members_shown() == {"ben", "cy"}
@@ -181,6 +182,10 @@ def test_a_limited_backfill_sends_so_many_and_owes_the_rest(world: World) -> Non
     world.snapshot(CROWD)
     run = world.sync(request=Request("backfill", limits=Limits(count=30)))
     assert (run.books.delivered, run.books.owed) == (30, 170)
+    assert (run.state, run.sentence) == (
+        RunState.DONE,
+        "Windsor was told 30 changes. 170 were outside what was asked for; they stay owed and the next sync sends them.",
+    )
     assert len(world.members_shown()) == 30
     world.sync()
     assert world.members_shown() == set(CROWD)

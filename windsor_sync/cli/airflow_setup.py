@@ -53,6 +53,10 @@ def airflow_setup(config: Path | None, slots: int, dags_to: Path | None) -> None
     _import("pools", {"windsor_api": pool})
     click.echo(f"Pool windsor_api has {slots} slots.")
     name, key = settings.destination.connection, os.environ.get(API_KEY_VARIABLE, "")
+    variable = f"AIRFLOW_CONN_{name.upper()}"
+    if os.environ.get(variable):
+        click.echo(f"Connection {name} comes from {variable}: none is made beside it.")
+        return
     if not key:
         click.echo(
             f"The connection {name} was not looked at: set {API_KEY_VARIABLE} to have it made, or make it in Airflow under "

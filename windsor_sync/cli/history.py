@@ -3,12 +3,29 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from windsor_sync.cli.options import as_json, load_settings
-from windsor_sync.cli.output import print_json, print_table, run_as_json
+from windsor_sync.cli.output import print_json, print_pairs, print_table, run_as_json
 from windsor_sync.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TRIED = frozenset({"rejected", "not due", "in doubt"})
+"""fates of which the last answer's code tells something"""
+
+AND_NOW: "Mapping[str, str]" = {
+    "rejected": "Windsor said no. It is tried again after 1, 2, 4 … runs; at once: windsor-sync retry",
+    "not due": "Windsor said no before, and it is not time to try again yet; at once: windsor-sync retry",
+    "withheld": "The run found too many changes at once; a person may approve them: windsor-sync runs {run}",
+    "owed": "Not sent yet. The next sync sends it.",
+    "in doubt": "It was sent and not answered. The next sync tells Windsor again.",
+    "suppressed": "Nothing may be sent about this user.",
+}
+"""What follows from the newest step, where it is not delivered."""
 
 
 @click.command(short_help="What the last runs did, or one run in full.")
@@ -46,16 +63,28 @@ def runs(config: Path | None, run: str | None, limit: int, is_json: bool) -> int
     elif not documents:
         click.echo(f"No run has been made at {settings.destination.name} yet. Run: windsor-sync sync --all")
     elif run is not None:
-        print_table(("", run), [(name, _cell(value)) for name, value in documents[0].items()])
+        from windsor_sync.cli.run_in_full import pairs_of
+
+        print_pairs(run, pairs_of(found[0], documents[0]["rejections"]))
     else:
-        columns = ("run", "state", "members", "entered", "exited", "updated", "delivered", "rejected", "owed")
-        same = {"rejected": "failed_delivery", "owed": "awaiting_retry"}  # as the steps of forwarded events are called
-        print_table(
-            columns,
-            [[one.get(name, one.get(same.get(name, ""), "")) for name in columns] for one in documents],
-            numbers=frozenset(columns[2:]),
-        )
+        _print_runs(documents)
     return 0
+
+
+def _print_runs(documents: list[dict[str, Any]]) -> None:
+    from windsor_sync.report.words import state_words
+    from windsor_sync.runs import RunState
+
+    numbers = ("members", "entered", "exited", "updated", "delivered", "rejected", "withheld", "owed")
+    same = {"rejected": "failed_delivery", "withheld": "held", "owed": "awaiting_retry"}  # of forwarded events
+    rows = [
+        [one["run"], _unnamed(one), state_words(RunState(one["state"])).text]
+        + [one.get(name, one.get(same.get(name, ""), "")) for name in numbers]
+        for one in documents
+    ]
+    print_table(("run", "", "state", *numbers), rows, numbers=frozenset(numbers))
+    click.echo("members are users; the others are changes, or the messages of forwarded events.")
+    click.echo("One run in full, with what to do: windsor-sync runs RUN")
 
 
 @click.command(short_help="Why a user is, or is not, in an audience.")
@@ -90,11 +119,17 @@ def why(config: Path | None, user: str, audience: str | None, is_json: bool) -> 
         click.echo("No audience was ever synced. Run: windsor-sync sync --all")
     for account in accounts:
         click.echo(f"{account.name} ({account.audience}): {account.sentence}")
-        for step in account.steps:
-            said = f" ({step.code}{f': {step.message}' if step.message else ''})" if step.code else ""
+        for number, step in enumerate(account.steps):
+            said = (
+                f" ({step.code}{f': {step.message}' if step.message else ''})"
+                if step.code and step.fate in TRIED
+                else ""
+            )
             click.echo(
                 f"  {step.started_at:%Y-%m-%d %H:%M} UTC  {step.change} → {json.dumps(step.value)}  {step.fate}{said}"
             )
+            if number == 0 and step.fate in AND_NOW:
+                click.echo(f"    {AND_NOW[step.fate].format(run=step.run_id)}")
 
 
 @click.command(short_help="Check what is recorded against what is there.")
@@ -124,5 +159,7 @@ def audit(config: Path | None, repair: bool, is_json: bool) -> int:
     return 0 if all(one.is_mended for one in found) else 1
 
 
-def _cell(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else "" if value is None else str(value)
+def _unnamed(document: dict[str, Any]) -> str:
+    """The audience where the run's id does not begin with its trait key, which is too long for a folder's name."""
+    key: str = document.get("audience", "")
+    return "" if document["run"].startswith(f"{key}-") or not key else key

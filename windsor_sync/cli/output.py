@@ -1,19 +1,25 @@
 """How results look: tables that fit 100 columns on a terminal, plain JSON for programs, progress on long work."""
 
 import json
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.cells import cell_len
 
 if TYPE_CHECKING:
     from windsor_sync.delivery.engine import Delivery
     from windsor_sync.runs import Run
 
 WIDTH = 100
+MOST_NARROW = 20
+GAP = "  "
 LOG_EVERY_S = 10.0
 
 
@@ -25,19 +31,78 @@ def print_json(value: Any) -> None:
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: frozenset[str] = frozenset()
 ) -> None:
-    """A table with the columns in `numbers` aligned to the right."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    """A table with the columns in `numbers` aligned to the right; nothing is printed where there are no rows.
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-    for part in ("", table, ""):
-        console.print(part)
+    Where a row does not fit its line, every row's words get a line of their own above its numbers: no name and no number
+    is ever cut or torn apart, so each can be copied.
+    """
+    cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    if not cells:
+        return
+    columns, cells = _without_empty(columns, cells)
+    width = _width()
+    is_number = [column in numbers for column in columns]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    if sum(widths) + len(GAP) * (len(widths) - 1) <= width:
+        lines = [_line(row, widths, is_number) for row in (columns, *cells)]
+        _print_ruled(lines[:1], lines[1:])
+        return
+    titled = [_titled(row, widths, is_number, width) for row in (columns, *cells)]
+    _print_ruled(titled[0], [line for row in titled[1:] for line in row])
+
+
+def print_pairs(title: str, pairs: Iterable[tuple[str, str]]) -> None:
+    """One thing in full: what is said of it on the left, folded text on the right."""
+    known = list(pairs)
+    label_width = max(len(label) for label, _ in known)
+    lines = []
+    for label, text in known:
+        room = max(MOST_NARROW, _width() - label_width - len(GAP))
+        folded = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+        lines += [f"{name:{label_width}}{GAP}{part}" for name, part in zip_longest([label], folded, fillvalue="")]
+    _print_ruled([title], lines)
+
+
+def _without_empty(columns: Sequence[str], cells: list[list[str]]) -> tuple[Sequence[str], list[list[str]]]:
+    kept = [place for place in range(len(columns)) if any(row[place] for row in cells)]
+    return [columns[place] for place in kept], [[row[place] for place in kept] for row in cells]
+
+
+def _width() -> int:
+    """The columns that there are: a terminal's own, else 100."""
+    return shutil.get_terminal_size((WIDTH, 0)).columns if sys.stdout.isatty() else WIDTH
+
+
+def _print_ruled(head: Sequence[str], lines: Sequence[str]) -> None:
+    rule = "─" * max(cell_len(line.rstrip()) for line in (*head, *lines))
+    for line in ("", *head, rule, *lines, ""):
+        click.echo(line.rstrip())
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], is_number: Sequence[bool]) -> str:
+    padded = [
+        " " * (width - cell_len(cell)) + cell if right else cell + " " * (width - cell_len(cell))
+        for cell, width, right in zip(cells, widths, is_number, strict=True)
+    ]
+    return GAP.join(padded)
+
+
+def _titled(cells: Sequence[str], widths: Sequence[int], is_number: Sequence[bool], width: int) -> list[str]:
+    """A row as lines: its words, as many a line as fit, then its numbers likewise."""
+    lines: list[str] = []
+    is_new_line = True
+    for cell in (cell for cell, right in zip(cells, is_number, strict=True) if not right and cell):
+        if lines and cell_len(lines[-1] + GAP + cell) <= width:
+            lines[-1] += GAP + cell
+        else:
+            lines += [cell[start : start + width] for start in range(0, len(cell), width)]
+    for cell, size, _ in (each for each in zip(cells, widths, is_number, strict=True) if each[2]):
+        number = GAP + " " * (size - cell_len(cell)) + cell
+        if is_new_line or cell_len(lines[-1] + number) > width:
+            lines.append("")
+        lines[-1] += number
+        is_new_line = False
+    return lines
 
 
 def run_as_json(run: "Run") -> dict[str, Any]:
@@ -82,29 +147,40 @@ class ProgressView:
 
     def __init__(self, bar: Any) -> None:
         self._bar = bar
-        self._tasks: dict[str, Any] = {}
+        self._tasks: dict[str, tuple[Any, float]] = {}
         self._logged_at = time.monotonic()
 
     def __call__(self, run: "Run", delivery: "Delivery") -> None:
         """Take note of a checkpoint."""
         answered = delivery.delivered + delivery.rejected + delivery.unanswered
+        total = run.books.changes
+        unit = "changes" if run.intake is None else "messages"
         if self._bar is not None:
-            if run.run_id not in self._tasks:
-                self._tasks[run.run_id] = self._bar.add_task(run.audience, total=run.books.changes)
-            self._bar.update(self._tasks[run.run_id], completed=answered)
-        elif time.monotonic() - self._logged_at >= LOG_EVERY_S:
-            self._logged_at = time.monotonic()
-            click.echo(f"{run.audience}: {answered:,} of {run.books.changes:,} changes answered", err=True)
+            self._show(run.run_id, run.audience, answered, total, unit)
+        elif self._is_time_to_log():
+            click.echo(f"{run.audience}: {answered:,} of {total:,} {unit} answered", err=True)
 
     def reading(self, lines: int, files: int) -> None:
         """Take note of how far the reading of the event archive is."""
         if self._bar is not None:
-            if "reading" not in self._tasks:
-                self._tasks["reading"] = self._bar.add_task("reading the archive", total=None)
-            self._bar.update(self._tasks["reading"], completed=lines)
-        elif time.monotonic() - self._logged_at >= LOG_EVERY_S:
-            self._logged_at = time.monotonic()
+            self._show("reading", "reading the archive", lines, None, "lines")
+        elif self._is_time_to_log():
             click.echo(f"events: {lines:,} lines read in {files:,} files", err=True)
+
+    def _show(self, name: str, title: str, done: int, total: int | None, unit: str) -> None:
+        now = time.monotonic()
+        if name not in self._tasks:
+            self._tasks[name] = self._bar.add_task(title, total=total, amount="", rate=""), now
+        task, began = self._tasks[name]
+        amount = f"{done:,} {unit}" if total is None else f"{done:,} of {total:,} {unit}"
+        rate = f"{done / (now - began):,.0f} {unit}/s" if now > began else ""
+        self._bar.update(task, completed=done, amount=amount, rate=rate)
+
+    def _is_time_to_log(self) -> bool:
+        if time.monotonic() - self._logged_at < LOG_EVERY_S:
+            return False
+        self._logged_at = time.monotonic()
+        return True
 
 
 @contextmanager
@@ -114,15 +190,15 @@ def progress() -> Iterator[ProgressView]:
         yield ProgressView(None)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    from rich.progress import TaskProgressColumn as Share
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        Share(show_speed=True),
-        MofNCompleteColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[amount]}", markup=False),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(),
+        TextColumn("left"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         yield ProgressView(bar)

@@ -11,7 +11,7 @@ import click
 
 from windsor_sync.cli.options import chosen, load_settings
 from windsor_sync.cli.output import print_json, print_table, progress, run_as_json
-from windsor_sync.errors import WindsorSyncError
+from windsor_sync.errors import Interrupted, WindsorSyncError
 
 if TYPE_CHECKING:
     from windsor_sync.dispatch import StopSwitch
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 WORST_FIRST = (1, 2, 5, 8, 7, 6, 130, 3, 4)
 """Which exit status stands for several audiences that ended differently."""
+
+UNITS = "members are users, the rest changes; delivered + rejected + withheld + owed is every change."
 
 COUNTS = ("members", "entered", "exited", "updated", "delivered", "rejected", "withheld", "owed")
 
@@ -83,8 +85,9 @@ def run_jobs(config: Path | None, jobs: "list[tuple[str, RunOne]]", *, is_json: 
     runs: list[Run] = []
     failures: list[WindsorSyncError] = []
     with open_workspace(load(config)) as workspace, progress() as view, stopping(StopSwitch()) as stop:
-        for key, run_one in jobs:
+        for number, (key, run_one) in enumerate(jobs):
             if stop.is_pressed:
+                failures.append(reported("the rest", _not_begun([key for key, _ in jobs[number:]])))
                 break
             try:
                 run = run_one(workspace, stop, view)
@@ -97,10 +100,18 @@ def run_jobs(config: Path | None, jobs: "list[tuple[str, RunOne]]", *, is_json: 
     documents = [run_as_json(run) for run in runs]
     if is_json:
         print_json({"runs": documents})
-    else:
+    elif documents:
         columns = ("audience", *COUNTS)
         print_table(columns, [[one[column] for column in columns] for one in documents], numbers=frozenset(COUNTS))
+        click.echo(UNITS)
     return exit_status(failures)
+
+
+def _not_begun(keys: list[str]) -> Interrupted:
+    return Interrupted(
+        f"{', '.join(keys)} {'was' if len(keys) == 1 else 'were'} not begun, because a stop was asked for. Nothing was sent "
+        "about them, and what they owe stays owed. Run the command again to go on."
+    )
 
 
 @contextmanager
@@ -110,7 +121,11 @@ def stopping(stop: "StopSwitch") -> Iterator["StopSwitch"]:
     def press(_number: int, _frame: object) -> None:
         if stop.is_pressed:
             raise KeyboardInterrupt
-        click.echo("Stopping: waiting for answers that are under way. What is not sent stays owed.", err=True)
+        click.echo(
+            "Stopping: waiting for answers that are under way. What is not sent stays owed. (Again: stop at once; what is under "
+            "way is then in doubt, and the next run tells it again.)",
+            err=True,
+        )
         stop.press()
 
     before = {number: signal.signal(number, press) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -136,7 +151,9 @@ def _print_plans(plans: list[dict[str, Any]]) -> None:
     print_table(columns, [[plan[column] for column in columns] for plan in plans], numbers=frozenset(columns[1:]))
     for plan in plans:
         for reason in plan["withheld_because"]:
-            click.echo(f"withheld: {reason} in {plan['audience']}")
+            click.echo(
+                f"withheld: {reason} in {plan['audience']}; a sync keeps these back until a person approves them"
+            )
         if plan["example"]:
             click.echo(f"{plan['audience']}: {json.dumps(plan['example'], ensure_ascii=False)}")
     click.echo("Nothing was sent.")

@@ -1,8 +1,10 @@
 """`init`, `check` and `audiences`."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,9 +15,14 @@ from windsor_sync.errors import ConfigError, CredentialsRefused, SegmentUnavaila
 if TYPE_CHECKING:
     from windsor_sync.registry import Registered
     from windsor_sync.settings import Computation
+    from windsor_sync.surroundings.look import Notice
     from windsor_sync.workspace import Workspace
 
 DEFAULT_CONFIG = Path("windsor.yaml")
+MOST_LINES = 5
+"""about one subject, where there may be many"""
+NEVER_SYNCED = "not synced yet"
+ENDED_WELL = frozenset({"done", NEVER_SYNCED})
 MARKS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
@@ -52,10 +59,23 @@ def init(config: Path | None, is_json: bool) -> None:
             }
         )
         return
-    for mark, color, notices in (("found", "green", seen.found), ("to do", "yellow", seen.left)):
-        for one in notices:
-            click.echo(f"{click.style(f'{mark:8}', fg=color)}{one.subject}: {one.text}")
+    _print_notices("found", "green", seen.found)
+    _print_notices("to do", "yellow", seen.left)
     click.echo(f"Wrote {path}. {_next_steps(path, bool(seen.snapshots))}")
+
+
+def _print_notices(mark: str, color: str, notices: "Sequence[Notice]") -> None:
+    """A line each; of many about one subject the first few."""
+    printed: Counter[str] = Counter()
+    for one in notices:
+        printed[one.subject] += 1
+        if printed[one.subject] <= MOST_LINES:
+            click.echo(f"{click.style(f'{mark:8}', fg=color)}{one.subject}: {one.text}")
+    for subject, number in printed.items():
+        if number > MOST_LINES:
+            click.echo(
+                f"{click.style(f'{mark:8}', fg=color)}{subject}: {number - MOST_LINES:,} more; init --json names all"
+            )
 
 
 def _refuse_existing(path: Path) -> None:
@@ -150,18 +170,43 @@ def audiences(config: Path | None, from_segment: bool, writes: bool, is_json: bo
                     "members": last[0].books.members if last else None,
                     "owed": last[0].books.owed if last else None,
                     "last_run": last[0].run_id if last else None,
-                    "state": last[0].state.value if last else "not synced yet",
+                    "state": last[0].state.value if last else NEVER_SYNCED,
+                    "sentence": last[0].sentence if last else None,
                 }
             )
     if is_json:
         print_json({"audiences": rows})
         return
+    _print_audiences(rows)
+
+
+def _print_audiences(rows: list[dict[str, Any]]) -> None:
+    """The table, and for each run that did not end well its sentence, which says what to do."""
+    if not rows:
+        click.echo(
+            "No audience and no computed trait is configured yet: add one to windsor.yaml, then run: windsor-sync check"
+        )
+        return
     columns = ("name", "trait", "class", "members", "owed", "state")
+    shown = [{**row, "state": _state_in_words(row)} for row in rows]
     print_table(
         columns,
-        [["–" if row[c] is None else row[c] for c in columns] for row in rows],
+        [["–" if row[column] is None else row[column] for column in columns] for row in shown],
         numbers=frozenset({"members", "owed"}),
     )
+    click.echo("members are users; owed are changes that the next sync sends.")
+    for row in rows:
+        if row["state"] not in ENDED_WELL:
+            click.echo(f"{row['trait']}: {row['sentence'] or 'The last run has not ended: see `windsor-sync audit`.'}")
+
+
+def _state_in_words(row: dict[str, Any]) -> str:
+    from windsor_sync.report.words import state_words
+    from windsor_sync.runs import RunState
+
+    if not row["enabled"]:
+        return "disabled"
+    return NEVER_SYNCED if row["state"] == NEVER_SYNCED else state_words(RunState(row["state"])).text
 
 
 def _known(workspace: "Workspace", computation: "Computation") -> "Registered":

@@ -65,6 +65,8 @@ class Remains:
     rejected: int
     in_doubt: int
     """of all these"""
+    later: int = 0
+    """of what is owed: what a backfill's limits leave to the next sync"""
 
 
 def remains(head: Head) -> Remains:
@@ -79,7 +81,8 @@ def remains(head: Head) -> Remains:
                 count(*) FILTER (o.status = 'withheld' OR v.verdict = 'suppressed'),
                 count(*) FILTER (o.status = 'deferred' OR v.verdict = 'rejected'),
                 count(*) FILTER (o.in_doubt OR coalesce(v.in_doubt, FALSE)
-                    OR (o.status = 'send' AND v.verdict IS NULL AND o.seq >= p.position AND o.seq < p.reach))
+                    OR (o.status = 'send' AND v.verdict IS NULL AND o.seq >= p.position AND o.seq < p.reach)),
+                count(*) FILTER (o.status = 'later')
             FROM outbox_before o
             LEFT JOIN progress_before p ON o.seq >= p.first AND o.seq < p.last
             LEFT JOIN verdicts_before v ON o.seq = v.seq

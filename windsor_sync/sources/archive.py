@@ -18,6 +18,7 @@ from fsspec.implementations.local import LocalFileSystem
 from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.sources.files import ETAGS, MODIFIED
 from windsor_sync.sources.parts import UNFINISHED
+from windsor_sync.stores import missing_package, trouble, words_of
 
 PROBE = "dummy-object.txt"
 """Segment writes it to see whether it may write."""
@@ -59,7 +60,7 @@ def list_files(archive: str, since: date | None = None) -> list[ArchiveFile]:
     fs, root = _filesystem(archive)
     try:
         found: dict[str, dict[str, Any]] = fs.find(root, detail=True)
-    except OSError as error:
+    except trouble() as error:
         raise _out_of_reach(archive, error) from None
     if not found and isinstance(fs, LocalFileSystem) and not fs.isdir(root):
         raise ConfigError(
@@ -83,7 +84,7 @@ def read_lines(archive: str, file: ArchiveFile) -> Iterator[list[bytes | Unreada
     try:
         with fs.open(f"{root}/{file.path}", "rb") as stored:
             yield from _lines(_pieces(stored))
-    except OSError as error:
+    except trouble() as error:
         raise _out_of_reach(f"{archive.rstrip('/')}/{file.path}", error) from None
 
 
@@ -160,7 +161,9 @@ def _filesystem(archive: str) -> tuple[Any, str]:
         fs, root = fsspec.core.url_to_fs(archive)
     except (ImportError, ValueError) as error:
         missing = (
-            f"{error.name} is not installed" if isinstance(error, ImportError) else "that kind of store is not known"
+            f"{missing_package(error)} is not installed"
+            if isinstance(error, ImportError)
+            else "that kind of store is not known"
         )
         raise ConfigError(
             f"events.archive {archive} cannot be used: {missing}. Nothing was sent. Name a folder, or the URL of an object "
@@ -170,8 +173,8 @@ def _filesystem(archive: str) -> tuple[Any, str]:
     return fs, str(root).rstrip("/")
 
 
-def _out_of_reach(what: str, error: OSError) -> WindsorSyncError:
+def _out_of_reach(what: str, error: Exception) -> WindsorSyncError:
     return WindsorSyncError(
-        f"{what} cannot be read ({error.strerror or type(error).__name__}). Nothing of it was taken in, and nothing was "
+        f"{what} cannot be read ({words_of(error)}). Nothing of it was taken in, and nothing was "
         "sent. Check that it is there and that this account may read it, then run again."
     )

@@ -21,7 +21,8 @@ from fsspec.implementations.local import LocalFileSystem
 from windsor_sync.errors import ConfigError
 from windsor_sync.sources.dates import date_in
 from windsor_sync.sources.parts import UNFINISHED, belong_together, folder_of, is_data, refuse_unfinished, siblings
-from windsor_sync.sources.refusal import unusable
+from windsor_sync.sources.refusal import out_of_reach, unusable
+from windsor_sync.stores import missing_package, trouble
 
 SETTLED_AFTER = timedelta(seconds=2)
 """A file written later than this before we looked may be rewritten within the same tick of its clock, unnoticed."""
@@ -71,10 +72,9 @@ def newest(pattern: str, taken_at: str | None = None, not_after: datetime | None
             raise _nothing_found(fs, pattern, root, taken_at if is_any else None)
         found = max(_early(files, pattern, not_after), key=lambda file: (file.taken_at, file.mtime, file.path))
         return found if found.parts else _with_parts(fs, found, files)
-    except OSError as error:
-        raise unusable(
-            f"{pattern} cannot be looked up ({_reason(error)}).", "Check that this account may read it, then run again."
-        ) from None
+    except trouble() as error:
+        remedy = "Check that this account may read it, then run again."
+        raise out_of_reach(f"{pattern} cannot be looked up", error, remedy) from None
 
 
 def _files(fs: Any, root: str, taken_at: str | None) -> tuple[list[SourceFile], bool]:
@@ -162,7 +162,7 @@ def confirm_unchanged(file: SourceFile) -> None:
     try:
         size, modification, _ = _identity(fs, root, fs.info(root))
         is_same = _fingerprint(root, size, modification) == file.fingerprint
-    except OSError:
+    except trouble():
         is_same = False
     if not is_same:
         raise unusable(
@@ -186,7 +186,7 @@ def _filesystem(pattern: str) -> tuple[Any, str]:
     try:
         fs, root = fsspec.core.url_to_fs(pattern)
     except ImportError as error:
-        package = (error.name or "").split(".")[0] or "the driver of that store"
+        package = missing_package(error)
         raise ConfigError(
             f"Snapshots at {pattern} need {package}, which is not installed. Nothing was sent. "
             f"Install it (for example: pip install {package}), then run again."
@@ -286,7 +286,3 @@ def _nothing_found(fs: Any, pattern: str, root: str, undated: str | None) -> Exc
 def _contents(paths: Iterable[str], folder: str) -> str:
     count = len(list(paths))
     return f"the folder {folder} is empty" if not count else f"the folder {folder} has {count} other entries"
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__

@@ -1,6 +1,7 @@
 """How a snapshot is refused: what was found and where, what state that leaves, what to do about it."""
 
-from windsor_sync.errors import SnapshotError
+from windsor_sync.errors import SnapshotError, SourceUnavailable
+from windsor_sync.stores import words_of
 
 AGAIN = "Download or export it again, then run again."
 
@@ -8,3 +9,9 @@ AGAIN = "Download or export it again, then run again."
 def unusable(finding: str, remedy: str) -> SnapshotError:
     """The error for a snapshot that cannot be used; both arguments are whole sentences without private data."""
     return SnapshotError(f"{finding} Nothing was sent; the last good snapshot stands. {remedy}")
+
+
+def out_of_reach(finding: str, error: Exception, remedy: str) -> SnapshotError:
+    """The error for what the store did not hand over; of the kind that passes where a driver says so, not the system."""
+    refusal = unusable(f"{finding} ({words_of(error)}).", remedy)
+    return refusal if isinstance(error, OSError) else SourceUnavailable(str(refusal))

@@ -3,16 +3,17 @@
 import json
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import numpy as np
 
 from windsor_sync.sources.csv_text import shown
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import define_macros
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.text import local_copy, unglobbed
+from windsor_sync.sources.warehouse_cells import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,9 +159,7 @@ def _value_text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, date):
-        return value.isoformat()
-    return value.item()  # a NumPy scalar
+    return value.item() if isinstance(value, np.generic) else plain(value)
 
 
 def _types(name: str, table: str, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:

@@ -18,8 +18,9 @@ from windsor_sync.embedded import quoted
 from windsor_sync.errors import SnapshotError
 from windsor_sync.sources.encodings import LOOKED_AT_BYTES, Latin1, NotLatin1, Prefixed, Utf16, utf16_of
 from windsor_sync.sources.files import SourceFile, is_local, open_bytes
-from windsor_sync.sources.refusal import AGAIN, unusable
+from windsor_sync.sources.refusal import AGAIN, out_of_reach, unusable
 from windsor_sync.sources.unpacking import BLOCK_BYTES, Stream, damage_named, unpacked
+from windsor_sync.stores import trouble
 
 MAX_LINE_BYTES = 64 << 20
 """A longer line is no row of text, whatever the file is."""
@@ -85,7 +86,7 @@ def _looked_at(file: SourceFile, connection: duckdb.DuckDBPyConnection, *, is_la
             with copy.open("wb") as target:
                 reading.look_at(stream, target)
             return reading.result(copy)
-    except OSError as error:
+    except trouble() as error:
         raise _unreadable(file, error) from None
 
 
@@ -107,7 +108,7 @@ def local_copy(file: SourceFile, connection: duckdb.DuckDBPyConnection) -> Path:
     try:
         with open_bytes(file) as source, copy.open("wb") as target:
             shutil.copyfileobj(source, target, BLOCK_BYTES)
-    except OSError as error:
+    except trouble() as error:
         raise _unreadable(file, error) from None
     return copy
 
@@ -139,10 +140,8 @@ def lines_of_bytes(text: PlainText, positions: Iterable[int]) -> list[int]:
     return lines
 
 
-def _unreadable(file: SourceFile, error: OSError) -> SnapshotError:
-    return unusable(
-        f"{file.path} cannot be read ({error.strerror or type(error).__name__}).", "Run again when it can be."
-    )
+def _unreadable(file: SourceFile, error: Exception) -> SnapshotError:
+    return out_of_reach(f"{file.path} cannot be read", error, "Run again when it can be.")
 
 
 class _NotUtf8(Exception):

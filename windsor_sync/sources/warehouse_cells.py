@@ -69,7 +69,7 @@ def value_text(cell: Any) -> str | None:
     if isinstance(cell, Decimal) and cell.is_finite() and abs(cell.adjusted()) < MOST_DIGITS:
         return format(cell, "f")
     try:
-        text = json.dumps(cell, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+        text = json.dumps(cell, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=plain)
         text.encode()  # JSON can hold half of a surrogate pair, a snapshot cannot
     except (ValueError, RecursionError):
         raise Unreadable("a value that is not JSON") from None
@@ -104,7 +104,8 @@ def _refused(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _plain(cell: Any) -> Any:
+def plain(cell: Any) -> Any:
+    """What JSON has no type for as what stands for it there; raises ValueError for what is nothing of the kind."""
     match cell:
         case datetime():
             moment = cell.replace(tzinfo=cell.tzinfo or UTC).astimezone(UTC)

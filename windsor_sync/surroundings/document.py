@@ -12,6 +12,7 @@ from windsor_sync.surroundings.snapshots import FoundSnapshot
 _NAME, _KEY = "Order Completed Last 30days", "order_completed_last_30days"
 _PATH = f"snapshots/{_KEY}/*.csv"
 _FORMAT = "engage_csv         #"
+_DATED = '# taken_at: "%Y-%m-%d"'
 _AUDIENCE = re.compile(rf"  - name: {_NAME}\n(?:    .*\n)+")
 _TRAIT = re.compile(r"# computed_traits:\n#   - name: .*\n(?:#  .*\n)+")
 
@@ -40,6 +41,8 @@ def _with_audiences(text: str, audiences: Sequence[FoundSnapshot]) -> str:
     first, *others = audiences
     own = example[0].replace(f"name: {_NAME}\n", f"name: {_scalar(first.name)}\n{_identity(first)}")
     own = own.replace(_PATH, _scalar(first.pattern)).replace(_FORMAT, f"{first.format.value:19}#")
+    if first.dated:
+        own = own.replace(_DATED, f'taken_at: "{first.dated}"')
     text = text.replace(f"Segment's rule: {_KEY}.", f"Segment's rule: {first.key}.")
     return text.replace(example[0], own + "".join(map(_entry, others)))
 
@@ -53,6 +56,7 @@ def _entry(one: FoundSnapshot) -> str:
     return (
         f"  - name: {_scalar(one.name)}\n{_identity(one)}    snapshot:\n"
         f"      path: {_scalar(one.pattern)}\n      format: {one.format.value}\n"
+        + (f'      taken_at: "{one.dated}"\n' if one.dated else "")
     )
 
 

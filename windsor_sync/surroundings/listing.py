@@ -13,6 +13,8 @@ MOST_ENTRIES = 20_000
 MOST_LEVELS = 4
 ARCHIVE = "segment-logs"
 """how Segment names the folder in which its raw archive begins"""
+OUR_STORE = frozenset({"snapshots", "outboxes"})
+"""together they are a store of sealed files: what Windsor was told, never a source of it"""
 NOT_OURS = frozenset({"node_modules", "site-packages", "__pycache__", "venv"})
 
 
@@ -41,7 +43,7 @@ def list_around(root: Path) -> Listing:
     """List what lies in `root` and a few levels below; links to folders are not followed."""
     found, seen, waiting = Listing(), 0, deque([PurePosixPath()])
     while waiting:
-        folder = waiting.popleft()
+        folder, inside = waiting.popleft(), []
         try:
             with os.scandir(root / folder) as entries:
                 for entry in entries:
@@ -50,9 +52,11 @@ def list_around(root: Path) -> Listing:
                         found.is_cut = True
                         return found
                     if inner := _taken_in(found, folder, entry):
-                        waiting.append(inner)
+                        inside.append(inner)
         except OSError:
             found.closed.append(folder)
+        if not {inner.name for inner in inside} >= OUR_STORE:
+            waiting += inside
     return found
 
 

@@ -11,7 +11,6 @@ from windsor_sync.surroundings.listing import MOST_ENTRIES, Listing, list_around
 from windsor_sync.surroundings.snapshots import FoundSnapshot, FoundSnapshots, snapshots_in
 from windsor_sync.workspace import API_KEY_VARIABLE
 
-MOST_PROBLEMS = 5
 FORMATS = {
     SnapshotFormat.ENGAGE_CSV: "Engage CSV",
     SnapshotFormat.CSV: "CSV",
@@ -48,8 +47,8 @@ def look_around(folder: Path, env: Mapping[str, str], home: Path) -> Surrounding
     return Surroundings(
         snapshots.usable,
         archives[0] if archives else None,
-        tuple([*_snapshots(snapshots), *_archives(archives), *_environment(environment)]),
-        tuple([*_files_left(listing, snapshots, archives), *_environment_left(environment)]),
+        (*_snapshots(snapshots), *_archives(archives), *_environment(environment)),
+        (*_files_left(listing, snapshots, archives), *_environment_left(environment)),
     )
 
 
@@ -86,17 +85,16 @@ def _files_left(listing: Listing, snapshots: FoundSnapshots, archives: list[Pure
         yield Notice("audiences", "no snapshot was found here: the file has an example, put your own in its place")
     else:
         yield Notice("names", "of audiences and computed traits are those of the files: compare them with Segment's")
-    for problem in snapshots.problems[:MOST_PROBLEMS]:
+    for problem in snapshots.problems:
         yield Notice("not used", problem)
-    if more := len(snapshots.problems) - MOST_PROBLEMS:
-        if more > 0:
-            yield Notice("not used", f"{more:,} others of which something similar is true")
     if snapshots.unopened:
         yield Notice("not opened", f"{snapshots.unopened:,} more kinds of files: add what you need of them by hand")
-    for folder in listing.closed[:MOST_PROBLEMS]:
-        yield Notice("not read", f"{ascii(str(folder))}: this user may not list that folder")
+    for folder in listing.closed:
+        yield Notice("not read", f"{str(folder)!a}: this user may not list that folder")
     if listing.is_cut:
         yield Notice("not looked at", f"what is beyond the first {MOST_ENTRIES:,} files: add what you need by hand")
+    if archives:
+        yield Notice("events.since", "the first day to forward; without it every day of the archive is")
     for archive in archives[1:]:
         yield Notice("events", f"{archive}/ is another archive of events; one windsor.yaml forwards one")
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 
 import duckdb
@@ -21,6 +20,8 @@ from windsor_sync.surroundings.listing import Listing
 from windsor_sync.surroundings.naming import Group, groups_in
 
 MOST_OPENED = 50
+MOST_ROWS_A_USER, FEW_ROWS = 2, 20
+"""more rows for a user are no snapshot, but nothing is said of a file with few rows"""
 SAMPLE_BYTES = 1_000_000
 """of a file of text only the beginning is read"""
 NO_STATE_YET = " Nothing was sent; the last good snapshot stands."
@@ -41,6 +42,8 @@ class FoundSnapshot:
     files: int
     taken_at: datetime
     """of the newest; UTC"""
+    dated: str | None
+    """the date in the names of the files, as strptime reads it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +60,14 @@ class FoundSnapshots:
 
 def snapshots_in(root: Path, listing: Listing) -> FoundSnapshots:
     """Look at the newest file of each group; no name that is found can harm windsor.yaml or a terminal."""
-    groups, odd = groups_in(listing)
+    groups = groups_in(listing, MOST_OPENED)
     usable: dict[TraitKey, FoundSnapshot] = {}
     problems = [
-        f"{ascii(str(path))}: windsor.yaml cannot name it (a control character, or one that patterns use): rename it"
-        for path in odd
+        f"{str(path)!a}: windsor.yaml cannot name it (a control character, or one that patterns use): rename it"
+        for path in groups.odd
     ]
     with open_duckdb() as connection:
-        for group in islice(groups, MOST_OPENED):
+        for group in groups.groups:
             found = _look(root, group, connection)
             if isinstance(found, str):
                 problems.append(found)
@@ -73,7 +76,7 @@ def snapshots_in(root: Path, listing: Listing) -> FoundSnapshots:
                 problems.append(f"{group.pattern}: has the trait key {found.key}, as the newer {kept} has: rename one")
             else:
                 usable[found.key] = found
-    return FoundSnapshots(tuple(usable.values()), tuple(problems), max(0, len(groups) - MOST_OPENED))
+    return FoundSnapshots(tuple(usable.values()), tuple(problems), groups.more)
 
 
 def _look(root: Path, group: Group, connection: duckdb.DuckDBPyConnection) -> FoundSnapshot | str:
@@ -83,7 +86,7 @@ def _look(root: Path, group: Group, connection: duckdb.DuckDBPyConnection) -> Fo
     if problem := key_problem(key):
         return f"{group.pattern}: {problem}"
     try:
-        file = newest(str(root / group.pattern))
+        file = newest(str(root / group.pattern), group.dated)
         with _sample(file.parts[0] if file.parts else file, format) as path:
             contents = _read(path, format, key, connection)
     except (SnapshotError, ConfigError) as error:
@@ -91,6 +94,8 @@ def _look(root: Path, group: Group, connection: duckdb.DuckDBPyConnection) -> Fo
         return text if text.startswith(group.pattern) else f"{group.pattern}: {text}"
     except (duckdb.Error, OSError) as error:
         return f"{group.pattern}: the newest file cannot be read ({type(error).__name__})"
+    if contents.rows > MOST_ROWS_A_USER * contents.users and contents.rows >= FEW_ROWS:
+        return f"{group.pattern}: has many rows for each user, as a table of events has, and no snapshot"
     if contents.has_false:
         return f"{group.pattern}: says false of some users, and a snapshot has members only: leave those rows out"
     return FoundSnapshot(
@@ -102,6 +107,7 @@ def _look(root: Path, group: Group, connection: duckdb.DuckDBPyConnection) -> Fo
         contents.by_anonymous_id,
         group.files,
         file.taken_at,
+        group.dated,
     )
 
 
@@ -109,6 +115,9 @@ def _look(root: Path, group: Group, connection: duckdb.DuckDBPyConnection) -> Fo
 class _Contents:
     """What the rows of a file say."""
 
+    rows: int
+    users: int
+    """different ones"""
     has_values: bool
     """values of a computed trait; true for everyone means an audience"""
     has_false: bool
@@ -118,11 +127,12 @@ class _Contents:
 def _read(path: str, format: SnapshotFormat, key: TraitKey, connection: duckdb.DuckDBPyConnection) -> _Contents:
     if not _load(path, format, key, connection):
         _load(path, format, None, connection)
-    [(users, strangers, values, others, no)] = connection.execute(
-        "SELECT count(user_id), count(anonymous_id), count(value), count(*) FILTER (value NOT IN ('true', 'false')), "
-        "count(*) FILTER (value = 'false') FROM rows"
+    [(rows, different, users, strangers, values, others, no)] = connection.execute(
+        "SELECT count(*), count(DISTINCT coalesce(user_id, anonymous_id)), count(user_id), count(anonymous_id), count(value), "
+        "count(*) FILTER (value NOT IN ('true', 'false')), "
+        "count(*) FILTER (value = 'false') FROM (FROM rows LIMIT 100_000)"
     ).fetchall()
-    return _Contents(bool(others), bool(values and not others and no), bool(strangers and not users))
+    return _Contents(rows, different, bool(others), bool(values and not others and no), bool(strangers and not users))
 
 
 def _load(path: str, format: SnapshotFormat, key: TraitKey | None, connection: duckdb.DuckDBPyConnection) -> bool:

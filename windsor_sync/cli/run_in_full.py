@@ -1,0 +1,65 @@
+"""One run in words that somebody who has never seen Segment understands, every number with its unit."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from windsor_sync.events.books import overview
+from windsor_sync.report.words import STEPS, code_words, counted, left_out_words, moment, state_words
+from windsor_sync.runs import Run
+
+
+def pairs_of(run: Run, rejections: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """What is said of the run, with its label."""
+    yield "state", state_words(run.state).text
+    yield (
+        "in words",
+        run.sentence or "It has not ended; if nobody runs it any more, `windsor-sync audit --repair` closes it.",
+    )
+    yield "what", f"{run.kind} of {run.name} (trait {run.audience})" if run.intake is None else "forwarded events"
+    yield "started", f"{moment(run.started_at)} by {run.trigger}"
+    if run.finished_at is not None:
+        yield "took", _lasting(run.finished_at - run.started_at)
+    yield from _of_snapshot(run) if run.intake is None else _of_events(run)
+    for one in rejections:
+        said = f": {one['message']}" if one["message"] else ""
+        unit = "change" if run.intake is None else "message"
+        yield "Windsor said no", f"{counted(one['changes'], unit)} with {one['code']}{said}"
+
+
+def _of_snapshot(run: Run) -> Iterator[tuple[str, str]]:
+    books = run.books
+    yield "snapshot", f"taken {moment(run.taken_at)}, {counted(books.rows_read, 'row')}"
+    for reason, rows in books.left_out.items():
+        if rows:
+            yield "left out", f"{counted(rows, 'row')}: {left_out_words(reason)}"
+    yield "members", f"{counted(books.members, 'user')}; Windsor had been told of {books.members_before:,}"
+    yield (
+        "changes",
+        f"{counted(books.changes, 'change')}: {books.entered:,} entered, {books.exited:,} exited, {books.updated:,} updated",
+    )
+    yield "delivered", f"{counted(books.delivered, 'change')}: Windsor acknowledged them"
+    if books.rejected:
+        yield "rejected", f"{counted(books.rejected, 'change')}: stay owed, tried again after 1, 2, 4 … runs"
+    if books.withheld:
+        yield "withheld", f"{counted(books.withheld, 'change')}: stay owed until a person approves them"
+    if books.owed:
+        doubt = f"; {books.in_doubt:,} of them may have arrived" if books.in_doubt else ""
+        yield "owed", f"{counted(books.owed, 'change')}: the next run sends them{doubt}"
+
+
+def _of_events(run: Run) -> Iterator[tuple[str, str]]:
+    assert run.intake is not None
+    yield "archive", counted(run.intake["files"], "file")
+    found = overview(run)
+    for step, name, meaning in STEPS:
+        yield name.lower(), f"{counted(found[step], 'message')}: {meaning}"
+        reasons = {"failed_on_ingest": "failed_on_ingest", "filtered_at_destination": "filtered"}
+        for code, number in run.intake[reasons[step]].items() if step in reasons else ():
+            words = code_words(code)
+            yield "", f"{number:,} × {code}{f': {words}' if words else ''}"
+
+
+def _lasting(span: timedelta) -> str:
+    seconds = span.total_seconds()
+    return f"{seconds:,.1f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
