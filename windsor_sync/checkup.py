@@ -9,12 +9,12 @@ from functools import partial
 import fsspec
 
 from windsor_sync.errors import ConfigError, WindsorSyncError
-from windsor_sync.report.words import counted
 from windsor_sync.settings import Computation, Events, Settings, format_duration
 from windsor_sync.sources import source_for
 from windsor_sync.state.database import open_database
 from windsor_sync.state.files import FileStore
 from windsor_sync.stores import trouble, words_of
+from windsor_sync.words import counted
 from windsor_sync.workspace import Workspace
 
 

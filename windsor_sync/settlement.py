@@ -20,6 +20,7 @@ from windsor_sync.events.outbox import remaining
 from windsor_sync.lease import Lease
 from windsor_sync.ledger import Head, Verdict
 from windsor_sync.runs import Books, Run, RunState, UnbalancedBooksError, finish, run_of
+from windsor_sync.words import counted
 from windsor_sync.workspace import Workspace
 
 STATE_OF = {
@@ -123,7 +124,9 @@ def _ending(workspace: Workspace, run: Run, books: Books, outcome: Delivery | No
     later = _left_for_later(workspace, run) if books.owed else 0
     if books.owed > later:
         return RunState.UNAVAILABLE, f"Windsor did not answer {books.owed - later:,} {what}. {so_far}{_rest(books)}"
-    left = f"{later:,} were outside what was asked for; they stay owed and the next sync sends them." if later else ""
+    left = (
+        f"What was not asked for ({counted(later, 'change')}) stays owed, and the next sync sends it." if later else ""
+    )
     rejected = _rejected(workspace, run, books) if books.rejected else ""
     return RunState.DONE, " ".join(filter(None, (_done(run, books), left, rejected)))
 
@@ -136,10 +139,10 @@ def _left_for_later(workspace: Workspace, run: Run) -> int:
 
 def _done(run: Run, books: Books) -> str:
     if run.intake is None:
-        return f"Windsor was told {books.delivered:,} changes." if books.changes else "Nothing changed."
+        return f"Windsor was told {counted(books.delivered, 'change')}." if books.changes else "Nothing changed."
     held = run.intake["held"]
-    rest = f" {held:,} alias messages are held; `windsor-sync forward --release-aliases` sends them." if held else ""
-    return f"{books.delivered:,} messages were delivered.{rest}"
+    kept = f" Held: {counted(held, 'alias message')}; `windsor-sync forward --release-aliases` sends what is held."
+    return f"Windsor took {counted(books.delivered, 'message')}.{kept if held else ''}"
 
 
 def _rejected(workspace: Workspace, run: Run, books: Books) -> str:

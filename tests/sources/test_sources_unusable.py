@@ -78,3 +78,16 @@ def test_a_file_that_changes_while_it_is_read_is_refused(bench: Bench, monkeypat
     with pytest.raises(SnapshotError, match="changed or removed while it was read"):
         bench.seal(path)
     assert list((bench.folder / "sealed").iterdir()) == []
+
+
+def test_a_customers_own_csv_that_breaks_off_is_refused_and_a_broken_row_inside_is_named_by_its_line(
+    bench: Bench,
+) -> None:
+    cut = bench.write('user_id,note,total\nu1,"two\nlines",1\nu2,x', "cut.csv")
+    with pytest.raises(SnapshotError, match=r"cut\.csv is cut short: its last row, in line 4, is broken"):
+        bench.seal(cut, format="csv", value_of="total", wants_value=True)
+    inside = bench.write('user_id,note,total\nu1,"two\nlines",1\nu2,x\nu3,y,3\n', "inside.csv")
+    with pytest.raises(
+        SnapshotError, match=r"inside\.csv \(CSV\): 1 of 3 rows cannot be read \(2 instead of 3 cells; line 4\)"
+    ):
+        bench.seal(inside, format="csv", value_of="total", wants_value=True)

@@ -39,6 +39,6 @@ def test_a_run_waits_for_nobody_when_a_user_was_suppressed_after_it_was_opened(w
     forget(workspace, "ben", who="dee", why=None)
     with workspace.hold(known.key, "another task") as lease:
         run = deliver_run(workspace, audience, opened, lease, world.stop)
-    assert (run.state, run.held, run.sentence) == (RunState.DONE, (), "Windsor was told 1 changes.")
+    assert (run.state, run.held, run.sentence) == (RunState.DONE, (), "Windsor was told 1 change.")
     assert world.shown(KEY) == {"ana": True}
     run.books.check(run.run_id)

@@ -184,7 +184,7 @@ def test_a_limited_backfill_sends_so_many_and_owes_the_rest(world: World) -> Non
     assert (run.books.delivered, run.books.owed) == (30, 170)
     assert (run.state, run.sentence) == (
         RunState.DONE,
-        "Windsor was told 30 changes. 170 were outside what was asked for; they stay owed and the next sync sends them.",
+        "Windsor was told 30 changes. What was not asked for (170 changes) stays owed, and the next sync sends it.",
     )
     assert len(world.members_shown()) == 30
     world.sync()

@@ -72,8 +72,8 @@ def runs(config: Path | None, run: str | None, limit: int, is_json: bool) -> int
 
 
 def _print_runs(documents: list[dict[str, Any]]) -> None:
-    from windsor_sync.report.words import state_words
     from windsor_sync.runs import RunState
+    from windsor_sync.words import state_words
 
     numbers = ("members", "entered", "exited", "updated", "delivered", "rejected", "withheld", "owed")
     same = {"rejected": "failed_delivery", "withheld": "held", "owed": "awaiting_retry"}  # of forwarded events

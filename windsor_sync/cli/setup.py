@@ -201,8 +201,8 @@ def _print_audiences(rows: list[dict[str, Any]]) -> None:
 
 
 def _state_in_words(row: dict[str, Any]) -> str:
-    from windsor_sync.report.words import state_words
     from windsor_sync.runs import RunState
+    from windsor_sync.words import state_words
 
     if not row["enabled"]:
         return "disabled"

@@ -46,6 +46,7 @@ def prune(config: Path | None, days: int, dry_run: bool, is_json: bool) -> None:
       windsor-sync state prune --days 30 --dry-run
     """
     from windsor_sync.retention import prune as let_go
+    from windsor_sync.words import counted
     from windsor_sync.workspace import open_workspace
 
     with open_workspace(load_settings(config)) as workspace:
@@ -54,9 +55,10 @@ def prune(config: Path | None, days: int, dry_run: bool, is_json: bool) -> None:
         print_json(asdict(done))
         return
     verb = "would go" if dry_run else "removed"
+    size = f"{done.bytes / 1e6:,.1f} MB" if done.bytes >= 100_000 else f"{done.bytes:,} bytes"
     click.echo(
-        f"{done.files:,} files ({done.bytes / 1e6:,.1f} MB) {verb}: the outboxes of {done.runs:,} runs, {done.snapshots:,} "
-        f"snapshots, {done.ownerless:,} files without an owner."
+        f"{counted(done.files, 'file')} ({size}) {verb}: outboxes of {counted(done.runs, 'run')}, "
+        f"{counted(done.snapshots, 'snapshot')}, {counted(done.ownerless, 'file')} without an owner."
     )
     if done.busy:
-        click.echo(f"{done.busy:,} audiences were left alone because a run is writing; run it again later.")
+        click.echo(f"Left alone, because a run is writing: {counted(done.busy, 'audience')}. Run it again later.")

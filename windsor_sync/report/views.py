@@ -12,10 +12,10 @@ from windsor_sync.events.books import overview
 from windsor_sync.registry import EVENTS, EVENTS_CLASS
 from windsor_sync.report import queries
 from windsor_sync.report.queries import RejectedRow, RejectionGroup
-from windsor_sync.report.words import class_words
 from windsor_sync.runs import Run, RunState, history, newest_of_each, recent
 from windsor_sync.settings import Settings
 from windsor_sync.state.database import Database
+from windsor_sync.words import class_words
 from windsor_sync.workspace import Workspace
 
 AUDIENCES_A_PAGE = 100
