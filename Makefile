@@ -1,6 +1,7 @@
 # make demo: real audiences become properties of users in a Windsor on this machine
 # make up: Airflow with its page, a Windsor and the demo's shop to use by hand, until Ctrl-C.   make env: secrets for docker-compose.yml
 # make test: every test.   make chaos: the fault tests, many times over.   make lint: ruff, mypy --strict, import-linter.   make check: both
+# make coverage: every test, and which lines and branches none of them reaches.   make mutation: rules changed one at a time, to see a test fail
 # make bench: the measured claims of docs/benchmarks.md, beside the alternatives
 # make docs: the references in docs/ that are made from the code.   make screenshots: the pictures, taken by a test
 PYTHON ?= python3
@@ -8,8 +9,9 @@ EXTRAS ?= dev,celery
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: bench demo env up chaos docs screenshots test lint check clean
+.PHONY: bench demo env up chaos coverage docs mutation screenshots test lint check clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml constraints.txt
@@ -36,7 +38,16 @@ env:
 	@$(PYTHON) -m deploy.env
 
 test: $(READY)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+
+coverage: $(READY)
+	@rm -rf .coverage && mkdir .coverage
+	@$(BIN)/coverage run -m pytest $(SIDE_BY_SIDE)
+	@$(BIN)/coverage combine -q && $(BIN)/coverage report
+
+mutation: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS),mutation]'
+	@$(BIN)/python -m tests.mutation $(ARGS)
 
 docs: $(READY)
 	@$(BIN)/python -m docs.reference
@@ -56,4 +67,4 @@ lint: $(READY)
 check: lint test
 
 clean:
-	rm -rf $(VENV) .demo .up .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .demo .up .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage mutants

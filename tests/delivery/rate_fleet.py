@@ -42,6 +42,7 @@ def send(rate: Rate, clock: Clock, seconds: float, late: Sequence[float] = (0.0,
     while clock.now < end:
         wait_s = rate.book()
         if wait_s == 0:
+            rate.left()
             sent.append(clock.now)
         else:
             clock.now += wait_s + next(lateness)
@@ -164,6 +165,7 @@ class Fleet:
             if wait_s:
                 yield wait_s + next(oversleeps)
                 continue
+            task.share.rate.left()
             task.sent.append(self.clock.now)
             refused = self._windsor(self.clock.now)
             if refused is None:

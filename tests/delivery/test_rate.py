@@ -1,5 +1,6 @@
 """The pace of one task, by a clock that only moves when it is told to."""
 
+from heapq import heappop, heappush
 from itertools import cycle
 
 import pytest
@@ -42,6 +43,38 @@ def test_a_sender_that_stalls_between_its_slot_and_the_write_sends_no_more_in_an
             rate.left()
             sent.append(clock.now)
     assert busiest_second(sent) <= per_second
+
+
+@given(per_second=st.integers(1, 700), slips=st.lists(st.floats(0, 0.2), min_size=1, max_size=50))
+def test_many_that_wait_for_a_connection_at_once_leave_no_faster_than_the_rate(
+    per_second: int, slips: list[float]
+) -> None:
+    """Each has its slot, and opens a connection of its own; they may overtake each other, or leave in one moment."""
+    clock, slip = Clock(), cycle(slips)
+    rate = Rate(per_second, clock)
+    on_their_way: list[float] = []
+    sent: list[float] = []
+    end = clock.now + 3
+    while clock.now < end:
+        wait_s = rate.book()
+        if not wait_s:
+            heappush(on_their_way, clock.now + next(slip))
+        until = clock.now + wait_s
+        while on_their_way and on_their_way[0] <= until:
+            clock.now = max(clock.now, heappop(on_their_way))
+            rate.left()
+            sent.append(clock.now)
+        clock.now = max(clock.now, until)
+    assert busiest_second(sent) <= per_second
+
+
+def test_a_slot_that_nobody_used_holds_up_nobody(clock: Clock) -> None:
+    rate = Rate(100, clock)
+    for _ in range(1_000):
+        clock.now += 0.02
+        assert rate.book() == 0
+        rate.stayed()
+    assert len(send(rate, clock, 1)) > 97
 
 
 @given(late=lateness)

@@ -286,14 +286,22 @@ class Engine:
             if not attempt.struggle.is_second_round:
                 self._records[attempt.parcel.shard].sending(attempt.parcel.seq)
         sealed = self._wire.request([letter.body for letter in request])
-        answer = await self._transport.send(sealed, self._leaves)
+        has_left = False
+
+        def leaves() -> None:
+            """It is about to be written."""
+            nonlocal has_left
+            self._journal.require()
+            self._rate.left()
+            has_left = True
+
+        try:
+            answer = await self._transport.send(sealed, leaves)
+        finally:
+            if not has_left:
+                self._rate.stayed()
         self.outcome.requests += 1
         return answer
-
-    def _leaves(self) -> None:
-        """A request is about to be written."""
-        self._journal.require()
-        self._rate.left()
 
     def _note_doubt(self, attempts: Sequence[Attempt], answer: Answer) -> None:
         """An answer that is not final either leaves doubt, or says that this try at least was not applied."""

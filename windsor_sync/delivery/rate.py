@@ -5,6 +5,7 @@ How much that is, and how long it may rely on it, is decided in `shared_rate`, f
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ class _Count(NamedTuple):
 class Rate:
     """Hands out slots. With a whole number of requests per second, no second, wherever it begins, sees more of them.
 
-    `book`, `left` and `slow_down` belong to the event loop; the other methods may be called from one other thread.
+    `book`, `left`, `stayed` and `slow_down` belong to the event loop; the other methods may be called from one other thread.
     """
 
     def __init__(self, requests_per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -40,6 +41,10 @@ class Rate:
         self._last = clock()
         self._paused_until = -math.inf
         self._trusted_until = math.inf
+        self._left: deque[float] = deque()
+        """when requests of the last second left"""
+        self._on_their_way = 0
+        """slots whose requests have not left yet: they may be opening connections, and then leave all at once"""
         self._booked = 0
         self._refused = 0
         self._newer = self._older = _Count(0, 0)
@@ -52,15 +57,36 @@ class Rate:
         if now >= self._trusted_until:
             return LONGEST_NAP_S
         slot = max(self._last + self._interval_s, self._paused_until, now - CATCH_UP_S)
+        slot = max(slot, self._room_at(now))
         if slot > now:
             return min(slot - now, LONGEST_NAP_S)
         self._last = slot
         self._booked += 1
+        self._on_their_way += 1
         return 0.0
 
     def left(self) -> None:
         """The request whose slot this was leaves now: what it waited meanwhile is caught up no further than elsewhere."""
-        self._last = max(self._last, self._clock() - CATCH_UP_S)
+        now = self._clock()
+        self._last = max(self._last, now - CATCH_UP_S)
+        self._left.append(now)
+        self._on_their_way -= 1
+
+    def stayed(self) -> None:
+        """The request whose slot this was does not leave."""
+        self._on_their_way -= 1
+
+    def _room_at(self, now: float) -> float:
+        """When the second that ends then has room for one more, should all that are on their way leave at once.
+
+        Slots are so far apart that this holds by itself as long as each request leaves soon after its slot.
+        """
+        while self._left and self._left[0] <= now - 1:
+            self._left.popleft()
+        over = len(self._left) + self._on_their_way - math.ceil(self.requests_per_second)
+        if over < 0:
+            return -math.inf
+        return self._left[over] + 1 if over < len(self._left) else now + self._interval_s
 
     def slow_down(self, retry_after_s: float | None) -> None:
         """Windsor said 429: counted, and where it refuses most requests the whole task waits as long as it asked.
