@@ -78,7 +78,8 @@ def _news(connection: Connection, run: Run) -> Iterator[Announcement | None]:
     yield _change(
         connection, run, str(destination), wrong=run.state is RunState.REFUSED, right=works, news=News.REFUSED
     )
-    is_released = run.state in (RunState.DONE, RunState.REJECTED)
+    # A backfill of one side, or of so many, is done with the other changes still owed: nobody has judged those.
+    is_released = run.state in (RunState.DONE, RunState.REJECTED) and not run.books.owed
     name = f"{run.audience} at {destination}"
     yield _change(connection, run, name, wrong=run.state is RunState.WITHHELD, right=is_released, news=News.WITHHELD)
 

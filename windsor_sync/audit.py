@@ -15,6 +15,7 @@ from windsor_sync.runs import Run, UnbalancedBooksError, recent
 from windsor_sync.settlement import settle_dead
 from windsor_sync.spec.trait_keys import TraitKey
 from windsor_sync.state.tables import snapshots
+from windsor_sync.words import counted
 from windsor_sync.workspace import Workspace
 
 RUNS_LOOKED_AT = 1_000
@@ -72,29 +73,42 @@ def _files(workspace: Workspace, key: str, head: Head) -> Iterator[Irregularity]
     if head.snapshot_id is None:
         yield from _events_outbox(head)
         return
-    remedy = (
-        f"What Windsor was told is not known any more. Run `windsor-sync backfill {key} --mode resync`: it tells every "
-        "member true and everyone told true once false."
-    )
     query = select(snapshots.c.size_bytes, snapshots.c.members, snapshots.c.path).where(
         snapshots.c.id == head.snapshot_id
     )
     with workspace.database.read() as connection:
         size, members, path = connection.execute(query).one()
     if not workspace.files.exists(path) or workspace.files.size_bytes(path) != size:
-        yield Irregularity(key, f"The sealed snapshot {path} is missing or not as long as it was.", remedy)
+        text = f"The sealed snapshot {path} is missing or not as long as it was."
+        yield Irregularity(key, text, _remedy(key, head.snapshot or ""))
         return
     if _rows(head.snapshot or "") != members:
-        yield Irregularity(key, f"The sealed snapshot {path} does not have its {members:,} rows.", remedy)
+        text = f"The sealed snapshot {path} does not have its {counted(members, 'row')}."
+        yield Irregularity(key, text, _remedy(key, head.snapshot or ""))
     last = max((shard.last for shard in head.shards), default=0)
     if head.outbox is not None and _rows(head.outbox) != last:
-        yield Irregularity(key, f"The outbox of run {head.run_id} does not have its {last:,} rows.", remedy)
+        text = f"The outbox of run {head.run_id} does not have its {counted(last, 'row')}."
+        yield Irregularity(key, text, _remedy(key, head.outbox))
+
+
+def _remedy(key: str, location: str) -> str:
+    """What helps where a sealed file is not what it was; no run, of whatever kind, gets past one that cannot be read."""
+    if _rows(location) < 0:
+        return (
+            f"Nothing can be sent about {key} until it is restored from a backup of the file store. Without one, give "
+            "`destination.name` a new value: an initial sync then tells every member true again, and nobody false."
+        )
+    return (
+        f"What Windsor was told is not known any more. Run `windsor-sync backfill {key} --mode resync`: it tells every "
+        "member true and everyone told true once false."
+    )
 
 
 def _events_outbox(head: Head) -> Iterator[Irregularity]:
     last = max((shard.last for shard in head.shards), default=0)
     if head.outbox is not None and not head.is_settled and _rows(head.outbox) != last:
-        text = f"The outbox of run {head.run_id} does not have its {last:,} rows; what it still owed is not known any more."
+        rows = counted(last, "row")
+        text = f"The outbox of run {head.run_id} does not have its {rows}; what it still owed is not known any more."
         yield Irregularity(EVENTS, text, "Restore the file store from a backup; the archive still has the messages.")
 
 

@@ -13,7 +13,7 @@ from windsor_sync.settings import Computation, Events, Settings, format_duration
 from windsor_sync.sources import source_for
 from windsor_sync.state.database import open_database
 from windsor_sync.state.files import FileStore
-from windsor_sync.stores import trouble, words_of
+from windsor_sync.stores import in_reach, trouble, words_of
 from windsor_sync.words import counted
 from windsor_sync.workspace import Workspace
 
@@ -88,24 +88,19 @@ def _state(settings: Settings) -> str:
 
 def _write_and_remove(settings: Settings) -> str:
     files, path = FileStore(settings.files), f"check/{uuid.uuid4().hex}"
-    try:
-        with files.draft() as draft:
-            draft.write_bytes(b"windsor_sync")
-            files.keep(draft, path)
-        size = files.size_bytes(path)
-        files.delete(path)
-    except trouble() as error:
-        raise ConfigError(
-            f"`files` in windsor.yaml cannot be written: {words_of(error)}. Nothing was done. Let this "
-            "user write there, or name another folder or bucket."
-        ) from None
+    with in_reach(), files.draft() as draft:
+        draft.write_bytes(b"windsor_sync")
+        files.keep(draft, path)
+    size = files.size_bytes(path)
+    files.delete(path)
     return f"{settings.files} can be written ({size} bytes written and removed)"
 
 
 def _ask_segment(workspace: Workspace) -> str:
     assert workspace.segment is not None
     found = sum(1 for _ in workspace.segment().computations(workspace.settings.space or ""))
-    return f"the Public API answers; the space has {found:,} audiences and computed traits"
+    kinds = counted(found, "audience or computed trait", "audiences and computed traits")
+    return f"the Public API answers; the space has {kinds}"
 
 
 def _source(workspace: Workspace, computation: Computation) -> str:

@@ -1,5 +1,8 @@
 """The embedded engine: DuckDB with bounded memory, spilling into a temporary folder."""
 
+import errno
+import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +10,13 @@ from typing import Any
 
 import duckdb
 
+from windsor_sync.stores import store_unavailable, words_of_name
+
 MEMORY_LIMIT_MB = 500
 """What DuckDB may hold before it spills to disk; the process adds about 150 MB of its own."""
+
+_NO_ROOM = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS))
+_RAISED = re.compile(r"^(\w+): ", re.MULTILINE)
 
 _stores: dict[str, Any] = {}
 
@@ -31,6 +39,42 @@ def open_duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
         for store in _stores.values():
             connection.register_filesystem(store)
         yield connection
+
+
+@contextmanager
+def open_stored() -> Iterator[duckdb.DuckDBPyConnection]:
+    """An engine on files of the file store; raises StateUnavailable when one cannot be read or written."""
+    with stored_files(), open_duckdb() as connection:
+        yield connection
+
+
+@contextmanager
+def stored_files() -> Iterator[None]:
+    """Make what an engine says of files that it cannot read or write StateUnavailable; other errors are defects of ours."""
+    try:
+        yield
+    except duckdb.Error as error:
+        words = _words_about_files(error)
+        if words is None:
+            raise
+        raise store_unavailable(words) from None
+
+
+def no_room(error: duckdb.Error) -> str | None:
+    """The system's words for a disk that takes nothing more, if that is what the engine met."""
+    return next((words for words in _NO_ROOM if words in str(error)), None)
+
+
+def _words_about_files(error: duckdb.Error) -> str | None:
+    """What was wrong with a file, without its name; None for an error that is not about files."""
+    text = str(error)
+    if type(error) is duckdb.Error:  # so it hands on the exception of a file system that it was made to use
+        return words_of_name((_RAISED.findall(text) or ["Error"])[-1])
+    if isinstance(error, duckdb.InvalidInputException):
+        return "a stored file is damaged" if ".parquet'" in text else None
+    if not isinstance(error, duckdb.IOException):
+        return None
+    return no_room(error) or ("a stored file is missing" if "No files found" in text else "IOException")
 
 
 def quoted(text: str) -> str:

@@ -47,7 +47,7 @@ class DestinationUnavailable(WindsorSyncError):
 
 
 class StateUnavailable(WindsorSyncError):
-    """The state database is out of reach: the run stopped sending, because it could not record what it sent."""
+    """The state, its database or its files, is out of reach: what cannot be read or recorded there is not sent."""
 
     exit_status = 6
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from windsor_sync.outbox import KINDS
 
+MOST_DECIMALS = 12
+"""One user of a hundred million is a millionth of a per cent."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
@@ -73,5 +76,12 @@ def judge(
 
 
 def _reason(side: str, count: int, before: int, percent: float, ceiling: int | None) -> str:
-    text = f"{count:,} of {before:,} members {side} ({count * 100 / before:.0f} %; {percent:g} % are allowed"
+    text = f"{count:,} of {before:,} members {side} ({_share(count, before, percent)} %; {percent:g} % are allowed"
     return text + (f", {ceiling:,} were approved)" if ceiling is not None else ")")
+
+
+def _share(count: int, before: int, percent: float) -> str:
+    """In per cent, with as many decimals as it takes to be more than `percent`: 30 % of 30 % would be no reason."""
+    share = count * 100 / before
+    rounded = (f"{share:.{decimals}f}" for decimals in range(MOST_DECIMALS))
+    return next((text for text in rounded if float(text) > percent), f"{share:g}")

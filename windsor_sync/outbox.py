@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
-from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.embedded import open_stored, quoted
 from windsor_sync.spec.calls import JsonValue, message_id
 from windsor_sync.spec.personas import Computation, ComputationClass, IdentifyTemplate, Identity
 
@@ -97,7 +97,7 @@ def read_rows(location: str, first: int, last: int, held: Sequence[str] = ()) ->
     """Yield the rows of [first, last) that may be sent, ascending, a chunk at a time (maybe an empty one)."""
     blocked = ", ".join(quoted(kind) for kind in held) or "''"
     names = ", ".join(OutboxRow._fields)
-    with open_duckdb() as connection:
+    with open_stored() as connection:
         for start in range(first, last, CHUNK_ROWS):
             rows = connection.execute(
                 f"SELECT {names} FROM read_parquet({quoted(location)}) "
@@ -105,6 +105,18 @@ def read_rows(location: str, first: int, last: int, held: Sequence[str] = ()) ->
                 f"AND change NOT IN ({blocked}) ORDER BY seq"
             ).fetchall()
             yield [OutboxRow(*row) for row in rows]
+
+
+def count_held(location: str, held: Sequence[str]) -> int:
+    """How many rows would be sent if their kinds were not `held`."""
+    if not held:
+        return 0
+    with open_stored() as connection:
+        rows = connection.execute(
+            f"SELECT count(*) FROM read_parquet({quoted(location)}) "
+            f"WHERE status = 'send' AND change IN ({', '.join(map(quoted, held))})"
+        ).fetchall()
+    return int(rows[0][0])
 
 
 class Renderer:

@@ -48,7 +48,6 @@ def described(prepared: Prepared, write: Callable[[bytes], object] | None = None
         count += 1
         example = example or masked(json.loads(message))
     tally = prepared.tally
-    withheld = sum(getattr(tally, kind) for kind in prepared.ruling.held)
     return {
         "audience": str(prepared.known.key),
         "run_number": prepared.number,
@@ -59,7 +58,7 @@ def described(prepared: Prepared, write: Callable[[bytes], object] | None = None
         "entered": tally.entered,
         "exited": tally.exited,
         "updated": tally.updated,
-        "withheld": withheld,
+        "withheld": prepared.withheld,
         "withheld_because": list(prepared.ruling.reasons),
         "not_due": tally.deferred,
         "messages": count,

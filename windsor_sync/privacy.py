@@ -9,7 +9,7 @@ import duckdb
 from sqlalchemy import Connection, delete, insert, select, update
 
 from windsor_sync.approvals import trail
-from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.embedded import open_stored, quoted
 from windsor_sync.spec.routing import suppression_hash
 from windsor_sync.spec.trait_keys import TraitKey
 from windsor_sync.state.tables import audiences, runs, snapshots, suppressions
@@ -100,7 +100,7 @@ def _paths(workspace: Workspace, kind: str) -> list[str]:
 def _purge_snapshot(workspace: Workspace, path: str, user_id: str) -> bool:
     """Remove the user's rows; the books of the snapshot count them as suppressed from now on."""
     location = workspace.files.location(path)
-    with workspace.files.draft() as draft, open_duckdb() as connection:
+    with workspace.files.draft() as draft, open_stored() as connection:
         rows = _count(connection, location, f"{_USER} = {quoted(user_id)}")
         if not rows:
             return False
@@ -132,7 +132,7 @@ def _purge_outbox(workspace: Workspace, path: str, user_id: str) -> bool:
 def _purge_part(workspace: Workspace, path: str, user_id: str) -> bool:
     """Blank what names the user: the row keeps its place, so that positions and books still hold."""
     location = workspace.files.location(path)
-    with workspace.files.draft() as draft, open_duckdb() as connection:
+    with workspace.files.draft() as draft, open_stored() as connection:
         is_theirs = f"{_USER} = {quoted(user_id)}"
         names: tuple[str, ...] = OUTBOX_BLANKS
         if "previous_id" in _columns(connection, location):  # forwarded events; an alias names two users

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Row, insert, select
 
 from windsor_sync.dispatch import Suppressed
-from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.embedded import open_stored, quoted
 from windsor_sync.errors import ConfigError
 from windsor_sync.registry import Registered
 from windsor_sync.segment import suppressions as segment_suppressions
@@ -113,7 +113,7 @@ def recorded(workspace: Workspace, snapshot_id: int) -> Snapshot:
 def nobody(workspace: Workspace, known: Registered) -> Snapshot:
     """A snapshot without members: what a retirement brings Windsor to."""
     path = f"snapshots/{storage_name(known.key)}/nobody.parquet"
-    with workspace.files.draft() as draft, open_duckdb() as connection:
+    with workspace.files.draft() as draft, open_stored() as connection:
         connection.execute(f"COPY (SELECT * FROM {NO_MEMBERS}) TO {quoted(str(draft))} (FORMAT parquet)")
         workspace.files.keep(draft, path)
     moment = datetime.now(UTC)

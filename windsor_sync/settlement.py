@@ -111,24 +111,34 @@ def error_of(run: Run) -> WindsorSyncError | None:
 
 def _ending(workspace: Workspace, run: Run, books: Books, outcome: Delivery | None) -> tuple[RunState, str]:
     stopped = outcome.stopped_by if outcome else None
-    what = f"changes of {run.name}" if run.intake is None else "messages"
-    so_far = f"{books.delivered:,} of {books.changes:,} {what} are delivered and recorded (run {run.run_id}); "
+    so_far = _so_far(run, books)
     if stopped is not None:
         return STATE_OF[type(stopped)], f"{stopped}. {so_far}{_rest(books)} {_remedy(workspace, stopped)}"
-    if outcome and outcome.was_interrupted and books.owed:
+    later = _left_for_later(workspace, run) if books.owed else 0
+    if outcome and outcome.was_interrupted and books.owed > later:
         return RunState.INTERRUPTED, f"Stopped on request. {so_far}{_rest(books)} Run it again to go on."
     if run.held and books.withheld:  # books also count as withheld who became suppressed meanwhile
         return RunState.WITHHELD, _withheld(run, books)
-    if books.rejected * 100 > books.changes * workspace.settings.defaults.max_rejected_percent:
+    if books.rejected * 100 > (books.changes - later) * workspace.settings.defaults.max_rejected_percent:
         return RunState.REJECTED, _rejected(workspace, run, books)
-    later = _left_for_later(workspace, run) if books.owed else 0
     if books.owed > later:
-        return RunState.UNAVAILABLE, f"Windsor did not answer {books.owed - later:,} {what}. {so_far}{_rest(books)}"
+        unanswered = _of_run(run, books.owed - later)
+        return RunState.UNAVAILABLE, f"Windsor did not answer {unanswered}. {so_far}{_rest(books)}"
     left = (
         f"What was not asked for ({counted(later, 'change')}) stays owed, and the next sync sends it." if later else ""
     )
     rejected = _rejected(workspace, run, books) if books.rejected else ""
     return RunState.DONE, " ".join(filter(None, (_done(run, books), left, rejected)))
+
+
+def _of_run(run: Run, number: int) -> str:
+    """So many changes of an audience, or messages."""
+    return f"{counted(number, 'change')} of {run.name}" if run.intake is None else counted(number, "message")
+
+
+def _so_far(run: Run, books: Books) -> str:
+    are = "is" if books.changes == 1 else "are"
+    return f"{books.delivered:,} of {_of_run(run, books.changes)} {are} delivered and recorded (run {run.run_id}); "
 
 
 def _left_for_later(workspace: Workspace, run: Run) -> int:
@@ -149,18 +159,21 @@ def _rejected(workspace: Workspace, run: Run, books: Books) -> str:
     codes = _codes(workspace, run)
     if run.intake is not None:
         return (
-            f"Windsor rejected {books.rejected:,} of {books.changes:,} messages ({codes}). They are not sent again; what was "
+            f"Windsor rejected {books.rejected:,} of {_of_run(run, books.changes)} ({codes}). They are not sent again; what was "
             f"not rejected is delivered. See them with `windsor-sync runs {run.run_id}`."
         )
     return (
-        f"Windsor rejected {books.rejected:,} of {books.changes:,} changes of {run.name} ({codes}). They "
+        f"Windsor rejected {books.rejected:,} of {_of_run(run, books.changes)} ({codes}). They "
         f"stay owed and are tried again after 1, 2, 4 … runs. See them with `windsor-sync runs {run.run_id}`."
     )
 
 
 def _rest(books: Books) -> str:
-    rest = f"the other {books.changes - books.delivered:,} stay owed and the next run sends them."
-    return f"{rest[:-1]}, {books.in_doubt:,} of them may have arrived." if books.in_doubt else rest
+    rest = books.changes - books.delivered
+    if rest == 1:
+        return f"the other one stays owed and the next run sends it{', and it may have arrived' if books.in_doubt else ''}."
+    doubt = f", {books.in_doubt:,} of them may have arrived" if books.in_doubt else ""
+    return f"the other {rest:,} stay owed and the next run sends them{doubt}."
 
 
 def _remedy(workspace: Workspace, stopped: WindsorSyncError) -> str:
@@ -180,10 +193,12 @@ def _remedy(workspace: Workspace, stopped: WindsorSyncError) -> str:
 
 def _withheld(run: Run, books: Books) -> str:
     reasons = "; ".join(run.options.get("withheld_because", ()))
+    others = "1 other is" if books.delivered == 1 else f"{books.delivered:,} others are"
+    numbers = {"exited": books.exited, "entered": books.entered}
+    ceilings = " ".join(f"--max-{side} {number}" for side, number in numbers.items() if side in run.held)
     return (
-        f"{reasons} in {run.name}. These changes are withheld and stay owed; {books.delivered:,} others are delivered. Look at "
-        f"the snapshot: if it is right, run `windsor-sync approve {run.run_id} --max-exited {books.exited}`; if not, a "
-        "healthy snapshot lifts this by itself."
+        f"{reasons} in {run.name}. These changes are withheld and stay owed; {others} delivered. Look at the snapshot: if it is "
+        f"right, run `windsor-sync approve {run.run_id} {ceilings}`; if not, a healthy snapshot lifts this by itself."
     )
 
 

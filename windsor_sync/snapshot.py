@@ -20,12 +20,13 @@ from pathlib import Path
 
 import duckdb
 
-from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.embedded import no_room, open_duckdb, quoted
 from windsor_sync.errors import SnapshotError
 from windsor_sync.sources import Source
 from windsor_sync.sources.files import confirm_unchanged
 from windsor_sync.sources.refusal import unusable
 from windsor_sync.sources.text import unglobbed
+from windsor_sync.stores import store_unavailable
 
 COLUMNS = ("user_id", "anonymous_id", "email", "profile_id", "value")
 HASHES = 1 << 64
@@ -166,7 +167,9 @@ def _translated(source: Source) -> Iterator[None]:
     except duckdb.OutOfMemoryException:
         finding = f"Memory, or disk space for spilled data, ran out while {source.describe()} was sealed."
         raise unusable(finding, "Free space in the folder for temporary files, then run again.") from None
-    except duckdb.Error:
+    except duckdb.Error as error:
+        if words := no_room(error):
+            raise store_unavailable(words) from None
         raise unusable(f"{source.describe()} is damaged: it cannot be read to its end.", "Export it again.") from None
 
 

@@ -1,6 +1,12 @@
-"""What goes wrong with object stores behind fsspec and is no OSError; each driver has exceptions of its own."""
+"""What goes wrong with folders and with object stores behind fsspec, whose drivers have exceptions of their own."""
 
+import errno
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from windsor_sync.errors import StateUnavailable
 
 _OF_DRIVERS = {
     "botocore.exceptions": "BotoCoreError",
@@ -8,6 +14,14 @@ _OF_DRIVERS = {
     "google.auth.exceptions": "GoogleAuthError",
     "aiohttp": "ClientError",
 }
+
+_CODE_OF = {
+    "FileNotFoundError": errno.ENOENT,
+    "PermissionError": errno.EACCES,
+    "TimeoutError": errno.ETIMEDOUT,
+    "FSTimeoutError": errno.ETIMEDOUT,
+}
+"""Object stores raise the system's exceptions without the system's words."""
 
 
 def trouble(*beside: type[Exception]) -> tuple[type[Exception], ...]:
@@ -18,7 +32,30 @@ def trouble(*beside: type[Exception]) -> tuple[type[Exception], ...]:
 
 def words_of(error: Exception) -> str:
     """What was wrong, without a path's user name or a URL's secrets: the system's words, or the name of the error."""
-    return getattr(error, "strerror", None) or type(error).__name__
+    return getattr(error, "strerror", None) or words_of_name(type(error).__name__)
+
+
+def words_of_name(name: str) -> str:
+    """The system's words for an exception of this name, or the name."""
+    return os.strerror(_CODE_OF[name]) if name in _CODE_OF else name
+
+
+@contextmanager
+def in_reach() -> Iterator[None]:
+    """Make what the file store raises within the block StateUnavailable."""
+    try:
+        yield
+    except trouble() as error:
+        raise store_unavailable(words_of(error)) from None
+
+
+def store_unavailable(words: str) -> StateUnavailable:
+    """The error for a file store that does not take or give a file."""
+    return StateUnavailable(
+        f"The file store (`files` in windsor.yaml) cannot be read or written: {words}. What was recorded before stands, "
+        "nothing half-written stays, and what is not sent stays owed. Run it again when the store answers and has room; if "
+        "that does not help, let this user read and write there. `windsor-sync audit` says what is missing or damaged."
+    )
 
 
 def missing_package(error: ImportError) -> str:

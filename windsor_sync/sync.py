@@ -24,13 +24,14 @@ from windsor_sync.errors import SnapshotError
 from windsor_sync.guard import Limit, Ruling, judge
 from windsor_sync.lease import Lease
 from windsor_sync.ledger import Head, ShardProgress
-from windsor_sync.outbox import Limits, Renderer, read_rows
+from windsor_sync.outbox import Limits, Renderer, count_held, read_rows
 from windsor_sync.registry import Registered
 from windsor_sync.runs import Run, RunState, outboxes_of, run_of
 from windsor_sync.sealing import Snapshot, storage_name
 from windsor_sync.settings import Computation, ComputedTrait
 from windsor_sync.settlement import settle, settle_dead_predecessor
 from windsor_sync.spec import personas
+from windsor_sync.words import counted
 from windsor_sync.workspace import Workspace
 
 Progress = Callable[[Run, Delivery], None]
@@ -66,6 +67,8 @@ class Prepared:
     renderer: Renderer
     outbox: Path
     """the draft; it has rows only when the tally has"""
+    withheld: int = 0
+    """changes that would be sent if the guard did not hold them back"""
 
     @property
     def members_before(self) -> int:
@@ -124,7 +127,10 @@ def prepare(
     prepared = Prepared(
         known, number, snapshot, head, tally, Ruling((), ()), renderer(workspace, computation, known), draft
     )
-    return prepared if request.is_beyond_guard else replace(prepared, ruling=_ruling(workspace, computation, prepared))
+    if request.is_beyond_guard:
+        return prepared
+    ruling = _ruling(workspace, computation, prepared)
+    return replace(prepared, ruling=ruling, withheld=count_held(str(draft), ruling.held))
 
 
 def _outboxes_so_far(workspace: Workspace, known: Registered) -> tuple[str, ...]:
@@ -187,7 +193,8 @@ def open_run(
         "started_at": started_at,
         **_row_of(prepared, request),
     }
-    has_served = prepared.ruling.uses_approval or not prepared.ruling.trips
+    # What a backfill leaves for later was not judged: an approval of it has not served yet.
+    has_served = prepared.ruling.uses_approval or not (prepared.ruling.trips or prepared.tally.later)
     lapses = [partial(approvals.settle, audience_id=audience_id, moment=started_at)] if has_served else []
     workspace.ledger.open_run(lease, row, _shards(prepared.tally.rows, computation.delivery_shards), [*also, *lapses])
     run = _required(workspace, run_id)
@@ -204,7 +211,10 @@ def _row_of(prepared: Prepared, request: Request) -> dict[str, Any]:
         "state": RunState.OPEN.value,
         "previous_run": prepared.head.run_id if prepared.head else None,
         "held": list(prepared.ruling.held),
-        "options": {"withheld_because": list(prepared.ruling.reasons)},
+        "options": {
+            "withheld_because": list(prepared.ruling.reasons),
+            "to_send": prepared.tally.changes - prepared.tally.deferred - prepared.tally.later - prepared.withheld,
+        },
         "members_before": prepared.members_before,
         "entered": prepared.tally.entered,
         "exited": prepared.tally.exited,
@@ -313,9 +323,9 @@ def _refuse_header_only(computation: Computation, head: Head | None, snapshot: S
     if snapshot.rows_read or head is None or not head.members or is_meant:
         return
     raise SnapshotError(
-        f"The newest snapshot of {computation.name} has no rows at all, but Windsor was told {head.members:,} members. Nothing "
-        "was sent, the last good snapshot stands. Download it again; if everyone really left, name the file: "
-        f"windsor-sync backfill {computation.key} --snapshot PATH"
+        f"The newest snapshot of {computation.name} has no rows at all, but Windsor was told "
+        f"{counted(head.members, 'member')}. Nothing was sent, the last good snapshot stands. Download it again; if everyone "
+        f"really left, name the file: windsor-sync backfill {computation.key} --snapshot PATH"
     )
 
 

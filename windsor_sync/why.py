@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from windsor_sync.diff.duckdb import define_ledger
-from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.embedded import open_stored, quoted
 from windsor_sync.ledger import Head
 from windsor_sync.privacy import is_suppressed
 from windsor_sync.runs import Run, recent
@@ -46,6 +46,8 @@ class Account:
     is_suppressed: bool
     steps: tuple[Step, ...]
     """newest first"""
+    last_run: str | None
+    """the audience's newest run: of what older ones owed it has taken over what still holds"""
     told: Any
     """the trait's value as Windsor was told and acknowledged; None when it never was"""
     was_told: bool
@@ -91,6 +93,7 @@ def _account(workspace: Workspace, row: Any, user: str) -> Account:
         snapshot_taken_at=head.taken_at if head else None,
         is_suppressed=is_suppressed(workspace, user),
         steps=steps,
+        last_run=head.run_id if head else None,
         told=told,
         was_told=was_told_before or delivered is not None,
         is_in_doubt=is_in_doubt,
@@ -102,7 +105,7 @@ def _steps(workspace: Workspace, run: Run, computation_class: str, user: str) ->
     found = workspace.ledger.of_run(run.run_id)
     if found is None or found.outbox is None:
         return []
-    with open_duckdb() as connection:
+    with open_stored() as connection:
         define_ledger(connection, found)
         rows = connection.execute(f"{FATE} WHERE {_is_user(user)}").fetchall()
     return [
@@ -139,7 +142,7 @@ FATE = """
 
 
 def _is_in(snapshot: str, user: str) -> bool:
-    with open_duckdb() as connection:
+    with open_stored() as connection:
         found = connection.execute(
             f"SELECT 1 FROM read_parquet({quoted(snapshot)}) o WHERE {_is_user(user)} LIMIT 1"
         ).fetchone()
@@ -149,7 +152,7 @@ def _is_in(snapshot: str, user: str) -> bool:
 def _told(head: Head | None, computation_class: str, user: str) -> Any:
     """What the newest snapshot says of a user about whom nothing is owed."""
     assert head is not None
-    with open_duckdb() as connection:
+    with open_stored() as connection:
         row = connection.execute(
             f"SELECT value FROM read_parquet({quoted(head.snapshot or '')}) o WHERE {_is_user(user)} LIMIT 1"
         ).fetchone()

@@ -80,7 +80,7 @@ def test_an_object_store_that_is_out_of_reach_is_a_finding_like_any_other(world:
     assert (archive["status"], archive["events"]["level"], archive[AUDIENCE]["level"]) == (2, "error", "ok")
     assert "s3://acme/segment-logs cannot be read" in archive["events"]["text"]
     assert (files["status"], files["files"]["level"], files["destination"]["level"]) == (2, "error", "ok")
-    assert "cannot be written" in files["files"]["text"]
+    assert "cannot be read or written" in files["files"]["text"]
 
 
 def test_a_refused_and_a_missing_key_are_told_apart(world: World) -> None:

@@ -114,6 +114,13 @@ def test_no_table_is_wider_than_its_line_and_no_number_is_torn(names: list[str],
     assert bool(printed) == bool(rows)
 
 
+def test_a_name_in_wide_characters_fits_its_line_and_loses_none(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("name", "n"), [["漢" * 70, 1]], numbers=frozenset({"n"}))
+    printed = capsys.readouterr().out
+    assert max(map(cell_len, printed.splitlines())) == 100
+    assert printed.count("漢") == 70
+
+
 def test_a_plan_or_sync_of_nothing_usable_prints_no_empty_table(world: World) -> None:
     assert call(world, "plan", KEY).out == "Nothing was sent.\n"
     assert call(world, "sync", KEY).out == ""
@@ -165,6 +172,25 @@ def test_why_says_what_follows_from_the_newest_step(world: World) -> None:
     suppressed = call(world, "forget", USERS[100]).status
     assert suppressed == 0
     assert "The user is suppressed" in call(world, "why", USERS[100]).out
+
+
+def test_why_asks_for_nothing_once_a_later_run_had_nothing_to_say_of_the_user(world: World) -> None:
+    world.snapshot(USERS)
+    world.sync()
+    world.snapshot(USERS[:20])
+    world.sync()
+    assert "a person may approve them" in call(world, "why", USERS[100]).out
+    world.snapshot(USERS)
+    world.sync()
+    healed = call(world, "why", USERS[100]).out
+    assert "withheld" in healed
+    assert "approve" not in healed
+
+
+def test_forgetting_counts_one_as_one(world: World) -> None:
+    world.snapshot(["ana", "ben"])
+    world.sync()
+    assert "Removed from 1 snapshot and 1 outbox." in call(world, "forget", "ana").out
 
 
 def test_ctrl_c_says_what_is_owed_what_was_not_begun_and_how_to_go_on(world: World) -> None:

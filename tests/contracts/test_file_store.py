@@ -12,7 +12,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from windsor_sync.errors import ConfigError
+from windsor_sync.errors import ConfigError, StateUnavailable
 from windsor_sync.state.files import PARTS, FileStore, fresh_folder, part_of
 
 PATH = "snapshots/vip/ab12.parquet"
@@ -153,7 +153,7 @@ def test_an_upload_that_breaks_off_changes_nothing(monkeypatch: pytest.MonkeyPat
     put(files, b"old")
     monkeypatch.setattr(TearingFileSystem, "tears", True)
     for path in (PATH, "snapshots/vip/new.parquet"):
-        with pytest.raises(ConnectionResetError):
+        with pytest.raises(StateUnavailable, match="ConnectionResetError"):
             put(files, b"a new file", path)
     assert content(files) == b"old"
     assert len(everything(files)) == 1

@@ -17,3 +17,9 @@ def test_a_silence_is_named_when_no_wait_explains_it() -> None:
     assert str(unavailable(Answer(503, 5.0), 601.0, 600.0)).startswith(
         "Windsor has not been available for 601 s (last: status 503)"
     )
+
+
+def test_a_wait_that_alone_is_within_our_patience_is_named_with_what_is_over_of_it() -> None:
+    assert str(unavailable(Answer(429, 300.0), 400.0, 600.0)) == (
+        "Windsor asks to wait 300 s (status 429), and this run waits 600 s at most, of which 400 s are over"
+    )

@@ -262,6 +262,17 @@ def test_redirects_are_not_followed(scripted: ScriptedWindsor, status: int) -> N
     assert (got.status, decide(got), len(scripted.bodies)) == (status, Decision.REJECTED, 1)
 
 
+def test_a_message_takes_no_proxy_whatever_the_environment_says(
+    scripted: ScriptedWindsor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ScriptedWindsor() as proxy:
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+            monkeypatch.setenv(name.upper(), proxy.url)
+        assert [one.status for one in ask(scripted.url, BODY)] == [200]
+        assert (len(scripted.bodies), proxy.connections) == (1, 0)
+
+
 def test_a_refusal_keeps_windsors_words_and_its_wait(scripted: ScriptedWindsor) -> None:
     scripted.script = lambda body, tries: answer(429, b'{"message": "slower, please"}', "Retry-After: 7")
     assert ask(scripted.url, BODY) == [Answer(429, 7.0, "slower, please")]

@@ -37,7 +37,7 @@ def test_a_sealed_snapshot_that_was_overwritten_is_found_though_it_has_its_lengt
     found = found_by_audit(world)
     assert (found.audience, found.is_mended) == (KEY, False)
     assert "does not have its 2 rows" in found.text
-    assert f"backfill {KEY} --mode resync" in found.remedy
+    assert f"Nothing can be sent about {KEY} until it is restored from a backup" in found.remedy
 
 
 @pytest.mark.parametrize("lose", [spoil, Path.unlink])

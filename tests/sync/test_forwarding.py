@@ -433,7 +433,7 @@ def without(world: World, kind: str) -> None:
     shutil.rmtree(world.folder / ".windsor" / "files" / kind)
 
 
-@pytest.mark.parametrize(("kind", "words"), [("outboxes", "does not have its 1 rows"), ("seen", "folder `seen`")])
+@pytest.mark.parametrize(("kind", "words"), [("outboxes", "does not have its 1 row"), ("seen", "folder `seen`")])
 def test_a_file_store_that_lost_what_is_needed_is_named_and_nothing_is_sent(
     world: World, kind: str, words: str
 ) -> None:

@@ -97,3 +97,22 @@ def test_a_side_of_which_none_was_approved_says_so() -> None:
     assert exits(400, before=1_000, ceiling=Ceiling(max_exited=0)).reasons == (
         "400 of 1,000 members exited (40 %; 30 % are allowed, 0 were approved)",
     )
+
+
+@pytest.mark.parametrize(
+    ("exited", "before", "shown"),
+    [(301, 1_000, "30.1"), (306, 1_000, "31"), (30_001, 100_000, "30.001"), (300_000_001, 10**9, "30.0000001")],
+)
+def test_the_reason_has_as_many_decimals_as_it_takes_not_to_contradict_itself(
+    exited: int, before: int, shown: str
+) -> None:
+    assert exits(exited, before=before).reasons == (
+        f"{exited:,} of {before:,} members exited ({shown} %; 30 % are allowed)",
+    )
+
+
+@given(st.integers(100, 10**9), st.data(), st.sampled_from([0.0, 0.5, 12.5, 30.0, 99.9]))
+def test_what_a_reason_shows_is_more_than_what_it_allows(before: int, data: st.DataObject, percent: float) -> None:
+    exited = data.draw(st.integers(0, before))
+    for reason in judge(before=before, after=1, entered=0, exited=exited, limit=Limit(percent, None, 100)).reasons:
+        assert float(reason.partition("(")[2].partition(" %")[0]) > percent

@@ -102,7 +102,7 @@ def test_a_snapshot_without_a_row_is_refused_where_the_audience_had_members(worl
     world.snapshot(["ana"])
     world.sync()
     world.snapshot([])
-    with pytest.raises(SnapshotError, match="no rows at all, but Windsor was told 1 members"):
+    with pytest.raises(SnapshotError, match="no rows at all, but Windsor was told 1 member"):
         world.sync()
     assert world.members_shown() == {"ana"}
 
@@ -340,7 +340,7 @@ def test_audit_finds_a_lost_snapshot_and_names_what_mends_it(world: World) -> No
     sealed.unlink()
     (found,) = audit(world.workspace, repair=False)
     assert "missing" in found.text
-    assert "--mode resync" in found.remedy
+    assert "restored from a backup of the file store" in found.remedy
 
 
 def test_an_approval_in_the_state_names_who_when_and_why(world: World) -> None:

@@ -70,6 +70,7 @@ class ApproveOperator(AudienceOperator, HITLOperator):
     def execute(self, context: Context) -> Any:
         """Park the task with a form that shows the counts; the ceiling it proposes is what is withheld now."""
         from windsor_sync.runs import RunState
+        from windsor_sync.words import counted
 
         with self.opened() as (workspace, _):
             run = run_named(workspace, self.run)
@@ -83,7 +84,8 @@ class ApproveOperator(AudienceOperator, HITLOperator):
         if left < SHORTEST:
             raise AirflowFailException(f"{run.sentence} The next run is due, and asks again.")
         self.response_timeout = left
-        self.subject = f"{run.name}: {run.books.withheld:,} changes are withheld"
+        are = "is" if run.books.withheld == 1 else "are"
+        self.subject = f"{run.name}: {counted(run.books.withheld, 'change')} {are} withheld"
         self.body = _body(run)
         self.params["max_exited"] = run.books.exited if "exited" in run.held else None
         self.params["max_entered"] = run.books.entered if "entered" in run.held else None

@@ -28,7 +28,7 @@ TRY_AGAIN = tuple(
         ("DestinationUnavailable", "Windsor is not available; the run resumes where it stopped"),
         ("SourceUnavailable", "the snapshot's source is out of reach"),
         ("SegmentUnavailable", "Segment's Public API is out of reach"),
-        ("StateUnavailable", "the state database is out of reach"),
+        ("StateUnavailable", "the state database or the file store is out of reach"),
         ("LeaseHeld", "another run is writing to this audience"),
     )
 )

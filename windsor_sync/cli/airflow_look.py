@@ -6,11 +6,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from windsor_sync.checkup import Finding, Level
 from windsor_sync.settings import Settings
+from windsor_sync.words import counted
 
 POOL = "windsor_api"
 PATIENCE_S = 120.0
@@ -19,7 +19,8 @@ REMEDY = "Run `airflow db migrate` if that was not done; then, with WINDSOR_API_
 
 def has_airflow() -> bool:
     """Whether this environment is that of an Airflow; the library alone is none."""
-    return bool(os.environ.get("AIRFLOW_HOME")) or (Path.home() / "airflow" / "airflow.cfg").exists()
+    # os.path, unlike Path, raises neither where nobody has a home nor where this user may not look.
+    return bool(os.environ.get("AIRFLOW_HOME")) or os.path.isfile(os.path.expanduser("~/airflow/airflow.cfg"))  # noqa: PTH111, PTH113
 
 
 def examine_airflow(settings: Settings) -> Iterator[Finding]:
@@ -42,7 +43,7 @@ def key_in_airflow(settings: Settings) -> str | None:
 def _pool() -> Finding:
     found = _airflow("pools", POOL)
     if found:
-        return Finding("pool", Level.OK, f"{POOL} has {found['slots']} slots")
+        return Finding("pool", Level.OK, f"{POOL} has {counted(int(found['slots']), 'slot')}")
     return Finding("pool", Level.ERROR, f"Airflow has no pool {POOL}, so tasks that send would wait for ever. {REMEDY}")
 
 

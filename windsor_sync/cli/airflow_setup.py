@@ -46,12 +46,13 @@ def airflow_setup(config: Path | None, slots: int, dags_to: Path | None) -> None
     if dags_to is not None:
         _write_dags(dags_to)
         return
+    from windsor_sync.words import counted
     from windsor_sync.workspace import API_KEY_VARIABLE
 
     settings = load_settings(config)
     pool = {"slots": slots, "description": "Tasks that talk to Windsor", "include_deferred": False}
     _import("pools", {"windsor_api": pool})
-    click.echo(f"Pool windsor_api has {slots} slots.")
+    click.echo(f"Pool windsor_api has {counted(slots, 'slot')}.")
     name, key = settings.destination.connection, os.environ.get(API_KEY_VARIABLE, "")
     variable = f"AIRFLOW_CONN_{name.upper()}"
     if os.environ.get(variable):

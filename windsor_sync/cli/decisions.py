@@ -95,6 +95,7 @@ def forget(config: Path | None, user: str, reason: str | None, is_json: bool) ->
     """
     from windsor_sync.approvals import this_person
     from windsor_sync.privacy import forget as forget_user
+    from windsor_sync.words import counted
     from windsor_sync.workspace import open_workspace
 
     with open_workspace(load_settings(config)) as workspace:
@@ -103,6 +104,6 @@ def forget(config: Path | None, user: str, reason: str | None, is_json: bool) ->
         print_json({"newly_suppressed": done.is_new, "snapshots": done.snapshots, "outboxes": done.outboxes})
         return
     click.echo(
-        f"Suppressed. Removed from {done.snapshots} snapshots and {done.outboxes} outboxes. Windsor still has the user: "
-        "delete them there by hand."
+        f"Suppressed. Removed from {counted(done.snapshots, 'snapshot')} and {counted(done.outboxes, 'outbox', 'outboxes')}. "
+        "Windsor still has the user: delete them there by hand."
     )

@@ -25,7 +25,7 @@ AND_NOW: "Mapping[str, str]" = {
     "in doubt": "It was sent and not answered. The next sync tells Windsor again.",
     "suppressed": "Nothing may be sent about this user.",
 }
-"""What follows from the newest step, where it is not delivered."""
+"""What follows from the newest step, where it is not delivered and no later run has had nothing to say of the user."""
 
 
 @click.command(short_help="What the last runs did, or one run in full.")
@@ -128,7 +128,7 @@ def why(config: Path | None, user: str, audience: str | None, is_json: bool) -> 
             click.echo(
                 f"  {step.started_at:%Y-%m-%d %H:%M} UTC  {step.change} → {json.dumps(step.value)}  {step.fate}{said}"
             )
-            if number == 0 and step.fate in AND_NOW:
+            if number == 0 and step.run_id == account.last_run and step.fate in AND_NOW:
                 click.echo(f"    {AND_NOW[step.fate].format(run=step.run_id)}")
 
 

@@ -11,7 +11,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 
 if TYPE_CHECKING:
     from windsor_sync.delivery.engine import Delivery
@@ -95,7 +95,7 @@ def _titled(cells: Sequence[str], widths: Sequence[int], is_number: Sequence[boo
         if lines and cell_len(lines[-1] + GAP + cell) <= width:
             lines[-1] += GAP + cell
         else:
-            lines += [cell[start : start + width] for start in range(0, len(cell), width)]
+            lines += chop_cells(cell, width)
     for cell, size, _ in (each for each in zip(cells, widths, is_number, strict=True) if each[2]):
         number = GAP + " " * (size - cell_len(cell)) + cell
         if is_new_line or cell_len(lines[-1] + number) > width:
@@ -153,7 +153,7 @@ class ProgressView:
     def __call__(self, run: "Run", delivery: "Delivery") -> None:
         """Take note of a checkpoint."""
         answered = delivery.delivered + delivery.rejected + delivery.unanswered
-        total = run.books.changes
+        total = run.options.get("to_send", run.books.changes)  # without what is withheld or left for later
         unit = "changes" if run.intake is None else "messages"
         if self._bar is not None:
             self._show(run.run_id, run.audience, answered, total, unit)

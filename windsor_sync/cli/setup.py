@@ -1,5 +1,6 @@
 """`init`, `check` and `audiences`."""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -41,14 +42,15 @@ def init(config: Path | None, is_json: bool) -> None:
       windsor-sync init
       windsor-sync --config /etc/windsor.yaml init
     """
-    import os
+    import os.path
 
     from windsor_sync.surroundings.document import windsor_yaml
     from windsor_sync.surroundings.look import look_around
 
     path = config or DEFAULT_CONFIG
     _refuse_existing(path)
-    seen = look_around(path.absolute().parent, os.environ, Path.home())
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111  # Path.home raises where the user has none
+    seen = look_around(path.absolute().parent, os.environ, home)
     _write_new(path, windsor_yaml(seen.snapshots, seen.archive))
     if is_json:
         print_json(
@@ -88,8 +90,13 @@ def _refuse_existing(path: Path) -> None:
 
 def _write_new(path: Path, text: str) -> None:
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+        with path.open("xb") as file:
+            try:
+                file.write(text.encode())
+                file.flush()
+            except OSError:
+                path.unlink()  # half a file would be in the way of the next try
+                raise
     except FileExistsError:
         _refuse_existing(path)
     except OSError as error:
@@ -100,7 +107,7 @@ def _write_new(path: Path, text: str) -> None:
 
 
 def _next_steps(path: Path, has_audiences: bool) -> str:
-    named = "" if path == DEFAULT_CONFIG else f" --config {path}"
+    named = "" if path == DEFAULT_CONFIG else f" --config {shlex.quote(str(path))}"
     first = "Look it over" if has_audiences else "Put your audiences into it"
     return f"{first}, then run: windsor-sync{named} check"
 

@@ -22,6 +22,8 @@ def unavailable(answer: Answer, silent_s: float, patience_s: float) -> Destinati
     asked_s = answer.retry_after_s
     if silent_s < patience_s or (asked_s or 0.0) >= patience_s:
         text = f"Windsor asks to wait {asked_s or 0:.0f} s ({last}), and this run waits {patience_s:.0f} s at most"
+        if (asked_s or 0.0) < patience_s:
+            text += f", of which {silent_s:.0f} s are over"
     else:
         text = f"Windsor has not been available for {silent_s:.0f} s (last: {last})"
     return DestinationUnavailable(text, retry_after_s=asked_s)

@@ -8,7 +8,7 @@ import duckdb
 
 from windsor_sync.diff import statement
 from windsor_sync.diff.task import DiffTask, Tally
-from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.embedded import open_stored, quoted
 from windsor_sync.ledger import Head
 from windsor_sync.outbox import COLUMNS
 
@@ -25,7 +25,7 @@ MEMBER = {"user_id": "VARCHAR", "anonymous_id": "VARCHAR", "email": "VARCHAR", "
 
 def diff(task: DiffTask, draft: Path) -> Tally:
     """Write the changes that turn what Windsor was told into the snapshot to `draft`, and count them."""
-    with open_duckdb() as connection:
+    with open_stored() as connection:
         define_views(connection, task)
         narrow(connection, task)
         write(connection, statement.sendable(task.limits), draft)
@@ -73,7 +73,7 @@ def remains(head: Head) -> Remains:
     """Count what Windsor has not acknowledged of the ledger's outbox."""
     if head.outbox is None:
         return Remains(0, 0, 0, 0)
-    with open_duckdb() as connection:
+    with open_stored() as connection:
         define_ledger(connection, head)
         row = connection.execute("""
             SELECT

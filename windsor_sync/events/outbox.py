@@ -13,10 +13,11 @@ import duckdb
 from windsor_sync.delivery.engine import Parcel
 from windsor_sync.diff import statement
 from windsor_sync.diff.duckdb import Remains
-from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.embedded import open_stored, quoted
 from windsor_sync.errors import WindsorSyncError
 from windsor_sync.ledger import Head, ShardProgress
 from windsor_sync.spec.calls import Call, json_text
+from windsor_sync.words import counted
 
 COLUMNS = {
     "seq": "BIGINT",
@@ -50,7 +51,7 @@ def parcels(
     location: str, shard: ShardProgress, decided: Container[int], is_suppressed: Callable[[str], bool]
 ) -> Iterator[list[Parcel]]:
     """Yield what is left to be sent of a shard, ascending, a chunk at a time (maybe an empty one)."""
-    with open_duckdb() as connection:
+    with open_stored() as connection:
         start = shard.position
         while start < shard.last:
             end = min((start // CHUNK_ROWS + 1) * CHUNK_ROWS, shard.last)
@@ -116,8 +117,8 @@ def _define_whole(connection: duckdb.DuckDBPyConnection, head: Head, location: s
         row = None
     if row != (expected,):
         raise WindsorSyncError(
-            f"The outbox of run {head.run_id} does not have its {expected:,} rows. Nothing was sent, and what it owes stays "
-            "owed. Restore the file store from a backup, then run it again."
+            f"The outbox of run {head.run_id} does not have its {counted(expected, 'row')}. Nothing was sent, and what it owes "
+            "stays owed. Restore the file store from a backup, then run it again."
         )
 
 
@@ -143,7 +144,7 @@ def remaining(head: Head) -> Remains:
     """
     if head.outbox is None:
         return Remains(0, 0, 0, 0)
-    with open_duckdb() as connection:
+    with open_stored() as connection:
         define_ledger(connection, head)
         row = connection.execute("""
             SELECT

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from windsor_sync.embedded import quoted
+from windsor_sync.embedded import quoted, stored_files
 from windsor_sync.events.reading import Event, Outcome, read_event
 from windsor_sync.sources.archive import ArchiveFile, Unreadable, read_lines
 from windsor_sync.spec.routing import Filtered, Routing
@@ -121,9 +121,10 @@ class Sorter:
         path = self._folder / f"{kind}-{self._name}-{self._parts}.parquet"
         self._engine.register("part", part)
         select = ", ".join(f"CAST({name} AS {sql_type}) AS {name}" for name, sql_type in columns.items())
-        self._engine.execute(
-            f"COPY (SELECT {select} FROM part) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION lz4)"
-        )
+        with stored_files():
+            self._engine.execute(
+                f"COPY (SELECT {select} FROM part) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION lz4)"
+            )
         self._engine.unregister("part")
 
 

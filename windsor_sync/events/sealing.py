@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from windsor_sync.diff import statement
-from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.embedded import open_stored, quoted
 from windsor_sync.errors import WindsorSyncError
 from windsor_sync.events.outbox import CHUNK_ROWS, COLUMNS, OWED, define_ledger, define_outbox, define_table
 from windsor_sync.events.parts import ASIDE, KEPT, LINES_PER_FILE
@@ -65,7 +65,7 @@ class Sealed:
 
 def seal(task: Seal, outbox: Path, seen: Path, aside: Path) -> Sealed:
     """Write the outbox's files into its folder, and the two others; see `intake.take_in`."""
-    with open_duckdb() as connection:
+    with open_stored() as connection:
         _define_parts(connection, task)
         _carry(connection, task)
         _find_repetitions(connection, task.seen)

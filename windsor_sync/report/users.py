@@ -37,5 +37,5 @@ def _ids(location: str, seq: int) -> tuple[str | None, str | None] | None:
             return connection.execute(
                 f"SELECT user_id, anonymous_id FROM read_parquet({quoted(location)}) WHERE seq = {seq:d}"
             ).fetchone()
-    except duckdb.IOException:  # pruned meanwhile
+    except duckdb.Error:  # pruned meanwhile, or damaged
         return None

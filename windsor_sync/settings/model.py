@@ -47,9 +47,9 @@ from windsor_sync.spec.trait_keys import TraitKey, trait_key
 
 
 def _sends_null(value: object) -> bool:
-    if value is not None and not isinstance(value, bool):
+    if value is not None:
         raise Mismatch
-    return value is None or value
+    return True
 
 
 Line = Annotated[str, LINE]

@@ -104,7 +104,7 @@ SCHEMA = Reading("a schema's name, or DATABASE.SCHEMA: letters, digits, _, $ and
 
 
 def _numeral(value: object, pattern: re.Pattern[str]) -> str:
-    """Return a number's digits, from a number or from a text that the pattern lets through."""
+    """Return a number's digits, from a text that the pattern lets through, or from a number in Airflow's connection."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not pattern.fullmatch(value):
@@ -138,8 +138,6 @@ def number(expected: str, accepts: Callable[[float], bool]) -> Reading[float]:
 
 
 def _boolean(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
     if value not in ("true", "false"):
         raise Mismatch
     return value == "true"
@@ -149,7 +147,7 @@ BOOLEAN = Reading("true or false", _boolean, shows_value=True, choices=("true", 
 
 
 def _interval(value: object) -> timedelta:
-    interval = value if isinstance(value, timedelta) else parse_duration(text_of(value).strip())
+    interval = parse_duration(text_of(value).strip())
     if interval < timedelta(minutes=1):
         raise Mismatch
     return interval
@@ -197,8 +195,6 @@ def distinct_lines(expected: str) -> Reading[tuple[str, ...]]:
 
 
 def _day(value: object) -> date:
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return value
     text = text_of(value).strip()
     if not _DAY.fullmatch(text):  # fromisoformat also takes 20250601 and 2025-W22-7
         raise Mismatch

@@ -1,8 +1,10 @@
 """The file store: immutable Parquet files below one folder or object-store URL (fsspec).
 
-A file appears whole or not at all: it is written beside its place and moved there.
+A file appears whole or not at all: it is written beside its place and moved there. What goes wrong with the store is
+StateUnavailable, from every method.
 """
 
+import errno
 import glob
 import os
 import shutil
@@ -14,12 +16,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from windsor_sync.embedded import reach
 from windsor_sync.errors import ConfigError
+from windsor_sync.stores import in_reach, trouble, words_of
 
 DRAFTS = "drafts"
 """Below the root, so that a draft is on the same disk as its final place."""
@@ -52,7 +56,7 @@ class FileStore:
                 _make_and_sweep(Path(self._root, DRAFTS))
             else:
                 reach(self._fs)
-        except (ImportError, ValueError, OSError) as error:
+        except trouble(ImportError, ValueError) as error:
             raise ConfigError(
                 f"`files` in windsor.yaml cannot be used: {_reason(error)}. Nothing was done. Name a folder in which this "
                 "user may write, or the URL of an object store whose fsspec package is installed."
@@ -74,53 +78,57 @@ class FileStore:
     def draft(self) -> Iterator[Path]:
         """A local path to write to, which nobody else sees; gone when the block ends, unless it was kept."""
         if not self.is_local:
-            with tempfile.TemporaryDirectory(prefix="windsor_sync-") as folder:  # readable by this user only
-                yield Path(folder) / _fresh_name()
+            with self.draft_folder() as folder:
+                yield folder / _fresh_name()
             return
         draft = Path(self._full(DRAFTS)) / _fresh_name()
         try:
             yield draft
         finally:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):  # what cannot be removed now is swept away a day later
+                draft.unlink()
 
     @contextmanager
     def draft_folder(self) -> Iterator[Path]:
         """A local folder for drafts; gone when the block ends, with what was not kept."""
         below = self._full(DRAFTS) if self.is_local else None
-        with tempfile.TemporaryDirectory(prefix="windsor_sync-", dir=below) as folder:
+        with in_reach():
+            opened = tempfile.TemporaryDirectory(prefix="windsor_sync-", dir=below)  # readable by this user only
+        with opened as folder:
             yield Path(folder)
 
     def keep(self, draft: Path, path: str) -> None:
         """Give a finished draft its place in the store, whole or not at all; a file that stands there is replaced."""
-        if self.is_local:
-            self._rename(draft, Path(self._full(path)))
-        else:
-            self._upload(draft, self._full(path))
+        draft.stat()  # that it was never written would be our own mistake, not the store's
+        with in_reach():
+            if self.is_local:
+                self._rename(draft, Path(self._full(path)))
+            else:
+                self._upload(draft, self._full(path))
 
     def exists(self, path: str) -> bool:
-        """Whether the file is there."""
-        return bool(self._fs.exists(self._full(path)))
+        """Whether the file is there; never guessed while the store does not say."""
+        return self._info(path) is not None
 
     def size_bytes(self, path: str) -> int:
         """Its size; raises FileNotFoundError."""
-        return int(self._fs.size(self._full(path)))
+        found = self._info(path)
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return int(found["size"])
 
     def stored(self, folder: str) -> Iterator[StoredFile]:
         """What lies below a folder of the store, drafts aside."""
-        root = self._full(folder)
-        try:
-            found = self._fs.find(root, detail=True)
-        except FileNotFoundError:
-            return
-        for name in found:
-            moment = self._fs.modified(name)
-            path = str(self._fs._strip_protocol(name)).removeprefix(f"{self._root}/")
-            yield StoredFile(path, moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        for name in self._find(self._full(folder)):
+            moment = self._modified(name)
+            if moment is not None:
+                path = str(self._fs._strip_protocol(name)).removeprefix(f"{self._root}/")
+                yield StoredFile(path, moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
     def delete(self, path: str) -> None:
         """Remove the file, or the parts with their folder; already gone is fine."""
         for part in self.parts(path):
-            with suppress(FileNotFoundError):
+            with in_reach(), suppress(FileNotFoundError):
                 self._fs.rm_file(self._full(part))
         if path.endswith(PARTS) and self.is_local:
             with suppress(OSError):
@@ -128,6 +136,26 @@ class FileStore:
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}"
+
+    def _info(self, path: str) -> dict[str, Any] | None:
+        """What the store says of a file; None when it is not there."""
+        found: dict[str, Any] | None = None
+        with in_reach(), suppress(FileNotFoundError, NotADirectoryError):
+            found = self._fs.info(self._full(path))
+        return found
+
+    def _find(self, root: str) -> list[str]:
+        found: list[str] = []
+        with in_reach(), suppress(FileNotFoundError):
+            found = list(self._fs.find(root))
+        return found
+
+    def _modified(self, name: str) -> datetime | None:
+        """When a file was written; None when it is gone meanwhile."""
+        moment: datetime | None = None
+        with in_reach(), suppress(FileNotFoundError):
+            moment = self._fs.modified(name)
+        return moment
 
     def _rename(self, draft: Path, final: Path) -> None:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -184,4 +212,4 @@ def _sync_to_disk(path: Path) -> None:
 
 def _reason(error: Exception) -> str:
     """What was wrong, without a path's user name or a URL's secrets: the system's words, or the name of the package."""
-    return error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
+    return str(error) if isinstance(error, ImportError | ValueError) else words_of(error)

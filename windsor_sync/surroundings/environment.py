@@ -1,6 +1,7 @@
 """What the environment says: which keys and variables are set (never what they hold), an Airflow, the time zone."""
 
 import configparser
+import os.path
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -61,9 +62,9 @@ def look_at(env: Mapping[str, str], home: Path) -> Environment:
 
 def _airflow(env: Mapping[str, str], home: Path) -> FoundAirflow | None:
     """An Airflow is set up where a variable or its file says so; the library alone is none."""
-    folder = Path(env.get("AIRFLOW_HOME") or home / "airflow").expanduser()
+    folder = _expanded(env["AIRFLOW_HOME"]) if "AIRFLOW_HOME" in env else home / "airflow"
     file = folder / "airflow.cfg"
-    by = next((name for name in AIRFLOW_VARIABLES if name in env), str(file) if file.is_file() else None)
+    by = next((name for name in AIRFLOW_VARIABLES if name in env), str(file) if _is_file(file) else None)
     if by is None:
         return None
     if find_spec("airflow") is None:
@@ -73,7 +74,7 @@ def _airflow(env: Mapping[str, str], home: Path) -> FoundAirflow | None:
 
 def _dags(env: Mapping[str, str], folder: Path, file: Path) -> Path | None:
     if said := env.get("AIRFLOW__CORE__DAGS_FOLDER"):
-        return Path(said).expanduser()
+        return _expanded(said)
     configuration = configparser.RawConfigParser(strict=False)
     try:
         configuration.read(file, encoding="utf-8")
@@ -81,10 +82,20 @@ def _dags(env: Mapping[str, str], folder: Path, file: Path) -> Path | None:
     except (configparser.Error, OSError, UnicodeDecodeError):
         said = None
     if said:
-        return Path(said.replace("{AIRFLOW_HOME}", str(folder))).expanduser()
-    return folder / "dags" if "AIRFLOW_HOME" in env or file.is_file() else None
+        return _expanded(said.replace("{AIRFLOW_HOME}", str(folder)))
+    return folder / "dags" if "AIRFLOW_HOME" in env or _is_file(file) else None
+
+
+def _expanded(path: str) -> Path:
+    """With the home folder for `~`, where there is one: Path.expanduser raises where there is none."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def _is_file(path: Path) -> bool:
+    """Also where this user may not look: Path.is_file raises there."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def _zone(now: datetime) -> str:
-    """`CET (UTC+01:00)`."""
+    """`CET (UTC+0100)`."""
     return f"{now.tzname()} (UTC{now:%z})"[:64] if now.utcoffset() else "UTC"

@@ -4,12 +4,15 @@ import os
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from windsor_sync.sources.archive import DAY_MS
 from windsor_sync.sources.parts import is_data
 
 MOST_ENTRIES = 20_000
+MOST_IN_FOLDER = 10_000
+"""A larger folder is passed over whole: its neighbours get their turn, and half of its names would make wrong patterns."""
 MOST_LEVELS = 4
 ARCHIVE = "segment-logs"
 """how Segment names the folder in which its raw archive begins"""
@@ -33,31 +36,51 @@ class Listing:
 
     folders: dict[PurePosixPath, list[Entry]] = field(default_factory=dict)
     archives: set[PurePosixPath] = field(default_factory=set)
-    closed: list[PurePosixPath] = field(default_factory=list)
+    closed: set[PurePosixPath] = field(default_factory=set)
     """folders that could not be read"""
+    large: list[PurePosixPath] = field(default_factory=list)
+    """folders that were passed over because of their size"""
     is_cut: bool = False
-    """whether there was more than is looked at"""
+    """whether there were more folders than are looked at"""
 
 
 def list_around(root: Path) -> Listing:
     """List what lies in `root` and a few levels below; links to folders are not followed."""
-    found, seen, waiting = Listing(), 0, deque([PurePosixPath()])
-    while waiting:
-        folder, inside = waiting.popleft(), []
-        try:
-            with os.scandir(root / folder) as entries:
-                for entry in entries:
-                    seen += 1
-                    if seen > MOST_ENTRIES:
-                        found.is_cut = True
-                        return found
-                    if inner := _taken_in(found, folder, entry):
-                        inside.append(inner)
-        except OSError:
-            found.closed.append(folder)
-        if not {inner.name for inner in inside} >= OUR_STORE:
-            waiting += inside
+    found, left, waiting = Listing(), MOST_ENTRIES, deque([PurePosixPath()])
+    while waiting and not found.is_cut:
+        folder = waiting.popleft()
+        entries = _entries(found, root, folder, min(MOST_IN_FOLDER, left))
+        if len(entries) > MOST_IN_FOLDER:
+            found.large.append(folder)
+        elif len(entries) > left:
+            found.is_cut = True
+        else:
+            left -= len(entries)
+            inside = [inner for entry in entries if (inner := _looked_at(found, folder, entry))]
+            if not {inner.name for inner in inside} >= OUR_STORE:
+                waiting += inside
     return found
+
+
+def _entries(found: Listing, root: Path, folder: PurePosixPath, most: int) -> list[os.DirEntry[str]]:
+    """What a folder holds, and no more than one entry beyond `most`."""
+    try:
+        with os.scandir(root / folder) as entries:
+            return list(islice(entries, most + 1))
+    except OSError:
+        found.closed.add(folder)
+        return []
+
+
+def _looked_at(found: Listing, folder: PurePosixPath, entry: os.DirEntry[str]) -> PurePosixPath | None:
+    """`_taken_in`, whatever is wrong with the entry: it hides none of its neighbours."""
+    try:
+        return _taken_in(found, folder, entry)
+    except PermissionError:
+        found.closed.add(folder)
+    except OSError:
+        pass  # gone meanwhile, or a link that leads round in a circle
+    return None
 
 
 def _taken_in(found: Listing, folder: PurePosixPath, entry: os.DirEntry[str]) -> PurePosixPath | None:
@@ -74,9 +97,14 @@ def _taken_in(found: Listing, folder: PurePosixPath, entry: os.DirEntry[str]) ->
         found.archives.add(path)
     elif _is_day(entry.name) and folder.parent.parts:  # {archive}/{source}/{day}
         found.archives.add(folder.parent)
-    elif len(path.parts) <= MOST_LEVELS and entry.name not in NOT_OURS and not Path(entry.path, "pyvenv.cfg").exists():
+    elif len(path.parts) <= MOST_LEVELS and entry.name not in NOT_OURS and not _is_environment(entry.path):
         return path
     return None
+
+
+def _is_environment(folder: str) -> bool:
+    """Whether Python packages live there; of a folder that is closed to us that cannot be said."""
+    return os.path.exists(f"{folder}/pyvenv.cfg")  # noqa: PTH110  # Path.exists raises where this user may not look
 
 
 def _is_day(name: str) -> bool:

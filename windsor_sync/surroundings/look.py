@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from windsor_sync.settings.choices import SnapshotFormat
 from windsor_sync.surroundings.environment import Environment, look_at
-from windsor_sync.surroundings.listing import MOST_ENTRIES, Listing, list_around
+from windsor_sync.surroundings.listing import MOST_ENTRIES, MOST_IN_FOLDER, Listing, list_around
+from windsor_sync.surroundings.naming import is_plain, names_a_person
 from windsor_sync.surroundings.snapshots import FoundSnapshot, FoundSnapshots, snapshots_in
 from windsor_sync.workspace import API_KEY_VARIABLE
 
@@ -42,7 +43,7 @@ def look_around(folder: Path, env: Mapping[str, str], home: Path) -> Surrounding
     """Look at the files in and below `folder` and at the environment; asks nobody, connects to nothing."""
     listing = list_around(folder)
     snapshots = snapshots_in(folder, listing)
-    archives = sorted(listing.archives)
+    archives = sorted(path for path in listing.archives if is_plain(path) and not names_a_person(path))
     environment = look_at(env, home)
     return Surroundings(
         snapshots.usable,
@@ -89,14 +90,24 @@ def _files_left(listing: Listing, snapshots: FoundSnapshots, archives: list[Pure
         yield Notice("not used", problem)
     if snapshots.unopened:
         yield Notice("not opened", f"{snapshots.unopened:,} more kinds of files: add what you need of them by hand")
-    for folder in listing.closed:
-        yield Notice("not read", f"{str(folder)!a}: this user may not list that folder")
+    for folder in sorted(listing.closed):
+        yield Notice("not read", f"{_shown(folder)}: this user may not read all that is in it")
+    for folder in sorted(listing.large):
+        text = f"{_shown(folder)}: more than {MOST_IN_FOLDER:,} files lie in it; add what you need by hand"
+        yield Notice("not looked at", text)
     if listing.is_cut:
         yield Notice("not looked at", f"what is beyond the first {MOST_ENTRIES:,} files: add what you need by hand")
     if archives:
         yield Notice("events.since", "the first day to forward; without it every day of the archive is")
     for archive in archives[1:]:
         yield Notice("events", f"{archive}/ is another archive of events; one windsor.yaml forwards one")
+    for archive in sorted(listing.archives.difference(archives)):
+        yield Notice("events", f"{_shown(archive)} is an archive of events that windsor.yaml cannot name: rename it")
+
+
+def _shown(folder: PurePosixPath) -> str:
+    """A name that nobody vouches for, without what a terminal would obey and without anybody's address."""
+    return "a folder with an e-mail address in its name" if names_a_person(folder) else f"{str(folder)!a}"
 
 
 def _environment_left(environment: Environment) -> Iterator[Notice]:

@@ -23,6 +23,7 @@ _SAYS_NOTHING = re.compile(
     re.IGNORECASE,
 )
 _OTHERWISE_READ = re.compile(r"[*?\[\]]|::|://")
+_EMAIL = re.compile(r"[^\s/@]+@[^\s/@]+\.[^\s/@]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class Groups:
     """that with the newest file first"""
     odd: tuple[PurePosixPath, ...]
     """files that cannot be named in windsor.yaml"""
+    personal: int
+    """files that are named after somebody's e-mail address"""
     more: int
     """groups beyond those that are looked at"""
 
@@ -55,25 +58,32 @@ def groups_in(listing: Listing, most: int) -> Groups:
     """Which files belong together, of the `most` groups with the newest files."""
     found: dict[tuple[str, str], Group] = {}
     odd: list[PurePosixPath] = []
-    more = 0
+    personal = more = 0
     for folder, entries in listing.folders.items():
         data = [entry for entry in entries if format_of(entry.name)]
-        odd += [folder / entry.name for entry in data if not _is_plain(folder / entry.name)]
-        plain = [entry for entry in data if _is_plain(folder / entry.name)]
+        nobodys = [entry for entry in data if not names_a_person(folder / _split(entry.name)[0])]
+        personal += len(data) - len(nobodys)
+        odd += [folder / entry.name for entry in nobodys if not is_plain(folder / entry.name)]
+        plain = [entry for entry in nobodys if is_plain(folder / entry.name)]
         kinds = _kinds(folder, plain)
         more += max(0, len(kinds) - most)
-        names = [entry.name for entry in plain]
+        names = [entry.name for entry in entries]
         for (label, owner, ending), same in islice(kinds.items(), most):  # each is compared with every name
             group = _group(folder, owner, label, ending, same, names)
             before = found.get((group.name, group.pattern))
             found[group.name, group.pattern] = _together(before, group) if before else group
     groups = sorted(found.values(), key=lambda group: (group.newest_at, group.pattern), reverse=True)
-    return Groups(tuple(groups[:most]), tuple(odd), more + max(0, len(groups) - most))
+    return Groups(tuple(groups[:most]), tuple(odd), personal, more + max(0, len(groups) - most))
 
 
-def _is_plain(path: PurePosixPath) -> bool:
+def is_plain(path: PurePosixPath) -> bool:
     """Whether windsor.yaml can name it, and a terminal show it, as it is."""
     return str(path).isprintable() and not _OTHERWISE_READ.search(str(path)) and not str(path).startswith("~")
+
+
+def names_a_person(path: PurePosixPath) -> bool:
+    """Whether a file or folder is named after somebody's e-mail address, which is repeated nowhere."""
+    return any(_EMAIL.search(part) for part in path.parts)
 
 
 def _kinds(folder: PurePosixPath, entries: list[Entry]) -> dict[tuple[str, PurePosixPath | None, str], list[Entry]]:

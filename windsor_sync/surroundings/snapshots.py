@@ -13,11 +13,13 @@ from windsor_sync.embedded import open_duckdb
 from windsor_sync.errors import ConfigError, SnapshotError
 from windsor_sync.settings.choices import SnapshotFormat, format_of
 from windsor_sync.sources import SourceFile, newest, open_source
+from windsor_sync.sources.encodings import LOOKED_AT_BYTES, utf16_of
 from windsor_sync.sources.files import open_bytes
 from windsor_sync.sources.unpacking import Stream, damage_named, unpacked
 from windsor_sync.spec.trait_keys import TraitKey, key_problem, trait_key
 from windsor_sync.surroundings.listing import Listing
 from windsor_sync.surroundings.naming import Group, groups_in
+from windsor_sync.words import counted
 
 MOST_OPENED = 50
 MOST_ROWS_A_USER, FEW_ROWS = 2, 20
@@ -66,6 +68,9 @@ def snapshots_in(root: Path, listing: Listing) -> FoundSnapshots:
         f"{str(path)!a}: windsor.yaml cannot name it (a control character, or one that patterns use): rename it"
         for path in groups.odd
     ]
+    if groups.personal:
+        files = counted(groups.personal, "file")
+        problems.append(f"{files} with an e-mail address in the name: no audience is called so; rename what is one")
     with open_duckdb() as connection:
         for group in groups.groups:
             found = _look(root, group, connection)
@@ -74,6 +79,8 @@ def snapshots_in(root: Path, listing: Listing) -> FoundSnapshots:
             elif found.key in usable:
                 kept = usable[found.key].pattern
                 problems.append(f"{group.pattern}: has the trait key {found.key}, as the newer {kept} has: rename one")
+            elif found.name.casefold() in (one.name.casefold() for one in usable.values()):
+                problems.append(f"{group.pattern}: but for capitals its name is that of a newer one: rename one")
             else:
                 usable[found.key] = found
     return FoundSnapshots(tuple(usable.values()), tuple(problems), groups.more)
@@ -94,6 +101,8 @@ def _look(root: Path, group: Group, connection: duckdb.DuckDBPyConnection) -> Fo
         return text if text.startswith(group.pattern) else f"{group.pattern}: {text}"
     except (duckdb.Error, OSError) as error:
         return f"{group.pattern}: the newest file cannot be read ({type(error).__name__})"
+    if contents.rows and not contents.users:
+        return f"{group.pattern}: no row of it names a user"
     if contents.rows > MOST_ROWS_A_USER * contents.users and contents.rows >= FEW_ROWS:
         return f"{group.pattern}: has many rows for each user, as a table of events has, and no snapshot"
     if contents.has_false:
@@ -170,6 +179,9 @@ def _beginning(stream: Stream) -> bytes:
         text += piece
     if len(text) <= SAMPLE_BYTES:
         return text
+    if (encoding := utf16_of(text[:LOOKED_AT_BYTES])) is not None:
+        # A line break is two bytes there, and each of them may be half of another sign.
+        text = text.decode(encoding, "ignore").encode()
     end = text.rfind(b"\n") + 1
     quotes = text.count(b'"', 0, end)
     while end and quotes % 2:  # inside a cell of several lines

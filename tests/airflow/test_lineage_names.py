@@ -1,0 +1,17 @@
+"""Files and queries in OpenLineage's naming, so that they are one node with what other tools say of them."""
+
+from windsor_sync.airflow import lineage
+from windsor_sync.settings import Audience, Snapshot
+
+
+def test_what_lies_in_an_object_store_is_named_by_its_bucket_and_its_key() -> None:
+    read = lineage.forwarding("s3://acme-logs/segment-logs/", "windsor", 3)
+    assert [(one.namespace, one.name) for one in read.inputs] == [("s3://acme-logs", "segment-logs/")]
+    vip = Audience(name="VIP", snapshot=Snapshot(path="gs://exports/vip/*.parquet"))
+    assert [(one.namespace, one.name) for one in lineage.sealing(vip, 7).inputs] == [("gs://exports", "vip/*.parquet")]
+
+
+def test_what_a_query_reads_is_not_made_up() -> None:
+    vip = Audience(name="VIP", snapshot=Snapshot(connection="warehouse", query="select user_id from vip"))
+    sealed = lineage.sealing(vip, 7)
+    assert (list(sealed.inputs), [one.name for one in sealed.outputs]) == ([], ["audiences/vip"])

@@ -1,0 +1,40 @@
+"""Who asks for the user of a row whose outbox is gone hears that it is not stored any more, and that they asked is kept."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from tests.support.world import World
+from windsor_sync.report.users import Shown, show_user
+from windsor_sync.runs import recent
+from windsor_sync.sandbox import Faults
+from windsor_sync.state.tables import audit_trail
+
+
+def overwrite(file: Path) -> None:
+    """Of the same length as before, but no Parquet any more."""
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def cut_short(file: Path) -> None:
+    """Half of it."""
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("lose", [Path.unlink, overwrite, cut_short])
+def test_the_user_of_a_row_whose_outbox_was_pruned_or_damaged_is_not_stored_any_more(
+    world: World, lose: Callable[[Path], None]
+) -> None:
+    world.windsor.set_faults(Faults(rejected_users=frozenset({"ana"})))
+    world.snapshot(["ana", "ben"])
+    world.sync()
+    (run,) = recent(world.workspace.database)
+    assert show_user(world.workspace, run, 0, who="ben in Airflow").user is not None
+    (file,) = (world.folder / ".windsor" / "files" / "outboxes").rglob("*.parquet")
+    lose(file)
+    assert show_user(world.workspace, run, 0, who="ben in Airflow") == Shown(0, None)
+    with world.workspace.database.read() as connection:
+        asked = select(func.count()).where(audit_trail.c.what == "show user")
+        assert connection.execute(asked).scalar_one() == 2
