@@ -190,11 +190,10 @@ class Line:
         *,
         before: Callable[[Engine], None] = lambda _: None,
         meanwhile: Callable[[Engine], None] = lambda _: None,
-        closed_lanes: Iterable[str] = (),
     ) -> Delivery:
         """Run an engine to its end; `before` is called before that, `meanwhile` at every progress it reports."""
         chosen = self.parcels() if parcels is None else parcels
-        return asyncio.run(self._deliver(chosen, before, meanwhile, closed_lanes))
+        return asyncio.run(self._deliver(chosen, before, meanwhile))
 
     def parcels(self) -> list[Parcel]:
         """What is left of the outbox, one message a row."""
@@ -217,7 +216,6 @@ class Line:
         parcels: Iterable[Parcel],
         before: Callable[[Engine], None],
         meanwhile: Callable[[Engine], None],
-        closed_lanes: Iterable[str],
     ) -> Delivery:
         transport = WatchedTransport(self.journal)
         self.sent, self.requests, self.answers = transport.sent, transport.requests, transport.answers
@@ -232,7 +230,7 @@ class Line:
             )
             before(engine)
             try:
-                return await engine.run(self.journal.shards, _in_chunks(parcels, self.chunk_rows), closed_lanes)
+                return await engine.run(self.journal.shards, _in_chunks(parcels, self.chunk_rows))
             finally:
                 assert {task for task in asyncio.all_tasks() if task is not asyncio.current_task()} <= _background()
 

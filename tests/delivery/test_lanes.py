@@ -30,7 +30,6 @@ class Traffic(RuleBasedStateMachine):
         self.lanes: Lanes[Item] = Lanes()
         self.items: list[Item] = []
         self.tickets: dict[int, Ticket[Item]] = {}
-        self.closed: set[str] = set()
         self.is_second_round = False
 
     def before(self, item: Item) -> list[Item]:
@@ -57,16 +56,9 @@ class Traffic(RuleBasedStateMachine):
         is_behind = any(other.state in ("put off", "behind", "lost") for other in self.before(item))
         self.items.append(item)
         ticket = self.tickets[item.number] = self.lanes.enter(item, names, room=self.room)
-        assert ticket.is_aside == (is_behind or bool(self.closed & item.lanes))
+        assert ticket.is_aside == is_behind
         if ticket.is_aside:
             item.state = "lost" if ticket.is_lost else "behind"
-
-    @precondition(lambda self: not self.is_second_round)
-    @rule(name=st.sampled_from("fg"))
-    def close(self, name: str) -> None:
-        if name not in {name for item in self.items for name in item.lanes}:
-            self.closed.add(name)
-            self.lanes.close([name])
 
     @property
     def room(self) -> int:

@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import pytest
 
-from tests.delivery.line import HASTY, Line, MemoryJournal, message_of, parcel_of, patient, row_named, user_of
+from tests.delivery.line import HASTY, Line, MemoryJournal, message_of, parcel_of, patient, row_named
 from tests.delivery.scripted import Reply, answer
 from windsor_sync.delivery.engine import Parcel
 from windsor_sync.errors import LeaseLost
-from windsor_sync.ledger import ShardProgress, Verdict
+from windsor_sync.ledger import Verdict
 from windsor_sync.sandbox import Faults
 
 MakeLine = Callable[..., Line]
@@ -236,15 +236,6 @@ def test_a_row_that_is_given_up_leaves_what_is_behind_it_owed(scripted_line: Mak
     assert not {4, 40} & set(delivery.sent)
 
 
-def test_a_user_of_whom_an_earlier_try_of_the_run_left_a_row_owed_waits_for_the_next_run(line: MakeLine) -> None:
-    delivery = line(50)
-    parcels = [event(seq, "stuck") if seq % 10 == 0 else event(seq, f"u{seq}") for seq in range(50)]
-    outcome = delivery.deliver(parcels, closed_lanes=["stuck", "nobody"])
-    delivery.check(outcome)
-    assert (outcome.delivered, outcome.unanswered, outcome.requests) == (45, 5, 45)
-    assert delivery.journal.verdicts.keys() == {0, 10, 20, 30, 40}
-
-
 def test_a_row_that_is_rejected_holds_nobody_behind_it(scripted_line: MakeLine) -> None:
     delivery = scripted_line(lambda row, tries: answer(400) if row == 3 else None, 20, limits=patient())
     outcome = delivery.deliver([event(seq, "u") for seq in range(20)])
@@ -287,51 +278,30 @@ def test_more_followers_than_there_is_memory_for_stay_owed_and_the_last_ones_do(
 @WIRES
 @pytest.mark.parametrize("seed", range(4))
 def test_order_holds_over_kills(line: MakeLine, seed: int, *, is_hook: bool) -> None:
-    """Each kill is played by going on from what the journal had at that moment, as the ledger resumes a run."""
+    """After each kill a new run carries over, in order, all that the journal did not have as told."""
     limits = patient(checkpoint_s=9_999, tries_in_turn=3)
     faults = Faults.parse({**WEATHER, "seed": seed, "error_rate": 0.15})
     delivery = line(400, limits=limits, faults=faults, is_hook=is_hook)
     parcels = traffic(400, 30, seed)
+    told: set[int] = set()
     for checkpoints in (2, 3, 5, 10_000):
-        _until_killed(delivery, parcels, checkpoints)
+        told |= _told_until_killed(delivery, parcels, told, checkpoints)
     check_order(delivery, parcels)
     journal = delivery.journal
-    assert set(journal.of(journal.is_told)) <= set(arrivals(delivery))
+    assert told <= set(arrivals(delivery))
     assert {verdict.verdict for verdict in journal.verdicts.values()} <= {Verdict.DELIVERED, Verdict.UNANSWERED}
     assert all(shard.position == shard.last for shard in journal.shards)
 
 
-def _until_killed(delivery: Line, parcels: list[Parcel], checkpoints: int) -> None:
-    journal = delivery.journal
-    last = journal.checkpoints + checkpoints
+def _told_until_killed(delivery: Line, parcels: list[Parcel], told: set[int], checkpoints: int) -> set[int]:
+    """A run of what is not told yet, killed after so many checkpoints."""
+    journal = delivery.journal = MemoryJournal(len(parcels))
+    journal.absent = frozenset(told)
 
     def permit() -> None:
-        if journal.checkpoints >= last:
+        if journal.checkpoints >= checkpoints:
             raise LeaseLost("a kill leaves no time to record anything")
 
     journal.permit = permit
-    shard = journal.shards[0]
-    _resume(journal, shard)
-    owed = {row for row, verdict in journal.verdicts.items() if verdict.verdict is Verdict.UNANSWERED}
-    left = [parcel for parcel in parcels if parcel.seq >= shard.position and parcel.seq not in journal.verdicts]
-    delivery.deliver(left, closed_lanes={lane for row in owed for lane in parcels[row].lanes})
-
-
-def _resume(journal: MemoryJournal, shard: ShardProgress) -> None:
-    """What was left unanswered above the position is tried again, and in doubt until then."""
-    retried = [
-        row
-        for row, verdict in journal.verdicts.items()
-        if row >= shard.position and verdict.verdict is Verdict.UNANSWERED
-    ]
-    for row in retried:
-        del journal.verdicts[row]
-    reach = max(shard.reach, *(row + 1 for row in retried), 0)
-    journal.shards[0] = ShardProgress(0, shard.first, shard.last, shard.position, reach, shard.delivered)
-
-
-def test_rows_without_lanes_are_in_no_order(line: MakeLine) -> None:
-    delivery = line(100, faults=Faults(latency_ms=(0, 10)), limits=patient(max_in_flight=32))
-    outcome = delivery.deliver([parcel_of(seq) for seq in range(100)])
-    assert outcome.delivered == 100
-    assert user_of(1) in {accepted.user_id for accepted in delivery.windsor.store.accepted}
+    delivery.deliver([parcel for parcel in parcels if parcel.seq not in told])
+    return set(journal.of(journal.is_told))

@@ -10,7 +10,7 @@ answer for too long.
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -116,22 +116,14 @@ class Engine:
         self.outcome.was_interrupted = True
         self._end()
 
-    async def run(
-        self,
-        shards: Sequence[ShardProgress],
-        parcels: AsyncIterator[Sequence[Parcel]],
-        closed_lanes: Iterable[str] = (),
-    ) -> Delivery:
+    async def run(self, shards: Sequence[ShardProgress], parcels: AsyncIterator[Sequence[Parcel]]) -> Delivery:
         """Deliver the parcels (ascending within a shard, one shard after the other) and record what was answered.
-
-        `closed_lanes`: those of rows that an earlier try of the run left owed below the position. What would go after
-        them is left owed too.
 
         Returns when they end or something stops it; `stopped_by` says what. An error that is not ours (an unreadable
         outbox, a defect) stops it in the same orderly way and is raised.
         """
         self._records.open(shards)
-        self._supply.open(parcels, closed_lanes)
+        self._supply.open(parcels)
         self._patience.useful_answer()
         keeper = asyncio.create_task(self._guarded(self._records.keep()))
         workers = [asyncio.create_task(self._guarded(self._work())) for _ in range(self._limits.max_in_flight)]

@@ -46,11 +46,6 @@ class Lanes(Generic[T]):
         """Whether anything is in a lane."""
         return bool(self._queues)
 
-    def close(self, names: Iterable[str]) -> None:
-        """Let nothing that enters these lanes from now on go in this run."""
-        self._shut.update(names)
-        self._dead.update(names)
-
     def enter(self, item: T, names: Iterable[str], *, room: int) -> Ticket[T]:
         """Take the last place in each lane; in a shut lane that is aside, and lost unless there is `room` for one."""
         ticket = Ticket(item, tuple(dict.fromkeys(names)), next(self._numbers))
@@ -141,7 +136,8 @@ class Lanes(Generic[T]):
         for each in (ticket, *self._all_behind(ticket)):
             self.aside -= each.is_aside
             each.is_aside, each.is_lost, each.holder = True, True, None
-            self.close(each.lanes)
+            self._shut.update(each.lanes)
+            self._dead.update(each.lanes)
             for name in each.lanes:
                 self._remove(each, name)
 

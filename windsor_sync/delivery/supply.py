@@ -42,10 +42,9 @@ class Supply:
         """how many were put off that have no place in a lane"""
         self._reading = asyncio.Lock()
 
-    def open(self, source: AsyncIterator[Sequence[Parcel]], closed_lanes: Iterable[str]) -> None:
-        """Start; what belongs into `closed_lanes` is set aside."""
+    def open(self, source: AsyncIterator[Sequence[Parcel]]) -> None:
+        """Start."""
         self._source = source
-        self._lanes.close(closed_lanes)
 
     async def take(self) -> list[Attempt]:
         """What may go in the next request, in order; empty at the end.
