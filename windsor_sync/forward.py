@@ -5,7 +5,7 @@ of it whatever an earlier run still owes. From there on it is delivered like an 
 ledger, same books.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -135,28 +135,30 @@ def open_run(
     intake = _take_in(workspace, task, paths, on_reading)
     # With the id: a second destination of this state may begin its run of the same number in the same second.
     run_id = f"events-{number}-{started_at:%Y%m%dT%H%M%SZ}-{audience_id}"
-    row = {
-        "id": run_id,
-        "audience_id": audience_id,
-        "number": number,
-        "kind": KIND,
-        "trigger": request.trigger,
-        "reason": request.reason,
-        "state": RunState.OPEN.value,
-        "previous_run": head.run_id if head else None,
-        "outbox": paths["outboxes"] if intake.rows else None,
-        "held": [],
-        "options": {"seen": paths["seen"], "aside": paths["aside"]},
-        "intake": counted(intake, files),
-        "started_at": started_at,
-        "entered": intake.rows,
-    }
+    row = {"id": run_id, "audience_id": audience_id, "started_at": started_at, **_row_of(task, request, intake, paths)}
     shards = [ShardProgress(0, 0, intake.rows, position=0, reach=0)] if intake.rows else []
     read = partial(_record_files, audience_id=audience_id, run_id=run_id, files=files, intake=intake, at=started_at)
     workspace.ledger.open_run(lease, row, shards, [read])
     run = run_of(workspace.database, run_id)
     assert run is not None
     return run
+
+
+def _row_of(task: IntakeTask, request: Request, intake: Intake, paths: Mapping[str, str]) -> dict[str, Any]:
+    """What the runs table keeps of what was taken in."""
+    return {
+        "number": task.number,
+        "kind": KIND,
+        "trigger": request.trigger,
+        "reason": request.reason,
+        "state": RunState.OPEN.value,
+        "previous_run": task.previous.run_id if task.previous else None,
+        "outbox": paths["outboxes"] if intake.rows else None,
+        "held": [],
+        "options": {"seen": paths["seen"], "aside": paths["aside"]},
+        "intake": counted(intake, task.files),
+        "entered": intake.rows,
+    }
 
 
 def deliver_run(
@@ -225,7 +227,7 @@ def routing(workspace: Workspace, events: Events) -> Routing:
     )
 
 
-def counted(intake: Intake, files: list[ArchiveFile]) -> dict[str, Any]:
+def counted(intake: Intake, files: Sequence[ArchiveFile]) -> dict[str, Any]:
     """What the runs table keeps of an intake."""
     return {
         "files": len(files),

@@ -1,15 +1,18 @@
 """A file that cannot be a snapshot is refused with its name, the line, what was found and what to do."""
 
 import traceback
+from types import SimpleNamespace
 
+import aiohttp
 import duckdb
 import pandas as pd
 import pytest
 from nasty import CSV, OTHERS, SECRET, Nasty
 from sealing import Bench
 
-from windsor_sync.errors import SnapshotError
+from windsor_sync.errors import SnapshotError, SourceUnavailable
 from windsor_sync.sources import DataFrameSource
+from windsor_sync.sources.refusal import out_of_reach
 
 
 @pytest.mark.parametrize("nasty", CSV + OTHERS, ids=str)
@@ -91,3 +94,29 @@ def test_a_customers_own_csv_that_breaks_off_is_refused_and_a_broken_row_inside_
         SnapshotError, match=r"inside\.csv \(CSV\): 1 of 3 rows cannot be read \(2 instead of 3 cells; line 4\)"
     ):
         bench.seal(inside, format="csv", value_of="total", wants_value=True)
+
+
+NO_ANSWER = aiohttp.ClientConnectorError(
+    SimpleNamespace(host="127.0.0.1", port=1, ssl=None),  # type: ignore[arg-type]
+    ConnectionRefusedError(111, "Connection refused"),
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (NO_ANSWER, True),
+        (ConnectionResetError(104, "Connection reset by peer"), True),
+        (TimeoutError(), True),
+        (PermissionError(13, "Permission denied"), False),
+        (FileNotFoundError(2, "No such file or directory"), False),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_a_store_that_does_not_answer_is_tried_again_and_one_that_lets_nobody_in_is_not(
+    error: Exception, passes: bool
+) -> None:
+    assert (
+        isinstance(out_of_reach("s3://acme/*.csv cannot be looked up", error, "Run again."), SourceUnavailable)
+        is passes
+    )

@@ -1,7 +1,7 @@
 """How a snapshot is refused: what was found and where, what state that leaves, what to do about it."""
 
 from windsor_sync.errors import SnapshotError, SourceUnavailable
-from windsor_sync.stores import words_of
+from windsor_sync.stores import trouble, words_of
 
 AGAIN = "Download or export it again, then run again."
 
@@ -12,6 +12,9 @@ def unusable(finding: str, remedy: str) -> SnapshotError:
 
 
 def out_of_reach(finding: str, error: Exception, remedy: str) -> SnapshotError:
-    """The error for what the store did not hand over; of the kind that passes where a driver says so, not the system."""
+    """The error for what the store did not hand over; of the kind that passes where the way there or a driver failed."""
     refusal = unusable(f"{finding} ({words_of(error)}).", remedy)
-    return refusal if isinstance(error, OSError) else SourceUnavailable(str(refusal))
+    # A driver's own error may be the system's as well: aiohttp's for a store that does not answer is.
+    is_drivers = any(isinstance(error, kind) for kind in trouble() if kind is not OSError)
+    passes = is_drivers or isinstance(error, ConnectionError | TimeoutError)
+    return SourceUnavailable(str(refusal)) if passes else refusal
