@@ -56,7 +56,7 @@ Every command that prints a table prints JSON with `--json`. Results go to stand
 | 3 | Changes are withheld and need an approval; the others went out. |
 | 4 | Done, with rejected messages; they stay owed. |
 | 5 | Windsor, or Segment's Public API, refused the credentials. |
-| 6 | Windsor, the state database or Segment is out of reach; what is unsent stays owed. |
+| 6 | Windsor, the state (its database or files) or Segment is out of reach; what is unsent stays owed. |
 | 7 | Another run holds the lease on the audience. |
 | 8 | The snapshot cannot be used; nothing was sent. |
 | 130 | Stopped on request; what is unsent stays owed. |
