@@ -21,7 +21,7 @@ from windsor_sync.delivery.verdicts import Answer
 from windsor_sync.delivery.wires.windsor_hook import WindsorHook
 from windsor_sync.errors import LeaseLost
 from windsor_sync.sandbox import Sandbox
-from windsor_sync.spec.calls import encode
+from windsor_sync.spec.calls import MAX_MESSAGE_BYTES, encode
 
 SECRET = "canary 4242/ü"
 QUOTED = "canary%204242%2F%C3%BC"
@@ -34,6 +34,7 @@ LIBRARY_HEADERS = {
     "accept": "application/json, text/plain, */*",
     "content-type": "application/json;charset=utf-8",
     "user-agent": "windsor-node/1.0.0",
+    "connection": "keep-alive",
 }
 JAVASCRIPT_DATE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
@@ -56,8 +57,8 @@ def test_a_request_is_what_windsors_own_library_sends() -> None:
     bodies = [body for message in (MESSAGE, event) if (body := wire.said(message))]
     request = wire.request(bodies)
     assert (request.method, str(request.url)) == ("POST", "https://hook.windsor.io/token")
-    assert dict(request.headers).items() >= LIBRARY_HEADERS.items()
-    assert "authorization" not in request.headers
+    sent = {"host": "hook.windsor.io", "content-length": str(len(request.content)), **LIBRARY_HEADERS}
+    assert dict(request.headers) == sent  # these and no others, so no authorization
     envelope = json.loads(request.content)
     assert envelope.keys() == ENVELOPE_FIELDS
     assert re.fullmatch(JAVASCRIPT_DATE, envelope["sentAt"])
@@ -155,6 +156,16 @@ def test_windsors_own_library_is_understood_as_a_client(windsor: Sandbox) -> Non
         assert got.status_code == 200
     assert [accepted.call for accepted in windsor.store.accepted] == ["identify", "identify", "track"]
     assert windsor.store.values("email") == {"7": "a@example.com"}
+
+
+def test_the_largest_message_that_segment_takes_fits_the_hook_with_what_is_added_to_it(windsor: Sandbox) -> None:
+    message = {"type": "track", "userId": "u-1", "event": "Seen", "properties": {"text": ""}}
+    message["properties"] = {"text": "x" * (MAX_MESSAGE_BYTES - len(encode(message)))}
+    assert len(encode(message)) == MAX_MESSAGE_BYTES
+    wire = WindsorHook(windsor.hook_url, windsor.api_key)
+    request = wire.request([body for given in (encode(message), MESSAGE) if (body := wire.said(given))])
+    got = httpx.post(request.url, content=request.content, headers=request.headers, trust_env=False)
+    assert got.status_code == 200
 
 
 # -- the token ---------------------------------------------------------------------------------------------------

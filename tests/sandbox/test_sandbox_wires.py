@@ -208,7 +208,7 @@ def test_the_hook_takes_users_and_events_in_order(windsor: Sandbox) -> None:
         ([{"type": "user", "userId": "u-1"}, {"type": "event", "userId": "u-1"}], 400),
         ([{"type": "user", "userId": "u-1"}, {"type": "user"}], 400),
         ([{"type": "user", "userId": "u-1"}, "user"], 400),
-        ([{"type": "user", "userId": "u-1"}, {"type": "user", "userId": "u", "traits": {"a": "x" * 33_000}}], 413),
+        ([{"type": "user", "userId": "u-1"}, {"type": "user", "userId": "u", "traits": {"a": "x" * 34_000}}], 413),
         ([{"type": "user", "userId": "u-1", "traits": {"a": "x" * 30_000}}] * 20, 413),
         ([], 400),
         ({}, 400),
@@ -219,6 +219,27 @@ def test_a_batch_is_taken_as_a_whole_or_not_at_all(windsor: Sandbox, batch: obje
     answer = httpx.post(f"{windsor.hook_url}/sandbox", json={"batch": batch}, trust_env=False)
     assert answer.status_code == status
     assert windsor.store.accepted == []
+
+
+def test_what_windsors_own_library_adds_to_a_message_does_not_count_against_its_size(windsor: Sandbox) -> None:
+    """It refuses what has 32 KB as its user gave it, and puts the rest in afterwards."""
+
+    def post(size: int) -> int:
+        given = {"userId": "u-1", "event": "Seen", "properties": {"text": ""}}
+        room = size - len(json.dumps(given, separators=(",", ":")))
+        added = {
+            "type": "event",
+            "context": {"library": {"name": "windsor-node", "version": "1.0.0"}},
+            "_metadata": {"nodeVersion": "20.20.2"},
+            "timestamp": "2026-01-24T00:35:27.648Z",
+            "messageId": f"node-{'0' * 32}-{'0' * 36}",
+        }
+        large = {**given, "properties": {"text": "x" * room}, **added}
+        batch = [large, {"type": "user", "userId": "u-1"}]
+        return httpx.post(f"{windsor.hook_url}/sandbox", json={"batch": batch}, trust_env=False).status_code
+
+    assert post(MAX_MESSAGE_BYTES) == 200
+    assert post(MAX_MESSAGE_BYTES + 1_000) == 413
 
 
 def test_a_wrong_token_is_a_401(windsor: Sandbox) -> None:

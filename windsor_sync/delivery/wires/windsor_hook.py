@@ -45,6 +45,7 @@ class WindsorHook:
                 "Content-Type": "application/json;charset=utf-8",
                 "User-Agent": f"windsor-node/{LIBRARY_VERSION}",
                 "Host": self._url.netloc.decode("ascii"),
+                "Connection": "keep-alive",
             }
         )
 
