@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
 MAX_MESSAGE_BYTES = 32 * 1024 - 1  # Segment's libraries refuse a message of 32 KB, not only larger ones
-MAX_TRAITS = 299  # "300 or more" on one of Segment's pages, "more than 300" on another; the same for properties
+MAX_TRAITS = 299  # "300 or more" on one of Segment's pages, "more than 300" on another
 MAX_MESSAGE_ID_CHARACTERS = 99  # "100" on one of Segment's pages, "fewer than 100" on another
 
 _ID_FIELDS = ("userId", "anonymousId", "previousId", "groupId", "messageId")
@@ -63,7 +63,6 @@ class Refusal(StrEnum):
     MESSAGE_ID_NOT_STRING = "message_id_not_string"
     MESSAGE_ID_TOO_LONG = "message_id_too_long"
     TOO_MANY_TRAITS = "too_many_traits"
-    TOO_MANY_PROPERTIES = "too_many_properties"
     MESSAGE_TOO_LARGE = "message_too_large"
 
 
@@ -73,7 +72,6 @@ _OBJECT_FIELDS = (
     ("context", Refusal.CONTEXT_NOT_OBJECT),
     ("integrations", Refusal.INTEGRATIONS_NOT_OBJECT),
 )
-_COUNTED_FIELDS = (("traits", Refusal.TOO_MANY_TRAITS), ("properties", Refusal.TOO_MANY_PROPERTIES))
 _TITLE_FIELDS = (("name", Refusal.NAME_NOT_STRING), ("category", Refusal.CATEGORY_NOT_STRING))
 _CALLS: Mapping[str, Call] = {call.value: call for call in Call}
 _REQUIRED_IDS: Mapping[Call, tuple[str, ...]] = {Call.GROUP: ("groupId",), Call.ALIAS: ("userId", "previousId")}
@@ -184,9 +182,9 @@ def _event_refusal(event: Any) -> Refusal | None:
 
 
 def _limit_refusal(message: Mapping[str, Any], size_bytes: int | None) -> Refusal | None:
-    for field, refusal in _COUNTED_FIELDS:
-        if len(message.get(field) or ()) > MAX_TRAITS:
-            return refusal
+    # Properties are as many as fit in: Segment's limit is 10,000 of them, and 32 KB have no room for those.
+    if len(message.get("traits") or ()) > MAX_TRAITS:
+        return Refusal.TOO_MANY_TRAITS
     own_id = message.get("messageId")
     if own_id is not None and not _is_text(own_id):
         return Refusal.MESSAGE_ID_NOT_STRING
