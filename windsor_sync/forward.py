@@ -6,6 +6,7 @@ ledger, same books.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -17,18 +18,19 @@ from windsor_sync import sealing
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.delivery.shared_rate import Weight
 from windsor_sync.dispatch import Consignment, StopSwitch, deliver
-from windsor_sync.errors import ConfigError
+from windsor_sync.errors import ConfigError, SegmentUnavailable
 from windsor_sync.events.intake import Intake, IntakeTask, take_in
 from windsor_sync.events.outbox import parcels, remaining
 from windsor_sync.lease import Lease
 from windsor_sync.ledger import Head, ShardProgress
 from windsor_sync.registry import EVENTS, Registered
-from windsor_sync.runs import Run, RunState, recent, run_of
+from windsor_sync.runs import Run, RunState, history, recent, run_of
 from windsor_sync.segment import suppressions as segment_suppressions
-from windsor_sync.settings import AliasPolicy, Events
+from windsor_sync.settings import AliasPolicy, Computation, Events
 from windsor_sync.settlement import settle, settle_dead_predecessor
 from windsor_sync.sources.archive import ArchiveFile, list_files
 from windsor_sync.spec.routing import Routing
+from windsor_sync.spec.trait_keys import trait_key
 from windsor_sync.state.files import PARTS, fresh_folder
 from windsor_sync.state.tables import archive_files
 from windsor_sync.workspace import Workspace
@@ -85,6 +87,14 @@ def forward(
             if runs[-1].state not in GOES_ON or runs[-1].books.owed:
                 break
     return runs
+
+
+def held_aliases(workspace: Workspace) -> int:
+    """How many alias messages wait for a person now."""
+    known = workspace.registry.events()
+    assert known.audience_id is not None
+    newest = history(workspace.database, known.audience_id, limit=1)
+    return int(newest[0].intake["held"]) if newest and newest[0].intake else 0
 
 
 def configured(workspace: Workspace) -> Events:
@@ -220,11 +230,22 @@ def routing(workspace: Workspace, events: Events) -> Routing:
         calls=frozenset(call.value for call in events.calls),
         supported=workspace.supported_calls,
         consent_categories=tuple(events.consent_categories),
-        synced_keys=frozenset(str(workspace.registry.find(one).key) for one in synced),
+        synced_keys=frozenset(key for one in synced for key in _keys_in_segment(workspace, one)),
         synced_ids=frozenset(one.id for one in synced if one.id is not None),
         suppressed=frozenset(sealing.suppressed_hashes(workspace)),
         salt=workspace.database.installation(),
     )
+
+
+def _keys_in_segment(workspace: Workspace, synced: Computation) -> set[str]:
+    """What Engage may call it in its own messages: `trait:` pins the key in Windsor, not the one in Segment.
+
+    A setting that stops the sync of one audience holds up no event: its id and its name tell it as well.
+    """
+    keys = {synced.key, trait_key(synced.name)}
+    with suppress(ConfigError, SegmentUnavailable):
+        keys.add(workspace.registry.find(synced).key)
+    return {str(key) for key in keys if key}
 
 
 def counted(intake: Intake, files: Sequence[ArchiveFile]) -> dict[str, Any]:

@@ -45,3 +45,20 @@ def test_the_hook_gets_identify_and_track_and_the_other_calls_are_counted_as_uns
     (run,) = json.loads(ended.output)["runs"]
     assert run["filtered_by_code"] == {"UNSUPPORTED_EVENT_TYPE": 2}
     assert [one.call for one in world.windsor.store.accepted] == ["identify", "track"]
+
+
+def test_held_aliases_are_named_when_nothing_is_new_and_go_when_they_are_released(world: World) -> None:
+    archive = Archive(world, alias="hold")
+    archive.write([archive.message("alias", "ana", previousId="anon-1"), archive.message("track", "ana")])
+    with windsor_sync(world, "forward") as command:
+        assert "held for a person" in command.end().output
+    with windsor_sync(world, "forward") as command:
+        waiting = command.end().output
+    assert waiting == (
+        "Nothing new in the archive. Held for a person: 1 alias message; --release-aliases sends what is held.\n"
+    )
+    with windsor_sync(world, "forward", "--release-aliases") as command:
+        assert command.end().status == 0
+    assert [one.call for one in world.windsor.store.accepted] == ["track", "alias"]
+    with windsor_sync(world, "forward") as command:
+        assert command.end().output == "Nothing new in the archive.\n"

@@ -15,7 +15,7 @@ from tests.support.world import KEY, World
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.delivery.shared_rate import Weight
 from windsor_sync.errors import ConfigError, LeaseHeld, LeaseLost, WindsorSyncError
-from windsor_sync.events.books import overview
+from windsor_sync.events.books import overview, overview_of
 from windsor_sync.forward import Request, forward
 from windsor_sync.privacy import forget
 from windsor_sync.registry import EVENTS
@@ -224,6 +224,24 @@ def test_a_large_backlog_goes_out_in_several_runs_oldest_first(world: World, mon
     assert arrived(world) == sent(archive.written)
 
 
+def test_what_several_runs_of_one_forwarding_hand_on_is_counted_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive(world, alias="hold")
+    monkeypatch.setattr("windsor_sync.forward.MOST_BYTES", 1)
+    archive.write([archive.message("alias", "ana", previousId="first")])
+    forwarded(world)
+    for number in range(4):
+        archive.write(
+            [archive.message("alias", f"user-{number}", previousId=f"old-{number}"), archive.message("track", "ana")]
+        )
+    runs = forwarded(world)
+    assert [overview(run)["held"] for run in runs] == [2, 3, 4, 5]
+    total = overview_of(runs)
+    assert (total["received"], total["carried"], total["held"], total["delivered"]) == (8, 1, 5, 4)
+    assert total["received"] + total["carried"] == sum(total.values()) - total["received"] - total["carried"]
+
+
 def test_two_forwardings_never_run_at_once(world: World) -> None:
     archive = Archive(world)
     archive.write([archive.message("track", "ana")])
@@ -399,6 +417,39 @@ def test_engages_calls_are_known_by_the_audiences_id_where_its_trait_has_another
     run = one_run(world)
     assert run.intake is not None
     assert run.intake["filtered"] == {"SYNCED_FROM_SNAPSHOTS": 1}
+
+
+def test_engages_calls_are_known_by_the_audiences_name_where_a_trait_is_pinned_by_hand(world: World) -> None:
+    world.document["audiences"].append(world.entry("VIP", "vip", trait="vip_customer"))
+    archive = Archive(world)
+
+    def engage(key: str) -> dict[str, Any]:
+        personas = {"computation_class": "audience", "computation_key": key}
+        return archive.message("identify", "ana", traits={key: True}, context={"personas": personas})
+
+    archive.write([engage("vip"), engage("vip_customer"), engage("")])
+    run = one_run(world)
+    assert run.intake is not None
+    assert (run.intake["filtered"], run.books.delivered) == ({"SYNCED_FROM_SNAPSHOTS": 2}, 1)
+
+
+def test_a_setting_that_stops_one_audience_holds_up_no_event(world: World) -> None:
+    world.snapshot(["ana"])
+    world.sync()
+    world.document["audiences"][0]["trait"] = "another_trait"
+    world.document["audiences"].append(world.entry("\u6771\u4eac", "none", trait="tokyo"))
+    world.reopen()
+    archive = Archive(world)
+    personas = {"computation_class": "audience", "computation_key": KEY}
+    archive.write(
+        [
+            archive.message("identify", "ana", traits={KEY: False}, context={"personas": personas}),
+            archive.message("track", "ana"),
+        ]
+    )
+    run = one_run(world)
+    assert run.intake is not None
+    assert (run.intake["filtered"], run.books.delivered) == ({"SYNCED_FROM_SNAPSHOTS": 1}, 1)
 
 
 def test_two_destinations_in_one_state_get_every_event_once_and_forget_together(world: World) -> None:

@@ -9,6 +9,7 @@ import click
 from windsor_sync.cli.options import as_json, load_settings
 from windsor_sync.cli.output import print_json, print_table, progress, run_as_json
 from windsor_sync.cli.running import exit_status, reported, stopping
+from windsor_sync.words import counted
 
 if TYPE_CHECKING:
     from windsor_sync.runs import Run
@@ -45,7 +46,7 @@ def forward(config: Path | None, since: datetime | None, release_aliases: bool, 
     """
     from windsor_sync.approvals import this_person
     from windsor_sync.dispatch import StopSwitch
-    from windsor_sync.forward import Request
+    from windsor_sync.forward import Request, held_aliases
     from windsor_sync.forward import forward as forward_new
     from windsor_sync.settlement import error_of
     from windsor_sync.workspace import open_workspace
@@ -57,18 +58,22 @@ def forward(config: Path | None, since: datetime | None, release_aliases: bool, 
         stopping(StopSwitch()) as stop,
     ):
         runs = forward_new(workspace, request, stop, on_progress=view, on_reading=view.reading)
-    _show(runs, is_json=is_json)
+        held = held_aliases(workspace)
+    _show(runs, held, is_json=is_json)
     endings = [ending for run in runs if (ending := error_of(run))]
     return exit_status([reported("events", ending) for ending in endings])
 
 
-def _show(runs: "list[Run]", *, is_json: bool) -> None:
-    documents = [run_as_json(run) for run in runs]
+def _show(runs: "list[Run]", held: int, *, is_json: bool) -> None:
+    from windsor_sync.events.books import overview_of
+
     if is_json:
-        print_json({"runs": documents})
+        print_json({"runs": [run_as_json(run) for run in runs]})
     elif not runs:
-        click.echo("Nothing new in the archive.")
+        waiting = f" Held for a person: {counted(held, 'alias message')}; --release-aliases sends what is held."
+        click.echo(f"Nothing new in the archive.{waiting if held else ''}")
     else:
-        title = ", ".join(one["run"] for one in documents[:2]) + (" …" if len(documents) > 2 else "")
-        rows = [(words, sum(one[step] for one in documents)) for step, words in STEPS.items()]
+        title = ", ".join(run.run_id for run in runs[:2]) + (" …" if len(runs) > 2 else "")
+        steps = overview_of(runs)
+        rows = [(words, steps[step]) for step, words in STEPS.items()]
         print_table((title, "messages"), rows, numbers=frozenset({"messages"}))

@@ -1,5 +1,7 @@
 """The steps of Segment's Delivery Overview, for a run that forwarded events."""
 
+from collections.abc import Sequence
+
 from windsor_sync.runs import Run
 
 
@@ -21,3 +23,11 @@ def overview(run: Run) -> dict[str, int]:
         "failed_delivery": run.books.rejected,
         "delivered": run.books.delivered,
     }
+
+
+def overview_of(runs: Sequence[Run]) -> dict[str, int]:
+    """The same for the runs of one forwarding, in order: an alias that one keeps back and hands on to the next is one."""
+    each = [overview(run) for run in runs]
+    total = {step: sum(one[step] for one in each) for step in each[0]}
+    handed_on = sum(one["carried"] for one in each[1:])  # held ones: after a run that owes more, no other begins
+    return total | {"carried": total["carried"] - handed_on, "held": total["held"] - handed_on}
