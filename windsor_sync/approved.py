@@ -18,16 +18,18 @@ def sync_approved(
 ) -> Run:
     """Sync the audience, but only with an approval in the state; raises ChangesWithheld without one.
 
-    `request.trigger` names this very approval: a second try goes on with the run that the first one opened.
+    `request.trigger` names the start of which this is a part: a second try goes on with the run that the first one opened,
+    unless a person has approved since, as they do when the first ceiling was too low.
     """
     workspace.line()
     known = workspace.registry.register(computation)
     assert known.audience_id is not None
     with workspace.hold(known.key, request.trigger) as lease:
+        approval = approvals.standing(workspace.database, known.audience_id)
         newest = recent(workspace.database, audience_ids=[known.audience_id], limit=1)
-        if newest and newest[0].trigger == request.trigger:
+        if newest and newest[0].trigger == request.trigger and not (approval and approval.at > newest[0].started_at):
             return deliver_run(workspace, computation, newest[0], lease, stop, on_progress)
-        if approvals.standing(workspace.database, known.audience_id) is None:
+        if approval is None:
             raise ChangesWithheld(
                 f"There is no approval for {known.key} that has not been used. Nothing was sent. Changes that are withheld "
                 "stay owed, and the next run asks again."

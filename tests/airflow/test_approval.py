@@ -10,6 +10,9 @@ import pytest
 from tests.support.person import Person
 from tests.support.world import KEY, World
 from windsor_sync.airflow.approval import ApproveOperator
+from windsor_sync.approvals import approve
+from windsor_sync.approved import sync_approved
+from windsor_sync.guard import Ceiling
 from windsor_sync.runs import RunState, recent
 from windsor_sync.state.tables import approvals
 from windsor_sync.sync import Request
@@ -166,6 +169,26 @@ def test_a_ceiling_that_is_too_low_when_it_is_used_lets_nothing_out(
     found = states(run_sync())
     assert (found["approve"], found["deliver_approved"]) == ("success", "failed")
     assert tripped.members_shown() == {*BEFORE, "newcomer"}
+
+
+def test_a_task_that_is_cleared_after_a_higher_ceiling_was_approved_sends_what_that_allows(
+    tripped: World, run_sync: Run, answer: Person
+) -> None:
+    answer(max_exited=EXITS - 1)
+    dag_run = run_sync()
+    too_low = recent(tripped.workspace.database, limit=1)[0]
+    assert (too_low.state, too_low.trigger) == (
+        RunState.WITHHELD,
+        f"airflow engage_audience_sync {dag_run.run_id} approved",
+    )
+    # What the red task's sentence says: `windsor-sync approve`, and then "Clear" in Airflow.
+    approve(tripped.workspace.database, too_low, Ceiling(max_exited=EXITS), who="Ana", why=None)
+    request = Request(trigger=too_low.trigger)
+    sent = sync_approved(tripped.workspace, tripped.computation(), request, tripped.stop)
+    assert (sent.state, sent.books.delivered) == (RunState.DONE, EXITS)
+    assert tripped.members_shown() == set(AFTER)
+    again = sync_approved(tripped.workspace, tripped.computation(), request, tripped.stop)
+    assert again.run_id == sent.run_id
 
 
 def test_airflow_alone_cannot_release_what_is_withheld(tripped: World, run_sync: Run) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy import select
 from tests.airflow.test_provider import free_port, wait_for
 from tests.support.history import HOSTILE, HOSTILE_KEY, REJECTED, USERS, configure, live
 from tests.support.programs import needs
-from tests.support.showcase import show
+from tests.support.showcase import SHOP, show
 from tests.support.world import AUDIENCE, KEY, World
 from windsor_sync.report.document import report
 from windsor_sync.report.views import view_audience, view_events
@@ -165,6 +165,34 @@ def test_every_answer_forbids_what_is_not_the_pages_own(site: Site) -> None:
             assert "unsafe" not in policy
         assert client.get("/windsor/audiences/never").status_code == 404
         assert client.get("/windsor/runs/never").status_code == 404
+
+
+BEYOND = 10**30
+"""More than any database counts to."""
+
+NOWHERE = (
+    "/windsor/audiences/%00", "/windsor/audiences/%ff", "/windsor/runs/%00", "/windsor/backfill?audience=%00",
+    f"/windsor/audiences/{'x' * 5_000}", "/windsor/audiences/..%2f..%2fwindsor.yaml", "/windsor/nothing",
+)  # fmt: skip
+OFF_THE_END = (
+    f"/windsor/?after={BEYOND}", f"/windsor/audiences/{KEY}?before={BEYOND}", f"/windsor/events?before={BEYOND}",
+    "/windsor/?after=-1", "/windsor/?after=x", "/windsor/backfill",
+)  # fmt: skip
+
+
+def test_an_address_that_makes_no_sense_is_answered_in_words_and_to_nobody_who_is_not_signed_in(site: Site) -> None:
+    run = f"/windsor/runs/{site.run_id()}?after={BEYOND}"
+    with site.client() as nobody, site.client("ana") as analyst:
+        for path in NOWHERE:
+            assert analyst.get(path).status_code == 404, path
+            assert nobody.get(path).status_code in (401, 404), path
+        for path in (*OFF_THE_END, run):
+            assert analyst.get(path).status_code in (200, 422), path
+            assert nobody.get(path).status_code == 401, path
+        for row in (-1, BEYOND):
+            asked = analyst.post(f"/windsor/users?run={site.run_id()}&row={row}")
+            assert asked.status_code in (404, 422), row
+    assert "Internal Server Error" not in asked.text
 
 
 def test_a_name_is_text_whatever_it_looks_like(site: Site) -> None:
@@ -341,7 +369,14 @@ def shop(site: Site, tmp_path: Path) -> Iterator[None]:
     """The same Airflow, looking at a shop's month."""
     config, kept = site.world.config, site.world.config.read_text(encoding="utf-8")
     state = f"sqlite:///{tmp_path}/state.db"
-    document = {"state": state, "files": str(tmp_path / "files"), "destination": site.world.destination}
+    document = {
+        "state": state,
+        "files": str(tmp_path / "files"),
+        "destination": site.world.destination,
+        "audiences": [
+            {"name": name, "trait": key, "snapshot": {"path": f"snapshots/{key}/*.csv"}} for name, key, *_ in SHOP
+        ],
+    }
     config.write_text(yaml.safe_dump(document), encoding="utf-8")
     database = open_database(state)
     show(database, "windsor")

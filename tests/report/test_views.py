@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -37,6 +37,12 @@ def test_an_empty_state_names_what_was_never_synced(company: World) -> None:
     assert view_audience(company.workspace, KEY) is None
     assert view_run(company.workspace, "never") is None
     assert view_events(company.workspace).charted == ()
+
+
+@pytest.mark.parametrize("name", ["\0", "a\0b", "x" * 10_000, "'; DROP TABLE runs; --", "%"])
+def test_whatever_is_asked_for_by_name_is_found_or_not(lived: World, name: str) -> None:
+    assert view_audience(lived.workspace, name) is None
+    assert view_run(lived.workspace, name) is None
 
 
 def test_the_list_says_how_each_audience_stands(lived: World) -> None:
@@ -102,15 +108,65 @@ def test_a_run_that_has_not_ended_shows_how_far_it_is(lived: World) -> None:
     assert (books.delivered, books.owed) == (books.changes, 0)
 
 
-def test_the_next_run_is_known_where_the_schedule_started_the_last(company: World) -> None:
+SCHEDULED = datetime(2026, 11, 27, 6, tzinfo=UTC)
+DAG = "airflow engage_audience_sync"
+
+
+@pytest.mark.parametrize("since", ["command line", f"{DAG} manual__2026-11-27T07:00:00+00:00", None])
+def test_the_next_run_follows_the_schedules_last_one_whoever_started_runs_since(
+    company: World, since: str | None
+) -> None:
+    scheduled = f"{DAG} scheduled__{SCHEDULED.isoformat()}"
     company.snapshot(USERS)
-    run = company.sync(request=Request(trigger="airflow engage_audience_sync scheduled__1"))
-    (line,) = list_audiences(company.workspace).lines
-    assert line.next_at == run.started_at + timedelta(hours=2, minutes=30)
+    company.sync(request=Request(trigger=scheduled))
     company.snapshot(USERS[1:])
-    company.sync()
+    company.sync(request=Request(trigger=since or f"{scheduled} approved"))  # approved two hours later, for example
+    (line,) = list_audiences(company.workspace).lines
+    assert line.next_at == SCHEDULED + timedelta(hours=2, minutes=30)
+    view = view_audience(company.workspace, KEY)
+    assert view is not None
+    assert view.line == line
+
+
+@pytest.mark.parametrize("trigger", ["command line", f"{DAG} manual__2026-11-27T07:00:00+00:00", f"{DAG} scheduled__x"])
+def test_without_a_run_of_the_schedule_the_next_one_is_not_known(company: World, trigger: str) -> None:
+    company.snapshot(USERS)
+    company.sync(request=Request(trigger=trigger))
     (line,) = list_audiences(company.workspace).lines
     assert line.next_at is None
+
+
+def test_after_a_schedule_has_been_off_for_long_the_next_run_is_not_known(company: World) -> None:
+    company.snapshot(USERS)
+    run = company.sync(request=Request(trigger=f"{DAG} scheduled__{SCHEDULED.isoformat()}"))
+    with company.workspace.database.write() as connection:
+        connection.execute(update(runs).values(started_at=run.started_at - timedelta(days=2)))
+    (line,) = list_audiences(company.workspace).lines
+    assert line.next_at is None
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_an_audience_that_windsor_yaml_does_not_sync_any_more_says_so_and_has_no_next_run(
+    company: World, is_gone: bool
+) -> None:
+    company.snapshot(USERS)
+    company.sync(request=Request(trigger=f"{DAG} scheduled__{SCHEDULED.isoformat()}"))
+    if is_gone:
+        del company.document["audiences"][0]
+    else:
+        company.document["audiences"][0]["enabled"] = False
+    company.reopen()
+    (line,) = list_audiences(company.workspace).lines
+    assert (line.is_off, line.next_at) == (True, None)
+
+
+def test_an_audience_that_was_renamed_in_segment_is_still_synced(company: World) -> None:
+    company.snapshot(USERS)
+    company.sync()
+    company.document["audiences"][0]["name"] = "Bought Lately"
+    company.reopen()
+    (line,) = list_audiences(company.workspace).lines
+    assert not line.is_off
 
 
 def test_a_retired_audience_says_so(company: World) -> None:

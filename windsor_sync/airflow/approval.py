@@ -121,26 +121,13 @@ class ApproveOperator(AudienceOperator, HITLOperator):
 
     def _until(self, context: Context, database: "Database") -> datetime:
         """When the question is over: before the schedule's next run, whoever started this one."""
+        from windsor_sync.report.schedule import last_scheduled
+
         began: datetime = context["dag_run"].run_after or datetime.now(UTC)
-        scheduled = _last_scheduled(database, context["dag"].dag_id)
+        scheduled = last_scheduled(database, context["dag"].dag_id, began - self.interval)
         if scheduled is not None and scheduled <= began < scheduled + self.interval:
             began = scheduled
         return began + self.interval * SHARE_OF_INTERVAL
-
-
-def _last_scheduled(database: "Database", dag_id: str) -> datetime | None:
-    """When the schedule last started a run of the DAG that got as far as our books; Airflow's run id says it."""
-    from windsor_sync.runs import newest_trigger
-
-    start = f"airflow {dag_id} scheduled__"
-    trigger = newest_trigger(database, start)
-    if trigger is None:
-        return None
-    try:
-        found = datetime.fromisoformat(trigger.removeprefix(start).split()[0])
-    except (ValueError, IndexError):  # Airflow can be told to name its runs otherwise
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _whole(answer: Mapping[str, Any], field: str, run: "Run") -> int | None:

@@ -13,6 +13,7 @@ from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
 from windsor_sync.errors import WindsorSyncError
@@ -40,7 +41,10 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
-Cursor = Annotated[int | None, Query(ge=0)]
+Cursor = Annotated[int | None, Query(ge=0, lt=2**31)]
+"""An audience's number or a run's, as the state's columns hold them."""
+
+RowCursor = Annotated[int | None, Query(ge=0, lt=2**63)]
 
 may_read_audiences = requires_access_dag("GET", DagAccessEntity.RUN, SYNC_DAG)
 may_read_events = requires_access_dag("GET", DagAccessEntity.RUN, FORWARDING_DAG)
@@ -69,7 +73,7 @@ def audience(request: Request, user: GetUserDep, key: str, before: Cursor = None
 
 
 @app.get("/runs/{run_id:path}")
-def run(request: Request, user: GetUserDep, run_id: str, after: Cursor = None) -> Response:
+def run(request: Request, user: GetUserDep, run_id: str, after: RowCursor = None) -> Response:
     """One run; of forwarded events for who may read that DAG's runs."""
     with _workspace() as workspace:
         view = view_run(workspace, run_id, after=-1 if after is None else after)
@@ -78,7 +82,10 @@ def run(request: Request, user: GetUserDep, run_id: str, after: Cursor = None) -
 
 @app.post("/users", dependencies=[Depends(may_start_backfill)])
 def user_of_row(
-    request: Request, user: GetUserDep, run_id: Annotated[str, Query(alias="run")], row: Annotated[int, Query(ge=0)]
+    request: Request,
+    user: GetUserDep,
+    run_id: Annotated[str, Query(alias="run")],
+    row: Annotated[int, Query(ge=0, lt=2**63)],
 ) -> Response:
     """A run's page with the user of one rejected row; that it was asked for is recorded first."""
     if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
@@ -143,6 +150,12 @@ async def refused(request: Request, error: HTTPException) -> Response:
     if error.status_code == 401 and "text/html" in request.headers.get("accept", ""):
         return RedirectResponse(get_auth_manager().get_url_login(next_url=str(request.url)), status_code=303)
     return PlainTextResponse(str(error.detail), error.status_code)
+
+
+@app.exception_handler(RequestValidationError)
+async def misspelt(request: Request, error: RequestValidationError) -> Response:  # noqa: ARG001
+    """An address that was put together wrongly; what stands in it is not repeated."""
+    return _html(request, "message.html", 422, title="Not found", text="There is nothing at this address.")
 
 
 @app.exception_handler(WindsorSyncError)

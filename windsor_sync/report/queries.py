@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, func, select
 
 from windsor_sync.ledger import Verdict
 from windsor_sync.state.database import Database
-from windsor_sync.state.tables import audiences, progress, verdicts
+from windsor_sync.state.tables import audiences, progress, runs, verdicts
 
 MOST_REJECTIONS = 100_000
 """Rejected rows of one run that are looked at to count them by code."""
@@ -37,6 +38,8 @@ class RejectedRow:
 
 def audience_by_key(database: Database, destination: str, key: str) -> Row[Any] | None:
     """The audience at this destination; None when it was never synced."""
+    if not can_be_stored(key):
+        return None
     query = select(audiences).where(audiences.c.destination == destination, audiences.c.trait_key == key)
     with database.read() as connection:
         return connection.execute(query).one_or_none()
@@ -52,6 +55,15 @@ def audiences_of(database: Database, destination: str, *, after: int, limit: int
     )
     with database.read() as connection:
         return list(connection.execute(query))
+
+
+def newest_trigger_since(database: Database, beginning: str, since: datetime) -> str | None:
+    """Who started the newest of the runs since then, of any audience, that were started by someone of this beginning."""
+    query = select(runs.c.trigger).where(
+        runs.c.started_at >= since, runs.c.trigger.startswith(beginning, autoescape=True)
+    )
+    with database.read() as connection:
+        return connection.execute(query.order_by(runs.c.started_at.desc()).limit(1)).scalar_one_or_none()
 
 
 def delivered_so_far(database: Database, run_ids: Sequence[str]) -> dict[str, int]:
@@ -90,3 +102,8 @@ def rejected_rows(database: Database, run_id: str, *, after: int, limit: int) ->
     )
     with database.read() as connection:
         return [RejectedRow(*row) for row in connection.execute(query)]
+
+
+def can_be_stored(text: str) -> bool:
+    """Whether a database may be asked for it: PostgreSQL takes no NUL, in a comparison neither."""
+    return "\0" not in text

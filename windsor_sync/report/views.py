@@ -1,9 +1,9 @@
 """View models: what a page or the report shows, from our state only and without any user."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Row
@@ -12,6 +12,7 @@ from windsor_sync.events.books import overview
 from windsor_sync.registry import EVENTS, EVENTS_CLASS
 from windsor_sync.report import queries
 from windsor_sync.report.queries import RejectedRow, RejectionGroup
+from windsor_sync.report.schedule import next_scheduled
 from windsor_sync.runs import Run, RunState, history, newest_of_each, recent
 from windsor_sync.settings import Settings
 from windsor_sync.state.database import Database
@@ -35,6 +36,8 @@ class AudienceLine:
     name: str
     kind: str
     is_retired: bool
+    is_off: bool
+    """switched off in windsor.yaml, or not in it any more"""
     last: Run | None
     next_at: datetime | None
 
@@ -104,9 +107,12 @@ def list_audiences(workspace: Workspace, *, after: int = 0) -> AudienceList:
     newest = newest_of_each(database, destination, after=after, limit=AUDIENCES_A_PAGE)
     last = {run.audience_id: run for run in _as_they_stand(database, newest)}
     is_last = len(rows) <= AUDIENCES_A_PAGE
+    next_at, wanted = next_scheduled(database, SYNC_DAG, settings.schedule.audiences), _wanted(settings)
     return AudienceList(
         destination=destination,
-        lines=tuple(_line(row, last.get(row.id), settings) for row in page if row.computation_class != EVENTS_CLASS),
+        lines=tuple(
+            _line(row, last.get(row.id), next_at, wanted) for row in page if row.computation_class != EVENTS_CLASS
+        ),
         never_synced=_never_synced(workspace) if is_last else (),
         after=None if is_last else page[-1].id,
         now=datetime.now(UTC),
@@ -120,8 +126,9 @@ def view_audience(workspace: Workspace, key: str, *, before: int | None = None) 
         return None
     charted = _history(workspace.database, row.id, None, RUNS_CHARTED)
     page, older = _page_of_runs(workspace.database, row.id, before)
+    next_at = next_scheduled(workspace.database, SYNC_DAG, workspace.settings.schedule.audiences)
     return AudienceView(
-        line=_line(row, charted[0] if charted else None, workspace.settings),
+        line=_line(row, charted[0] if charted else None, next_at, _wanted(workspace.settings)),
         runs=page,
         before=older,
         charted=tuple(reversed(charted)),
@@ -132,6 +139,8 @@ def view_audience(workspace: Workspace, key: str, *, before: int | None = None) 
 def view_run(workspace: Workspace, run_id: str, *, after: int = -1) -> RunView | None:
     """One run of this destination with a page of its rejected rows; None when there is none."""
     database, destination = workspace.database, workspace.settings.destination.name
+    if not queries.can_be_stored(run_id):
+        return None
     found = _as_they_stand(database, recent(database, destination=destination, run_id=run_id, limit=1))
     if not found:
         return None
@@ -160,28 +169,29 @@ def view_events(workspace: Workspace, *, before: int | None = None) -> EventsVie
         steps=_summed(charted),
         failed_on_ingest=_by_code(charted, "failed_on_ingest"),
         filtered=_by_code(charted, "filtered"),
-        next_at=_next(charted[0] if charted else None, FORWARDING_DAG, settings.schedule.events),
+        next_at=next_scheduled(workspace.database, FORWARDING_DAG, settings.schedule.events),
         now=datetime.now(UTC),
     )
 
 
-def _line(row: Row[Any], last: Run | None, settings: Settings) -> AudienceLine:
+def _line(row: Row[Any], last: Run | None, next_at: datetime | None, wanted: Set[str]) -> AudienceLine:
     is_retired = row.retired_at is not None
+    is_off = not is_retired and wanted.isdisjoint((row.trait_key, row.segment_id))
     return AudienceLine(
         key=row.trait_key,
         name=row.name,
         kind=class_words(row.computation_class),
         is_retired=is_retired,
+        is_off=is_off,
         last=last,
-        next_at=None if is_retired else _next(last, SYNC_DAG, settings.schedule.audiences),
+        next_at=None if is_retired or is_off else next_at,
     )
 
 
-def _next(last: Run | None, dag_id: str, interval: timedelta) -> datetime | None:
-    """When the schedule that started the last run starts another; None when a person started it."""
-    if last is None or not last.trigger.startswith(f"airflow {dag_id} "):
-        return None
-    return last.started_at + interval
+def _wanted(settings: Settings) -> Set[str]:
+    """What windsor.yaml wants synced: trait keys, and the ids in Segment that hold through a change of name."""
+    enabled = [each for each in settings.computations if each.enabled]
+    return {str(each.key) for each in enabled} | {each.id for each in enabled if each.id}
 
 
 def _never_synced(workspace: Workspace) -> tuple[str, ...]:
