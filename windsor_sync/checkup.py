@@ -4,17 +4,19 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 
 import fsspec
 
 from windsor_sync.errors import ConfigError, WindsorSyncError
-from windsor_sync.settings import Computation, Events, Settings, format_duration
-from windsor_sync.sources import source_for
+from windsor_sync.runs import recent
+from windsor_sync.settings import Computation, Events, Mistake, Settings, format_duration
+from windsor_sync.sources import Connections, SourceFile, source_for
+from windsor_sync.sources.warehouse_session import opened
 from windsor_sync.state.database import open_database
 from windsor_sync.state.files import FileStore
 from windsor_sync.stores import in_reach, trouble, words_of
-from windsor_sync.words import counted
+from windsor_sync.words import counted, moment
 from windsor_sync.workspace import Workspace
 
 
@@ -44,22 +46,43 @@ def examine_settings(settings: Settings) -> Iterator[Finding]:
     )
     yield Finding("configuration", Level.OK, f"{settings.path}: {found}; {enabled} enabled")
     for warning in settings.warnings:
-        yield Finding("configuration", Level.WARNING, warning)
+        if not _is_about_schedule(warning):
+            yield Finding("configuration", Level.WARNING, str(warning))
     if not enabled and settings.events is None:
         yield Finding("configuration", Level.WARNING, f"{settings.path} has nothing to sync: add audiences to it.")
-    yield Finding("schedule", Level.OK, _schedule(settings))
+    yield _schedule(settings)
     yield tried("state", lambda: _state(settings))
     yield tried("files", lambda: _write_and_remove(settings))
 
 
-def examine(workspace: Workspace) -> Iterator[Finding]:
+Reach = Callable[[str], str]
+"""From the id of a warehouse's connection to how it answers; raises a WindsorSyncError where it does not"""
+
+
+def examine(workspace: Workspace, reach: Reach | None = None) -> Iterator[Finding]:
     """Look at where the snapshots and events come from, and at Segment if it is asked."""
-    settings = workspace.settings
     if workspace.segment is not None:
         yield tried("Segment", lambda: _ask_segment(workspace))
+    yield from _origins(workspace.settings, reach or partial(answers, workspace.connections), partial(_told, workspace))
+
+
+def examine_origins(settings: Settings, reach: Reach) -> Iterator[Finding]:
+    """Look at the snapshots and events alone, where there is no state that could be opened."""
+    yield from _origins(settings, reach, lambda computation: (computation.key, "what Windsor was told is not known"))
+
+
+def answers(connections: Connections, connection: str) -> str:
+    """Connect to a warehouse, and ask nothing."""
+    with opened(connections(connection), f"connection {connection}"):
+        return "which answers"
+
+
+def _origins(settings: Settings, reach: Reach, told: Callable[[Computation], tuple[str, str]]) -> Iterator[Finding]:
+    """A finding for each source; `told` says an audience's trait key and which snapshot Windsor was told."""
+    reached = cache(lambda connection: tried(connection, partial(reach, connection)))  # many audiences, one warehouse
     for computation in settings.computations:
         if computation.enabled:
-            yield tried(computation.name, partial(_source, workspace, computation))
+            yield tried(computation.name, partial(_source, computation, reached, told))
     if settings.events is not None:
         yield tried("events", partial(_archive, settings.events))
 
@@ -72,9 +95,15 @@ def tried(subject: str, look: Callable[[], str]) -> Finding:
         return Finding(subject, Level.ERROR, str(error))
 
 
-def _schedule(settings: Settings) -> str:
+def _schedule(settings: Settings) -> Finding:
     events = f", events every {format_duration(settings.schedule.events)}" if settings.events else ""
-    return f"audiences every {format_duration(settings.schedule.audiences)}{events}"
+    found = f"audiences every {format_duration(settings.schedule.audiences)}{events}"
+    warnings = [str(warning) for warning in settings.warnings if _is_about_schedule(warning)]
+    return Finding("schedule", Level.WARNING if warnings else Level.OK, "; ".join((found, *warnings)))
+
+
+def _is_about_schedule(warning: Mistake) -> bool:
+    return warning.field.startswith("schedule")
 
 
 def _state(settings: Settings) -> str:
@@ -103,13 +132,44 @@ def _ask_segment(workspace: Workspace) -> str:
     return f"the Public API answers; the space has {kinds}"
 
 
-def _source(workspace: Workspace, computation: Computation) -> str:
+def _source(
+    computation: Computation, reached: Callable[[str], Finding], told: Callable[[Computation], tuple[str, str]]
+) -> str:
+    key, last = told(computation)
+    source = source_for(computation)
+    found = source.describe()
+    if source.origin is not None:
+        _read(source.origin)
+        found += f", taken at {moment(source.origin.taken_at)}"
+    elif computation.snapshot.connection is not None:
+        connection = reached(computation.snapshot.connection)
+        if connection.level is Level.ERROR:
+            raise ConfigError(connection.text)
+        found += f", {connection.text}"
+    return f"trait {key}, from {found}; {last}"
+
+
+def _told(workspace: Workspace, computation: Computation) -> tuple[str, str]:
     known = workspace.registry.find(computation)
-    source = source_for(computation, None, workspace.connections)
-    head = workspace.ledger.head(known.audience_id) if known.audience_id is not None else None
-    told = f"last told the snapshot of {head.taken_at:%Y-%m-%d %H:%M} UTC" if head else "not synced yet"
-    taken = f", taken at {source.origin.taken_at:%Y-%m-%d %H:%M} UTC" if source.origin else ""
-    return f"trait {known.key}, from {source.describe()}{taken}; {told}"
+    last = recent(workspace.database, audience_ids=[known.audience_id], limit=1) if known.audience_id else []
+    if not last:
+        return str(known.key), "not synced yet"
+    rest = last[0].books.changes - last[0].books.delivered
+    owed = f", of which Windsor has not acknowledged {counted(rest, 'change')}" if rest else ""
+    return str(known.key), f"last synced with the snapshot of {moment(last[0].taken_at)}{owed}"
+
+
+def _read(file: SourceFile) -> None:
+    """Read a byte of it, of the first where it is several: a name in a folder says nothing about who may read it."""
+    path = file.parts[0].path if file.parts else file.path
+    try:
+        fs, root = fsspec.core.url_to_fs(path)
+        with fs.open(root, "rb") as opened_file:
+            opened_file.read(1)
+    except trouble() as error:
+        raise ConfigError(
+            f"The snapshot {path} cannot be read: {words_of(error)}. Nothing was sent. Let this user read it."
+        ) from None
 
 
 def _archive(events: Events) -> str:

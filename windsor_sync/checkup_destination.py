@@ -1,6 +1,7 @@
 """The doctor's look at Windsor: whether it is there, takes the key, and has the same time. Leaves no trace in Windsor."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -14,32 +15,50 @@ from windsor_sync.settings import Destination
 MOST_APART = timedelta(seconds=30)
 
 
-def examine_destination(destination: Destination, api_key: Callable[[], str]) -> Iterator[Finding]:
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Windsor's key, and where it was found."""
+
+    secret: str = field(repr=False)
+    place: str
+
+
+def examine_destination(destination: Destination, api_key: Callable[[], Key]) -> Iterator[Finding]:
     """Look for the key, try it on Windsor, and compare the clocks."""
     try:
         key = api_key()
     except WindsorSyncError as error:
         yield Finding("API key", Level.ERROR, str(error))
+        yield _without_key(destination)
     else:
         yield _answered(destination, key)
     yield _clock(destination)
 
 
-def _answered(destination: Destination, key: str) -> Finding:
-    found = probe(destination, key)
-    if found.is_good:
-        return Finding("destination", Level.OK, f"{destination.name}: {found.text}")
-    level = Level.ERROR if found.is_certain else Level.WARNING
-    return Finding("destination", level, f"{destination.name}: {found.text}")
+def _without_key(destination: Destination) -> Finding:
+    """Whether anybody is there at all."""
+    if _head(destination) is None:
+        text = "nobody answers there. Check the URL, and whether Windsor is up. Nothing was sent."
+        return Finding("destination", Level.ERROR, f"{destination.name}: {text}")
+    text = "somebody answers there; whether it is Windsor can be said once there is a key"
+    return Finding("destination", Level.OK, f"{destination.name}: {text}")
+
+
+def _answered(destination: Destination, key: Key) -> Finding:
+    found = probe(destination, key.secret)
+    level = Level.OK if found.is_good else Level.ERROR if found.is_certain else Level.WARNING
+    return Finding("destination", level, f"{destination.name}, with the key from {key.place}: {found.text}")
 
 
 def _clock(destination: Destination) -> Finding:
     """Compare with the Date of any answer; each stage of a change carries this machine's time."""
     asked_at = datetime.now(UTC)
+    answer = _head(destination)
+    if answer is None:
+        return Finding("clock", Level.WARNING, "not compared: Windsor does not answer. Look again when it does.")
     try:
-        said = httpx.head(destination.url, timeout=PATIENCE_S, trust_env=False).headers["Date"]
-        theirs = parsedate_to_datetime(said)
-    except (httpx.HTTPError, KeyError, ValueError):
+        theirs = parsedate_to_datetime(answer.headers["Date"])
+    except (KeyError, ValueError):
         return Finding("clock", Level.OK, "not compared: Windsor says no time")
     apart = theirs.replace(tzinfo=theirs.tzinfo or UTC) - asked_at
     if abs(apart) <= MOST_APART:
@@ -51,3 +70,11 @@ def _clock(destination: Destination) -> Finding:
         f"this machine's clock is {abs(apart).total_seconds():,.0f} s {side} Windsor's. What is sent carries its time: "
         "let the system set it (NTP).",
     )
+
+
+def _head(destination: Destination) -> httpx.Response | None:
+    """Any answer; None where there is none."""
+    try:
+        return httpx.head(destination.url, timeout=PATIENCE_S, trust_env=False)
+    except httpx.HTTPError:
+        return None

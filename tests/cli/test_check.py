@@ -1,16 +1,26 @@
 """`check` finds what would stop a sync, says what helps, and leaves no trace."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from tests.cli.test_command_line import Ran
-from tests.support.world import AUDIENCE, World
+from tests.cli.test_command_line import Ran, run
+from tests.cli.test_init_hostile import somebody_else
+from tests.support.segment_api import TOKEN, SegmentApi
+from tests.support.world import AUDIENCE, TRAIT, World
+from windsor_sync.checkup import examine, examine_origins
+from windsor_sync.errors import ConfigError
+from windsor_sync.outbox import Limits, Retry
+from windsor_sync.sandbox import Faults
+from windsor_sync.settings import load
+from windsor_sync.sync import Request
 
 
 def check(world: World, **environment: str) -> dict[str, Any]:
@@ -52,7 +62,8 @@ def test_everything_that_is_wrong_is_found_in_one_go(world: World) -> None:
         "Total Revenue 180 Days",
     }
     assert "Check the URL" in found["destination"]["text"]
-    assert levels["configuration"] == "warning"
+    assert "windsor.yaml:" in found["schedule"]["text"]
+    assert (levels["configuration"], levels["schedule"], levels["clock"]) == ("ok", "warning", "warning")
 
 
 def test_a_state_that_cannot_be_opened_hides_no_other_finding(world: World) -> None:
@@ -60,6 +71,97 @@ def test_a_state_that_cannot_be_opened_hides_no_other_finding(world: World) -> N
     world.document["state"] = "sqlite:///not-a-database"
     found = check(world)
     assert (found["status"], found["state"]["level"], found["destination"]["level"]) == (2, "error", "ok")
+
+
+def test_a_state_that_cannot_be_opened_hides_no_source(world: World) -> None:
+    (world.folder / "not-a-database").write_text("nonsense, not SQLite" * 100)
+    world.document["state"] = "sqlite:///not-a-database"
+    world.values({"ana": 1})
+    found = check(world)
+    assert (found["state"]["level"], found[AUDIENCE]["level"], found[TRAIT]["level"]) == ("error", "error", "ok")
+    assert "No snapshot matches" in found[AUDIENCE]["text"]
+    assert "what Windsor was told is not known" in found[TRAIT]["text"]
+
+
+def test_mistakes_of_the_configuration_are_findings_too_a_line_each_and_for_programs(world: World) -> None:
+    world.destination["max_inflight"] = 3
+    world.document["schedule"] = {"audiences": "soon"}
+    ran = printed(world, "--json")
+    mistakes = " ".join(finding["text"] for finding in ran.json if finding["level"] == "error")
+    assert (ran.status, ran.err, {finding["subject"] for finding in ran.json}) == (2, "", {"configuration"})
+    assert ("max_in_flight" in mistakes, "schedule.audiences" in mistakes) == (True, True)
+    assert "error   configuration: windsor.yaml:" in printed(world).out
+
+
+def test_without_a_configuration_there_is_one_finding_with_its_remedy(tmp_path: Path) -> None:
+    ran = run("--config", str(tmp_path / "windsor.yaml"), "check", "--json")
+    (found,) = ran.json
+    assert (ran.status, found["level"], "`windsor-sync init` writes one" in found["text"]) == (2, "error", True)
+
+
+def test_a_warehouse_is_connected_to_once_and_one_that_is_not_there_is_an_error(world: World) -> None:
+    world.document["audiences"] = [
+        {"name": name, "snapshot": {"connection": name.split()[0], "query": "select 1 as user_id"}}
+        for name in ("There", "Gone", "Gone too", "Unnamed")
+    ]
+    world.document["computed_traits"] = []
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        gone = f"postgresql+psycopg://reader:k3y-of-ours@127.0.0.1:{nobody.getsockname()[1]}/shop"
+        ran = printed(world, "--json", WINDSOR_CONNECTION_THERE="sqlite://", WINDSOR_CONNECTION_GONE=gone)
+    found = {finding["subject"]: finding for finding in ran.json}
+    assert (ran.status, found["There"]["level"], "which answers" in found["There"]["text"]) == (2, "ok", True)
+    assert (found["Gone"]["level"], "connection Gone" in found["Gone"]["text"]) == ("error", True)
+    assert found["Gone too"]["text"] == found["Gone"]["text"]
+    assert "Set the environment variable WINDSOR_CONNECTION_UNNAMED" in found["Unnamed"]["text"]
+    assert "k3y-of-ours" not in ran.out + ran.err
+
+
+def test_of_a_warehouse_with_many_audiences_one_connection_is_made(world: World) -> None:
+    world.document["audiences"] = [
+        {"name": name, "snapshot": {"connection": "shop", "query": "select 1 as user_id"}} for name in ("VIP", "Gold")
+    ]
+    world.document["computed_traits"] = []
+    asked: list[str] = []
+
+    def reach(connection: str) -> str:
+        asked.append(connection)
+        raise ConfigError("Nobody is there.")
+
+    found = list(examine(world.workspace, reach))
+    assert [(one.level.value, one.text) for one in found] == [("error", "Nobody is there.")] * 2
+    assert asked == ["shop"]
+
+
+def test_a_snapshot_that_this_user_may_not_read_is_an_error_that_names_it() -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "vip.csv").write_text("user_id\nana\n", encoding="utf-8")
+        (folder / "vip.csv").chmod(0)
+        config = folder / "windsor.yaml"
+        config.write_text(
+            "destination: {url: 'http://127.0.0.1:9/'}\naudiences: [{name: VIP, snapshot: {path: vip.csv}}]\n",
+            encoding="utf-8",
+        )
+        settings = load(config, env={})
+        with somebody_else():
+            (found,) = examine_origins(settings, str)
+    assert (found.level.value, "vip.csv cannot be read: Permission denied" in found.text) == ("error", True)
+
+
+def test_what_windsor_has_not_acknowledged_is_not_called_told(world: World) -> None:
+    world.snapshot(["ana", "ben"])
+    world.values({"ana": 1})
+    world.windsor.set_faults(Faults(rejected_users=frozenset({"ana"})))
+    world.sync()
+    found = check(world)[AUDIENCE]["text"]
+    assert found.endswith(
+        "last synced with the snapshot of 2026-01-01 02:30 UTC, of which Windsor has not acknowledged 1 change"
+    )
+    world.windsor.set_faults(Faults())
+    world.sync(request=Request("retry", limits=Limits(retry=Retry())))
+    assert check(world)[AUDIENCE]["text"].endswith("last synced with the snapshot of 2026-01-01 02:30 UTC")
 
 
 def test_an_object_store_that_is_out_of_reach_is_a_finding_like_any_other(world: World) -> None:
@@ -86,8 +188,19 @@ def test_an_object_store_that_is_out_of_reach_is_a_finding_like_any_other(world:
 def test_a_refused_and_a_missing_key_are_told_apart(world: World) -> None:
     refused, missing = check(world, WINDSOR_API_KEY="another"), check(world, WINDSOR_API_KEY="")
     assert "refuses the key (401)" in refused["destination"]["text"]
+    assert "with the key from WINDSOR_API_KEY" in refused["destination"]["text"]
     assert "Set the environment variable WINDSOR_API_KEY" in missing["API key"]["text"]
-    assert (refused["status"], missing["status"]) == (2, 2)
+    assert (refused["status"], missing["status"], missing["destination"]["level"]) == (2, 2, "ok")
+
+
+def test_without_a_key_it_is_still_seen_whether_anybody_is_there(world: World) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        world.destination["url"] = f"http://127.0.0.1:{nobody.getsockname()[1]}/"
+        found = check(world, WINDSOR_API_KEY="")
+    assert (found["API key"]["level"], found["destination"]["level"]) == ("error", "error")
+    assert "nobody answers there. Check the URL" in found["destination"]["text"]
+    assert "Windsor does not answer" in found["clock"]["text"]
 
 
 def test_the_key_is_never_printed(world: World) -> None:
@@ -119,6 +232,23 @@ def test_the_key_in_airflows_connection_is_tried(world: World, tmp_path: Path) -
     }
     found = check(world, **environment)
     assert (found["connection"]["level"], found["destination"]["level"]) == ("ok", "ok")
+    assert "with the key from Airflow's connection windsor_default" in found["destination"]["text"]
+
+
+def test_what_only_airflow_knows_of_segment_and_a_warehouse_is_not_called_missing(
+    world: World, tmp_path: Path, segment_api: SegmentApi
+) -> None:
+    world.document["audiences"] = [{"name": AUDIENCE, "snapshot": {"connection": "shop", "profiles_sync": "main"}}]
+    world.document["computed_traits"] = []
+    world.document["segment"] = {"url": segment_api.url}
+    found = check(
+        world,
+        AIRFLOW_HOME=str(tmp_path / "airflow"),
+        AIRFLOW_CONN_SEGMENT_DEFAULT=json.dumps({"conn_type": "generic", "password": TOKEN}),
+        AIRFLOW_CONN_SHOP=json.dumps({"conn_type": "postgres", "host": "db.example"}),
+    )
+    assert (found["Segment"]["level"], found[AUDIENCE]["level"]) == ("ok", "ok")
+    assert "a connection of Airflow's, which only its tasks can ask" in found[AUDIENCE]["text"]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +260,6 @@ def test_a_clock_that_is_wrong_is_a_warning(
     from datetime import UTC, datetime, timedelta
 
     from windsor_sync import checkup_destination
-    from windsor_sync.settings import load
 
     class Shifted(datetime):
         @classmethod
@@ -139,7 +268,8 @@ def test_a_clock_that_is_wrong_is_a_warning(
 
     monkeypatch.setattr(checkup_destination, "datetime", Shifted)
     destination = load(world.config, env={}).destination
-    *_, clock = checkup_destination.examine_destination(destination, lambda: world.windsor.api_key)
+    key = checkup_destination.Key(world.windsor.api_key, "WINDSOR_API_KEY")
+    *_, clock = checkup_destination.examine_destination(destination, lambda: key)
     assert (clock.subject, clock.level.value, words in clock.text) == ("clock", level, True)
 
 

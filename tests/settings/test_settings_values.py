@@ -310,7 +310,7 @@ def test_a_mistake_in_a_variable_names_the_variable(folder: Folder, variable: st
     ],
 )
 def test_what_is_allowed_and_hardly_meant_is_a_warning(folder: Folder, text: str, warning: str) -> None:
-    assert any(found.startswith(warning) for found in folder.load(f"{URL}{text}\n").warnings)
+    assert any(str(found).startswith(warning) for found in folder.load(f"{URL}{text}\n").warnings)
 
 
 @pytest.mark.parametrize("interval", ["2h", "2h30m", "3h"])

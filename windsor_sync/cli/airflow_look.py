@@ -32,12 +32,15 @@ def examine_airflow(settings: Settings) -> Iterator[Finding]:
     yield _connection(settings.destination.connection)
 
 
-def key_in_airflow(settings: Settings) -> str | None:
-    """The key in Airflow's connection, where there is one."""
-    if not has_airflow():
-        return None
-    found = _airflow("connections", settings.destination.connection)
+def key_in_airflow(connection: str) -> str | None:
+    """The key, or token, in Airflow's connection, where there is one."""
+    found = _airflow("connections", connection) if has_airflow() else None
     return str(found["password"]) if found and found["password"] else None
+
+
+def is_in_airflow(connection: str) -> bool:
+    """Whether there is an Airflow that has the connection."""
+    return has_airflow() and _airflow("connections", connection) is not None
 
 
 def _pool() -> Finding:

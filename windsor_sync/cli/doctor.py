@@ -1,22 +1,60 @@
 """Everything `check` looks at, in the order in which a sync would fail."""
 
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
-from windsor_sync.checkup import Finding, Level, examine, examine_settings
-from windsor_sync.checkup_destination import examine_destination
-from windsor_sync.cli.airflow_look import examine_airflow, key_in_airflow
-from windsor_sync.settings import Settings
-from windsor_sync.workspace import key_from_environment, open_workspace
+from windsor_sync.checkup import Finding, Level, answers, examine, examine_origins, examine_settings
+from windsor_sync.checkup_destination import Key, examine_destination
+from windsor_sync.cli.airflow_look import examine_airflow, is_in_airflow, key_in_airflow
+from windsor_sync.errors import ConfigError
+from windsor_sync.settings import InvalidSettings, Settings, load
+from windsor_sync.sources import engine_from_environment
+from windsor_sync.workspace import API_KEY_VARIABLE, key_from_environment, open_workspace
 
 
-def findings_about(settings: Settings) -> Iterator[Finding]:
+def findings_about(config: Path | None) -> Iterator[Finding]:
     """Look on after an error: a person mends everything in one go."""
+    try:
+        settings = load(config)
+    except InvalidSettings as error:
+        yield from (Finding("configuration", Level.ERROR, str(mistake)) for mistake in error.mistakes)
+        yield Finding(
+            "configuration", Level.WARNING, "Nothing else was looked at: correct what is listed, then look again."
+        )
+    except ConfigError as error:
+        yield Finding("configuration", Level.ERROR, str(error))
+    else:
+        yield from _findings_under(settings)
+
+
+def _findings_under(settings: Settings) -> Iterator[Finding]:
     is_usable = True
     for finding in examine_settings(settings):
         is_usable = is_usable and finding.level is not Level.ERROR
         yield finding
     yield from examine_airflow(settings)
-    yield from examine_destination(settings.destination, lambda: key_in_airflow(settings) or key_from_environment())
-    if is_usable:
-        with open_workspace(settings) as workspace:
-            yield from examine(workspace)
+    yield from examine_destination(settings.destination, partial(_key, settings.destination.connection))
+    if not is_usable:
+        yield from examine_origins(settings, _reach)
+        return
+    token = key_in_airflow(settings.segment.connection) if settings.segment else None
+    with open_workspace(settings, segment_token=(lambda: token) if token else None) as workspace:
+        yield from examine(workspace, _reach)
+
+
+def _key(connection: str) -> Key:
+    """Windsor's key as a task would have it, or as the command line has it."""
+    if found := key_in_airflow(connection):
+        return Key(found, f"Airflow's connection {connection}")
+    return Key(key_from_environment(), API_KEY_VARIABLE)
+
+
+def _reach(connection: str) -> str:
+    """How a warehouse answers; one that only Airflow's tasks can reach is not asked."""
+    try:
+        return answers(engine_from_environment, connection)
+    except ConfigError:
+        if is_in_airflow(connection):
+            return "a connection of Airflow's, which only its tasks can ask"
+        raise

@@ -23,12 +23,12 @@ def audiences_or_all(command: Command) -> Command:
     return click.argument("audiences", metavar="[AUDIENCE]...", nargs=-1)(command)
 
 
-def load_settings(config: Path | None, *, warns: bool = True) -> "Settings":
+def load_settings(config: Path | None) -> "Settings":
     """The settings, with their warnings on standard error."""
     from windsor_sync.settings import load
 
     settings = load(config)
-    for warning in settings.warnings if warns else ():
+    for warning in settings.warnings:
         click.echo(f"warning: {warning}", err=True)
     return settings
 

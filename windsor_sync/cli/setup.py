@@ -118,17 +118,19 @@ def _next_steps(path: Path, has_audiences: bool) -> str:
 def check(config: Path | None, is_json: bool) -> int:
     """Look at everything a sync needs, and say for each thing that is wrong what helps.
 
-    That is the configuration, the state, the files, Airflow's pool and connection, Windsor and its key, the clock, and where
-    each snapshot comes from. Windsor is asked whether it takes the key in a way that leaves no trace there.
+    That is the configuration, the schedule, the state, the files, Airflow's pool and connection, Windsor and its key, the
+    clock, and where each snapshot comes from: of a file a byte is read, a warehouse is connected to. Windsor is asked whether
+    it takes the key in a way that leaves no trace there. Exit status 2 where there is an error.
 
     \b
     Example:
       windsor-sync check
+      windsor-sync check --json
     """
     from windsor_sync.cli.doctor import findings_about
 
     findings = []
-    for finding in findings_about(load_settings(config, warns=False)):
+    for finding in findings_about(config):
         findings.append(finding)
         if not is_json:  # one by one: Airflow and a Windsor that is not there take their time
             mark = click.style(f"{finding.level.value:8}", fg=MARKS[finding.level.value])

@@ -115,8 +115,8 @@ def _check_keys(document: Document, named: list[tuple[Where, str]]) -> None:
             document.complain(claims[collision.key], str(collision))
 
 
-def warnings_about(found: WindsorYaml, document: Document) -> Iterator[str]:
-    """Yield a sentence for each thing that is allowed and probably not meant."""
+def warnings_about(found: WindsorYaml, document: Document) -> Iterator[Mistake]:
+    """Yield one for each thing that is allowed and probably not meant."""
     interval = found.schedule.audiences
     if not _EARLIEST <= interval <= _LATEST:
         why = "nothing new to send" if interval < _EARLIEST else "members in Windsor older than Segment's own"
@@ -132,5 +132,5 @@ def warnings_about(found: WindsorYaml, document: Document) -> Iterator[str]:
         yield _at(document, (), "found no audiences, no computed_traits and no events: there is nothing to sync")
 
 
-def _at(document: Document, where: Where, text: str) -> str:
-    return str(Mistake(document.place(where), document.name(where), text))
+def _at(document: Document, where: Where, text: str) -> Mistake:
+    return Mistake(document.place(where), document.name(where), text)

@@ -24,6 +24,7 @@ from windsor_sync.settings.choices import (
     Wire,
     format_of,
 )
+from windsor_sync.settings.mistakes import Mistake
 from windsor_sync.settings.readings import (
     BOOLEAN,
     DATE_PATTERN,
@@ -316,7 +317,7 @@ class Settings(WindsorYaml):
     """The settings as `load()` returns them: complete, with absolute paths."""
 
     path: Path  # of the file they were read from, absolute
-    warnings: tuple[str, ...] = ()  # what is allowed and probably not meant, a sentence each
+    warnings: tuple[Mistake, ...] = ()  # what is allowed and probably not meant
 
     @property
     def computations(self) -> tuple[Computation, ...]:
