@@ -1,7 +1,7 @@
 """What a sync would say, for a notebook: two DataFrames in, the changes between them out. Nothing is stored or sent."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("change", "user_id", "anonymous_id", "email", "value")
+MAPPED = ("user_id", "anonymous_id", "email", "profile_id")
+IDENTIFIED_BY = ("user_id", "anonymous_id")
+EMAILS = ("first", "last", "all")
 
 
 def plan_frames(
@@ -36,8 +39,11 @@ def plan_frames(
     before. `value` names the column of a computed trait: then the changes carry the new values, and users who are missing
     are not mentioned. Without it, `value` in the result is whether the user is a member.
 
-    Raises SnapshotError when a frame cannot be used, as a run would.
+    Raises SnapshotError when a frame cannot be used, as a run would, and ValueError for another argument that is none of these.
     """
+    _refuse_others("columns", columns or {}, MAPPED)
+    _refuse_others("identify_by", [identify_by], IDENTIFIED_BY)
+    _refuse_others("emails", [emails], EMAILS)
     mapping = {**(columns or {}), **({"value": value} if value else {})}
     with TemporaryDirectory(prefix="windsor-sync-") as folder:
         sealed = {
@@ -56,6 +62,13 @@ def plan_frames(
         outbox = Path(folder) / "outbox.parquet"
         diff(task, outbox)
         return _changes(outbox, is_membership=value is None)
+
+
+def _refuse_others(argument: str, given: Iterable[str], allowed: Sequence[str]) -> None:
+    """A name that is not known would otherwise be a column that is not looked at, without a word."""
+    for name in given:
+        if name not in allowed:
+            raise ValueError(f"{argument} of plan_frames: {name!r} is none of {', '.join(allowed)}.")
 
 
 def _sealed(

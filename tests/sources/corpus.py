@@ -62,8 +62,10 @@ def read(
     return Case(name, content, file, options, users=users, members=len(users), left_out=left_out or {})
 
 
-def counted(name: str, content: Any, members: int, left_out: Any = None, *, file: str = "snapshot.csv") -> Case:
-    return Case(name, content, file, members=members, left_out=left_out or {})
+def counted(
+    name: str, content: Any, members: int, left_out: Any = None, *, file: str = "snapshot.csv", **options: Any
+) -> Case:
+    return Case(name, content, file, options, members=members, left_out=left_out or {})
 
 
 # -- text ----------------------------------------------------------------------------------------------------
@@ -157,6 +159,8 @@ ENCODINGS = (
     read("Latin-1, packed", gzip.compress(ids("müller", encoding="latin-1")), "müller"),
     refused("UTF-8 and Latin-1 mixed", ids("müller") + "josé\n".encode("latin-1"), "not UTF-8", "in line 3"),
     refused("Windows-1252 beyond Latin-1", ids("5€", encoding="cp1252"), "not UTF-8", "line 2"),
+    refused("Cyrillic in an encoding of its own", ids("имя", "пользователь", encoding="cp1251"), "not UTF-8", "line 2"),
+    refused("Greek in an encoding of its own", ids("χρήστης", encoding="iso-8859-7"), "not UTF-8", "line 2"),
     refused("Shift-JIS", ids("日本語", encoding="shift-jis"), "not UTF-8"),
     refused("a lone surrogate in UTF-8", ids("u1") + b"\xed\xa0\x80\n", "not UTF-8", "line 3"),
     refused("an overlong slash in UTF-8", ids("u1") + b"\xc0\xaf\n", "not UTF-8", "line 3"),
@@ -225,7 +229,44 @@ JSON = (
     counted("one bad JSON line", lines(*MANY_LINES[:9], "{nope", *MANY_LINES[9:]), MANY, {"malformed": 1}, file=JSONL),
     refused("a JSON line that is cut", lines('{"user_id": "u1"}') + b'{"user_id": "u', "cut short", file=JSONL),
     refused("a JSON array", b'[{"user_id": "u1"}]', "JSON array", file=JSONL),
-    refused("CSV as JSON lines", b"user_id\nu1\n", "cut short", "not a JSON object", file=JSONL),
+    refused("CSV as JSON lines", b"user_id\nu1\n", "2 of 2 rows cannot be read (not a JSON object; line 1, 2)", file=JSONL),
+    refused("JSON over several lines", b'{\n "user_id": "u1"\n}\n', "3 of 3 rows", "not a JSON object", file=JSONL),
+)  # fmt: skip
+
+TRAIT = {"value_of": "ltv", "wants_value": True}
+
+
+def cells(*values: str) -> bytes:
+    """A value for each of the users u0, u1 …"""
+    lines = [f'u{number},"{value.replace(chr(34), chr(34) * 2)}"\n' for number, value in enumerate(values)]
+    return ("user_id,ltv\n" + "".join(lines)).encode()
+
+
+def among_many(value: str) -> bytes:
+    """JSON lines, one of them with this value."""
+    good = [f'{{"user_id": "u{number}", "ltv": {number}}}' for number in range(MANY)]
+    return lines(*good[:9], f'{{"user_id": "odd", "ltv": {value}}}', *good[9:])
+
+
+BEYOND = (
+    "1e309",
+    "-1e400",
+    "9" * 5000,
+    "9" * 400 + ".5",
+    "[1e999]",
+    "[" * 3000 + "]" * 3000,
+    '{"a":' * 1500 + "1" + "}" * 1500,
+)
+VALUES = (
+    read("values beyond what a reader of JSON holds, as texts", cells(*BEYOND), *(f"u{n}" for n in range(len(BEYOND))), **TRAIT),
+    read("values that are nearly that", cells("1e199", "9" * 100, "1e-400", "[" * 400 + "]" * 400), "u0", "u1", "u2", "u3",
+         **TRAIT),
+    *(
+        counted(f"a value in JSON that no reader holds, {number}", among_many(value), MANY, {"malformed": 1}, file=JSONL, **TRAIT)
+        for number, value in enumerate(BEYOND)
+    ),
+    read("traits beside other JSON", b'user_id,address,traits\nu1,"{""city"": ""x""}","{""ltv"": 5}"\n', "u1", **TRAIT),
+    refused("JSON without the trait", b'user_id,address\nu1,"{""city"": ""x""}"\n', "none of its 1 rows has a value", **TRAIT),
 )  # fmt: skip
 
 
@@ -397,6 +438,19 @@ def parts(names: Mapping[str, bytes], pattern: str = "") -> Callable[[Path], str
     return write
 
 
+def two_exports(folder: Path, *, marker_hours: int | None = None) -> str:
+    """The first part of today's export, which writes over yesterday's; the second is still to come."""
+    pattern = parts({"part-0.csv": ONE, "part-1.csv": TWO, "_SUCCESS": b""}, "part-*.csv")(folder)
+    now = 1_750_000_000
+    for name, hours in (("part-0.csv", 24), ("part-1.csv", 0), ("_SUCCESS", marker_hours)):
+        path = folder / "export" / name
+        if hours is None:
+            path.unlink()
+        else:
+            os.utime(path, (now + hours * 3600,) * 2)
+    return pattern
+
+
 ONE, TWO = ids("u1"), ids("u2")
 PARTS = (
     read("parts", parts({"part-0.csv": ONE, "part-1.csv": TWO}, "*.csv"), "u1", "u2"),
@@ -409,6 +463,10 @@ PARTS = (
     read("parts, of which one is named", parts({"part-0.csv": ONE, "part-1.csv": TWO, "x.csv": ONE}, "part-1.csv"), "u1", "u2"),
     read("gaps that a marker explains", parts({"part-0.csv": ONE, "part-2.csv": TWO, "_SUCCESS": b""}, "*.csv"), "u1", "u2"),
     refused("parts with a gap", parts({"part-0.csv": ONE, "part-2.csv": TWO}, "*.csv"), "part 1 is missing"),
+    refused("parts of two exports", two_exports, "parts of several exports: part-1.csv is of 2025-06-15 15:06 UTC, part-0"),
+    refused("parts of two exports, and the first one's marker", lambda folder: two_exports(folder, marker_hours=1),
+            "parts of several exports"),
+    read("parts of a slow export that says it is done", lambda folder: two_exports(folder, marker_hours=25), "u1", "u2"),
     refused("the last part alone", parts({"part-2.csv": ONE}, "*.csv"), "part 1 is missing"),
     refused("one part of two", parts({"part-1-of-2.csv": ONE}, "*.csv"), "part 2 is missing"),
     refused("a part twice", parts({"part-0-a.csv": ONE, "part-0-b.csv": TWO}, "*.csv"), "part 0 twice"),
@@ -478,7 +536,7 @@ BIG = (
     counted("ten thousand columns", wide, 20),
 )
 
-CASES = TEXT + ENCODINGS + IDS + JSON + PACKED + PARQUETS + FILES + PARTS
+CASES = TEXT + ENCODINGS + IDS + JSON + VALUES + PACKED + PARQUETS + FILES + PARTS
 
 
 def named(name: str) -> Case:

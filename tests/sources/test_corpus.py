@@ -1,5 +1,6 @@
 """Whatever a customer's file is like, exactly the right members come of it, or a refusal that says why; nothing hangs."""
 
+import json
 import resource
 import subprocess
 import sys
@@ -37,6 +38,8 @@ def check(case: Case, folder: Path) -> None:
     assert sealed.rows_read == sealed.members + sum(left_out.values())
     if case.users is not None:
         assert sorted(row[0] or row[1] for row in read(sealed)) == sorted(case.users)
+    for *_, value in read(sealed):
+        assert value is None or json.dumps(json.loads(value), allow_nan=False)  # as it will be sent
 
 
 def check_refusal(case: Case, message: str) -> None:

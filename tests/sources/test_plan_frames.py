@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -72,6 +73,30 @@ def test_a_computed_trait_is_mentioned_where_its_value_changed() -> None:
 def test_a_frame_that_names_no_user_is_refused_by_its_name() -> None:
     with pytest.raises(SnapshotError, match="The DataFrame `current` lacks user_id"):
         plan_frames(None, pd.DataFrame({"id": ["u1"]}))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"columns": {"mail": "email"}}, "columns of plan_frames: 'mail' is none of user_id, anonymous_id, email"),
+        ({"identify_by": "email"}, "identify_by of plan_frames: 'email' is none of user_id, anonymous_id"),
+        ({"emails": "every"}, "emails of plan_frames: 'every' is none of first, last, all"),
+    ],
+)
+def test_a_misspelt_argument_is_refused_with_what_it_could_be(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        plan_frames(None, frame({"u1": None}), **options)
+
+
+def test_an_empty_frame_is_an_audience_without_members_whatever_its_columns_are() -> None:
+    someone = frame({"u1": None})
+    for empty in (
+        pd.DataFrame(columns=["user_id"]),
+        someone[:0],
+        pd.DataFrame({"user_id": pd.Series([], dtype=float)}),
+    ):
+        assert listed(plan_frames(someone, empty)) == [("exited", "u1", None, False)]
+        assert listed(plan_frames(empty, someone)) == [("entered", "u1", None, True)]
 
 
 def test_the_changes_are_those_that_a_run_would_send(world: World) -> None:

@@ -11,7 +11,7 @@ from nasty import CSV, OTHERS, SECRET, Nasty
 from sealing import Bench
 
 from windsor_sync.errors import SnapshotError, SourceUnavailable
-from windsor_sync.sources import DataFrameSource
+from windsor_sync.sources import DataFrameSource, open_source
 from windsor_sync.sources.refusal import out_of_reach
 
 
@@ -81,6 +81,30 @@ def test_a_file_that_changes_while_it_is_read_is_refused(bench: Bench, monkeypat
     with pytest.raises(SnapshotError, match="changed or removed while it was read"):
         bench.seal(path)
     assert list((bench.folder / "sealed").iterdir()) == []
+
+
+@pytest.mark.parametrize("pattern", ["part-*.csv", ""], ids=["counted parts", "a folder"])
+def test_a_part_that_arrives_while_the_others_are_read_makes_them_no_snapshot(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    export = bench.folder / "export"
+    export.mkdir()
+    for number in range(2):
+        (export / f"part-{number}.csv").write_text(f"user_id\nu{number}\n")
+    from windsor_sync import snapshot
+
+    read_back = snapshot._read_back
+
+    def late(*arguments: object) -> tuple[int, str]:
+        (export / "part-2.csv").write_text("user_id\nu2\n")
+        return read_back(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(snapshot, "_read_back", late)
+    with pytest.raises(SnapshotError, match="changed or removed while it was read"):
+        bench.seal(open_source(f"{export}/{pattern}", format="csv"))
+    assert list((bench.folder / "sealed").iterdir()) == []
+    monkeypatch.undo()
+    assert bench.user_ids(open_source(f"{export}/{pattern}", format="csv")) == ["u0", "u1", "u2"]
 
 
 def test_a_customers_own_csv_that_breaks_off_is_refused_and_a_broken_row_inside_is_named_by_its_line(

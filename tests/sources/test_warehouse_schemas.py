@@ -60,7 +60,11 @@ def test_a_profile_that_was_merged_away_is_no_profile(bench: Bench, warehouse: W
     assert bench.user_ids(warehouse.profiles()) == ["u1"]
 
 
-@pytest.mark.parametrize("merges", [[("p1", "p2")], [("p1", "p9"), ("p9", "p2")]], ids=["one", "two in a row"])
+@pytest.mark.parametrize(
+    "merges",
+    [[("p1", "p2")], [("p1", "p9"), ("p9", "p2")], [("p1", "p7"), ("p7", "p8"), ("p8", "p9"), ("p9", "p2")]],
+    ids=["one", "two in a row", "four in a row"],
+)
 @pytest.mark.parametrize("late", ["profile_traits", "user_identifiers"])
 def test_a_merge_is_not_an_exit_while_one_table_is_behind_the_other(
     bench: Bench, warehouse: Warehouse, merges: list[tuple[str, str]], late: str

@@ -91,6 +91,8 @@ def split(text: PlainText, header: Header, connection: duckdb.DuckDBPyConnection
 
 def refuse_cut_short(found: Split, connection: duckdb.DuckDBPyConnection) -> None:
     """Raise SnapshotError if the last row is broken: the rest of the file may be missing. Looks at the view `rows`."""
+    if not some_row_is_readable(connection):
+        return
     last, reason = found.rows + min(len(found.rejects), LOCATED), None
     if found.ends_broken:
         last, reason = found.rejects[-1].row, found.rejects[-1].reason
@@ -100,6 +102,11 @@ def refuse_cut_short(found: Split, connection: duckdb.DuckDBPyConnection) -> Non
     if reason is not None:
         [line] = found.physical_lines([last])
         raise unusable(f"{found.text.name} is cut short: its last row, in line {line}, is broken ({reason}).", AGAIN)
+
+
+def some_row_is_readable(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the view `rows` has a row that is not malformed: without one the file is not cut, it is of another kind."""
+    return bool(connection.execute("SELECT 1 FROM rows WHERE malformed IS NULL LIMIT 1").fetchall())
 
 
 def _lines_missing(scan: Scan, counted: Counted) -> int:

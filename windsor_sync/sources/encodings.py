@@ -2,20 +2,23 @@
 
 Only what can be told is taken: UTF-16 by its mark or by its zeros, and Latin-1 where a file is not UTF-8 and all it
 holds beside ASCII are the letters À to ÿ, which ISO 8859-1, 8859-15 and Windows-1252 write alike. Every sequence of UTF-8
-has a byte that is no such letter, so a file that mixes the two is never taken for Latin-1.
+has a byte that is no such letter, so a file that mixes the two is never taken for Latin-1. Cyrillic, Greek and the like
+in an encoding of their own are made of such letters too, but whole words of them: no language of Latin-1 writes so.
 """
 
 import codecs
+import re
 
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.unpacking import Stream
 
 LOOKED_AT_BYTES = 4096
 _LATIN_1 = bytes(byte for byte in range(256) if byte < 0x80 or (byte >= 0xC0 and byte not in {0xD7, 0xF7}))
+_OTHER_SCRIPT = re.compile(rb"[\x80-\xff]{4}")
 
 
 class NotLatin1(Exception):
-    """The file holds bytes that Latin-1 has no letters for."""
+    """The file holds bytes that Latin-1 has no letters for, or words in another script."""
 
 
 class Prefixed:
@@ -67,7 +70,7 @@ class Latin1:
     def read(self, size: int, /) -> bytes:
         """About `size` bytes."""
         chunk = self._stream.read(size)
-        if chunk.translate(None, _LATIN_1):
+        if chunk.translate(None, _LATIN_1) or _OTHER_SCRIPT.search(chunk):
             raise NotLatin1
         return chunk.decode("latin-1").encode()
 

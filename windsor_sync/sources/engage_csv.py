@@ -93,7 +93,7 @@ class EngageCsvSource:
         own = layout.named.get("value") or layout.named.get(key)
         if own:
             return f"json_of_cell({own})", None
-        traits = _traits_cell(layout, connection)
+        traits = _traits_cell(layout, key, connection)
         if traits:
             return f"tidy_json(nullif(json_extract(traits, '{_sql(pointer(key))}')::VARCHAR, 'null'))", traits
         if self._split and not self._split.rows:
@@ -161,16 +161,23 @@ def _refuse_hashed(name: str, header: Header, connection: duckdb.DuckDBPyConnect
         raise unusable(f"{name} holds hashed ids (SHA-256): they name no user.", DOWNLOAD_AGAIN)
 
 
-def _traits_cell(layout: Layout, connection: duckdb.DuckDBPyConnection) -> str | None:
-    """The column that holds the traits as JSON: nobody says what it is called, so the first with JSON objects in it."""
+def _traits_cell(layout: Layout, key: str, connection: duckdb.DuckDBPyConnection) -> str | None:
+    """The column that holds the traits as JSON: nobody says what it is called.
+
+    The one whose objects have the key, since other columns may hold JSON too; else the first with objects.
+    """
     others = [cell for name, cell in layout.named.items() if not NUMBERED.fullmatch(name)]
     others = [cell for cell in others if cell not in {layout.key, layout.external_ids}]
+    with_objects = []
     for cell in others:
-        sample = f"SELECT {cell} AS cell FROM cells WHERE {cell} IS NOT NULL LIMIT {SAMPLE_ROWS}"
-        [(objects,)] = connection.execute(f"SELECT count(readable_object(cell)) FROM ({sample})").fetchall()
-        if objects:
+        sample = f"SELECT readable_object({cell}) AS found FROM cells WHERE {cell} IS NOT NULL LIMIT {SAMPLE_ROWS}"
+        has_key = f"count(json_extract(found, '{_sql(pointer(key))}'))"
+        [(objects, keys)] = connection.execute(f"SELECT count(found), {has_key} FROM ({sample})").fetchall()
+        if keys:
             return cell
-    return None
+        if objects:
+            with_objects.append(cell)
+    return with_objects[0] if with_objects else None
 
 
 def _rows(layout: Layout, value: str, traits: str | None) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from windsor_sync.errors import ConfigError
+from windsor_sync.errors import ConfigError, SnapshotError
 from windsor_sync.sources.dates import date_in
 from windsor_sync.sources.parts import UNFINISHED, belong_together, folder_of, is_data, refuse_unfinished, siblings
 from windsor_sync.sources.refusal import out_of_reach, unusable
@@ -26,6 +26,9 @@ from windsor_sync.stores import missing_package, trouble
 
 SETTLED_AFTER = timedelta(seconds=2)
 """A file written later than this before we looked may be rewritten within the same tick of its clock, unnoticed."""
+
+WRITTEN_WITHIN = timedelta(hours=1)
+"""Parts of one export are not further apart, unless its writer leaves a marker when all is written."""
 
 ETAGS = ("ETag", "etag", "md5Hash", "content_md5")
 MODIFIED = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
@@ -130,6 +133,7 @@ def _with_parts(fs: Any, found: SourceFile, files: list[SourceFile]) -> SourceFi
     if len(together) == 1:
         return found
     parts = [next(file for file in files if file.path == path) for path in together]
+    _refuse_mixture(fs, parts)
     return replace(_joined(parts, None), path=parts[0].path, taken_at=found.taken_at)
 
 
@@ -139,6 +143,23 @@ def _refuse_rewritten(fs: Any, found: SourceFile) -> None:
         path = fs._strip_protocol(found.path) + suffix
         if fs.exists(path) and _identity(fs, path, fs.info(path))[2] >= found.mtime:
             refuse_unfinished(found.path, [path])
+
+
+def _refuse_mixture(fs: Any, parts: list[SourceFile]) -> None:
+    """An export that writes over the one before it leaves parts of both while it is under way: nobody's members."""
+    first, last = (choose(parts, key=lambda part: part.mtime) for choose in (min, max))
+    if last.mtime - first.mtime <= WRITTEN_WITHIN:
+        return
+    folder = folder_of(last.path)
+    marker = f"{fs._strip_protocol(folder)}/_SUCCESS"
+    if fs.exists(marker) and _identity(fs, marker, fs.info(marker))[2] >= last.mtime:
+        return
+    older, newer = (PurePosixPath(part.path).name for part in (first, last))
+    raise unusable(
+        f"{folder} holds parts of several exports: {older} is of {first.mtime:%Y-%m-%d %H:%M} UTC, {newer} of "
+        f"{last.mtime:%Y-%m-%d %H:%M}.",
+        "Wait until the export is finished. Give every export its own folder, or let it write _SUCCESS there at its end.",
+    )
 
 
 def _early(files: list[SourceFile], pattern: str, not_after: datetime | None) -> list[SourceFile]:
@@ -153,22 +174,23 @@ def _early(files: list[SourceFile], pattern: str, not_after: datetime | None) ->
 
 
 def confirm_unchanged(file: SourceFile) -> None:
-    """Raise SnapshotError if the file, or a part of it, is not the one that was found any more."""
-    for part in file.parts:
-        confirm_unchanged(part)
-    if file.parts:
-        return
-    fs, root = _filesystem(file.path)
-    try:
-        size, modification, _ = _identity(fs, root, fs.info(root))
-        is_same = _fingerprint(root, size, modification) == file.fingerprint
-    except trouble():
-        is_same = False
-    if not is_same:
+    """Raise SnapshotError if the file is not the one that was found any more, or if a part of it changed, came or went."""
+    if not _is_same(file):
         raise unusable(
             f"{file.path} was changed or removed while it was read.",
             "Write snapshots under another name and rename them when they are complete, then run again.",
         )
+
+
+def _is_same(file: SourceFile) -> bool:
+    try:
+        if file.parts:
+            return newest(file.path).fingerprint == file.fingerprint
+        fs, root = _filesystem(file.path)
+        size, modification, _ = _identity(fs, root, fs.info(root))
+        return _fingerprint(root, size, modification) == file.fingerprint
+    except trouble(SnapshotError):
+        return False
 
 
 def open_bytes(file: SourceFile) -> Any:

@@ -8,11 +8,18 @@ import duckdb
 
 STRING = r'"(?:[^"\\]|\\.)*"'
 NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?"
+MOST_DIGITS = 100
+BEYOND_NUMBERS = rf"[0-9]{{{MOST_DIGITS + 1}}}|[eE]\+?0*(?:[2-9][0-9]{{2}}|[1-9][0-9]{{3}})"
+"""More digits in a row, or a larger exponent, than a number may have: below both, every reader of JSON can hold it."""
+TOO_DEEP = r"(?:[\[{][^\[\]{}]*){500}"
+"""Readers of JSON go only so deep, Python's a thousand levels."""
 
 _MACROS = {
-    # The grammar of JSON, strictly.
+    # The grammar of JSON, strictly, and nothing that Python's reader could not hold.
     "is_json(t)": rf"""
-        json_valid(t) AND NOT regexp_matches(regexp_replace(t, '{STRING}', '""', 'g'), '(?i)nan|inf|,\s*[\]}}]')""",
+        json_valid(t)
+        AND NOT regexp_matches(regexp_replace(t, '{STRING}', '""', 'g'), '(?i)nan|inf|,\s*[\]}}]|{BEYOND_NUMBERS}')
+        AND (strlen(t) < 1000 OR NOT regexp_matches(regexp_replace(t, '{STRING}', '""', 'g'), '{TOO_DEEP}'))""",
     # 450.00, 450.0 and 450 are one value and get one text.
     "plain_number(t)": r"""
         CASE WHEN contains(t, '.') THEN regexp_replace(regexp_replace(t, '0+$', ''), '\.$', '') ELSE t END""",
@@ -21,9 +28,10 @@ _MACROS = {
     "json_of_cell(t)": rf"""
         CASE
             WHEN t IS NULL OR t = '' THEN NULL
-            WHEN regexp_full_match(t, '{NUMBER}') THEN plain_number(t)
+            WHEN regexp_full_match(t, '{NUMBER}') AND strlen(t) <= {MOST_DIGITS} THEN plain_number(t)
             WHEN t IN ('true', 'false') THEN t
-            WHEN regexp_full_match(t, '{NUMBER}[eE][+-]?[0-9]+') THEN tidy_json(json(t)::VARCHAR)
+            WHEN regexp_full_match(t, '{NUMBER}[eE][+-]?[0-9]+') AND NOT regexp_matches(t, '{BEYOND_NUMBERS}')
+                THEN tidy_json(json(t)::VARCHAR)
             WHEN t[1] IN ('[', '{{') AND is_json(t) THEN json(t)::VARCHAR
             ELSE to_json(t)::VARCHAR
         END""",

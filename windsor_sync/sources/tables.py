@@ -1,9 +1,12 @@
 """Tables whose columns have types: Parquet files and pandas DataFrames."""
 
 import json
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import duckdb
 import numpy as np
@@ -13,7 +16,7 @@ from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import define_macros
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.text import local_copy, unglobbed
-from windsor_sync.sources.warehouse_cells import plain
+from windsor_sync.sources.warehouse_cells import id_text, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +28,7 @@ FRACTIONS = frozenset({"FLOAT", "DOUBLE"})
 TEXTS = frozenset({"VARCHAR", "ENUM", "UUID", "NULL"})
 OURS = ("user_id", "anonymous_id", "email", "profile_id", "value")
 MAP_COLUMNS = "Name the column in the snapshot's columns setting (columns: {user_id: …}), or export it."
+MAP_FRAME = 'Name the column in columns={"user_id": …}; an index becomes a column with reset_index().'
 AS_TEXT = "Export the column as text, or as whole numbers."
 
 
@@ -97,7 +101,7 @@ class DataFrameSource:
         """Define the view `rows`. Raises SnapshotError for a frame that cannot be used."""
         define_macros(connection)
         found = {str(column): "" for column in self._frame.columns}
-        names = _names(self._name, found, self._mapping, self._value_of)
+        names = _names(self._name, found, self._mapping, self._value_of, MAP_FRAME)
         canonical, overrides = self._canonical(names)
         connection.register("frame", canonical)
         types = _types(self._name, "frame", connection) | overrides
@@ -121,7 +125,7 @@ class DataFrameSource:
         twice = [name for name in names.values() if [str(column) for column in self._frame.columns].count(name) > 1]
         if twice:
             raise unusable(f"{self._name} has several columns called {', '.join(twice)}.", "Keep one of them.")
-        series = {name: self._frame[by_name[found]].reset_index(drop=True) for name, found in names.items()}
+        series = {name: _plain_typed(self._frame[by_name[found]]) for name, found in names.items()}
         overrides: dict[str, str] = {}
         for name, values in series.items():
             # DuckDB would judge a column of Python objects by a sample: a late '00123' among integers would become 123.
@@ -131,27 +135,51 @@ class DataFrameSource:
                 overrides |= {"value": {"value": "JSON"}, "email": {"email": "LINES"}}.get(name, {})
         return pd.DataFrame({"line": range(1, len(self._frame) + 1), **series}), overrides
 
-    def _converted(self, values: "pd.Series[Any]", name: str, convert: Callable[[Any], str | None]) -> "pd.Series[Any]":
+    def _converted(self, values: "pd.Series[Any]", name: str, convert: Callable[[Any], str]) -> "pd.Series[Any]":
         missing = values.isna()
         try:
             return values.astype("object").where(missing, values[~missing].map(convert)).mask(missing, None)
         except (TypeError, ValueError):
-            raise unusable(
-                f"Column {name} of {self._name} holds objects that are neither text nor numbers.", AS_TEXT
-            ) from None
+            raise unusable(f"Column {name} of {self._name} holds {_OBJECTS[convert]}.", AS_TEXT) from None
+
+
+def _plain_typed(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """The column without its index, as Python objects where pandas keeps it in a way that DuckDB does not know."""
+    import pandas as pd
+
+    values = values.reset_index(drop=True)
+    kind = values.dtype
+    if isinstance(kind, pd.CategoricalDtype):
+        is_known = kind.categories.dtype != object  # it would make texts of true and 1
+    else:
+        is_known = getattr(kind, "kind", "O") in "biufM" and not isinstance(kind, pd.SparseDtype | pd.ArrowDtype)
+        is_known = is_known or (isinstance(kind, pd.StringDtype) and kind.storage == "python")
+    return values if is_known else values.astype(object)
 
 
 def _id_text(value: Any) -> str:
     if isinstance(value, str):
         return value
+    if isinstance(value, UUID | Decimal):  # as drivers of databases hand them over
+        return str(id_text(value))
     if isinstance(value, bool):
         raise TypeError
     return str(operator.index(value))  # a whole number of any library
 
 
 def _mail_text(value: Any) -> str:
-    mails = [value] if isinstance(value, str) else value
-    return "\n".join(mail for mail in mails if mail is not None)
+    """An e-mail or several; what pandas has for a missing one is none."""
+    if isinstance(value, np.ndarray | list | tuple):
+        return "\n".join(_mail_text(mail) for mail in value if isinstance(mail, str) or not _is_missing(mail))
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _is_missing(value: Any) -> bool:
+    import pandas as pd
+
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
 def _value_text(value: Any) -> str:
@@ -159,7 +187,14 @@ def _value_text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else plain(value)
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else plain(value)
+
+
+_OBJECTS: dict[Callable[[Any], str], str] = {
+    _id_text: "objects that are neither text nor numbers",
+    _mail_text: "objects that are neither text nor lists of it",
+    _value_text: "objects that JSON has no word for",
+}
 
 
 def _types(name: str, table: str, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
@@ -182,7 +217,9 @@ def _without_fractions_of_nothing(
     return dict(types) | {column: "NULL" for column, count in zip(fractions, found, strict=True) if not count}
 
 
-def _names(name: str, types: Mapping[str, str], mapping: Mapping[str, str], value_of: str | None) -> dict[str, str]:
+def _names(
+    name: str, types: Mapping[str, str], mapping: Mapping[str, str], value_of: str | None, remedy: str = MAP_COLUMNS
+) -> dict[str, str]:
     """Which column of the table each of ours is."""
     names = {ours: mapping.get(ours, ours) for ours in OURS if ours != "value" or value_of}
     if value_of and "value" not in mapping and "value" not in types:
@@ -192,7 +229,7 @@ def _names(name: str, types: Mapping[str, str], mapping: Mapping[str, str], valu
     needed |= set() if "anonymous_id" in found else {"user_id"}
     missing = [names[ours] for ours in sorted(needed - found.keys())]
     if missing:
-        raise unusable(f"{name} lacks {', '.join(missing)}: found {shown(tuple(types))}.", MAP_COLUMNS)
+        raise unusable(f"{name} lacks {', '.join(missing)}: found {shown(tuple(types))}.", remedy)
     return found
 
 

@@ -7,7 +7,7 @@ import duckdb
 
 from windsor_sync.embedded import quoted
 from windsor_sync.sources.csv_text import Header, header_again, read_header, shown
-from windsor_sync.sources.delimited import Split, refuse_cut_short, split
+from windsor_sync.sources.delimited import Split, refuse_cut_short, some_row_is_readable, split
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import define_macros, pointer
 from windsor_sync.sources.refusal import AGAIN, unusable
@@ -118,6 +118,8 @@ class JsonLinesSource:
 
     def refuse_cut_short(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Raise SnapshotError if the last row is malformed: the rest of the file may be missing."""
+        if not some_row_is_readable(connection):
+            return
         at_end = "SELECT line, malformed FROM rows WHERE line = (SELECT max(line) FROM lines WHERE NOT is_blank)"
         for line, reason in connection.execute(at_end).fetchall():
             if reason is not None:
@@ -141,7 +143,8 @@ class JsonLinesSource:
                 CASE
                     WHEN found IS NULL THEN 'not a JSON object'
                     WHEN user_id = '' OR anonymous_id = '' THEN 'an id that is neither text nor a number'
-                    WHEN value[1] IN ('[', '{{') AND NOT is_json(value) THEN 'a value that is not JSON'
+                    WHEN value[1] <> '"' AND value NOT IN ('NaN', 'Infinity', '-Infinity') AND NOT is_json(value)
+                        THEN 'a value that is not JSON'
                 END AS malformed
             FROM (SELECT line, found, {user_id} AS user_id, {anonymous_id} AS anonymous_id, {profile_id} AS profile_id,
                     mails(coalesce(texts_of_json(found[3]), texts_of_json(found[4]))) AS emails, {value} AS value

@@ -38,8 +38,9 @@ from windsor_sync.sources.warehouse_session import Answer, Warehouse
 from windsor_sync.spec.trait_keys import trait_key
 
 ID_TYPES = ("user_id", "email", "anonymous_id")
-HOPS = 2
-"""How many merges in a row are followed before the warehouse itself has drawn them together."""
+HOPS = 4
+"""How many merges in a row are followed before the warehouse itself has drawn them together: a visitor can be merged
+several times between two syncs of the tables."""
 
 NOT_THERE = (
     "Segment adds it when the first user has it: until then set enabled: false. If it goes by another name, give that as "
