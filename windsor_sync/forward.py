@@ -165,7 +165,7 @@ def _row_of(task: IntakeTask, request: Request, intake: Intake, paths: Mapping[s
         "previous_run": task.previous.run_id if task.previous else None,
         "outbox": paths["outboxes"] if intake.rows else None,
         "held": [],
-        "options": {"seen": paths["seen"], "aside": paths["aside"]},
+        "options": {"seen": paths["seen"], "aside": paths["aside"], "to_send": intake.rows - intake.held},
         "intake": counted(intake, task.files),
         "entered": intake.rows,
     }

@@ -1,5 +1,6 @@
 """Ordinary events: what is new in the archive reaches Windsor, each event once and in its user's order."""
 
+import gzip
 import json
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -87,6 +88,30 @@ def test_an_overwritten_file_brings_only_what_is_new_in_it(world: World) -> None
     assert (run.books.delivered, overview(run)["duplicates"]) == (1, 3)
 
 
+@pytest.mark.parametrize("is_packed", [True, False], ids=["packed", "unpacked"])
+def test_a_file_that_is_still_being_uploaded_is_read_again_when_it_is_whole(world: World, *, is_packed: bool) -> None:
+    archive = Archive(world)
+    messages = [archive.message("track", f"user-{number % 7}", properties={"x": number**9}) for number in range(400)]
+    path = archive.write(messages)
+    whole = path.read_bytes() if is_packed else gzip.decompress(path.read_bytes())
+    torn = "torn_file" if is_packed else "malformed_json"
+    delivered = 0
+    for uploaded in (len(whole) // 3, len(whole) - 6):
+        path.write_bytes(whole[:uploaded])
+        run = one_run(world)
+        assert run.intake is not None
+        assert run.intake["failed_on_ingest"] == {torn: 1}
+        assert overview(run)["duplicates"] == delivered
+        delivered += run.books.delivered
+    assert delivered >= 399  # a third, and then all but the last line at most
+    path.write_bytes(whole)
+    run = one_run(world)
+    assert (run.books.delivered, overview(run)["failed_on_ingest"]) == (400 - delivered, 0)
+    assert forwarded(world) == []
+    assert arrived(world) == sent(messages)
+    assert world.windsor.store.stats()["duplicates"] == 0
+
+
 def test_every_line_ends_in_exactly_one_step_of_the_delivery_overview(world: World) -> None:
     archive = Archive(world, calls=["identify", "track", "page", "group", "alias"])
     world.windsor.set_faults(Faults(rejected_users=frozenset({"bad"})))
@@ -154,6 +179,50 @@ def test_held_aliases_wait_until_a_person_releases_them(world: World) -> None:
     user = world.windsor.store.user("anon-ana")
     assert user is not None
     assert user.id == "ana"
+
+
+def test_what_is_held_is_not_part_of_what_a_run_has_to_send(world: World) -> None:
+    archive = Archive(world, alias="hold")
+    archive.write(six_calls(archive, "ana"))
+    assert one_run(world).options["to_send"] == 5
+    assert one_run(world, releases_aliases=True).options["to_send"] == 1
+
+
+def test_released_aliases_go_out_in_their_order_among_what_is_new_whatever_goes_wrong(world: World) -> None:
+    """Each of them merges the user of the one before, so that any other order leaves somebody behind."""
+    archive = Archive(world, alias="hold")
+    links = 30
+    world.destination["max_in_flight"] = 16
+    world.windsor.set_faults(Faults(error_rate=0.2, reset_rate=0.1, lost_answer_rate=0.1, latency_ms=(0, 5)))
+    chains = [[f"{chain}-{number}" for number in range(links)] for chain in range(8)]
+    archive.write(archive.message("track", chain[0]) for chain in chains)
+    archive.write(
+        archive.message("alias", chain[number], previousId=chain[number - 1])
+        for number in range(1, links)
+        for chain in chains
+    )
+    assert one_run(world).books.withheld == 8 * (links - 1)
+    archive.write(archive.message("track", chain[-1]) for chain in chains)
+    run = one_run(world, releases_aliases=True)
+    assert (run.state, run.books.delivered, run.books.withheld) == (RunState.DONE, 8 * links, 0)
+    store = world.windsor.store
+    assert {user.id: user.merged_ids for user in store.users()} == {chain[-1]: chain[-2::-1] for chain in chains}
+    place = {one.message_id: place for place, one in reversed(list(enumerate(store.accepted)))}
+    for number, chain in enumerate(chains):
+        of_chain = [one for one in archive.written if one["userId"] in chain]
+        seen = [place[one["messageId"]] for one in of_chain]
+        assert seen == sorted(seen), number
+
+
+def test_a_late_file_is_sent_once_when_it_is_found_also_after_newer_messages_of_its_users(world: World) -> None:
+    archive = Archive(world)
+    late = six_calls(archive, "ana")
+    archive.write([archive.message("group", "ana", groupId="newer"), archive.message("identify", "ana")])
+    assert one_run(world).books.delivered == 2
+    archive.write(late, day=FIRST_DAY - timedelta(days=30))
+    assert one_run(world).books.delivered == 6
+    assert forwarded(world) == []
+    assert [one.call for one in world.windsor.store.accepted][2:] == [one["type"] for one in late]
 
 
 def test_an_outage_loses_nothing_and_keeps_every_users_order(world: World) -> None:
