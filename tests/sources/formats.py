@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import fsspec
 import pandas as pd
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 
 from windsor_sync.sources import DataFrameSource, Source, WarehouseSource, open_source
-from windsor_sync.sources.warehouse import Query
+from windsor_sync.sources.warehouse import EngageTables, ProfilesSync, Query, Wanted
 
 TRAIT = "total_revenue"
 
@@ -105,6 +106,33 @@ def engage_trait_rows(path: Path, members: Sequence[Member]) -> Source:
     return _opened(path.with_suffix(".csv"), members)
 
 
+def engage_in_utf_16(path: Path, members: Sequence[Member]) -> Source:
+    """The formatted download after it went through a program that writes UTF-16, as "Unicode text"."""
+    source = engage_formatted(path, members)
+    assert source.origin is not None
+    plain = Path(source.origin.path)
+    plain.write_bytes(plain.read_bytes().decode().encode("utf-16"))
+    return _opened(plain, members)
+
+
+def files_of_one_snapshot(path: Path, members: Sequence[Member]) -> Source:
+    """Every second member in the other file, whose columns stand in another order."""
+    path.mkdir(exist_ok=True)
+    for number in range(2):
+        part = engage_formatted(path / f"part-{number}", members[number::2])
+        assert part.origin is not None
+    return _opened(path / "part-*.csv", members)
+
+
+def object_store(path: Path, members: Sequence[Member]) -> Source:
+    """The formatted download behind a URL; tests/sources/test_object_store.py has a server that speaks S3."""
+    source = engage_formatted(path, members)
+    assert source.origin is not None
+    name = f"contract/{path.name}/members.csv"
+    fsspec.filesystem("memory").pipe_file(f"/{name}", Path(source.origin.path).read_bytes())
+    return open_source(f"memory://{name}", value_of=_value_of(members))
+
+
 def plain_csv(path: Path, members: Sequence[Member]) -> Source:
     """A customer's own columns, every cell in quotation marks, gzipped."""
     rows = [[member.cell, (member.emails or ("",))[0], member.user_id] for member in members]
@@ -146,20 +174,58 @@ def data_frame(path: Path, members: Sequence[Member]) -> Source:
     return DataFrameSource(frame, value_of=_value_of(members))
 
 
-def warehouse(path: Path, members: Sequence[Member]) -> Source:
-    """A query of a warehouse whose driver hands over JSON as objects."""
+def _database(path: Path, tables: Mapping[str, Sequence[Sequence[Any]]]) -> Callable[[str], Engine]:
+    """A warehouse with these tables (`name (columns)` to rows), whose driver hands over JSON as objects."""
     sqlite3.register_converter("json", json.loads)
     database = path.with_suffix(".db")
     database.unlink(missing_ok=True)
     with closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute("CREATE TABLE members (customer TEXT, email JSON, value JSON)")
-        rows = [(member.user_id, json.dumps(member.emails), member.value) for member in members]
-        connection.executemany("INSERT INTO members VALUES (?, ?, ?)", rows)
+        for table, rows in tables.items():
+            connection.execute(f"CREATE TABLE {table}")
+            marks = ", ".join("?" * (table.count(",") + 1))
+            connection.executemany(f"INSERT INTO {table.partition(' ')[0]} VALUES ({marks})", rows)
+    return lambda _: create_engine(f"sqlite:///{database}?detect_types=1")
+
+
+def warehouse(path: Path, members: Sequence[Member]) -> Source:
+    """A query of a customer's own."""
+    rows = [(member.user_id, json.dumps(member.emails), member.value) for member in members]
+    connections = _database(path, {"members (customer TEXT, email JSON, value JSON)": rows})
     value_of = _value_of(members)
     query = Query(
         f"SELECT email, {'value, ' if value_of else ''}customer FROM members", {"user_id": "customer"}, value_of
     )
-    return WarehouseSource("warehouse", query, lambda _: create_engine(f"sqlite:///{database}?detect_types=1"))
+    return WarehouseSource("warehouse", query, connections)
+
+
+def profiles_sync(path: Path, members: Sequence[Member]) -> Source:
+    """The tables of Profiles Sync: a wide one for an audience, rows for a computed trait, whose values are texts."""
+    named = [(f"use_{number}", member) for number, member in enumerate(members)]
+    ids = [(profile, "user_id", member.user_id, 0) for profile, member in named]
+    ids += [(profile, "email", email, place) for profile, member in named for place, email in enumerate(member.emails)]
+    value_of = _value_of(members)
+    tables: dict[str, Sequence[Sequence[Any]]] = {
+        "user_identifiers (canonical_segment_id TEXT, type TEXT, value TEXT, seq INTEGER)": ids,
+        "profile_merges (segment_id TEXT, canonical_segment_id TEXT)": [],
+    }
+    if value_of:
+        rows = [(profile, value_of, member.cell) for profile, member in named]
+        tables["user_traits (canonical_segment_id TEXT, name TEXT, value TEXT)"] = rows
+    else:
+        tables["profile_traits (canonical_segment_id TEXT, vip BOOLEAN, merged_to TEXT)"] = [
+            (profile, True, None) for profile, _ in named
+        ]
+    wanted = Wanted("main", value_of or "vip", is_audience=value_of is None)
+    return WarehouseSource("warehouse", ProfilesSync(wanted), _database(path, tables))
+
+
+def engage_tables(path: Path, members: Sequence[Member]) -> Source:
+    """The table `users` of the schema that Engage writes."""
+    rows = [(member.user_id, (member.emails or (None,))[0], True, member.value or "null") for member in members]
+    connections = _database(path, {f"users (id TEXT, email TEXT, vip BOOLEAN, {TRAIT} JSON)": rows})
+    value_of = _value_of(members)
+    wanted = Wanted("main", value_of or "vip", is_audience=value_of is None)
+    return WarehouseSource("warehouse", EngageTables(wanted), connections)
 
 
 FORMATS = tuple(
@@ -168,10 +234,15 @@ FORMATS = tuple(
         engage_formatted,
         engage_unformatted,
         engage_trait_rows,
+        engage_in_utf_16,
+        files_of_one_snapshot,
+        object_store,
         plain_csv,
         json_lines,
         parquet,
         data_frame,
         warehouse,
+        profiles_sync,
+        engage_tables,
     )
 )

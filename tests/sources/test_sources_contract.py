@@ -26,6 +26,9 @@ TRAITS = (
     Member("u8", (), '"NaN"'),
 )
 
+ONE_EMAIL_A_USER = ("plain_csv", "engage_tables")
+"""What has a single column for it."""
+
 every_format = pytest.mark.parametrize("format", FORMATS, ids=str)
 
 
@@ -44,7 +47,7 @@ def test_values_are_the_same_json_from_every_source(bench: Bench, format: Format
     assert found == {member.user_id: member.value for member in TRAITS}
 
 
-@pytest.mark.parametrize("format", [format for format in FORMATS if format.name != "plain_csv"], ids=str)
+@pytest.mark.parametrize("format", [format for format in FORMATS if format.name not in ONE_EMAIL_A_USER], ids=str)
 def test_several_emails_are_found_in_their_order(bench: Bench, format: Format) -> None:
     members = (Member("u1", ("b@x.org", "a@x.org", "c@x.org")), Member("u2", ("z@x.org",)), Member("u3"))
     emails = {}
