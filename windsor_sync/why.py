@@ -4,7 +4,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
+
+import duckdb
 
 from windsor_sync.diff.duckdb import define_ledger
 from windsor_sync.embedded import open_stored, quoted
@@ -12,6 +15,7 @@ from windsor_sync.ledger import Head
 from windsor_sync.privacy import is_suppressed
 from windsor_sync.runs import Run, recent
 from windsor_sync.spec.personas import ComputationClass
+from windsor_sync.words import moment
 from windsor_sync.workspace import Workspace
 
 RUNS_LOOKED_AT = 1_000
@@ -32,6 +36,10 @@ class Step:
     """delivered, rejected, withheld, owed, in doubt, not due or suppressed"""
     code: int | None
     message: str | None
+    was_told_before: bool
+    """whether Windsor had been told, and acknowledged, that the user is in it"""
+    told_before: Any
+    """and the value"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,8 @@ class Account:
     was_told: bool
     is_in_doubt: bool
     """whether Windsor may hold something else"""
+    kept_since: datetime | None
+    """the oldest run that could be asked about the user; None when every run could be"""
 
     @property
     def sentence(self) -> str:
@@ -60,12 +70,23 @@ class Account:
         if self.is_suppressed:
             return "The user is suppressed: Windsor is not told anything about them."
         where = "is in the newest snapshot" if self.is_in_snapshot else "is not in the newest snapshot"
-        told = (
-            f"Windsor was told {_shown(self.told)}" if self.was_told else "Windsor was never told anything about them"
-        )
+        told = f"Windsor was told {_shown(self.told)}{self._told_by}" if self.was_told else self._told_nothing
         if self.is_in_doubt:
             told += ", and may have received a later message without answering"
         return f"The user {where}; {told}."
+
+    @property
+    def _told_by(self) -> str:
+        is_known = self.kept_since is None or any(step.fate == "delivered" for step in self.steps)
+        return "" if is_known else f" before {moment(self.kept_since)}"
+
+    @property
+    def _told_nothing(self) -> str:
+        if self.kept_since is None:
+            return "Windsor was never told anything about them"
+        return (
+            f"Windsor was told nothing about them since {moment(self.kept_since)}, and what older runs told is not kept"
+        )
 
 
 def why(workspace: Workspace, user: str, audience_ids: Sequence[int] | None = None) -> list[Account]:
@@ -79,13 +100,12 @@ def why(workspace: Workspace, user: str, audience_ids: Sequence[int] | None = No
 
 def _account(workspace: Workspace, row: Any, user: str) -> Account:
     runs = recent(workspace.database, audience_ids=[row.id], limit=RUNS_LOOKED_AT)
-    steps = tuple(step for run in runs if run.outbox for step in _steps(workspace, run, row.computation_class, user))
+    steps = tuple(
+        step for run in _about(workspace, runs, user) for step in _steps(workspace, run, row.computation_class, user)
+    )
     head = workspace.ledger.head(row.id)
-    delivered = next((step for step in steps if step.fate == "delivered"), None)
     is_in_snapshot = bool(head and head.snapshot and _is_in(head.snapshot, user))
-    is_in_doubt = bool(steps) and steps[0].fate == "in doubt"
-    was_told_before = is_in_snapshot and not steps  # by a run whose outbox was pruned: nothing is owed, so it was told
-    told = _told(head, row.computation_class, user) if was_told_before else delivered.value if delivered else None
+    was_told, told = _told(head, row.computation_class, user, steps, is_in_snapshot=is_in_snapshot)
     return Account(
         audience=row.trait_key,
         name=row.name,
@@ -95,9 +115,39 @@ def _account(workspace: Workspace, row: Any, user: str) -> Account:
         steps=steps,
         last_run=head.run_id if head else None,
         told=told,
-        was_told=was_told_before or delivered is not None,
-        is_in_doubt=is_in_doubt,
+        was_told=was_told,
+        is_in_doubt=bool(steps) and steps[0].fate == "in doubt",
+        kept_since=_kept_since(runs),
     )
+
+
+def _about(workspace: Workspace, runs: Sequence[Run], user: str) -> list[Run]:
+    """The runs that had something to say of the user: one look at each outbox, on one engine."""
+    asked = [(run, workspace.files.location(run.outbox)) for run in runs if run.outbox]
+    with open_stored() as connection:
+        return [run for run, outbox in asked if _names(connection, outbox, user)]
+
+
+def _kept_since(runs: Sequence[Run]) -> datetime | None:
+    """Runs newest first; of those from the first on that had changes and has lost its outbox nothing is known."""
+    whole = list(takewhile(lambda run: run.outbox is not None or not run.books.changes, runs))
+    if len(whole) == len(runs) < RUNS_LOOKED_AT:
+        return None
+    return whole[-1].started_at if whole else runs[0].started_at
+
+
+def _told(
+    head: Head | None, computation_class: str, user: str, steps: Sequence[Step], *, is_in_snapshot: bool
+) -> tuple[bool, Any]:
+    """Whether Windsor was told anything, and the last thing it acknowledged."""
+    delivered = next((step for step in steps if step.fate == "delivered"), None)
+    if delivered is not None:
+        return True, delivered.value
+    if steps:  # what runs whose outboxes are gone had told
+        return steps[-1].was_told_before, steps[-1].told_before
+    if is_in_snapshot:  # told by such a run too: else something would be owed
+        return True, _value_in_snapshot(head, computation_class, user)
+    return False, None
 
 
 def _steps(workspace: Workspace, run: Run, computation_class: str, user: str) -> list[Step]:
@@ -118,14 +168,16 @@ def _steps(workspace: Workspace, run: Run, computation_class: str, user: str) ->
             fate=fate,
             code=code,
             message=_message(found, seq),
+            was_told_before=was_told,
+            told_before=_value(computation_class, "entered", told_value) if was_told else None,
         )
-        for seq, change, value, fate, code in rows
+        for seq, change, value, was_told, told_value, fate, code in rows
     ]
 
 
 FATE = """
     SELECT
-        o.seq, o.change, o.value,
+        o.seq, o.change, o.value, o.was_told, o.told_value,
         CASE
             WHEN v.verdict = 'delivered' OR (v.verdict IS NULL AND o.status = 'send' AND o.seq < p.position) THEN 'delivered'
             WHEN v.verdict = 'suppressed' OR o.status = 'withheld' THEN coalesce(v.verdict, o.status)
@@ -143,14 +195,16 @@ FATE = """
 
 def _is_in(snapshot: str, user: str) -> bool:
     with open_stored() as connection:
-        found = connection.execute(
-            f"SELECT 1 FROM read_parquet({quoted(snapshot)}) o WHERE {_is_user(user)} LIMIT 1"
-        ).fetchone()
-    return found is not None
+        return _names(connection, snapshot, user)
 
 
-def _told(head: Head | None, computation_class: str, user: str) -> Any:
-    """What the newest snapshot says of a user about whom nothing is owed."""
+def _names(connection: duckdb.DuckDBPyConnection, file: str, user: str) -> bool:
+    """Whether a sealed snapshot or an outbox has a row about the user."""
+    query = f"SELECT 1 FROM read_parquet({quoted(file)}) o WHERE {_is_user(user)} LIMIT 1"
+    return connection.execute(query).fetchone() is not None
+
+
+def _value_in_snapshot(head: Head | None, computation_class: str, user: str) -> Any:
     assert head is not None
     with open_stored() as connection:
         row = connection.execute(

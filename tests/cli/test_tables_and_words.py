@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -187,6 +188,23 @@ def test_why_asks_for_nothing_once_a_later_run_had_nothing_to_say_of_the_user(wo
     assert "approve" not in healed
 
 
+def test_a_run_that_has_not_ended_shows_what_is_owed_as_it_stands(world: World) -> None:
+    world.snapshot(USERS)
+    world.windsor.set_faults(Faults(latency_ms=(60_000, 60_000)))
+    with windsor_sync(world, "sync", KEY) as command:
+        until(lambda: world.sent > 0)
+        command.kill()
+    (listed,) = [one for one in json.loads(call(world, "audiences", "--json").out)["audiences"] if one["trait"] == KEY]
+    (run,) = json.loads(call(world, "runs", "--json").out)["runs"]
+    assert (listed["state"], listed["owed"], run["owed"], run["delivered"]) == ("open", len(USERS), len(USERS), 0)
+    assert "not ended yet" in call(world, "audiences").out
+    assert f"{len(USERS)} changes: the next run sends them" in call(world, "runs", run["run"]).out
+
+
+def test_a_computed_trait_is_called_one(world: World) -> None:
+    assert "computed trait" in call(world, "audiences").out
+
+
 def test_forgetting_counts_one_as_one(world: World) -> None:
     world.snapshot(["ana", "ben"])
     world.sync()
@@ -206,6 +224,7 @@ def test_ctrl_c_says_what_is_owed_what_was_not_begun_and_how_to_go_on(world: Wor
     assert f"of 1,500 changes of {AUDIENCE} are delivered and recorded" in ended.errors
     assert "stay owed and the next run sends them. Run it again to go on." in ended.errors
     assert f"{TRAIT_KEY} was not begun" in ended.errors
+    assert "Nothing was sent about it, and what it owes stays owed." in ended.errors
 
 
 def test_on_a_pipe_progress_is_a_log_line_without_control_characters(
@@ -219,22 +238,41 @@ def test_on_a_pipe_progress_is_a_log_line_without_control_characters(
     assert "\x1b" not in "".join(said)
 
 
-def test_on_a_terminal_progress_has_its_unit_a_rate_and_the_time_left(world: World) -> None:
-    world.snapshot([f"user-{number}" for number in range(300)])
+def on_a_terminal(world: World, is_time_to_stop: Callable[[], bool] = lambda: False) -> tuple[int, str]:
+    """A sync whose standard error is a terminal: its exit status, and all that it wrote there."""
     terminal, end = pty.openpty()
     environment = os.environ | {"WINDSOR_API_KEY": world.windsor.api_key, "TERM": "xterm", "COLUMNS": "160"}
     command = [sys.executable, "-m", "windsor_sync.cli", "--config", str(world.config), "sync", KEY]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=end, env=environment)
     os.close(end)
-    shown = b""
+    shown, was_asked = b"", False
     try:
         while piece := os.read(terminal, 65_536):
             shown += piece
+            if not was_asked and is_time_to_stop():
+                process.send_signal(signal.SIGINT)
+                was_asked = True
     except OSError:
         pass  # how a terminal says that nobody writes to it any more
     os.close(terminal)
-    assert process.wait() == 0
-    text = shown.decode()
+    return process.wait(), shown.decode()
+
+
+def test_on_a_terminal_progress_has_its_unit_a_rate_and_the_time_left(world: World) -> None:
+    world.snapshot([f"user-{number}" for number in range(300)])
+    status, text = on_a_terminal(world)
+    assert status == 0
     assert "300 of 300 changes" in text
     assert "changes/s" in text
     assert "left" in text
+
+
+def test_on_a_terminal_a_sentence_gets_a_line_of_its_own_and_not_the_rest_of_the_bars(world: World) -> None:
+    world.snapshot([f"user-{number}" for number in range(3_000)])
+    world.windsor.set_faults(Faults(latency_ms=(40, 40)))
+    status, text = on_a_terminal(world, lambda: world.sent >= 100)
+    assert status == 130
+    for sentence in ("Stopping: waiting for answers", f"windsor-sync: {KEY}: Stopped on request."):
+        before, found, _ = text.partition(sentence)
+        assert found
+        assert before.endswith(("\r\x1b[2K", "\n"))

@@ -1,7 +1,7 @@
 """Looking back: `runs`, `why` and `audit`."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,9 @@ from windsor_sync.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from windsor_sync.runs import Run
+    from windsor_sync.workspace import Workspace
 
 TRIED = frozenset({"rejected", "not due", "in doubt"})
 """fates of which the last answer's code tells something"""
@@ -49,7 +52,10 @@ def runs(config: Path | None, run: str | None, limit: int, is_json: bool) -> int
 
     settings = load_settings(config)
     with open_workspace(settings) as workspace:
-        found = recent(workspace.database, destination=settings.destination.name, run_id=run, limit=limit)
+        found = [
+            as_it_stands(workspace, one)
+            for one in recent(workspace.database, destination=settings.destination.name, run_id=run, limit=limit)
+        ]
         if run is not None and not found:
             raise ConfigError(f"There is no run {run}. `windsor-sync runs` lists the newest.")
         documents = [run_as_json(one) for one in found]
@@ -69,6 +75,13 @@ def runs(config: Path | None, run: str | None, limit: int, is_json: bool) -> int
     else:
         _print_runs(documents)
     return 0
+
+
+def as_it_stands(workspace: "Workspace", run: "Run") -> "Run":
+    """The run, with the books of one that has not ended counted now: until its end none are recorded."""
+    from windsor_sync.settlement import closing_books
+
+    return run if run.finished_at is not None else replace(run, books=closing_books(workspace, run))
 
 
 def _print_runs(documents: list[dict[str, Any]]) -> None:
@@ -130,6 +143,10 @@ def why(config: Path | None, user: str, audience: str | None, is_json: bool) -> 
             )
             if number == 0 and step.run_id == account.last_run and step.fate in AND_NOW:
                 click.echo(f"    {AND_NOW[step.fate].format(run=step.run_id)}")
+    if accounts and not any(account.is_in_snapshot or account.steps or account.is_suppressed for account in accounts):
+        click.echo(
+            "Nobody of this id was found. `why` asks for a user id, written to the letter, and never for an e-mail."
+        )
 
 
 @click.command(short_help="Check what is recorded against what is there.")

@@ -23,6 +23,11 @@ GAP = "  "
 LOG_EVERY_S = 10.0
 
 
+def say(text: str) -> None:
+    """A line for people, on standard error. By `print`: click writes past the bar and leaves its rest in the line."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
@@ -158,14 +163,14 @@ class ProgressView:
         if self._bar is not None:
             self._show(run.run_id, run.audience, answered, total, unit)
         elif self._is_time_to_log():
-            click.echo(f"{run.audience}: {answered:,} of {total:,} {unit} answered", err=True)
+            say(f"{run.audience}: {answered:,} of {total:,} {unit} answered")
 
     def reading(self, lines: int, files: int) -> None:
         """Take note of how far the reading of the event archive is."""
         if self._bar is not None:
             self._show("reading", "reading the archive", lines, None, "lines")
         elif self._is_time_to_log():
-            click.echo(f"events: {lines:,} lines read in {files:,} files", err=True)
+            say(f"events: {lines:,} lines read in {files:,} files")
 
     def _show(self, name: str, title: str, done: int, total: int | None, unit: str) -> None:
         now = time.monotonic()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from windsor_sync.cli.options import chosen, load_settings
-from windsor_sync.cli.output import print_json, print_table, progress, run_as_json
+from windsor_sync.cli.output import print_json, print_table, progress, run_as_json, say
 from windsor_sync.errors import Interrupted, WindsorSyncError
 
 if TYPE_CHECKING:
@@ -108,9 +108,10 @@ def run_jobs(config: Path | None, jobs: "list[tuple[str, RunOne]]", *, is_json: 
 
 
 def _not_begun(keys: list[str]) -> Interrupted:
+    was, about, owes = ("was", "it", "it owes") if len(keys) == 1 else ("were", "them", "they owe")
     return Interrupted(
-        f"{', '.join(keys)} {'was' if len(keys) == 1 else 'were'} not begun, because a stop was asked for. Nothing was sent "
-        "about them, and what they owe stays owed. Run the command again to go on."
+        f"{', '.join(keys)} {was} not begun, because a stop was asked for. Nothing was sent about {about}, and what {owes} stays "
+        "owed. Run the command again to go on."
     )
 
 
@@ -121,10 +122,9 @@ def stopping(stop: "StopSwitch") -> Iterator["StopSwitch"]:
     def press(_number: int, _frame: object) -> None:
         if stop.is_pressed:
             raise KeyboardInterrupt
-        click.echo(
+        say(
             "Stopping: waiting for answers that are under way. What is not sent stays owed. (Again: stop at once; what is under "
-            "way is then in doubt, and the next run tells it again.)",
-            err=True,
+            "way is then in doubt, and the next run tells it again.)"
         )
         stop.press()
 
@@ -161,7 +161,7 @@ def _print_plans(plans: list[dict[str, Any]]) -> None:
 
 def reported(key: str, error: WindsorSyncError) -> WindsorSyncError:
     """Say it on standard error, and hand it back."""
-    click.echo(f"windsor-sync: {key}: {error}", err=True)
+    say(f"windsor-sync: {key}: {error}")
     return error
 
 

@@ -162,6 +162,7 @@ def audiences(config: Path | None, from_segment: bool, writes: bool, is_json: bo
 
         show(settings, writes=writes, is_json=is_json)
         return
+    from windsor_sync.cli.history import as_it_stands
     from windsor_sync.runs import recent
     from windsor_sync.workspace import open_workspace
 
@@ -169,7 +170,8 @@ def audiences(config: Path | None, from_segment: bool, writes: bool, is_json: bo
     with open_workspace(settings) as workspace:
         for computation in settings.computations:
             known = _known(workspace, computation)
-            last = recent(workspace.database, audience_ids=[known.audience_id], limit=1) if known.audience_id else []
+            found = recent(workspace.database, audience_ids=[known.audience_id], limit=1) if known.audience_id else []
+            last = [as_it_stands(workspace, run) for run in found]
             rows.append(
                 {
                     "name": computation.name,
@@ -196,8 +198,10 @@ def _print_audiences(rows: list[dict[str, Any]]) -> None:
             "No audience and no computed trait is configured yet: add one to windsor.yaml, then run: windsor-sync check"
         )
         return
+    from windsor_sync.words import class_words
+
     columns = ("name", "trait", "class", "members", "owed", "state")
-    shown = [{**row, "state": _state_in_words(row)} for row in rows]
+    shown = [{**row, "class": class_words(row["class"]), "state": _state_in_words(row)} for row in rows]
     print_table(
         columns,
         [["–" if row[column] is None else row[column] for column in columns] for row in shown],
