@@ -85,7 +85,8 @@ def read_lines(archive: str, file: ArchiveFile) -> Iterator[list[bytes | Unreada
         with fs.open(f"{root}/{file.path}", "rb") as stored:
             yield from _lines(_pieces(stored))
     except trouble() as error:
-        raise _out_of_reach(f"{archive.rstrip('/')}/{file.path}", error) from None
+        cold = "; an object in cold storage has to be restored, or its day left out with `since`"
+        raise _out_of_reach(f"{archive.rstrip('/')}/{file.path}", error, cold) from None
 
 
 def is_shared(archive: str) -> bool:
@@ -173,8 +174,8 @@ def _filesystem(archive: str) -> tuple[Any, str]:
     return fs, str(root).rstrip("/")
 
 
-def _out_of_reach(what: str, error: Exception) -> WindsorSyncError:
+def _out_of_reach(what: str, error: Exception, more: str = "") -> WindsorSyncError:
     return WindsorSyncError(
         f"{what} cannot be read ({words_of(error)}). Nothing of it was taken in, and nothing was "
-        "sent. Check that it is there and that this account may read it, then run again."
+        f"sent. Check that it is there and that this account may read it{more}; then run again."
     )
