@@ -206,6 +206,25 @@ ONE_MISTAKE = {
     ),
     "a file that is a list": ("- a\n", "windsor.yaml:1: found a file that is no section; expected keys such as"),
     "YAML that ends too early": (URL + "space: [a\n", "windsor.yaml:3: the file cannot be read as YAML: while parsing"),
+    "a bracket that stays open": (
+        URL + "space: [a,\naudiences: []\n",
+        "windsor.yaml:4: the file cannot be read as YAML: while parsing a flow sequence (it begins in line 2); a bracket is",
+    ),
+    "a key without its colon": (
+        URL + "files\nspace: a\n",
+        "windsor.yaml:3: the file cannot be read as YAML: while scanning a simple key, could not find expected ':' (it begins "
+        "in line 2); a key needs a colon after it",
+    ),
+    "a section without its colon": (
+        "destination\n  url: x\n",
+        "windsor.yaml:2: the file cannot be read as YAML: mapping values are not allowed here; give the key above its colon",
+    ),
+    "a line that is indented too little": (
+        "destination:\n    url: x\n  wire: y\n",
+        "windsor.yaml:3: the file cannot be read as YAML: while parsing a block mapping, expected <block end>, but found "
+        "'<block mapping start>' (it begins in line 1); what belongs together begins in the same column",
+    ),
+    "a quote that stays open": (URL + "space: 'a\n", "a quote is opened and not closed"),
     "a tab": ("destination:\n\turl: x\n", "windsor.yaml:2: the file cannot be read as YAML: while scanning for the"),
     "two documents": (URL + "---\nspace: a\n", "windsor.yaml:2: the file cannot be read as YAML: expected a single"),
     "a pattern without quotes": (

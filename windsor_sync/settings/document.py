@@ -101,9 +101,7 @@ def _composed(text: str) -> yaml.Node | tuple[int, str] | None:
     try:
         node: yaml.Node | None = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        said = ", ".join(_QUOTED.sub("…", part) for part in (error.context, error.problem) if part)
-        return (mark.line if mark else loader.line) + 1, said + _hint(said)
+        return _said(error, loader.line)
     except RecursionError:
         return loader.line + 1, "lists or sections are nested too deep"
     except (ValueError, OverflowError):  # an escape such as "\UFFFFFFFF", which PyYAML hands on to chr()
@@ -111,11 +109,37 @@ def _composed(text: str) -> yaml.Node | tuple[int, str] | None:
     return node
 
 
+def _said(error: yaml.MarkedYAMLError, last_line: int) -> tuple[int, str]:
+    """Return the line and the words of PyYAML, with where it begins and what usually helps."""
+    context, problem = error.context or "", error.problem or ""
+    if "flow" in context:  # the rest is a list of characters, of which nobody can say which are the file's
+        problem = ""
+    said = ", ".join(_QUOTED.sub("…", part) for part in (context, problem) if part)
+    found = error.problem_mark or error.context_mark
+    line = (found.line if found else last_line) + 1
+    first = error.context_mark.line + 1 if error.context_mark else line
+    begins = f" (it begins in line {first})" if first != line else ""
+    return line, f"{said}{begins}{_hint(said)}"
+
+
+_HINTS = (
+    (r"'\t' that cannot start any token", "indent with spaces, not with tabs"),
+    ("cannot start any token", "put the value in quotes"),
+    ("could not find expected ':'", "a key needs a colon after it"),
+    (
+        "mapping values are not allowed",
+        "give the key above its colon, mend the indentation, or put a value with a colon in quotes",
+    ),
+    ("<block end>", "what belongs together begins in the same column"),
+    ("quoted scalar, found unexpected end", "a quote is opened and not closed"),
+    ("a flow sequence", "a bracket is opened and not closed"),
+    ("a flow mapping", "a brace is opened and not closed"),
+)
+
+
 def _hint(said: str) -> str:
-    """Return what usually helps where a character stands that YAML has another use for."""
-    if "cannot start any token" not in said:
-        return ""
-    return "; indent with spaces, not with tabs" if r"'\t'" in said else "; put the value in quotes"
+    """Return what usually helps where YAML says this."""
+    return next((f"; {hint}" for words, hint in _HINTS if words in said), "")
 
 
 class _Unfolding:
