@@ -52,6 +52,7 @@ class FileStore:
             # Other processes write here too: what was listed a moment ago may not be all.
             self._fs, self._root = fsspec.core.url_to_fs(root, use_listings_cache=False)
             self.is_local = isinstance(self._fs, LocalFileSystem)
+            self._is_swept = self.is_local
             if self.is_local:
                 _make_and_sweep(Path(self._root, DRAFTS))
             else:
@@ -123,7 +124,7 @@ class FileStore:
             moment = self._modified(name)
             if moment is not None:
                 path = str(self._fs._strip_protocol(name)).removeprefix(f"{self._root}/")
-                yield StoredFile(path, moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+                yield StoredFile(path, _aware(moment))
 
     def delete(self, path: str) -> None:
         """Remove the file, or the parts with their folder; already gone is fine."""
@@ -177,6 +178,18 @@ class FileStore:
             with suppress(Exception):
                 self._fs.rm_file(arriving)
             raise
+        self._sweep_uploads()
+
+    def _sweep_uploads(self) -> None:
+        """Remove what a killed process had on its way; looked for once, and not while the store may be out of reach."""
+        if self._is_swept:
+            return
+        self._is_swept = True
+        for name in self._find(self._full(DRAFTS)):
+            moment = self._modified(name)
+            if moment is not None and (datetime.now(UTC) - _aware(moment)).total_seconds() > ABANDONED_S:
+                with suppress(FileNotFoundError):  # somebody else who sweeps was faster
+                    self._fs.rm_file(name)
 
 
 def _make_and_sweep(drafts: Path) -> None:
@@ -195,6 +208,11 @@ def fresh_folder(path: str) -> str:
 def part_of(path: str) -> str:
     """The path that means the stored file and its neighbours, should they be parts."""
     return path.rpartition("/")[0] + PARTS
+
+
+def _aware(moment: datetime) -> datetime:
+    """A moment in UTC, also of a store that leaves out the zone."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _fresh_name() -> str:
