@@ -17,8 +17,10 @@ from sqlalchemy import Connection, delete, insert, select
 from windsor_sync import sealing
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.delivery.shared_rate import Weight
+from windsor_sync.delivery.stops import everything_rejected
+from windsor_sync.delivery.verdicts import judges_address
 from windsor_sync.dispatch import Consignment, StopSwitch, deliver
-from windsor_sync.errors import ConfigError, SegmentUnavailable
+from windsor_sync.errors import ConfigError, MessagesRejected, SegmentUnavailable
 from windsor_sync.events.intake import Intake, IntakeTask, take_in
 from windsor_sync.events.outbox import parcels, remaining
 from windsor_sync.lease import Lease
@@ -193,7 +195,20 @@ def deliver_run(
         stop=stop,
         on_progress=(lambda so_far: on_progress(run, so_far)) if on_progress else None,
     )
+    if outcome.stopped_by is None and outcome.delivered == 0:
+        outcome.stopped_by = _wrong_address(workspace.ledger.rejections(run.run_id))
     return settle(workspace, lease, run, outcome)
+
+
+def _wrong_address(rejections: Sequence[tuple[int | None, str | None, int]]) -> MessagesRejected | None:
+    """What to say of a run so short that the engine had no reason to stop, when all it met is a wrong address.
+
+    Its rejections are taken back then: rejected for good is only what Windsor has rejected.
+    """
+    if not rejections or not all(judges_address(code) for code, _, _ in rejections):
+        return None
+    code, words, _ = rejections[0]
+    return everything_rejected(sum(number for _, _, number in rejections), code, words)
 
 
 def next_files(

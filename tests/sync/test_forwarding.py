@@ -453,9 +453,11 @@ def test_who_lost_the_lease_while_reading_changes_nothing_of_who_came_after(worl
 
 
 class _NotWindsor(BaseHTTPRequestHandler):
+    status = 404
+
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(404)
+        self.send_response(self.status)
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
@@ -477,6 +479,37 @@ def test_a_wrong_address_costs_no_event_however_often_it_is_tried(world: World) 
     world.reopen()
     assert one_run(world).books.delivered == 120
     assert arrived(world) == sent(archive.written)
+
+
+class _MovedAway(_NotWindsor):
+    status = 301
+
+
+@pytest.mark.parametrize("answers", [_NotWindsor, _MovedAway], ids=["404", "301"])
+def test_a_wrong_address_costs_no_event_of_a_run_that_has_only_a_few(world: World, answers: type[_NotWindsor]) -> None:
+    archive = Archive(world)
+    archive.write([archive.message("track", "ana"), archive.message("page", "ana"), archive.message("page", "ben")])
+    with ThreadingHTTPServer(("127.0.0.1", 0), answers) as elsewhere:
+        Thread(target=elsewhere.serve_forever, daemon=True).start()
+        world.destination["url"] = f"http://127.0.0.1:{elsewhere.server_port}/"
+        for _ in range(2):
+            run = one_run(world)
+            assert (run.state, run.books.rejected, run.books.owed) == (RunState.REJECTED, 0, 3)
+            assert f"({answers.status})" in (run.sentence or "")
+        elsewhere.shutdown()
+    world.destination["url"] = world.windsor.url
+    world.reopen()
+    assert one_run(world).books.delivered == 3
+    assert arrived(world) == sent(archive.written)
+
+
+def test_a_rejection_of_the_message_is_final_also_where_nothing_else_was_sent(world: World) -> None:
+    archive = Archive(world)
+    world.windsor.set_faults(Faults(rejected_users=frozenset({"bad"})))
+    archive.write([archive.message("track", "bad")])
+    run = one_run(world)
+    assert (run.state, run.books.rejected, run.books.owed) == (RunState.REJECTED, 1, 0)
+    assert forwarded(world) == []
 
 
 def test_engages_calls_are_known_by_the_audiences_id_where_its_trait_has_another_key(world: World) -> None:
