@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
-from windsor_sync.runs import RunState
+if TYPE_CHECKING:
+    from windsor_sync.runs import RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,16 +18,17 @@ class StateWords:
     """`yes`, `warn`, `no` or `calm`: the colour"""
 
 
-STATES: Mapping[RunState, StateWords] = {
-    RunState.OPEN: StateWords("not ended yet", "calm"),
-    RunState.DONE: StateWords("done", "yes"),
-    RunState.WITHHELD: StateWords("waits for approval", "warn"),
-    RunState.REJECTED: StateWords("done, some rejected", "warn"),
-    RunState.REFUSED: StateWords("key refused", "no"),
-    RunState.UNAVAILABLE: StateWords("Windsor did not answer", "no"),
-    RunState.INTERRUPTED: StateWords("stopped half-way", "warn"),
-    RunState.FAILED: StateWords("failed", "no"),
+STATES: Mapping[str, StateWords] = {
+    "open": StateWords("not ended yet", "calm"),
+    "done": StateWords("done", "yes"),
+    "withheld": StateWords("waits for approval", "warn"),
+    "rejected": StateWords("done, some rejected", "warn"),
+    "refused": StateWords("key refused", "no"),
+    "unavailable": StateWords("Windsor did not answer", "no"),
+    "interrupted": StateWords("stopped half-way", "warn"),
+    "failed": StateWords("failed", "no"),
 }
+"""A RunState is its text; this module is imported by `--help`, which waits for no database driver."""
 
 CLASSES = {"audience": "audience", "trait": "computed trait", "events": "events"}
 
@@ -64,7 +67,7 @@ CODES = {
 }
 
 
-def state_words(state: RunState) -> StateWords:
+def state_words(state: "RunState") -> StateWords:
     """The state in words, with its colour."""
     return STATES[state]
 

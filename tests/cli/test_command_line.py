@@ -64,11 +64,42 @@ print([name for name in {HEAVY!r} if name in sys.modules])
     assert printed.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example(command: str) -> None:
-    shown = run(command, "--help")
+@pytest.mark.parametrize("command", [*COMMANDS, "state upgrade", "state prune"])
+def test_every_command_has_help_with_an_example_and_no_line_is_too_long(command: str) -> None:
+    shown = run(*command.split(), "--help")
     assert shown.status == 0
-    assert "Example:" in shown.out or "Commands:" in shown.out
+    assert "Example:" in shown.out
+    assert max(map(len, shown.out.splitlines())) <= 100
+
+
+MISUSES = {
+    "a file in a folder that is not there": (
+        "plan --all --messages no/such/folder/m.jsonl",
+        "No such file or directory",
+    ),
+    "a full disk": ("plan --all --messages /dev/full", "No space left on device"),
+    "no runs at all": ("runs --limit 0", "0 is not in the range x>=1"),
+    "a port that no machine has": ("sandbox --port 65536", "65536 is not in the range 0<=x<=65535"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), MISUSES.values(), ids=MISUSES)
+def test_what_cannot_be_done_is_a_sentence_and_no_traceback(world: World, cli: Cli, arguments: str, words: str) -> None:
+    world.snapshot(["ana"])
+    world.values({"ana": 1})
+    ran = cli(*arguments.split())
+    assert (ran.status, words in ran.err, "Traceback" in ran.err) == (2, True, False)
+
+
+def test_a_reader_who_has_seen_enough_of_the_messages_causes_no_complaint(world: World) -> None:
+    world.snapshot([f"user-{number}" for number in range(2_000)])
+    command = [sys.executable, "-m", "windsor_sync.cli", "--config", str(world.config), "plan", KEY, "--messages", "-"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as plan:
+        assert plan.stdout is not None
+        assert plan.stderr is not None
+        assert json.loads(plan.stdout.readline())["type"] == "identify"
+        plan.stdout.close()
+        assert plan.stderr.read() == b""
 
 
 def test_a_mistyped_command_is_suggested_the_right_one() -> None:

@@ -24,8 +24,10 @@ from tests.support.history import HOSTILE_KEY, REJECTED, USERS, configure, live
 from tests.support.world import AUDIENCE, KEY, TRAIT_KEY, World
 from windsor_sync.cli import main, output
 from windsor_sync.cli.output import ProgressView, print_table
+from windsor_sync.runs import RunState
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.tables import runs, snapshots
+from windsor_sync.words import STATES
 
 LONG_KEY = "an_audience_that_somebody_named_with_care_and_sixty_four_letters"
 LONG_NAME = "An Audience That Somebody Named With Care And With Even More Words Than Its Key Has"
@@ -199,6 +201,10 @@ def test_a_run_that_has_not_ended_shows_what_is_owed_as_it_stands(world: World) 
     assert (listed["state"], listed["owed"], run["owed"], run["delivered"]) == ("open", len(USERS), len(USERS), 0)
     assert "not ended yet" in call(world, "audiences").out
     assert f"{len(USERS)} changes: the next run sends them" in call(world, "runs", run["run"]).out
+
+
+def test_every_state_of_a_run_has_its_words() -> None:
+    assert set(STATES) == set(RunState)
 
 
 def test_a_computed_trait_is_called_one(world: World) -> None:

@@ -33,7 +33,7 @@ AND_NOW: "Mapping[str, str]" = {
 
 @click.command(short_help="What the last runs did, or one run in full.")
 @click.argument("run", required=False)
-@click.option("--limit", default=20, show_default=True, help="How many runs to list.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many runs to list.")
 @as_json
 @click.pass_obj
 def runs(config: Path | None, run: str | None, limit: int, is_json: bool) -> int:

@@ -1,5 +1,6 @@
 """What the commands that plan or run audiences share: one loop, one way to stop, one way to show the outcome."""
 
+import errno
 import json
 import signal
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import click
 
 from windsor_sync.cli.options import chosen, load_settings
 from windsor_sync.cli.output import print_json, print_table, progress, run_as_json, say
-from windsor_sync.errors import Interrupted, WindsorSyncError
+from windsor_sync.errors import ConfigError, Interrupted, WindsorSyncError
 
 if TYPE_CHECKING:
     from windsor_sync.dispatch import StopSwitch
@@ -138,12 +139,25 @@ def stopping(stop: "StopSwitch") -> Iterator["StopSwitch"]:
 
 @contextmanager
 def _writer(path: Path | None) -> Iterator[Any]:
-    """A function that takes one encoded message."""
+    """A function that takes one encoded message; raises ConfigError for a file that cannot be written."""
     if path is None:
         yield lambda _message: None
         return
-    with click.open_file(str(path), "wb") as file:
+    with _writable(path), click.open_file(str(path), "wb") as file:
         yield lambda message: file.write(message + b"\n")
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # whoever read our output has seen enough
+            raise
+        raise ConfigError(
+            f"The messages cannot be written to {path}: {error.strerror}. Nothing was sent. Name a file with --messages in a "
+            "folder that is there and has room, in which this user may write."
+        ) from None
 
 
 def _print_plans(plans: list[dict[str, Any]]) -> None:

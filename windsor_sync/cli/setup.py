@@ -151,8 +151,8 @@ def audiences(config: Path | None, from_segment: bool, writes: bool, is_json: bo
     \b
     Example:
       windsor-sync audiences
-      windsor-sync audiences --from-segment           what the Engage space has, and the lines windsor.yaml lacks
-      windsor-sync audiences --from-segment --write   adds those lines, disabled; the rest of the file stays as it is
+      windsor-sync audiences --from-segment           what the space has, windsor.yaml not
+      windsor-sync audiences --from-segment --write   adds it to windsor.yaml, disabled
     """
     if writes and not from_segment:
         raise click.UsageError("--write adds what --from-segment finds: give both.")

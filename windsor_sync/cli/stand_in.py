@@ -6,7 +6,9 @@ import click
 
 
 @click.command(short_help="Run a local Windsor to try things out.")
-@click.option("--port", default=8474, show_default=True, help="Port on 127.0.0.1.")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=8474, show_default=True, help="Its port; 0: any free one."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Listen elsewhere only if you must.")
 @click.option("--key", "api_key", default="sandbox", show_default=True, help="The API key it accepts.")
 @click.option("--state", type=click.Path(path_type=Path, dir_okay=False), help="Keep users and events in this file.")

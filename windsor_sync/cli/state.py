@@ -11,7 +11,13 @@ from windsor_sync.cli.output import print_json
 
 @click.group(short_help="Look after the state database.")
 def state() -> None:
-    """Look after the state database."""
+    """Look after the state database.
+
+    \b
+    Example:
+      windsor-sync state upgrade
+      windsor-sync state prune --days 30 --dry-run
+    """
 
 
 @state.command(short_help="Bring the state database up to date.")
