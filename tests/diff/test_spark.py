@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from states import State, outbox_as_set, states
+from states import NOW, State, outbox_as_set, states
 
 from windsor_sync.diff import duckdb
+from windsor_sync.diff.task import DiffTask
+from windsor_sync.errors import ConfigError
+from windsor_sync.outbox import Limits
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("java") or os.environ.get("JAVA_HOME")),
@@ -52,3 +55,31 @@ def test_both_engines_find_the_same_changes(state: State) -> None:
         assert spark.diff(task, folder / "spark.parquet") == expected
         assert outbox_as_set(str(folder / "spark.parquet")) == outbox_as_set(str(folder / "duckdb.parquet"))
         assert not list(folder.glob(".changes-*"))
+
+
+@pytest.mark.parametrize("name", ["files [1]", "files {a,b}", "what? all*", "two words`"])
+def test_a_folder_of_any_name_is_read(tmp_path: Path, name: str) -> None:
+    from windsor_sync.diff import spark
+
+    folder = tmp_path / name
+    folder.mkdir()
+    state = State(
+        before={"u1": (None, None), "u2": ("a@x", None)},
+        now={"u2": ("b@x", None), "u3": (None, None)},
+        outbox=(),
+        departed=(),
+        held=(),
+        shards=(),
+        verdicts=(),
+        limits=Limits(),
+    )
+    found = spark.diff(state.task(folder), folder / "spark.parquet")
+    assert (found.entered, found.exited, found.updated) == (1, 1, 1)
+
+
+def test_sealed_files_in_an_object_store_are_refused_before_spark_looks_for_them(tmp_path: Path) -> None:
+    from windsor_sync.diff import spark
+
+    task = DiffTask(head=None, snapshot="s3://acme/files/1.parquet", number=1, taken_at=NOW, moment=NOW)
+    with pytest.raises(ConfigError, match=r"diff: spark.*`files`.*an object store.*Nothing was sent.*diff: duckdb"):
+        spark.diff(task, tmp_path / "draft.parquet")

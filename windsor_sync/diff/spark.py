@@ -4,6 +4,8 @@ The session is the one that is running, else what Spark's own configuration desc
 notebook's cluster). Its workers have to reach the sealed files under the paths that this process has for them.
 """
 
+import glob
+import re
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ from pyspark.sql import SparkSession
 from windsor_sync.diff import duckdb, statement
 from windsor_sync.diff.task import DiffTask, Tally
 from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.errors import ConfigError
 from windsor_sync.ledger import Head
 from windsor_sync.outbox import COLUMNS
 
@@ -22,7 +25,15 @@ TYPES = {"VARCHAR": "STRING", "TIMESTAMP": "TIMESTAMP_NTZ"}
 
 
 def diff(task: DiffTask, draft: Path) -> Tally:
-    """Write the changes that turn what Windsor was told into the snapshot to `draft`, and count them."""
+    """Write the changes that turn what Windsor was told into the snapshot to `draft`, and count them.
+
+    Raises ConfigError for sealed files in an object store: Spark would need an account and a scheme of its own for it.
+    """
+    if "://" in task.snapshot:
+        raise ConfigError(
+            "windsor.yaml says diff: spark, and `files` names an object store, which Spark is not let into here. Nothing was "
+            "sent. Let `files` be a folder that this process and Spark's workers share, or say diff: duckdb."
+        )
     spark = SparkSession.builder.appName("windsor-sync").getOrCreate().newSession()  # views of its own
     _define_views(spark, task)
     changes = spark.sql(statement.sendable(task.limits, sha256="sha2({}, 256)"))
@@ -40,7 +51,7 @@ def diff(task: DiffTask, draft: Path) -> Tally:
 def _parts(folder: Path) -> str:
     """What Spark wrote, with the types of an outbox."""
     columns = ", ".join(f"CAST({name} AS {COLUMNS[name]}) AS {name}" for name in statement.outbox_columns())
-    return f"SELECT {columns} FROM read_parquet({quoted(str(folder / '*.parquet'))})"
+    return f"SELECT {columns} FROM read_parquet({quoted(f'{glob.escape(str(folder))}/*.parquet')})"
 
 
 def _define_views(spark: SparkSession, task: DiffTask) -> None:
@@ -81,8 +92,9 @@ def _no_members() -> str:
 
 
 def _file(location: str) -> str:
-    """A Parquet file as a table."""
-    return f"parquet.`{location.replace('`', '``')}`"
+    """A Parquet file as a table; its path is no pattern."""
+    path = re.sub(r"([*?\[\]{}\\])", r"\\\1", location)
+    return f"parquet.`{path.replace('`', '``')}`"
 
 
 def _spark_types(columns: dict[str, str]) -> dict[str, str]:
