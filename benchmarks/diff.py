@@ -100,7 +100,7 @@ def scan(folder: str) -> None:
     """Read what a diff reads of both sides, and hash it as the diff does."""
     with open_duckdb() as connection:
         for name in ("before", "now"):
-            rows = statement.SNAPSHOT_VIEW.format(rows=f"read_parquet('{folder}/{name}.parquet')")
+            rows = statement.snapshot_view(f"read_parquet('{folder}/{name}.parquet')")
             key = engine.KEY_HASH.format("coalesce(user_id, anonymous_id)")
             connection.execute(f"SELECT bit_xor({key}), bit_xor(hash(email, value, identity)) FROM ({rows})").fetchall()
 
@@ -109,7 +109,7 @@ def copy(folder: str) -> None:
     """Write the snapshot's members once more, in the shape of an outbox's texts."""
     with open_duckdb() as connection:
         connection.execute("SET preserve_insertion_order = false")
-        rows = statement.SNAPSHOT_VIEW.format(rows=f"read_parquet('{folder}/now.parquet')")
+        rows = statement.snapshot_view(f"read_parquet('{folder}/now.parquet')")
         connection.execute(f"COPY ({rows}) TO '{folder}/copy.parquet' {engine.WRITTEN_AS}")
 
 

@@ -57,8 +57,8 @@ def _parts(folder: Path) -> str:
 def _define_views(spark: SparkSession, task: DiffTask) -> None:
     head = task.head
     before = head.snapshot if head else None
-    _view(spark, "snapshot_now", statement.SNAPSHOT_VIEW.format(rows=_file(task.snapshot)))
-    _view(spark, "snapshot_before", statement.SNAPSHOT_VIEW.format(rows=_file(before) if before else _no_members()))
+    _view(spark, "snapshot_now", statement.snapshot_view(_file(task.snapshot)))
+    _view(spark, "snapshot_before", statement.snapshot_view(_file(before) if before else _no_members()))
     _view(spark, "outbox_before", _outbox_before(head))
     _table(spark, "progress_before", statement.PROGRESS, statement.progress_rows(head))
     _table(spark, "verdicts_before", statement.VERDICTS, statement.verdict_rows(head))

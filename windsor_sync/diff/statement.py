@@ -9,9 +9,6 @@ from windsor_sync.embedded import quoted
 from windsor_sync.ledger import Head
 from windsor_sync.outbox import COLUMNS, KINDS, Limits
 
-SNAPSHOT_VIEW = """
-    SELECT coalesce('u' || user_id, 'a' || anonymous_id) AS identity, user_id, anonymous_id, email, value FROM {rows}
-"""
 PROGRESS = {"first": "BIGINT", "last": "BIGINT", "position": "BIGINT", "reach": "BIGINT"}
 VERDICTS = {
     "seq": "BIGINT",
@@ -38,6 +35,12 @@ RUN = {
 def sql(name: str) -> str:
     """A statement of this folder."""
     return resources.files("windsor_sync.diff").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+
+
+def snapshot_view(rows: str, *also: str) -> str:
+    """A sealed snapshot as the statement reads it; `also`: columns that one engine needs beside."""
+    columns = ", ".join(["user_id", "anonymous_id", "email", "value", *also])
+    return f"SELECT coalesce('u' || user_id, 'a' || anonymous_id) AS identity, {columns} FROM {rows}"
 
 
 def outbox_columns() -> list[str]:
