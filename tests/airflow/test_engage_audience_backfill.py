@@ -251,6 +251,12 @@ def test_the_form_offers_every_audience_and_trait_by_its_name(load_dags: Callabl
     schema = dag.params.get_param("audiences").schema
     assert schema["items"]["enum"] == schema["examples"] == [KEY, TRAIT_KEY]
     assert schema["values_display"][KEY] == "Order Completed Last 30days"
+    only = dag.params.get_param("only").schema
+    assert [only["values_display"][str(each or "null")] for each in only["enum"]] == [
+        "Both",
+        "Entries only",
+        "Exits only",
+    ]
     assert set(dag.params) == {"audiences", "mode", "only", "limit", "as_of", "reason", "dry_run"}
     assert dag.timetable.can_be_scheduled is False
 
@@ -265,6 +271,11 @@ def test_the_plan_says_how_long_it_takes(seconds: float, shown: str) -> None:
         "example": None,
     }
     assert f"| {shown} |" in as_markdown([{**plan, **counts, "seconds": seconds}])
+
+
+def test_a_reason_of_several_lines_cannot_pass_for_a_part_of_the_plan() -> None:
+    shown = as_markdown([], "restored\n\n| vip | 2026-01-01 | 3 |")
+    assert shown.startswith("> restored\n> \n> | vip | 2026-01-01 | 3 |\n\n")
 
 
 def test_rest_starts_it_with_the_same_form_and_the_same_checks(

@@ -17,6 +17,7 @@ from windsor_sync.errors import Interrupted
 from windsor_sync.registry import EVENTS
 from windsor_sync.runs import recent
 from windsor_sync.sandbox import Faults
+from windsor_sync.sandbox.faults import Outage
 
 Run = Callable[..., Any]
 TASK = "forward_events.forward"
@@ -155,3 +156,22 @@ def test_lineage_leads_from_the_archive_to_windsors_events(
     assert (written.namespace, written.name) == ("windsor://windsor", "events")
     assert written.outputFacets["outputStatistics"].rowCount == 2
     assert KEY not in str(written)
+
+
+def test_metrics_count_events_and_what_of_them_is_owed(
+    configured: World, archive: Archive, run_dag: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.observability import stats
+
+    seen: dict[str, Any] = {}
+    for kind in ("incr", "gauge"):
+        monkeypatch.setattr(stats, kind, lambda name, value=1, **more: seen.update({name: (value, more.get("tags"))}))
+    archive.write([archive.message("track", user) for user in ("ana", "ben")])
+    run_dag()
+    tags = {"audience": "events"}
+    assert (seen["windsor_sync.sent"], seen["windsor_sync.owed"]) == ((2, tags), (0, tags))
+    configured.destination["give_up_after_s"] = 0.3
+    configured.windsor.set_faults(Faults(outage=Outage.UNAVAILABLE))
+    archive.write([archive.message("track", user) for user in ("ana", "ben", "cy")])
+    run_dag()
+    assert seen["windsor_sync.owed"] == (3, tags)

@@ -122,7 +122,9 @@ def test_the_form_has_url_key_wire_and_rate_and_nothing_else(api: httpx.Client) 
     assert (fields["host"]["title"], fields["password"]["title"]) == ("URL", "API key")
     assert {name for name, field in fields.items() if field and field.get("hidden")} == {"url_schema", "login", "port"}
     assert set(form["extra_fields"]) == {"wire", "requests_per_second"}
-    assert form["extra_fields"]["wire"]["schema"]["enum"] == [None, "segment_webhook", "windsor_hook"]
+    wire = form["extra_fields"]["wire"]["schema"]
+    assert wire["enum"] == [None, *Wire]
+    assert set(wire["values_display"]) == {"null", *Wire}
 
 
 @pytest.mark.parametrize("wire", ["segment_webhook", "windsor_hook"])

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.bases.operator import TriggerFailureReason
+from airflow.sdk.exceptions import AirflowSensorTimeout, TaskDeferralError, TaskDeferred
 
 from tests.support.world import KEY, World
 from windsor_sync.airflow import trigger as trigger_module
@@ -90,6 +91,14 @@ def test_a_slow_store_does_not_hold_up_the_triggerers_loop(monkeypatch: pytest.M
 
     asyncio.run(run())
     assert ticks == 20
+
+
+def test_when_the_time_is_over_it_says_so_and_is_not_tried_again(sensor: NewerSnapshotSensor) -> None:
+    # What the scheduler sets when a trigger's time is over; the exception is one that Airflow never tries again.
+    with pytest.raises(AirflowSensorTimeout, match=f"No snapshot of {KEY} came within 2 hours"):
+        sensor.resume_execution("__fail__", {"error": TriggerFailureReason.TRIGGER_TIMEOUT}, SimpleNamespace())  # type: ignore[arg-type]
+    with pytest.raises(TaskDeferralError):
+        sensor.resume_execution("__fail__", {"error": "the trigger died"}, SimpleNamespace())  # type: ignore[arg-type]
 
 
 def test_a_query_is_nothing_to_wait_for(configured: World, sensor: NewerSnapshotSensor) -> None:

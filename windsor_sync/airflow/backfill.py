@@ -51,9 +51,9 @@ def backfill_form(names: dict[str, str]) -> dict[str, Param]:
             None,
             type=["null", "string"],
             enum=[None, "entered", "exited"],
-            values_display={"entered": "Entries", "exited": "Exits"},
-            title="Only one side",
-            description_md="The other side stays owed, and the next sync sends it.",
+            values_display={"null": "Both", "entered": "Entries only", "exited": "Exits only"},
+            title="Sides",
+            description_md="A side that is left out stays owed, and the next sync sends it.",
         ),
         "limit": Param(
             None,

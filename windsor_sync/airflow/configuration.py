@@ -2,16 +2,11 @@
 
 from datetime import timedelta
 
-from windsor_sync.settings import Settings, load
-
-
-def audience_keys() -> list[str]:
-    """The trait key of each enabled audience and computed trait, in the file's order."""
-    return [str(computation.key) for computation in load().computations if computation.enabled]
+from windsor_sync.settings import load
 
 
 def audiences_by_shards() -> dict[int, list[str]]:
-    """The same, grouped by the number of tasks that share an audience's delivery."""
+    """The trait keys of what is enabled, in the file's order, by the number of tasks that share an audience's delivery."""
     found: dict[int, list[str]] = {}
     for computation in load().computations:
         if computation.enabled:
@@ -33,13 +28,3 @@ def events_interval() -> timedelta | None:
 def names_by_key() -> dict[str, str]:
     """The name in Segment of each enabled audience and computed trait, by its trait key."""
     return {str(computation.key): computation.name for computation in load().computations if computation.enabled}
-
-
-__all__ = [
-    "Settings",
-    "audience_interval",
-    "audience_keys",
-    "audiences_by_shards",
-    "events_interval",
-    "names_by_key",
-]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from windsor_sync.airflow.metrics import Meter
+from windsor_sync.airflow.metrics import Meter, owed
 from windsor_sync.airflow.windsor_task import WindsorOperator, trigger_of
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class ForwardEventsOperator(WindsorOperator):
 
         for run in runs:
             self.log.info("%s: %s", run.run_id, run.sentence)
+        if runs:
+            owed(METRICS_TAG, runs[-1].books.owed)  # a rejected event is not sent again
         endings = [error for run in runs if (error := error_of(run))]
         if endings:
             raise endings[-1]  # what stopped it, where something did: only rejections come before it

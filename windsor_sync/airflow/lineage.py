@@ -1,7 +1,6 @@
 """OpenLineage, for who has its provider: the source file → the audience in Segment's words → the trait in Windsor."""
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from windsor_sync.settings import Computation
@@ -49,10 +48,13 @@ def _counted(namespace: str, name: str, rows: int) -> Any:
 
 
 def _file(path: str) -> Any:
-    """A file or pattern by OpenLineage's naming: the store is the namespace."""
+    """A file or pattern by OpenLineage's naming: the store is the namespace. No key or signature of an address is in it."""
     from openlineage.client.event_v2 import InputDataset
 
-    parts = urlsplit(path)
-    if not parts.scheme:
-        return InputDataset("file", path)
-    return InputDataset(f"{parts.scheme}://{parts.netloc}", parts.path.lstrip("/"))
+    scheme, found, rest = path.rpartition("://")
+    if not found or scheme == "file":
+        return InputDataset("file", rest)
+    store, _, name = rest.partition("/")
+    if scheme in ("http", "https"):  # elsewhere a question mark is part of a pattern
+        name = name.partition("?")[0]
+    return InputDataset(f"{scheme}://{store.rpartition('@')[2]}", name)

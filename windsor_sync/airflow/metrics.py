@@ -1,11 +1,10 @@
-"""What a delivery came to, for Airflow's metrics: windsor_sync.sent, .rejected, .owed and .rate, tagged by audience."""
+"""What a delivery came to, for Airflow's metrics: windsor_sync.sent, .rejected, .owed and .rate, by audience or `events`."""
 
 import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from windsor_sync.delivery.engine import Delivery
-    from windsor_sync.runs import Run
 
 
 class Meter:
@@ -32,8 +31,8 @@ class Meter:
         stats.gauge("windsor_sync.rate", self._delivery.requests / seconds, tags=self._tags)
 
 
-def owed(run: "Run") -> None:
+def owed(audience: str, number: int) -> None:
     """What Windsor has not been told yet, once the books are closed."""
     from airflow.sdk.observability import stats
 
-    stats.gauge("windsor_sync.owed", run.books.changes - run.books.delivered, tags={"audience": run.audience})
+    stats.gauge("windsor_sync.owed", number, tags={"audience": audience})

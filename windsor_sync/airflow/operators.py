@@ -128,7 +128,7 @@ class ClosingOperator(AudienceOperator):
         from windsor_sync.runs import RunState
         from windsor_sync.settlement import error_of
 
-        owed(run)
+        owed(run.audience, run.books.changes - run.books.delivered)
         self._told = run.audience, workspace.settings.destination.name, run.books.delivered
         error = error_of(run)
         if error and not (self.asks and run.state is RunState.WITHHELD):

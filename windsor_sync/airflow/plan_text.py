@@ -20,7 +20,7 @@ COLUMNS = (
 
 def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -> str:
     """A row an audience, why something is withheld, an example of each, and what approving means."""
-    parts = [f"> {reason}"] if reason else []
+    parts = ["\n".join(f"> {line}" for line in reason.splitlines())] if reason else []
     parts.append("\n".join([_row(COLUMNS), _row(["---"] * len(COLUMNS)), *(_row(_cells(one)) for one in plans)]))
     parts += [
         f"- withheld in {one['audience']} until approved: {why}" for one in plans for why in one["withheld_because"]

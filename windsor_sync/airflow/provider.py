@@ -2,7 +2,7 @@
 
 from typing import Any
 
-WIRES = ["segment_webhook", "windsor_hook"]
+WIRES = {"segment_webhook": "Segment's webhook", "windsor_hook": "Windsor's own hook"}
 
 CONNECTION_TYPE: dict[str, Any] = {
     "connection-type": "windsor",
@@ -19,8 +19,13 @@ CONNECTION_TYPE: dict[str, Any] = {
     "conn-fields": {
         "wire": {
             "label": "Wire",
-            "description": "How messages reach Windsor. Empty: as in windsor.yaml.",
-            "schema": {"type": ["string", "null"], "enum": [None, *WIRES], "default": None},
+            "description": "How messages reach Windsor.",
+            "schema": {
+                "type": ["string", "null"],
+                "enum": [None, *WIRES],
+                "values_display": {"null": "as in windsor.yaml", **WIRES},
+                "default": None,
+            },
         },
         "requests_per_second": {
             "label": "Requests per second",

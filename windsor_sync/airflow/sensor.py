@@ -7,6 +7,7 @@ from airflow.sdk import Context
 
 from windsor_sync.airflow.audience_task import AudienceOperator
 from windsor_sync.errors import ConfigError
+from windsor_sync.words import lasting
 
 if TYPE_CHECKING:
     from windsor_sync.settings import Snapshot
@@ -41,6 +42,18 @@ class NewerSnapshotSensor(AudienceOperator):
             method_name="execute_complete",
             timeout=self.timeout,
         )
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """As Airflow's own sensors: when the time is over that is the end, and not tried again from the beginning."""
+        from airflow.sdk.exceptions import AirflowSensorTimeout, TaskDeferralTimeout
+
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout:
+            raise AirflowSensorTimeout(
+                f"No snapshot of {self.audience} came within {lasting(self.timeout)} that is newer than what Windsor was told. "
+                "Nothing was sent. Look whether its source still writes them."
+            ) from None
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """The snapshot is there."""
