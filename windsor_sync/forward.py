@@ -6,7 +6,6 @@ ledger, same books.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -20,7 +19,7 @@ from windsor_sync.delivery.shared_rate import Weight
 from windsor_sync.delivery.stops import everything_rejected
 from windsor_sync.delivery.verdicts import judges_address
 from windsor_sync.dispatch import Consignment, StopSwitch, deliver
-from windsor_sync.errors import ConfigError, MessagesRejected, SegmentUnavailable
+from windsor_sync.errors import ConfigError, MessagesRejected
 from windsor_sync.events.intake import Intake, IntakeTask, take_in
 from windsor_sync.events.outbox import parcels, remaining
 from windsor_sync.lease import Lease
@@ -28,7 +27,7 @@ from windsor_sync.ledger import Head, ShardProgress
 from windsor_sync.registry import EVENTS, Registered
 from windsor_sync.runs import Run, RunState, history, recent, run_of
 from windsor_sync.segment import suppressions as segment_suppressions
-from windsor_sync.settings import AliasPolicy, Computation, Events
+from windsor_sync.settings import AliasPolicy, Events
 from windsor_sync.settlement import settle, settle_dead_predecessor
 from windsor_sync.sources.archive import ArchiveFile, list_files
 from windsor_sync.spec.routing import Routing
@@ -240,27 +239,32 @@ def next_files(
 
 def routing(workspace: Workspace, events: Events) -> Routing:
     """Which messages Windsor gets."""
-    synced = [one for one in workspace.settings.computations if one.enabled]
+    keys, ids = _told_from_snapshots(workspace)
     return Routing(
         calls=frozenset(call.value for call in events.calls),
         supported=workspace.supported_calls,
         consent_categories=tuple(events.consent_categories),
-        synced_keys=frozenset(key for one in synced for key in _keys_in_segment(workspace, one)),
-        synced_ids=frozenset(one.id for one in synced if one.id is not None),
+        synced_keys=frozenset(keys),
+        synced_ids=frozenset(ids),
         suppressed=frozenset(sealing.suppressed_hashes(workspace)),
         salt=workspace.database.installation(),
     )
 
 
-def _keys_in_segment(workspace: Workspace, synced: Computation) -> set[str]:
-    """What Engage may call it in its own messages: `trait:` pins the key in Windsor, not the one in Segment.
+def _told_from_snapshots(workspace: Workspace) -> tuple[set[str], set[str]]:
+    """The keys and ids by which Engage's own messages name what is synced from snapshots.
 
-    A setting that stops the sync of one audience holds up no event: its id and its name tell it as well.
+    Its key there is the one of its name, where `trait:` pins another here. What is disabled or gone from windsor.yaml counts
+    until it is retired: the ledger has what Windsor was told of it, and nobody else may tell it anything. The registry is
+    asked for what it has, not for what it would pin: a setting that stops one audience holds up no event.
     """
-    keys = {synced.key, trait_key(synced.name)}
-    with suppress(ConfigError, SegmentUnavailable):
-        keys.add(workspace.registry.find(synced).key)
-    return {str(key) for key in keys if key}
+    configured = [(one.name, one.key, one.id) for one in workspace.settings.computations if one.enabled]
+    known = [(row.name, row.trait_key, row.segment_id) for row in workspace.registry.known() if row.retired_at is None]
+    keys, ids = set[str](), set[str]()
+    for name, key, own_id in (*configured, *known):
+        keys.update(filter(None, (key, trait_key(name))))
+        ids.update(filter(None, (own_id,)))
+    return keys, ids
 
 
 def counted(intake: Intake, files: Sequence[ArchiveFile]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from windsor_sync.events.books import overview, overview_of
 from windsor_sync.forward import Request, forward
 from windsor_sync.privacy import forget
 from windsor_sync.registry import EVENTS
+from windsor_sync.retirement import retire
 from windsor_sync.runs import Run, RunState, recent
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.tables import archive_files, leases, rate_shares, runs
@@ -533,6 +534,27 @@ def test_engages_calls_are_known_by_the_audiences_name_where_a_trait_is_pinned_b
     run = one_run(world)
     assert run.intake is not None
     assert (run.intake["filtered"], run.books.delivered) == ({"SYNCED_FROM_SNAPSHOTS": 2}, 1)
+
+
+def test_what_the_ledger_has_of_an_audience_engage_does_not_tell_until_it_is_retired(world: World) -> None:
+    """Synced again after it was disabled, it would else be as its ledger says, and Windsor not."""
+    world.snapshot(["ana"])
+    world.sync()
+    archive = Archive(world)
+
+    def engage() -> dict[str, Any]:
+        personas = {"computation_class": "audience", "computation_key": KEY}
+        return archive.message("identify", "ana", traits={KEY: False}, context={"personas": personas})
+
+    for document in ([{**world.document["audiences"][0], "enabled": False}], []):
+        world.document["audiences"] = document
+        world.reopen()
+        archive.write([engage()])
+        assert overview(one_run(world))["filtered_at_destination"] == 1
+    assert world.shown(KEY) == {"ana": True}
+    retire(world.workspace, KEY, "a test", None, world.stop)
+    archive.write([engage()])
+    assert overview(one_run(world))["delivered"] == 1
 
 
 def test_a_setting_that_stops_one_audience_holds_up_no_event(world: World) -> None:
