@@ -1,6 +1,7 @@
 """Snapshots in an object store that speaks S3: the newest, whole, and consistent while others write."""
 
 import gzip
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from sealing import Bench
 
+from tests.cli.test_command_line import run
 from windsor_sync.embedded import open_duckdb, quoted
 from windsor_sync.errors import SnapshotError, SourceUnavailable, WindsorSyncError
 from windsor_sync.sources import newest, open_source
@@ -107,3 +109,21 @@ def test_a_store_that_is_out_of_reach_is_an_error_that_may_pass(
             bench.seal(known)
         with pytest.raises(WindsorSyncError, match=r"s3://acme/logs cannot be read.*nothing was sent"):
             list_files("s3://acme/logs")
+
+
+def test_the_example_of_the_page_is_planned_from_the_store_it_names(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/sources/files.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"^```yaml\n(files: s3:.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    for bucket in ("acme-windsor", "acme-exports"):
+        if not s3.exists(bucket):
+            s3.mkdir(bucket)
+    for day in (30, 31):
+        s3.pipe_file(f"acme-exports/vip/2026-01-{day}.csv.gz", gzip.compress(f"user_id\nana\nof {day}\n".encode()))
+    (tmp_path / "windsor.yaml").write_text(f"destination: {{url: 'http://127.0.0.1:8474/'}}\n{example}")
+    planned = run("plan", "vip", "--messages", "-", cwd=tmp_path)
+    assert planned.status == 0, planned.err
+    assert '"userId":"of 31"' in planned.out
+    assert '"userId":"of 30"' not in planned.out
+    assert [path.partition("/")[2].partition("/")[0] for path in s3.find("acme-windsor")] == ["files"]
