@@ -1,6 +1,8 @@
 """`audiences --from-segment`: what the space has, and a windsor.yaml that gains lines and loses none."""
 
 import json
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -298,3 +300,31 @@ def test_names_and_keys_come_back_to_the_letter(name: str, trait: str | None) ->
     read = yaml.load(as_yaml([entry]), Loader=yaml.BaseLoader)
     assert (read["audiences"][0]["name"], read["audiences"][0].get("trait")) == (name, trait)
     assert json.dumps(read)
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "sources" / "public-api.md").read_text(encoding="utf-8")
+
+
+def test_the_commands_of_the_page_list_what_the_space_has_and_write_what_is_missing(
+    ask: Ask, segment_api: SegmentApi, tmp_path: Path
+) -> None:
+    segment_api.audience(AUDIENCE, KEY, "1")
+    segment_api.audience("Big Spender", "big_spender", "2", size={"count": 1200, "type": "USERS"})
+    commands = [
+        shlex.split(command, comments=True) for command in re.findall(r"^windsor-sync (.+)$", PAGE, re.MULTILINE)
+    ]
+    assert commands == [["audiences", "--from-segment"], ["audiences", "--from-segment", "--write"]]
+    for command in commands:
+        ran = run("--config", str(tmp_path / "windsor.yaml"), *command, cwd=tmp_path, SEGMENT_PUBLIC_API_TOKEN=TOKEN)
+        assert (ran.status, ran.err) == (0, "")
+    assert [one.name for one in load(tmp_path / "windsor.yaml", {}).audiences] == [AUDIENCE, "Big Spender"]
+
+
+def test_the_settings_of_the_page_are_valid(tmp_path: Path) -> None:
+    [settings] = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    (tmp_path / "windsor.yaml").write_text(
+        f"destination: {{url: http://127.0.0.1:8474/}}\n{settings}", encoding="utf-8"
+    )
+    segment = load(tmp_path / "windsor.yaml", {}).segment
+    assert segment is not None
+    assert (segment.connection, segment.size_tolerance_percent) == ("segment_default", 5)
