@@ -169,6 +169,20 @@ def test_held_aliases_stay_until_they_are_released_and_then_go_in_their_place(lo
     assert fourth.rows("message_id, status") == third.rows("message_id, status")  # once released is released
 
 
+def test_a_held_alias_is_known_while_it_waits_and_as_long_again_once_it_is_released(logs: Logs) -> None:
+    logs.write(GOOD[5])
+    waiting = logs.take_in(holds_alias=True)
+    for _ in range(2):  # the runs before have left the window
+        logs.write(GOOD[5])
+        waiting = logs.take_in(previous=head(waiting), seen=[], holds_alias=True)
+        assert (waiting.intake.duplicates, waiting.intake.held) == (1, 1)
+    idle = logs.take_in(previous=head(waiting), holds_alias=True)
+    assert select(idle.seen, "SELECT count(*) FROM file") == [(0,)]
+    released = logs.take_in(previous=head(idle), holds_alias=True, releases_alias=True)
+    logs.write(GOOD[5])
+    assert logs.take_in(previous=head(released, 1), seen=[released], holds_alias=True).rows() == []
+
+
 LINES = st.sampled_from(
     [
         *("{not json", "[1]", "\udcff", "", "  ", '{"type":"delete"}', json.dumps({**track("x"), "userId": ""})),

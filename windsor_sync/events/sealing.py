@@ -74,7 +74,8 @@ def seal(task: Seal, outbox: Path, seen: Path, aside: Path) -> Sealed:
         _copy(
             connection,
             # Repetitions too: their file was read again today, and may be once more when its first run is forgotten.
-            f"SELECT upper, lower FROM ids UNION ALL SELECT {_HALVES} FROM carried WHERE message_id IS NOT NULL",
+            # What is held on is known by being carried, and would be written down by every run until it is released.
+            f"SELECT upper, lower FROM ids UNION ALL SELECT {_HALVES} FROM carried WHERE status = 'send' AND message_id NOT NULL",
             seen,
         )
         _copy(
