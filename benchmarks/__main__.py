@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.frame import Row, table
 
-NAMES = ("diff", "seal", "noop", "delivery", "initial_sync", "rate")
+NAMES = ("diff", "seal", "noop", "intake", "delivery", "initial_sync", "rate")
 
 
 def main() -> int:

@@ -1,30 +1,24 @@
 """How fast files of Segment's raw archive become an outbox: read, checked, filtered, deduplicated, ordered, written.
 
-    python benchmarks/intake.py [--events 1000000] [--files 100] [--json]
-
-Makes its own archive (a realistic mix, the same in every run), takes it in once, and, in the same run, measures what a
-bare single-threaded loop of `gzip` and `json.loads` over the same files needs. Prints events per second, the ratio of the
-two, the processor seconds (a busy machine changes these less) and the highest memory of all processes together.
+The archive is a realistic mix, the same in every run. Beside it: a bare single-threaded loop of `gzip` and `json.loads`
+over the same files.
 """
 
-import argparse
 import gzip
 import json
-import os
 import random
-import resource
-import tempfile
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
-from windsor_sync.events.intake import Intake, IntakeTask, take_in
+from benchmarks.frame import Goal, Row, Work, load, measure
+from windsor_sync.events.intake import IntakeTask, take_in
 from windsor_sync.sources.archive import list_files
 from windsor_sync.spec.routing import Routing
 
+EVENTS = 1_000_000
+FILES = 100
 DAY = datetime(2025, 6, 1, tzinfo=UTC)
 AGENT = (
     "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/125.0 Safari/537.36"
@@ -32,6 +26,21 @@ AGENT = (
 SHARES = {"page": 46, "track": 36, "identify": 9, "screen": 5, "group": 2, "alias": 1, "broken": 1}
 REPEATED = 0.005
 """Share of messages that come a second time: a library that did not hear the answer sends again."""
+
+
+def run(folder: Path, rows: int) -> list[Row]:  # noqa: ARG001  # always the same size: it is a day of events, not an audience
+    """Measure."""
+    size = write_archive(folder, EVENTS, FILES)
+    mine = measure(Work("intake", "benchmarks.intake:ours", (str(folder),)))
+    its = measure(Work("bare loop", "benchmarks.intake:bare", (str(folder),)))
+    what = f"{EVENTS:,} events in {FILES} gzip files"
+    detail = f"{mine.seconds:.1f} and {its.seconds:.1f} s, {size / EVENTS:.0f} bytes an event"
+    per_second = mine.found["received"] / mine.seconds
+    return [
+        Row("intake", what, "events a second", per_second, "/s", Goal(at_least=100_000), f"load {load():.0f}"),
+        Row("intake", "times faster", "gunzip and json.loads, one thread", its.seconds / mine.seconds, detail=detail),
+        Row("intake", what, "memory", mine.peak_mb, "MB", Goal(at_most=1_000)),
+    ]
 
 
 def message(chance: random.Random, number: int) -> dict[str, Any]:
@@ -108,52 +117,11 @@ def _lines(chance: random.Random, first: int, last: int) -> Iterator[str]:
         yield line
 
 
-def bare_loop(folder: Path) -> float:
-    """Seconds to unpack and parse every line, and do nothing with it."""
-    start = time.perf_counter()
-    for path in sorted(folder.rglob("*.gz")):
-        with gzip.open(path) as lines:
-            for line in lines:
-                json.loads(line)
-    return time.perf_counter() - start
-
-
-class MemoryWatch:
-    """The highest resident memory of this process and its children together, looked at twenty times a second."""
-
-    def __init__(self) -> None:
-        self.peak_mb = 0.0
-        self._end = Event()
-        self._thread = Thread(target=self._watch)
-
-    def __enter__(self) -> "MemoryWatch":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        own = os.getpid()
-        while not self._end.wait(0.05):
-            children = Path(f"/proc/{own}/task").glob("*/children")
-            processes = [own, *(int(child) for path in children for child in path.read_text().split())]
-            self.peak_mb = max(self.peak_mb, sum(map(_resident_mb, processes)))
-
-
-def _resident_mb(process: int) -> float:
-    """Shared pages are counted once for each process that shares them."""
-    try:
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-
-
-def measured(folder: Path) -> tuple[Intake, float, float]:
-    """What one intake came to, its seconds, and its memory in MB."""
-    archive = str(folder / "segment-logs")
-    start = time.perf_counter()
+def ours(folder: str) -> dict[str, Any]:
+    """Take the archive in, and check that its books balance."""
+    archive = str(Path(folder) / "segment-logs")
+    outbox = Path(folder) / "outbox"
+    outbox.mkdir()
     task = IntakeTask(
         archive=archive,
         files=list_files(archive, None),
@@ -164,54 +132,14 @@ def measured(folder: Path) -> tuple[Intake, float, float]:
         previous=None,
         number=1,
     )
-    (folder / "outbox").mkdir()
-    with MemoryWatch() as watch:
-        intake = take_in(task, outbox=folder / "outbox", seen=folder / "seen", aside=folder / "aside")
-        intake.check()
-        seconds = time.perf_counter() - start
-    return intake, seconds, watch.peak_mb
+    intake = take_in(task, outbox=outbox, seen=Path(folder) / "seen", aside=Path(folder) / "aside")
+    intake.check()
+    return {"received": intake.received, "rows": intake.rows, "duplicates": intake.duplicates}
 
 
-def cpu_seconds() -> float:
-    """User and system time so far, of this process and of those it started that have ended."""
-    times = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in times)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--files", type=int, default=100)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        size = write_archive(folder, arguments.events, arguments.files)
-        load, start_cpu_s = os.getloadavg()[0], cpu_seconds()
-        intake, seconds, peak_mb = measured(folder)
-        cpu_s = cpu_seconds() - start_cpu_s
-        bare_s = bare_loop(folder)
-    result = {
-        "events": intake.received,
-        "bytes_an_event": round(size / intake.received),
-        "processors": len(os.sched_getaffinity(0)),
-        "seconds": round(seconds, 2),
-        "events_per_second": round(intake.received / seconds),
-        "cpu_seconds": round(cpu_s, 2),
-        "load_before": round(load, 1),
-        "peak_mb": round(peak_mb),
-        "bare_gzip_and_json_seconds": round(bare_s, 2),
-        "times_as_fast_as_the_bare_loop": round(bare_s / seconds, 2),
-        "outbox_rows": intake.rows,
-        "duplicates": intake.duplicates,
-        "failed_on_ingest": intake.failed_on_ingest,
-        "filtered": intake.filtered,
-    }
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        print("\n".join(f"{what.replace('_', ' '):32} {value}" for what, value in result.items()))
-
-
-if __name__ == "__main__":
-    main()
+def bare(folder: str) -> None:
+    """Unpack and parse every line, and do nothing with it."""
+    for path in sorted(Path(folder).rglob("*.gz")):
+        with gzip.open(path) as lines:
+            for line in lines:
+                json.loads(line)
