@@ -43,7 +43,7 @@ CHROME = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
 )  # fmt: skip
 
-WIDE, NARROW = 1400, 400
+WIDE, BETWEEN, NARROW = 1400, 900, 400
 
 
 @dataclass
@@ -286,6 +286,9 @@ def test_every_page_fits_wide_and_narrow_in_light_and_dark(signed_in: webdriver.
                 colour = signed_in.execute_script("return getComputedStyle(document.body).backgroundColor")
                 assert colour == {"light": "rgb(246, 245, 241)", "dark": "rgb(20, 22, 26)"}[scheme]
                 picture(signed_in, f"{name}-{width}-{scheme}")
+        look(signed_in, BETWEEN, "light")
+        signed_in.get(site.url + path)
+        assert signed_in.execute_script("return document.documentElement.scrollWidth") <= BETWEEN, name
     assert signed_in.title != "taken"
     said = [entry["message"] for entry in signed_in.get_log("browser") if entry["level"] == "SEVERE"]
     assert not [message for message in said if "/windsor/" in message]
@@ -313,6 +316,10 @@ def test_a_person_finds_the_page_in_airflows_navigation_and_its_theme_holds(
     wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "svg .size-line"))
     signed_in.switch_to.default_content()
     picture(signed_in, "in-airflow-light")
+    signed_in.switch_to.frame(frame)
+    signed_in.find_element(By.LINK_TEXT, "Required Actions").click()
+    signed_in.switch_to.default_content()
+    wait.until(lambda driver: urlsplit(driver.current_url).path == "/required_actions")
 
 
 @pytest.fixture

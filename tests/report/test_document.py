@@ -7,9 +7,12 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+from sqlalchemy import update
+
 from tests.support.history import HOSTILE, REJECTED, USERS
 from tests.support.world import AUDIENCE, World
 from windsor_sync.report.document import report
+from windsor_sync.state.tables import runs
 
 VOID = {"meta", "link", "br", "input", "img"}
 
@@ -41,6 +44,24 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
+
+
+def test_a_command_in_a_sentence_is_shown_as_code_and_nothing_else_of_it_is_markup(lived: World) -> None:
+    text = report(lived.workspace)
+    assert re.search(r"<code>windsor-sync approve order_completed_last_30days-\S+ --max-exited 171</code>;", text)
+    with lived.workspace.database.write() as connection:
+        connection.execute(update(runs).values(sentence="an odd ` and <b>, `<i>` and <u>"))
+    text = report(lived.workspace)
+    assert "an odd ` and &lt;b&gt;, `&lt;i&gt;` and &lt;u&gt;" in text
+    with lived.workspace.database.write() as connection:
+        connection.execute(update(runs).values(sentence="see `<i>` there"))
+    assert "see <code>&lt;i&gt;</code> there" in report(lived.workspace)
+
+
+def test_one_of_something_is_not_several(lived: World) -> None:
+    text = report(lived.workspace)
+    assert 'data-label="Rejected" data-unit="change">1<' in text
+    assert 'data-label="Rejected" data-unit="changes">0<' in text
 
 
 def test_the_report_has_each_audience_with_its_three_charts_and_the_events(lived: World) -> None:

@@ -53,6 +53,11 @@ def _run(
     state = "withheld" if withheld else "rejected" if rejected else "done"
     delivered = entered + exited - withheld - rejected
     sentence = f"Windsor was told {delivered:,} changes."
+    if rejected:
+        sentence = (
+            f"Windsor rejected {rejected} of {entered + exited} changes of VIP Customers ({rejected} × 400 email is not valid). "
+            "They stay owed and are tried again after 1, 2, 4 … runs."
+        )
     if withheld:
         sentence = (
             f"{exited:,} of {before:,} members exited (46 %; 30 % are allowed) in Dormant Shoppers. These changes are withheld "

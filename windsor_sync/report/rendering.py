@@ -70,6 +70,12 @@ def style() -> str:
     return (TEMPLATES / "style.css").read_text(encoding="utf-8")
 
 
+def unit_of(unit: str, number: int | None) -> str:
+    """The unit as it stands after the number: 1 change, 2 changes."""
+    first, *rest = unit.split(",")
+    return ",".join([first.removesuffix("s") if number == 1 else first, *rest])
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -88,6 +94,7 @@ def _environment() -> Environment:
         "left_out_words": words.left_out_words,
         "moment": words.moment,
         "state_words": words.state_words,
+        "unit_of": unit_of,
     }
     environment.globals |= {
         "STEPS": words.STEPS,
