@@ -17,13 +17,27 @@ from windsor_sync import __version__
 
 ROOT = Path(__file__).parents[2]
 UV = [sys.executable, "-m", "uv"]
-EXTRAS = {"spark", "s3", "gcs", "postgres"}
+EXTRAS = {"spark": "pyspark", "s3": "s3fs", "gcs": "gcsfs", "postgres": "psycopg", "zstd": "zstandard"}
+"""Extra → the package that the code imports with it."""
 
 LOAD_DAGS = """
 import json, sys
 from airflow.dag_processing.dagbag import DagBag
 bag = DagBag(sys.argv[1])
 print(json.dumps([bag.import_errors, sorted(bag.dags)]))
+"""
+
+SERVE_AIRFLOW = """
+import json
+from airflow.api_fastapi.app import create_app
+from airflow.utils.db import initdb
+from fastapi.testclient import TestClient
+initdb()
+with TestClient(create_app()) as client:
+    client.headers["Authorization"] = "Bearer " + client.get("/auth/token").json()["access_token"]
+    page = {name: client.get("/windsor/" + name) for name in ("", "style.css", "page.js", "icon.svg")}
+    types = client.get("/ui/connections/hook_meta").json()
+print(json.dumps([[answer.status_code for answer in page.values()], page[""].text, types]))
 """
 
 Installed = Callable[..., str]
@@ -93,8 +107,23 @@ def test_the_version_stands_in_one_place(metadata: Message, installed: Installed
     assert f'"{__version__}"' not in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
-def test_the_extras_are_offered(metadata: Message) -> None:
-    assert set(metadata.get_all("Provides-Extra", [])) >= EXTRAS
+def test_the_extras_are_offered_and_bring_what_they_are_for(wheel: Path, metadata: Message) -> None:
+    assert set(metadata.get_all("Provides-Extra", [])) >= EXTRAS.keys()
+    resolve = [
+        *UV,
+        "pip",
+        "compile",
+        "--quiet",
+        "--no-header",
+        "--no-annotate",
+        "-c",
+        str(ROOT / "constraints.txt"),
+        "-",
+    ]
+    wanted = f"windsor-sync[{','.join(EXTRAS)}] @ {wheel.as_uri()}"
+    done = subprocess.run(resolve, input=wanted, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert {line.partition("==")[0] for line in done.stdout.splitlines()} >= set(EXTRAS.values())
 
 
 def test_the_wheel_holds_the_package_and_what_it_reads_and_nothing_else(wheel: Path) -> None:
@@ -119,6 +148,22 @@ def test_airflow_finds_the_page(installed: Installed) -> None:
     plugins = table(installed("airflow", "plugins", "-o", "json"))
     (ours,) = [row for row in plugins if "windsor" in json.dumps(row).lower()]
     assert "external_views" in json.dumps(ours)
+
+
+def test_airflow_serves_the_page_and_the_connections_form_out_of_the_wheel(
+    installed: Installed, tmp_path: Path
+) -> None:
+    (tmp_path / "windsor.yaml").write_text("destination: {url: 'http://127.0.0.1:9/'}\n", encoding="utf-8")
+    environment = {
+        "WINDSOR_SYNC_CONFIG": str(tmp_path / "windsor.yaml"),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "of this test alone, and as long as a signature of 512 bits would like it",
+    }
+    statuses, page, types = json.loads(installed("python", "-c", SERVE_AIRFLOW, **environment).splitlines()[-1])
+    assert statuses == [200, 200, 200, 200]
+    assert "<title>Audiences" in page
+    (windsor,) = [one for one in types if one["connection_type"] == "windsor"]
+    assert windsor["hook_name"] == "Windsor"
 
 
 def test_the_dag_files_come_with_it_and_load(installed: Installed, tmp_path: Path) -> None:
