@@ -208,6 +208,12 @@ JSON = (
     read("typographic quotation marks", external_ids('{"user_id": [“u1”], "email": ["a@x"]}'), "u1"),
     read("a single id instead of an array", external_ids('{"user_id": "u1"}'), "u1"),
     read("numbers as ids", external_ids('{"user_id": [123]}', '{"user_id": [1e400]}'), "123", "1e400"),
+    *(
+        counted(f"{word} where an id is missing", mostly(f'{{"user_id": [{word}]}}'), MANY, {"malformed": 1})
+        for word in ("NaN", "nan", "Infinity", "-Infinity")
+    ),
+    read("NaN beside the ids", external_ids('{"user_id": ["u1"], "x": [NaN]}', '{"user_id": [7], "x": [NaN]}'), "u1", "7"),
+    read("NaN as the text of an id", external_ids('{"user_id": ["NaN", 7]}'), "NaN", "7"),
     read("several ids of one profile", external_ids('{"user_id": ["u1", "u2", "u1"]}'), "u1", "u2", left_out={"duplicate": 1}),
     read("escaped characters in ids", external_ids(r'{"user_id": ["\u00e9\n\"\\"]}'), 'é\n"\\'),
     read("a key twice in one object", external_ids('{"user_id": ["u1"], "user_id": ["u2"]}'), "u1"),

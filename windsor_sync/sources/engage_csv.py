@@ -243,7 +243,8 @@ def _malformed(layout: Layout, traits: str | None) -> str:
     cases = [f"WHEN {layout.is_header} THEN 'the header again'"]
     if layout.external_ids:
         cases.append(f"WHEN {_wanted(layout)} IS NOT NULL AND ids IS NULL THEN 'unreadable external_ids'")
-        cases.append("WHEN NOT is_plain AND holds_odd_ids(found, ids) THEN 'an id that is neither text nor a number'")
+        odd = "holds_odd_ids(found, ids) OR holds_no_number(ids)"
+        cases.append(f"WHEN NOT is_plain AND ({odd}) THEN 'an id that is neither text nor a number'")
     if traits:
         cases.append(f"WHEN {traits} IS NOT NULL AND traits IS NULL THEN 'unreadable traits'")
     return f"CASE {' '.join(cases)} END"

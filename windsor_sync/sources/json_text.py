@@ -79,6 +79,12 @@ _MACROS = {
             list_concat(json_type(t, '$.user_id[*]'), json_type(t, '$.email[*]'), json_type(t, '$.anonymous_id[*]')),
             ['ARRAY', 'OBJECT', 'BOOLEAN'])
         ELSE FALSE END""",
+    # Whether ids (t, in which numbers are texts) hold a bare NaN or Infinity: DuckDB takes these for numbers, too.
+    "holds_no_number(t)": """
+        CASE WHEN regexp_matches(t, '(?i)nan|inf') THEN list_has_any(
+            list_concat(json_type(t, '$.user_id[*]'), json_type(t, '$.email[*]'), json_type(t, '$.anonymous_id[*]')),
+            ['DOUBLE'])
+        ELSE FALSE END""",
     # A field that is an id: text as it is, a number as it is written (t is the whole object), '' for anything else.
     "id_of_json(j, t, p)": r"""
         CASE
