@@ -203,6 +203,22 @@ def test_a_run_that_has_not_ended_shows_what_is_owed_as_it_stands(world: World) 
     assert f"{len(USERS)} changes: the next run sends them" in call(world, "runs", run["run"]).out
 
 
+def test_audit_calls_a_run_that_is_going_on_no_irregularity_and_one_that_died_one(world: World) -> None:
+    world.snapshot(USERS)
+    world.windsor.set_faults(Faults(latency_ms=(60_000, 60_000)))
+    with windsor_sync(world, "sync", KEY) as command:
+        until(lambda: world.sent > 0)
+        for arguments in (["audit"], ["audit", "--repair"]):
+            going = call(world, *arguments)
+            assert (going.status, going.out.startswith(f"going: {KEY}: Run ")) == (0, True)
+            assert going.out.endswith("Everything is as it should be.\n")
+        assert json.loads(call(world, "audit", "--json").out)["irregularities"][0]["is_going"]
+        command.kill()
+    dead = call(world, "audit")
+    assert (dead.status, "--repair closes its books" in dead.out) == (1, True)
+    assert (call(world, "audit", "--repair").status, call(world, "audit").status) == (0, 0)
+
+
 def test_every_state_of_a_run_has_its_words() -> None:
     assert set(STATES) == set(RunState)
 
