@@ -118,6 +118,29 @@ def test_a_passing_trouble_is_waited_out(
     assert [one.key for one in api.computations(SPACE)] == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("headers", "waits"),
+    [
+        ({"Retry-After": "7"}, [7.0, 7.0, 7.0]),
+        ({"Retry-After": "0"}, [0.25, 0.5, 1.0]),
+        ({"X-RateLimit-Reset": "5"}, [5.0, 5.0, 5.0]),
+        ({"Retry-After": "3", "X-RateLimit-Reset": "5"}, [3.0, 3.0, 3.0]),
+        ({}, [0.25, 0.5, 1.0]),
+    ],
+)
+def test_segment_says_how_long_to_wait_and_else_each_wait_is_twice_the_last(
+    segment_api: SegmentApi, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], waits: list[float]
+) -> None:
+    segment_api.audience("A", "a", "1")
+    segment_api.troubles = [(429, headers, b"{}")] * 3
+    waited: list[float] = []
+    monkeypatch.setattr("windsor_sync.sources.public_api.time.sleep", waited.append)
+    monkeypatch.setattr("windsor_sync.sources.public_api.random.uniform", lambda least, _: least)
+    with PublicApi(segment_api.url, TOKEN) as api:
+        assert [one.key for one in api.computations(SPACE)] == ["a"]
+    assert waited == waits
+
+
 def test_half_an_answer_is_asked_for_again(segment_api: SegmentApi, api: PublicApi) -> None:
     segment_api.audience("A", "a", "1")
     segment_api.troubles = [(200, {"Content-Length": "1000", "Connection": "close"}, b'{"data": {"audiences": [')]
