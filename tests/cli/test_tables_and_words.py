@@ -260,11 +260,11 @@ def test_on_a_pipe_progress_is_a_log_line_without_control_characters(
     assert "\x1b" not in "".join(said)
 
 
-def on_a_terminal(world: World, is_time_to_stop: Callable[[], bool] = lambda: False) -> tuple[int, str]:
-    """A sync whose standard error is a terminal: its exit status, and all that it wrote there."""
+def on_a_terminal(world: World, key: str = KEY, is_time_to_stop: Callable[[], bool] = lambda: False) -> tuple[int, str]:
+    """A sync whose standard error is a terminal of 100 columns: its exit status, and all that it wrote there."""
     terminal, end = pty.openpty()
-    environment = os.environ | {"WINDSOR_API_KEY": world.windsor.api_key, "TERM": "xterm", "COLUMNS": "160"}
-    command = [sys.executable, "-m", "windsor_sync.cli", "--config", str(world.config), "sync", KEY]
+    environment = os.environ | {"WINDSOR_API_KEY": world.windsor.api_key, "TERM": "xterm", "COLUMNS": "100"}
+    command = [sys.executable, "-m", "windsor_sync.cli", "--config", str(world.config), "sync", key]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=end, env=environment)
     os.close(end)
     shown, was_asked = b"", False
@@ -280,21 +280,23 @@ def on_a_terminal(world: World, is_time_to_stop: Callable[[], bool] = lambda: Fa
     return process.wait(), shown.decode()
 
 
-def test_on_a_terminal_progress_has_its_unit_a_rate_and_the_time_left(world: World) -> None:
-    world.snapshot([f"user-{number}" for number in range(300)])
-    status, text = on_a_terminal(world)
+@pytest.mark.parametrize("key", [KEY, LONG_KEY])
+def test_on_a_terminal_progress_has_its_unit_a_rate_and_the_time_left_whatever_the_name(world: World, key: str) -> None:
+    world.document["audiences"].append(world.entry(LONG_NAME, "long", trait=LONG_KEY))
+    world.snapshot([f"user-{number}" for number in range(300)], folder="audience" if key == KEY else "long")
+    status, text = on_a_terminal(world, key)
     assert status == 0
-    assert "300 of 300 changes" in text
-    assert "changes/s" in text
-    assert "left" in text
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    assert re.search(r"300 of 300 changes [\d,]+ changes/s \S+ left", plain), plain
 
 
 def test_on_a_terminal_a_sentence_gets_a_line_of_its_own_and_not_the_rest_of_the_bars(world: World) -> None:
     world.snapshot([f"user-{number}" for number in range(3_000)])
     world.windsor.set_faults(Faults(latency_ms=(40, 40)))
-    status, text = on_a_terminal(world, lambda: world.sent >= 100)
+    status, text = on_a_terminal(world, is_time_to_stop=lambda: world.sent >= 100)
     assert status == 130
     for sentence in ("Stopping: waiting for answers", f"windsor-sync: {KEY}: Stopped on request."):
-        before, found, _ = text.partition(sentence)
+        before, found, after = text.partition(sentence)
         assert found
         assert before.endswith(("\r\x1b[2K", "\n"))
+        assert len(after.splitlines()[0]) > 100  # whole, for whoever copies a command out of it

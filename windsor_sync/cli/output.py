@@ -196,14 +196,20 @@ def progress() -> Iterator[ProgressView]:
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
+        TextColumn(
+            "{task.description}", markup=False, table_column=Column(max_width=24, no_wrap=True, overflow="ellipsis")
+        ),
+        BarColumn(bar_width=12),
         TextColumn("{task.fields[amount]}", markup=False),
         TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(),
         TextColumn("left"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(
+        stderr=True, soft_wrap=True
+    )  # a sentence beside the bar stays whole, so that its command can be copied
+    with Progress(*columns, console=console) as bar:
         yield ProgressView(bar)
