@@ -135,6 +135,13 @@ def test_what_cannot_be_added_is_named_with_the_reason_and_the_rest_is_added(
     assert [one.id for one in load(tmp_path / "windsor.yaml", {}).audiences] == ["aud_1", "aud_2"]
 
 
+def test_a_name_cannot_move_what_a_terminal_shows(ask: Ask, segment_api: SegmentApi) -> None:
+    segment_api.audience("Two\nlines \x1b[2J", "two\x07", "2", status="Live\x1b[31m")
+    shown = ask()
+    assert r"Two\nlines \x1b[2J" in shown.out
+    assert not set(shown.out) & set("\x1b\x07")
+
+
 def test_an_entry_is_ready_for_a_sync_once_its_snapshot_is_there(world: World, segment_api: SegmentApi) -> None:
     segment_api.audience("Big Spender", "big_spender_2", "2", size={"count": 2, "type": "USERS"})
     world.document.update(space=SPACE, segment={"url": segment_api.url}, audiences=[])

@@ -31,7 +31,7 @@ def show(settings: "Settings", *, writes: bool, is_json: bool) -> None:
         return
     print_table(
         COLUMNS,
-        [["–" if row[column] is None else row[column] for column in COLUMNS] for row in rows],
+        [[_cell(row[column]) for column in COLUMNS] for row in rows],
         numbers=frozenset({"users"}),
     )
     for one in found:
@@ -41,6 +41,13 @@ def show(settings: "Settings", *, writes: bool, is_json: bool) -> None:
         click.echo(_written(settings, len(entries)))
     elif entries:
         click.echo(f"Not in {settings.path.name} yet; --write adds them:\n\n{as_yaml(entries)}", nl=False)
+
+
+def _cell(value: Any) -> Any:
+    """As a table shows it; a name that somebody gave in Segment is nothing that a terminal obeys."""
+    if isinstance(value, str) and not value.isprintable():
+        return ascii(value)[1:-1]
+    return "–" if value is None else value
 
 
 def in_space(settings: "Settings") -> "list[Described]":
