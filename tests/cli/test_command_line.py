@@ -183,10 +183,11 @@ def test_a_missing_key_and_a_broken_configuration_end_in_2(world: World, cli: Cl
     assert (ran.status, "WINDSOR_API_KEY" in ran.err) == (2, True)
     broken = tmp_path / "broken.yaml"
     broken.write_text("destination: {wire: webhok}\naudiences: 7\n")
-    ran = run("--config", str(broken), "check")
-    assert ran.status == 2
-    assert "broken.yaml:1" in ran.err
-    assert "broken.yaml:2" in ran.err
+    checked, planned = (run("--config", str(broken), *words) for words in (("check",), ("plan", "--all")))
+    assert (checked.status, planned.status) == (2, 2)
+    for said in (checked.out, planned.err):
+        assert "broken.yaml:1" in said
+        assert "broken.yaml:2" in said
 
 
 def test_the_worst_ending_of_several_audiences_counts_and_the_others_still_run(world: World, cli: Cli) -> None:

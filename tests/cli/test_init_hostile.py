@@ -150,7 +150,9 @@ def test_names_that_differ_in_capitals_alone_leave_the_newer_one(tmp_path: Path)
 
 def test_on_a_full_disk_no_half_file_is_left(tmp_path: Path) -> None:
     shell = 'ulimit -f 1; exec "$0" -m windsor_sync.cli init'
-    done = subprocess.run(["sh", "-c", shell, sys.executable], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WINDSOR", "AIRFLOW"))}
+    command = ["sh", "-c", shell, sys.executable]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=kept)
     assert done.returncode == 2
     assert "windsor.yaml cannot be written" in done.stderr
     assert not (tmp_path / "windsor.yaml").exists()
