@@ -16,7 +16,7 @@ import pytest
 from windsor_sync import __version__
 
 ROOT = Path(__file__).parents[2]
-UV = [sys.executable, "-m", "uv"]
+UV = [sys.executable, "-m", "uv", "--system-certs"]  # as pip does: a company may have a certificate of its own
 EXTRAS = {"spark": "pyspark", "s3": "s3fs", "gcs": "gcsfs", "postgres": "psycopg", "zstd": "zstandard"}
 """Extra → the package that the code imports with it."""
 
