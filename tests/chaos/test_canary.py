@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from tests.chaos.processes import ROOT, Command, Ended, until
@@ -229,11 +230,23 @@ def test_a_secret_in_a_configuration_that_does_not_work_is_not_repeated(aviary: 
     assert_silent(aviary)
 
 
-def test_a_crash_shows_where_it_happened_and_nobody(aviary: World) -> None:
+def test_a_damaged_stored_file_is_said_and_nobody_in_it(aviary: World) -> None:
     aviary.windsor.set_faults(Faults(rejected_users=frozenset({USER})))
     run(aviary, "sync", "--all")
     for path in (aviary.folder / ".windsor" / "files").rglob("*.parquet"):
         spoil(path, path.read_bytes()[:-50])
+    aviary.snapshot({USER: EMAIL})
+    ended = run(aviary, "sync", "--all")
+    assert ended.status == 6
+    assert "a stored file is damaged" in ended.errors
+    assert_silent(aviary)
+
+
+def test_a_crash_shows_where_it_happened_and_nobody(aviary: World) -> None:
+    aviary.windsor.set_faults(Faults(rejected_users=frozenset({USER})))
+    run(aviary, "sync", "--all")
+    for path in (aviary.folder / ".windsor" / "files" / "outboxes").rglob("*.parquet"):
+        put_ids_for_numbers(path)  # an outbox that no version of ours wrote: the engine's error quotes what it found
     aviary.snapshot({USER: EMAIL})
     ended = run(aviary, "sync", "--all")
     assert ended.status == 1
@@ -296,3 +309,13 @@ def spoil(path: Path, content: bytes) -> None:
     moment = path.stat().st_mtime
     path.write_bytes(content)
     os.utime(path, (moment, moment))
+
+
+def put_ids_for_numbers(path: Path) -> None:
+    """Make of an outbox a whole Parquet file with a column of another type, full of ids."""
+    changed = path.with_suffix(".changed")
+    with duckdb.connect() as connection:
+        everything = f"SELECT * REPLACE (identity AS since_run) FROM read_parquet('{path}')"
+        connection.execute(f"COPY ({everything}) TO '{changed}' (FORMAT parquet)")
+    spoil(path, changed.read_bytes())
+    changed.unlink()
