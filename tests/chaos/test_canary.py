@@ -246,7 +246,7 @@ def test_a_crash_shows_where_it_happened_and_nobody(aviary: World) -> None:
     aviary.windsor.set_faults(Faults(rejected_users=frozenset({USER})))
     run(aviary, "sync", "--all")
     for path in (aviary.folder / ".windsor" / "files" / "outboxes").rglob("*.parquet"):
-        put_ids_for_numbers(path)  # an outbox that no version of ours wrote: the engine's error quotes what it found
+        put_ids_for_numbers(path)  # an outbox that no version of ours wrote
     aviary.snapshot({USER: EMAIL})
     ended = run(aviary, "sync", "--all")
     assert ended.status == 1
