@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.deployment.compose import ROOT, read_env
-from tests.deployment.deployment import WORKERS, Deployment, repeats
+from tests.deployment.deployment import DAG, WORKERS, Deployment, repeats
 from tests.deployment.processes import wait_until
 from windsor_sync.delivery.engine import EngineLimits
 from windsor_sync.runs import Run, RunState, recent
@@ -20,16 +20,20 @@ from windsor_sync.spec.trait_keys import trait_key
 pytestmark = pytest.mark.timeout(600)
 
 RATE = 400
+SLOW = 100
+"""At which nothing is through before a worker has heard that it is to stop."""
+
+ON_ITS_WAY = 300
 KEY = str(trait_key(shop.AUDIENCE))
-FIRST, SECOND = date(1997, 4, 1), date(1997, 5, 1)
+FIRST, SECOND, THIRD = date(1997, 4, 1), date(1997, 5, 1), date(1997, 6, 1)
 SHARDS = {f"deliver_{number}_of_3" for number in (1, 2, 3)}
 PATIENCE = {"TASK_RETRY_DELAY_S": "5", "TASK_HEARTBEAT_TIMEOUT_S": "20"}
 
 
-def settings(folder: Path) -> Path:
+def settings(folder: Path, rate: int = RATE) -> Path:
     """The shop's settings, slow enough to be met half-way: one audience, and most of it may leave in a month."""
     document = yaml.safe_load((ROOT / "deploy/shop.yaml").read_text(encoding="utf-8"))
-    document["destination"]["requests_per_second"] = RATE
+    document["destination"]["requests_per_second"] = rate
     document["defaults"] = {"max_exited_percent": None}
     del document["computed_traits"]
     path = folder / "windsor.yaml"
@@ -61,9 +65,11 @@ def windsor_shows(deployment: Deployment, members: set[str], left: set[str]) -> 
     return deployment.shown(KEY) == dict.fromkeys(members, True) | dict.fromkeys(left, False)
 
 
-def test_two_workers_share_a_sync_and_then_one_is_killed(deployment: Deployment) -> None:
+def test_two_workers_share_a_sync_then_one_is_killed_and_at_last_a_person_stops_a_delivery(
+    deployment: Deployment,
+) -> None:
     bought = shop.purchases()
-    first, second = (set(shop.members_on(bought, day)) for day in (FIRST, SECOND))
+    first, second, third = (set(shop.members_on(bought, day)) for day in (FIRST, SECOND, THIRD))
 
     deployment.put_snapshots(str(FIRST))
     run_id = deployment.unpause()
@@ -90,6 +96,22 @@ def test_two_workers_share_a_sync_and_then_one_is_killed(deployment: Deployment)
     tries = {name: task["try_number"] for name, task in deployment.tasks(run_id).items() if name in SHARDS}
     assert tries == {name: 2 if name in killed else 1 for name in SHARDS}, f"{victim} had {killed}"
 
+    deployment.put_snapshots(str(THIRD))
+    settings(deployment.folder, SLOW)
+    before = len(received) + len(again)
+    run_id = deployment.trigger()
+    stop_a_delivery_half_way(deployment, run_id, before)
+    assert deployment.wait_for(run_id) == "failed"
+    stopped = last_run(deployment)
+    assert (stopped.state, stopped.books.in_doubt) == (RunState.INTERRUPTED, 0), "what was in flight was waited for"
+    assert 0 < stopped.books.owed < stopped.books.changes == len(second ^ third)
+    settings(deployment.folder)
+    assert deployment.wait_for(deployment.trigger()) == "success"
+    told = [one["userId"] for one in deployment.messages(after=before)]
+    assert sorted(told) == sorted(second ^ third), "nobody is told twice"
+    shows = deployment.shown(KEY)
+    assert {name for name in second | third if shows[name]} == third
+
 
 def both_took_a_share(deployment: Deployment, run_id: str) -> None:
     took = {name: tasks & SHARDS for name, tasks in deployment.workers_of(run_id).items()}
@@ -111,15 +133,30 @@ def the_books_are_closed(run: Run, changes: int) -> None:
     assert run.books.delivered == run.books.changes == changes
 
 
+def wait_until_through(deployment: Deployment, messages: int) -> None:
+    """Return when Windsor has so many messages."""
+    wait_until(lambda: deployment.count_messages() > messages, f"{messages:,} messages are through")
+
+
+def stop_a_delivery_half_way(deployment: Deployment, run_id: str, before: int) -> None:
+    """Mark a task that delivers as failed, as a person does in Airflow's page: its worker ends it in order."""
+    wait_until_through(deployment, before + ON_ITS_WAY)
+    running = [
+        task["task_id"]
+        for name, task in deployment.tasks(run_id).items()
+        if name in SHARDS and task["state"] == "running"
+    ]
+    task = f"dags/{DAG}/dagRuns/{run_id}/taskInstances/{running[0]}/0"
+    deployment.api("PATCH", task, json={"new_state": "failed"})
+
+
 def kill_one_half_way(deployment: Deployment, run_id: str, before: int) -> tuple[str, set[str]]:
-    """Kill a worker that delivers, when a quarter is through; returns its name and the deliveries it had."""
-
-    def is_on_its_way() -> bool:
-        return deployment.count_messages() - before > 2_000 and all(
-            deployment.workers_of(run_id)[name] & SHARDS for name in WORKERS
-        )
-
-    wait_until(is_on_its_way, "a quarter of the changes is through")
+    """Kill a worker that delivers; returns its name and the deliveries it had."""
+    wait_until_through(deployment, before + 2_000)
+    wait_until(
+        lambda: all(deployment.workers_of(run_id)[name] & SHARDS for name in WORKERS),
+        "both workers have begun to deliver",
+    )
     victim = WORKERS[1]
     running = {name for name, task in deployment.tasks(run_id).items() if task["state"] == "running"}
     deployment.running[victim].kill()
