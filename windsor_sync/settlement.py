@@ -23,6 +23,9 @@ from windsor_sync.runs import Books, Run, RunState, UnbalancedBooksError, finish
 from windsor_sync.words import counted
 from windsor_sync.workspace import Workspace
 
+NOT_IMPLEMENTED = 501
+"""Windsor takes no calls of this kind."""
+
 STATE_OF = {
     CredentialsRefused: RunState.REFUSED,
     DestinationUnavailable: RunState.UNAVAILABLE,
@@ -113,17 +116,17 @@ def _ending(workspace: Workspace, run: Run, books: Books, outcome: Delivery | No
     stopped = outcome.stopped_by if outcome else None
     so_far = _so_far(run, books)
     if stopped is not None:
-        return STATE_OF[type(stopped)], f"{stopped}. {so_far}{_rest(books)} {_remedy(workspace, stopped)}"
+        return STATE_OF[type(stopped)], f"{stopped}. {so_far}{_rest(run, books)} {_remedy(workspace, stopped)}"
     later = _left_for_later(workspace, run) if books.owed else 0
     if outcome and outcome.was_interrupted and books.owed > later:
-        return RunState.INTERRUPTED, f"Stopped on request. {so_far}{_rest(books)} Run it again to go on."
+        return RunState.INTERRUPTED, f"Stopped on request. {so_far}{_rest(run, books)} Run it again to go on."
     if run.held and books.withheld:  # books also count as withheld who became suppressed meanwhile
         return RunState.WITHHELD, _withheld(run, books)
     if books.rejected * 100 > (books.changes - later) * workspace.settings.defaults.max_rejected_percent:
         return RunState.REJECTED, _rejected(workspace, run, books)
     if books.owed > later:
         unanswered = _of_run(run, books.owed - later)
-        return RunState.UNAVAILABLE, f"Windsor did not answer {unanswered}. {so_far}{_rest(books)}"
+        return RunState.UNAVAILABLE, f"Windsor did not answer {unanswered}. {so_far}{_rest(run, books)}"
     left = (
         f"What was not asked for ({counted(later, 'change')}) stays owed, and the next sync sends it." if later else ""
     )
@@ -158,9 +161,11 @@ def _done(run: Run, books: Books) -> str:
 def _rejected(workspace: Workspace, run: Run, books: Books) -> str:
     codes = _codes(workspace, run)
     if run.intake is not None:
+        takes_no_such_call = all(code == NOT_IMPLEMENTED for code, _, _ in workspace.ledger.rejections(run.run_id))
+        leave_out = " Leave calls that Windsor does not take out of `events.calls`." if takes_no_such_call else ""
         return (
             f"Windsor rejected {books.rejected:,} of {_of_run(run, books.changes)} ({codes}). They are not sent again; what was "
-            f"not rejected is delivered. See them with `windsor-sync runs {run.run_id}`."
+            f"not rejected is delivered.{leave_out} See them with `windsor-sync runs {run.run_id}`."
         )
     return (
         f"Windsor rejected {books.rejected:,} of {_of_run(run, books.changes)} ({codes}). They "
@@ -168,12 +173,18 @@ def _rejected(workspace: Workspace, run: Run, books: Books) -> str:
     )
 
 
-def _rest(books: Books) -> str:
-    rest = books.changes - books.delivered
+def _rest(run: Run, books: Books) -> str:
+    """What the next run sends: all that Windsor did not take, but of events neither what is held nor what it refused."""
+    rest = books.changes - books.delivered if run.intake is None else books.owed
+    asked = books.withheld if run.held else 0  # who became suppressed meanwhile counts as withheld too
+    if not rest:
+        return "nothing else stays owed."
     if rest == 1:
-        return f"the other one stays owed and the next run sends it{', and it may have arrived' if books.in_doubt else ''}."
+        sends = "the next run sends it" if not asked else "it is sent once a person approves"
+        return f"the other one stays owed and {sends}{', and it may have arrived' if books.in_doubt else ''}."
+    approved = f", {asked:,} of them once a person approves" if asked else ""
     doubt = f", {books.in_doubt:,} of them may have arrived" if books.in_doubt else ""
-    return f"the other {rest:,} stay owed and the next run sends them{doubt}."
+    return f"the other {rest:,} stay owed and the next run sends them{approved}{doubt}."
 
 
 def _remedy(workspace: Workspace, stopped: WindsorSyncError) -> str:

@@ -229,7 +229,8 @@ def _refuse_nobody(source: Source, recipe: Recipe, rows_read: int, left_out: Cou
     if readable and left_out[LeftOut.MISSING_USER_ID] == readable and not ids & source.columns:
         raise unusable(
             f"{source.describe()}: none of its {readable} rows has {' or '.join(sorted(ids, reverse=True))}.",
-            "Choose user_id among the external ids when downloading, or set identify_by: anonymous_id.",
+            "Choose user_id among the external ids when downloading, or say in `columns` which column it is; where users "
+            "have only anonymous ids, set identify_by: anonymous_id.",
         )
     if left_out[LeftOut.MISSING_VALUE] == readable > 0 and "value" not in source.columns:
         raise unusable(

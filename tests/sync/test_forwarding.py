@@ -407,6 +407,17 @@ def test_a_call_that_windsor_does_not_take_stops_no_other_however_many_come_firs
     archive.write([archive.message("track", "ana")])
     run = one_run(world)
     assert (run.books.delivered, run.books.rejected, run.books.owed) == (1, 120, 0)
+    assert "Leave calls that Windsor does not take out of `events.calls`." in (run.sentence or "")
+
+
+def test_what_is_held_is_not_promised_to_the_next_run(world: World) -> None:
+    archive = Archive(world, alias="hold")
+    world.destination |= {"give_up_after_s": 0.2, "timeout_s": 2}
+    world.windsor.set_faults(Faults(error_rate=1.0))
+    archive.write([archive.message("alias", "ana", previousId="old"), archive.message("track", "ben")])
+    run = one_run(world)
+    assert (run.state, run.books.owed, run.books.withheld) == (RunState.UNAVAILABLE, 1, 1)
+    assert "the other one stays owed and the next run sends it" in (run.sentence or "")
 
 
 def test_an_anonymous_user_can_be_forgotten_too(world: World) -> None:

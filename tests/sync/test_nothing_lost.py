@@ -66,6 +66,17 @@ def test_the_same_change_keeps_its_message_id_on_every_try(world: World) -> None
     assert again == first
 
 
+def test_what_is_withheld_is_not_promised_to_the_next_run_but_to_a_person(hasty: World) -> None:
+    hasty.snapshot(MANY)
+    hasty.sync()
+    hasty.windsor.set_faults(Faults.parse({"outage": "unavailable"}))
+    hasty.snapshot([*MANY[:100], "new-1", "new-2"])
+    run = hasty.sync()
+    assert (run.state, run.books.owed, run.books.withheld) == (RunState.UNAVAILABLE, 2, 200)
+    words = "the other 202 stay owed and the next run sends them, 200 of them once a person approves"
+    assert words in (run.sentence or "")
+
+
 def test_an_outage_owes_every_change_and_the_next_run_sends_them(hasty: World) -> None:
     hasty.windsor.set_faults(Faults.parse({"outage": "unavailable"}))
     hasty.snapshot(MANY)

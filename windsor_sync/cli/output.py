@@ -159,11 +159,11 @@ class ProgressView:
         """Take note of a checkpoint."""
         answered = delivery.delivered + delivery.rejected + delivery.unanswered
         total = run.options.get("to_send", run.books.changes)  # without what is withheld or left for later
-        unit = "changes" if run.intake is None else "messages"
+        title, unit = (run.audience, "changes") if run.intake is None else ("events", "messages")
         if self._bar is not None:
-            self._show(run.run_id, run.audience, answered, total, unit)
+            self._show(run.run_id, title, answered, total, unit)
         elif self._is_time_to_log():
-            say(f"{run.audience}: {answered:,} of {total:,} {unit} answered")
+            say(f"{title}: {answered:,} of {total:,} {unit} answered")
 
     def reading(self, lines: int, files: int) -> None:
         """Take note of how far the reading of the event archive is."""

@@ -17,7 +17,7 @@ def pairs_of(run: Run, rejections: Sequence[Mapping[str, Any]]) -> Iterator[tupl
         run.sentence or "It has not ended; if nobody runs it any more, `windsor-sync audit --repair` closes it.",
     )
     yield "what", f"{run.kind} of {run.name} (trait {run.audience})" if run.intake is None else "forwarded events"
-    yield "started", f"{moment(run.started_at)} by {run.trigger}"
+    yield "started", f"{moment(run.started_at)}, {run.trigger}"
     if run.finished_at is not None:
         yield "took", _lasting(run.finished_at - run.started_at)
     yield from _of_snapshot(run) if run.intake is None else _of_events(run)
