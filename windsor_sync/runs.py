@@ -142,13 +142,6 @@ def history(database: Database, audience_id: int, *, before: int | None = None, 
         return [_run(row) for row in connection.execute(query)]
 
 
-def newest_trigger(database: Database, beginning: str) -> str | None:
-    """Who started the newest of the runs, of any audience, that were started by someone of this beginning."""
-    query = select(runs.c.trigger).where(runs.c.trigger.startswith(beginning, autoescape=True))
-    with database.read() as connection:
-        return connection.execute(query.order_by(runs.c.started_at.desc()).limit(1)).scalar_one_or_none()
-
-
 def newest_of_each(database: Database, destination: str, *, after: int = 0, limit: int = 100) -> list[Run]:
     """The newest run of each audience that has one, oldest audience first; `after`: of those with a larger id."""
     query = (

@@ -120,17 +120,17 @@ def _ending(workspace: Workspace, run: Run, books: Books, outcome: Delivery | No
     later = _left_for_later(workspace, run) if books.owed else 0
     if outcome and outcome.was_interrupted and books.owed > later:
         return RunState.INTERRUPTED, f"Stopped on request. {so_far}{_rest(run, books)} Run it again to go on."
+    rejected = _rejected(workspace, run, books) if books.rejected else ""
     if run.held and books.withheld:  # books also count as withheld who became suppressed meanwhile
-        return RunState.WITHHELD, _withheld(run, books)
+        return RunState.WITHHELD, " ".join(filter(None, (_withheld(run, books), rejected)))
     if books.rejected * 100 > (books.changes - later) * workspace.settings.defaults.max_rejected_percent:
-        return RunState.REJECTED, _rejected(workspace, run, books)
+        return RunState.REJECTED, rejected
     if books.owed > later:
         unanswered = _of_run(run, books.owed - later)
         return RunState.UNAVAILABLE, f"Windsor did not answer {unanswered}. {so_far}{_rest(run, books)}"
     left = (
         f"What was not asked for ({counted(later, 'change')}) stays owed, and the next sync sends it." if later else ""
     )
-    rejected = _rejected(workspace, run, books) if books.rejected else ""
     return RunState.DONE, " ".join(filter(None, (_done(run, books), left, rejected)))
 
 

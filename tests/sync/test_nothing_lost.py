@@ -77,6 +77,16 @@ def test_what_is_withheld_is_not_promised_to_the_next_run_but_to_a_person(hasty:
     assert words in (run.sentence or "")
 
 
+def test_rejections_are_named_beside_what_is_withheld(world: World) -> None:
+    world.snapshot(MANY)
+    world.sync()
+    world.windsor.set_faults(Faults(rejected_users=frozenset({"new"})))
+    world.snapshot([*MANY[:100], "new"])
+    run = world.sync()
+    assert (run.state, run.books.rejected, run.books.withheld) == (RunState.WITHHELD, 1, 200)
+    assert "Windsor rejected 1 of 201 changes" in (run.sentence or "")
+
+
 def test_an_outage_owes_every_change_and_the_next_run_sends_them(hasty: World) -> None:
     hasty.windsor.set_faults(Faults.parse({"outage": "unavailable"}))
     hasty.snapshot(MANY)
