@@ -13,8 +13,6 @@ from windsor_sync.errors import WindsorSyncError
 from windsor_sync.settings import Destination
 
 MOST_APART = timedelta(seconds=30)
-REFUSAL = "refuses the key"
-"""The probe's words, to which only who knows where the key came from can add the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ def _without_key(destination: Destination) -> Finding:
 def _answered(destination: Destination, key: Key) -> Finding:
     found = probe(destination, key.secret)
     level = Level.OK if found.is_good else Level.ERROR if found.is_certain else Level.WARNING
-    remedy = f" Put a valid one into {key.place}." if REFUSAL in found.text else ""
+    remedy = f" Put a valid one into {key.place}." if found.refuses_key else ""
     return Finding("destination", level, f"{destination.name}, with the key from {key.place}: {found.text}{remedy}")
 
 

@@ -31,6 +31,8 @@ class Finding:
     text: str
     is_certain: bool = True
     """false where what answers says nothing about the key"""
+    refuses_key: bool = False
+    """the remedy is up to who knows where the key came from"""
 
 
 def probe(destination: Destination, api_key: str) -> Finding:
@@ -68,7 +70,8 @@ def _may_be_about_the_message(answer: Answer) -> bool:
 
 def _finding(answer: Answer) -> Finding:
     if answer.status in REFUSED:
-        return Finding(False, f"Windsor is there and refuses the key ({answer.status}). Nothing was sent.")
+        text = f"Windsor is there and refuses the key ({answer.status}). Nothing was sent."
+        return Finding(False, text, refuses_key=True)
     if not answer.status:
         return Finding(False, f"Windsor cannot be reached: {answer.message}. Check the URL. Nothing was sent.")
     if answer.is_page:
