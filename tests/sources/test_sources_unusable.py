@@ -107,6 +107,15 @@ def test_a_part_that_arrives_while_the_others_are_read_makes_them_no_snapshot(
     assert bench.user_ids(open_source(f"{export}/{pattern}", format="csv")) == ["u0", "u1", "u2"]
 
 
+def test_parts_are_the_same_also_with_files_beside_them_that_the_pattern_does_not_name(bench: Bench) -> None:
+    export = bench.folder / "export"
+    export.mkdir()
+    for number in range(2):
+        (export / f"part-{number}.csv").write_text(f"user_id\nu{number}\n")
+        (export / f"part-{number}.csv.md5").write_text("0cc175b9c0f1b6a831c399e269772661")
+    assert bench.user_ids(open_source(f"{export}/*.csv")) == ["u0", "u1"]
+
+
 def test_a_customers_own_csv_that_breaks_off_is_refused_and_a_broken_row_inside_is_named_by_its_line(
     bench: Bench,
 ) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -52,6 +52,8 @@ class SourceFile:
     """UTC; from the path where a pattern is configured, else `mtime`"""
     parts: tuple["SourceFile", ...] = ()
     """the files it consists of, where it is several"""
+    pattern: str = field(default="", compare=False)
+    """by which parts that count were found: beside them may be files that are none"""
 
     @property
     def trusted_fingerprint(self) -> str | None:
@@ -74,7 +76,7 @@ def newest(pattern: str, taken_at: str | None = None, not_after: datetime | None
         if not files:
             raise _nothing_found(fs, pattern, root, taken_at if is_any else None)
         found = max(_early(files, pattern, not_after), key=lambda file: (file.taken_at, file.mtime, file.path))
-        return found if found.parts else _with_parts(fs, found, files)
+        return found if found.parts else _with_parts(fs, found, files, pattern)
     except trouble() as error:
         remedy = "Check that this account may read it, then run again."
         raise out_of_reach(f"{pattern} cannot be looked up", error, remedy) from None
@@ -125,7 +127,7 @@ def _joined(files: list[SourceFile], taken_at: str | None) -> SourceFile:
     )
 
 
-def _with_parts(fs: Any, found: SourceFile, files: list[SourceFile]) -> SourceFile:
+def _with_parts(fs: Any, found: SourceFile, files: list[SourceFile], pattern: str) -> SourceFile:
     """The file with those that its name says belong to it. Raises SnapshotError when one of them is missing."""
     names = [file.path for file in files]
     together = siblings(found.path, names, lambda folder: bool(fs.exists(f"{folder}/_SUCCESS")))
@@ -134,7 +136,7 @@ def _with_parts(fs: Any, found: SourceFile, files: list[SourceFile]) -> SourceFi
         return found
     parts = [next(file for file in files if file.path == path) for path in together]
     _refuse_mixture(fs, parts)
-    return replace(_joined(parts, None), path=parts[0].path, taken_at=found.taken_at)
+    return replace(_joined(parts, None), path=parts[0].path, taken_at=found.taken_at, pattern=pattern)
 
 
 def _refuse_rewritten(fs: Any, found: SourceFile) -> None:
@@ -185,12 +187,21 @@ def confirm_unchanged(file: SourceFile) -> None:
 def _is_same(file: SourceFile) -> bool:
     try:
         if file.parts:
-            return newest(file.path).fingerprint == file.fingerprint
+            return _again(file).fingerprint == file.fingerprint
         fs, root = _filesystem(file.path)
         size, modification, _ = _identity(fs, root, fs.info(root))
         return _fingerprint(root, size, modification) == file.fingerprint
     except trouble(SnapshotError):
         return False
+
+
+def _again(file: SourceFile) -> SourceFile:
+    """The same folder, or the same parts, as they are now; whatever was written since that is newer."""
+    if not file.pattern:
+        return newest(file.path)
+    fs, root = _filesystem(file.pattern)
+    files, _ = _files(fs, root, None)
+    return _with_parts(fs, file.parts[0], files, file.pattern)
 
 
 def open_bytes(file: SourceFile) -> Any:
