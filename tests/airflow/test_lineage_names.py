@@ -20,6 +20,7 @@ def test_what_lies_in_an_object_store_is_named_by_its_bucket_and_its_key() -> No
         ("exports/day-?.csv", "file", "exports/day-?.csv"),
         ("file:///srv/vip.csv", "file", "/srv/vip.csv"),
         ("https://ana:secret@files.example/vip.csv?X-Amz-Signature=secret", "https://files.example", "vip.csv"),
+        ("abfs://exports@acme.dfs.core.windows.net/vip.csv", "abfs://exports@acme.dfs.core.windows.net", "vip.csv"),
     ],
 )
 def test_a_pattern_keeps_its_question_marks_and_an_address_shows_no_secret(

@@ -57,4 +57,6 @@ def _file(path: str) -> Any:
     store, _, name = rest.partition("/")
     if scheme in ("http", "https"):  # elsewhere a question mark is part of a pattern
         name = name.partition("?")[0]
-    return InputDataset(f"{scheme}://{store.rpartition('@')[2]}", name)
+    if not scheme.startswith(("abfs", "wasb")):  # there it names the container, and no user
+        store = store.rpartition("@")[2]
+    return InputDataset(f"{scheme}://{store}", name)
