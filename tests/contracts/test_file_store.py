@@ -140,6 +140,16 @@ def test_an_upload_that_was_killed_half_way_is_swept_away_after_a_day(
     assert content(store) == b"members"
 
 
+def test_who_may_not_look_for_killed_uploads_keeps_files_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError
+
+    store = FileStore(f"memory://{uuid.uuid4().hex}")
+    monkeypatch.setattr(store._fs, "find", refuse)
+    put(store, b"members")
+    assert content(store) == b"members"
+
+
 def test_keeping_replaces_what_stands_there(files: FileStore) -> None:
     put(files, b"old")
     put(files, b"newer")

@@ -22,7 +22,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from windsor_sync.embedded import reach
-from windsor_sync.errors import ConfigError
+from windsor_sync.errors import ConfigError, StateUnavailable
 from windsor_sync.stores import in_reach, trouble, words_of
 
 DRAFTS = "drafts"
@@ -178,7 +178,8 @@ class FileStore:
             with suppress(Exception):
                 self._fs.rm_file(arriving)
             raise
-        self._sweep_uploads()
+        with suppress(StateUnavailable), in_reach():  # the file is in its place; who may not list or remove keeps it so
+            self._sweep_uploads()
 
     def _sweep_uploads(self) -> None:
         """Remove what a killed process had on its way; looked for once, and not while the store may be out of reach."""
