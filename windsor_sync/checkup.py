@@ -11,6 +11,7 @@ import fsspec
 from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.runs import recent
 from windsor_sync.settings import Computation, Events, Mistake, Settings, format_duration
+from windsor_sync.settlement import as_it_stands
 from windsor_sync.sources import Connections, SourceFile, source_for
 from windsor_sync.sources.warehouse_session import opened
 from windsor_sync.state.database import open_database
@@ -154,7 +155,8 @@ def _told(workspace: Workspace, computation: Computation) -> tuple[str, str]:
     last = recent(workspace.database, audience_ids=[known.audience_id], limit=1) if known.audience_id else []
     if not last:
         return str(known.key), "not synced yet"
-    rest = last[0].books.changes - last[0].books.delivered
+    books = as_it_stands(workspace, last[0]).books
+    rest = books.changes - books.delivered
     owed = f", of which Windsor has not acknowledged {counted(rest, 'change')}" if rest else ""
     return str(known.key), f"last synced with the snapshot of {moment(last[0].taken_at)}{owed}"
 

@@ -104,6 +104,11 @@ def closing_books(workspace: Workspace, run: Run) -> Books:
     )
 
 
+def as_it_stands(workspace: Workspace, run: Run) -> Run:
+    """The run, with the books of one that has not ended counted now: until its end none are recorded."""
+    return run if run.finished_at is not None else replace(run, books=closing_books(workspace, run))
+
+
 def error_of(run: Run) -> WindsorSyncError | None:
     """The error a run that did not end well stands for, with its sentence; None when all is done."""
     kind = ERROR_OF.get(run.state)

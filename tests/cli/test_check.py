@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from tests.cli.test_command_line import Ran, run
 from tests.cli.test_init_hostile import somebody_else
@@ -20,6 +21,7 @@ from windsor_sync.errors import ConfigError
 from windsor_sync.outbox import Limits, Retry
 from windsor_sync.sandbox import Faults
 from windsor_sync.settings import load
+from windsor_sync.state.tables import runs
 from windsor_sync.sync import Request
 
 
@@ -161,6 +163,15 @@ def test_what_windsor_has_not_acknowledged_is_not_called_told(world: World) -> N
     )
     world.windsor.set_faults(Faults())
     world.sync(request=Request("retry", limits=Limits(retry=Retry())))
+    assert check(world)[AUDIENCE]["text"].endswith("last synced with the snapshot of 2026-01-01 02:30 UTC")
+
+
+def test_of_a_run_that_has_not_ended_what_windsor_has_acknowledged_is_counted_now(world: World) -> None:
+    world.snapshot(["ana", "ben"])
+    world.values({"ana": 1})
+    world.sync()
+    with world.workspace.database.write() as connection:  # as it is until its books are closed
+        connection.execute(update(runs).values(state="open", finished_at=None, delivered=0))
     assert check(world)[AUDIENCE]["text"].endswith("last synced with the snapshot of 2026-01-01 02:30 UTC")
 
 

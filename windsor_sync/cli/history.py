@@ -1,7 +1,7 @@
 """Looking back: `runs`, `why` and `audit`."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,6 @@ from windsor_sync.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from windsor_sync.runs import Run
-    from windsor_sync.workspace import Workspace
 
 TRIED = frozenset({"rejected", "not due", "in doubt"})
 """fates of which the last answer's code tells something"""
@@ -48,6 +45,7 @@ def runs(config: Path | None, run: str | None, limit: int, is_json: bool) -> int
       windsor-sync runs --json --limit 5
     """
     from windsor_sync.runs import recent
+    from windsor_sync.settlement import as_it_stands
     from windsor_sync.workspace import open_workspace
 
     settings = load_settings(config)
@@ -75,13 +73,6 @@ def runs(config: Path | None, run: str | None, limit: int, is_json: bool) -> int
     else:
         _print_runs(documents)
     return 0
-
-
-def as_it_stands(workspace: "Workspace", run: "Run") -> "Run":
-    """The run, with the books of one that has not ended counted now: until its end none are recorded."""
-    from windsor_sync.settlement import closing_books
-
-    return run if run.finished_at is not None else replace(run, books=closing_books(workspace, run))
 
 
 def _print_runs(documents: list[dict[str, Any]]) -> None:

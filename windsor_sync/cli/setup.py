@@ -162,8 +162,8 @@ def audiences(config: Path | None, from_segment: bool, writes: bool, is_json: bo
 
         show(settings, writes=writes, is_json=is_json)
         return
-    from windsor_sync.cli.history import as_it_stands
     from windsor_sync.runs import recent
+    from windsor_sync.settlement import as_it_stands
     from windsor_sync.workspace import open_workspace
 
     rows = []
