@@ -1,7 +1,7 @@
 """What a sync would say, for a notebook: two DataFrames in, the changes between them out. Nothing is stored or sent."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +11,7 @@ from windsor_sync.diff.duckdb import DiffTask, diff
 from windsor_sync.embedded import open_duckdb, quoted
 from windsor_sync.ledger import Head
 from windsor_sync.outbox import Change, Limits
+from windsor_sync.settings.choices import Column, Emails, IdentifyBy
 from windsor_sync.snapshot import Sealed, seal
 from windsor_sync.sources import DataFrameSource
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("change", "user_id", "anonymous_id", "email", "value")
-MAPPED = ("user_id", "anonymous_id", "email", "profile_id")
-IDENTIFIED_BY = ("user_id", "anonymous_id")
-EMAILS = ("first", "last", "all")
 
 
 def plan_frames(
@@ -41,9 +39,9 @@ def plan_frames(
 
     Raises SnapshotError when a frame cannot be used, as a run would, and ValueError for another argument that is none of these.
     """
-    _refuse_others("columns", columns or {}, MAPPED)
-    _refuse_others("identify_by", [identify_by], IDENTIFIED_BY)
-    _refuse_others("emails", [emails], EMAILS)
+    _refuse_others("columns", columns or {}, [column for column in Column if column is not Column.VALUE])
+    _refuse_others("identify_by", [identify_by], IdentifyBy)
+    _refuse_others("emails", [emails], Emails)
     mapping = {**(columns or {}), **({"value": value} if value else {})}
     with TemporaryDirectory(prefix="windsor-sync-") as folder:
         sealed = {
@@ -64,11 +62,12 @@ def plan_frames(
         return _changes(outbox, is_membership=value is None)
 
 
-def _refuse_others(argument: str, given: Iterable[str], allowed: Sequence[str]) -> None:
+def _refuse_others(argument: str, given: Iterable[str], allowed: Iterable[str]) -> None:
     """A name that is not known would otherwise be a column that is not looked at, without a word."""
+    known = list(allowed)
     for name in given:
-        if name not in allowed:
-            raise ValueError(f"{argument} of plan_frames: {name!r} is none of {', '.join(allowed)}.")
+        if name not in known:
+            raise ValueError(f"{argument} of plan_frames: {name!r} is none of {', '.join(known)}.")
 
 
 def _sealed(
