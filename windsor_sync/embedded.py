@@ -36,9 +36,8 @@ def open_duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'")
         connection.execute(f"SET temp_directory = {quoted(spill)}")
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(
-            "SET enable_progress_bar_print = false"
-        )  # on standard output, where it takes us for a notebook
+        # It draws a bar on standard output where it takes us for a notebook.
+        connection.execute("SET enable_progress_bar_print = false")
         for store in _stores.values():
             connection.register_filesystem(store)
         yield connection

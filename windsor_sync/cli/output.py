@@ -208,8 +208,7 @@ def progress() -> Iterator[ProgressView]:
         TimeRemainingColumn(),
         TextColumn("left"),
     )
-    console = Console(
-        stderr=True, soft_wrap=True
-    )  # a sentence beside the bar stays whole, so that its command can be copied
+    # A sentence beside the bar stays whole, so that its command can be copied.
+    console = Console(stderr=True, soft_wrap=True)
     with Progress(*columns, console=console) as bar:
         yield ProgressView(bar)
