@@ -5,17 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
-from sqlalchemy import Row, and_, or_, select
+from sqlalchemy import Row, select
 
 from windsor_sync.embedded import open_duckdb, quoted
 from windsor_sync.errors import LeaseHeld
-from windsor_sync.holder import has_died
 from windsor_sync.ledger import Head
 from windsor_sync.registry import EVENTS
 from windsor_sync.runs import Run, UnbalancedBooksError, recent
 from windsor_sync.settlement import settle_dead
 from windsor_sync.spec.trait_keys import TraitKey
-from windsor_sync.state.tables import leases, snapshots
+from windsor_sync.state.tables import snapshots
 from windsor_sync.words import counted
 from windsor_sync.workspace import Workspace
 
@@ -55,7 +54,7 @@ def _died(workspace: Workspace, key: str, run: Run, *, repair: bool) -> Irregula
     """A run without an end: still going, or dead."""
     text = f"Run {run.run_id} was opened at {run.started_at:%Y-%m-%d %H:%M:%S} UTC and has not ended."
     if not repair:
-        if _is_held(workspace, key):
+        if workspace.is_held(TraitKey(key)):
             return Irregularity(key, text, "It is going on.", is_going=True)
         return Irregularity(key, text, "Its changes stay owed: the next sync sends them. --repair closes its books.")
     try:
@@ -64,16 +63,6 @@ def _died(workspace: Workspace, key: str, run: Run, *, repair: bool) -> Irregula
     except LeaseHeld as busy:
         return Irregularity(key, text, str(busy), is_going=True)
     return Irregularity(key, text, "Its books are closed; the next sync sends what is owed.", is_mended=True)
-
-
-def _is_held(workspace: Workspace, key: str) -> bool:
-    """Whether somebody alive has the lease, or a shard's. It is looked at and not taken: an audit is in nobody's way."""
-    resource = f"{key} at {workspace.settings.destination.name}"
-    is_it = or_(leases.c.resource == resource, leases.c.resource.startswith(f"{resource} / ", autoescape=True))
-    with workspace.database.read() as connection:
-        is_valid = and_(leases.c.holder.is_not(None), leases.c.deadline > workspace.database.now(connection))
-        processes = connection.execute(select(leases.c.process).where(is_it, is_valid)).scalars().all()
-    return any(not has_died(process) for process in processes)
 
 
 def _books(key: str, run: Run) -> Iterator[Irregularity]:

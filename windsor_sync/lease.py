@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from windsor_sync.errors import LeaseHeld, LeaseLost, StateUnavailable
@@ -110,14 +110,14 @@ def acquire(database: Database, resource: str, holder: str, ttl_s: float = TTL_S
 
 def _take(database: Database, whole: str, shard: int | None, holder: str, ttl_s: float) -> tuple[str, int]:
     resource = whole if shard is None else f"{whole}{_PART}{shard}"
-    parts = func.substr(leases.c.resource, 1, len(whole) + len(_PART)) == whole + _PART
+    parts = _are_parts_of(whole)
     with database.write() as connection:
         # The whole's row first, by everybody: what a part's taker and the whole's see of each other is never half done.
         rows = _locked(connection, leases.c.resource == whole)
         rows |= _locked(connection, parts if shard is None else leases.c.resource == resource)
         now = database.now(connection)  # after the wait for the locks
         for row in rows.values():
-            if row.holder is not None and row.deadline > now and not has_died(row.process):
+            if _is_alive(row, now):
                 raise _held(row.resource, row.holder, row.acquired_at, row.deadline)
         found = rows.pop(resource, None)
         _evict(connection, [row.resource for row in rows.values() if row.holder is not None])
@@ -134,6 +134,23 @@ def _take(database: Database, whole: str, shard: int | None, holder: str, ttl_s:
         else:
             connection.execute(update(leases).where(leases.c.resource == resource).values(**values))
         return resource, token
+
+
+def is_held(database: Database, resource: str) -> bool:
+    """Whether somebody alive has the lease, or one on a part. It is looked at and not taken, and in nobody's way."""
+    with database.read() as connection:
+        now = database.now(connection)
+        rows = connection.execute(select(leases).where(or_(leases.c.resource == resource, _are_parts_of(resource))))
+        return any(_is_alive(row, now) for row in rows)
+
+
+def _are_parts_of(whole: str) -> ColumnElement[bool]:
+    """Not by LIKE, to which capitals are small letters in SQLite."""
+    return func.substr(leases.c.resource, 1, len(whole) + len(_PART)) == whole + _PART
+
+
+def _is_alive(row: Row[Any], now: datetime) -> bool:
+    return row.holder is not None and row.deadline > now and not has_died(row.process)
 
 
 def _locked(connection: Connection, which: ColumnElement[bool]) -> dict[str, Row[Any]]:

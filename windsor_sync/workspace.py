@@ -15,7 +15,7 @@ from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
 from windsor_sync.delivery.wires.windsor_hook import WindsorHook
 from windsor_sync.errors import ConfigError
 from windsor_sync.holder import name_of_this_process
-from windsor_sync.lease import TTL_S, Lease, held
+from windsor_sync.lease import TTL_S, Lease, held, is_held
 from windsor_sync.ledger import Ledger
 from windsor_sync.registry import Registry
 from windsor_sync.segment.keys import SegmentKeyedRegistry
@@ -95,10 +95,16 @@ class Workspace:
         self, key: TraitKey, holder: str, shard: int | None = None, destination: str | None = None
     ) -> Iterator[Lease]:
         """The lease on one audience at this destination (or a named one), or on one shard of its delivery; raises LeaseHeld."""
-        resource = f"{key} at {destination or self.settings.destination.name}"
         name = f"{holder} on {name_of_this_process()}"
-        with held(self.database, resource, name, self.lease_ttl_s, shard) as lease:
+        with held(self.database, self._resource(key, destination), name, self.lease_ttl_s, shard) as lease:
             yield lease
+
+    def is_held(self, key: TraitKey) -> bool:
+        """Whether anybody has the lease on the audience at this destination, or on a shard of its delivery."""
+        return is_held(self.database, self._resource(key))
+
+    def _resource(self, key: TraitKey, destination: str | None = None) -> str:
+        return f"{key} at {destination or self.settings.destination.name}"
 
 
 @contextmanager
