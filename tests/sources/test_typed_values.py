@@ -81,6 +81,7 @@ ODD_IDS = {
     "texts among numbers": (pd.Series([1, "00123", np.int8(2), np.str_("x")], dtype=object), ["00123", "1", "2", "x"]),
     "categories of texts": (pd.Categorical(["b", "00123", None, "b"]), ["00123", "b"]),
     "categories of numbers": (pd.Categorical([30, 4]), ["30", "4"]),
+    "categories of numbers with gaps": (pd.Categorical([30, None, 4]), ["30", "4"]),
     "categories, a late text among numbers": (pd.Categorical([*range(10, 5010), "00123"]), ["00123", "10"]),
     "sparse": (pd.arrays.SparseArray([0, 7]), ["0", "7"]),
     "UUIDs, as a driver hands them over": ([UUID(int=1)], ["00000000-0000-0000-0000-000000000001"]),

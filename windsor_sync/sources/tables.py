@@ -149,8 +149,8 @@ def _plain_typed(values: "pd.Series[Any]") -> "pd.Series[Any]":
 
     values = values.reset_index(drop=True)
     kind = values.dtype
-    if isinstance(kind, pd.CategoricalDtype):
-        is_known = kind.categories.dtype != object  # it would make texts of true and 1
+    if isinstance(kind, pd.CategoricalDtype):  # it would make texts of true and 1, and fractions of 1 beside a gap
+        is_known = isinstance(kind.categories.dtype, pd.StringDtype)
     else:
         is_known = getattr(kind, "kind", "O") in "biufM" and not isinstance(kind, pd.SparseDtype | pd.ArrowDtype)
         is_known = is_known or (isinstance(kind, pd.StringDtype) and kind.storage == "python")
