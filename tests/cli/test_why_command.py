@@ -81,6 +81,14 @@ def test_who_is_looked_for_by_something_else_than_their_id_is_told_what_why_asks
     assert "never for an e-mail" not in call(world, "why", "ana").out
 
 
+def test_who_is_not_in_the_audience_that_was_asked_for_may_be_known_all_the_same(world: World) -> None:
+    world.snapshot(["ana"])
+    world.values({"ben": 1})
+    world.sync()
+    world.sync(TRAIT_KEY)
+    assert "Nobody of this id" not in call(world, "why", "ben", "--audience", KEY).out
+
+
 def test_a_year_of_runs_is_one_look_each_and_not_one_engine_each(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
 

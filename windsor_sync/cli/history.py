@@ -134,7 +134,8 @@ def why(config: Path | None, user: str, audience: str | None, is_json: bool) -> 
             )
             if number == 0 and step.run_id == account.last_run and step.fate in AND_NOW:
                 click.echo(f"    {AND_NOW[step.fate].format(run=step.run_id)}")
-    if accounts and not any(account.is_in_snapshot or account.steps or account.is_suppressed for account in accounts):
+    is_known = any(account.is_in_snapshot or account.steps or account.is_suppressed for account in accounts)
+    if accounts and audience is None and not is_known:
         click.echo(
             "Nobody of this id was found. `why` asks for a user id, written to the letter, and never for an e-mail."
         )
