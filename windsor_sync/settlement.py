@@ -185,8 +185,9 @@ def _rest(run: Run, books: Books) -> str:
     if not rest:
         return "nothing else stays owed."
     if rest == 1:
+        which = "it" if books.changes == 1 else "the other one"
         sends = "the next run sends it" if not asked else "it is sent once a person approves"
-        return f"the other one stays owed and {sends}{', and it may have arrived' if books.in_doubt else ''}."
+        return f"{which} stays owed and {sends}{', and it may have arrived' if books.in_doubt else ''}."
     approved = f", {asked:,} of them once a person approves" if asked else ""
     doubt = f", {books.in_doubt:,} of them may have arrived" if books.in_doubt else ""
     return f"the other {rest:,} stay owed and the next run sends them{approved}{doubt}."

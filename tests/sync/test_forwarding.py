@@ -515,6 +515,18 @@ def test_a_wrong_address_costs_no_event_of_a_run_that_has_only_a_few(world: Worl
     assert arrived(world) == sent(archive.written)
 
 
+def test_the_only_event_of_a_run_is_called_that(world: World) -> None:
+    archive = Archive(world)
+    archive.write([archive.message("track", "ana")])
+    with ThreadingHTTPServer(("127.0.0.1", 0), _NotWindsor) as elsewhere:
+        Thread(target=elsewhere.serve_forever, daemon=True).start()
+        world.destination["url"] = f"http://127.0.0.1:{elsewhere.server_port}/"
+        said = one_run(world).sentence or ""
+        elsewhere.shutdown()
+    assert said.startswith("Windsor rejected the only message (404). 0 of 1 message is delivered and recorded (run ")
+    assert "); it stays owed and the next run sends it. " in said
+
+
 def test_a_rejection_of_the_message_is_final_also_where_nothing_else_was_sent(world: World) -> None:
     archive = Archive(world)
     world.windsor.set_faults(Faults(rejected_users=frozenset({"bad"})))

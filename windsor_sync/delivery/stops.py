@@ -12,7 +12,8 @@ def credentials_refused(answer: Answer) -> CredentialsRefused:
 def everything_rejected(count: int, code: int | None, words: str | None) -> MessagesRejected:
     """Nothing was taken from the start; `words` are redacted."""
     said = f', saying "{words}"' if words else ""
-    return MessagesRejected(f"Windsor rejected the first {count} messages without taking one ({code}{said})")
+    which = "the only message" if count == 1 else f"the first {count} messages without taking one"
+    return MessagesRejected(f"Windsor rejected {which} ({code}{said})")
 
 
 def unavailable(answer: Answer, silent_s: float, patience_s: float) -> DestinationUnavailable:
