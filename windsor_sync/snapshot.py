@@ -255,11 +255,16 @@ def _refuse_malformed(
         [FIRST_LINES],
     ).fetchall()
     lines = source.physical_lines([line for line, _ in found])
+    more = ", …" if malformed > len(lines) else ""
+    finding = (
+        f"{source.describe()}: {malformed} of {rows_read} rows cannot be read ({found[0][1]}; {source.unit} "
+        f"{', '.join(map(str, lines))}{more})"
+    )
+    if malformed == rows_read:  # nobody is left, whatever is allowed
+        raise unusable(f"{finding}.", "Look whether it is what the snapshot's `format` says, or export it again.")
     if malformed * 100 > max_percent * rows_read:
-        more = ", …" if malformed > len(lines) else ""
         raise unusable(
-            f"{source.describe()}: {malformed} of {rows_read} rows cannot be read ({found[0][1]}; {source.unit} "
-            f"{', '.join(map(str, lines))}{more}); at most {max_percent:g} % may be.",
+            f"{finding}; at most {max_percent:g} % may be.",
             "Export it again; if these rows can be done without, raise max_malformed_percent.",
         )
     return lines

@@ -129,6 +129,14 @@ def test_a_customers_own_csv_that_breaks_off_is_refused_and_a_broken_row_inside_
         bench.seal(inside, format="csv", value_of="total", wants_value=True)
 
 
+def test_a_file_of_another_kind_is_no_empty_audience_however_many_broken_rows_are_allowed(bench: Bench) -> None:
+    csv = bench.write("user_id\nu1\n", "members.jsonl")
+    for percent in (0.1, 100):
+        with pytest.raises(SnapshotError, match=r"2 of 2 rows cannot be read \(not a .*format") as refused:
+            bench.seal(csv, format="jsonl", max_malformed_percent=percent)
+        assert "raise max_malformed_percent" not in str(refused.value)
+
+
 NO_ANSWER = aiohttp.ClientConnectorError(
     SimpleNamespace(host="127.0.0.1", port=1, ssl=None),  # type: ignore[arg-type]
     ConnectionRefusedError(111, "Connection refused"),
