@@ -128,6 +128,14 @@ def test_the_next_run_follows_the_schedules_last_one_whoever_started_runs_since(
     assert view.line == line
 
 
+def test_a_run_of_the_schedule_that_is_cleared_after_a_later_one_does_not_move_the_next(company: World) -> None:
+    for moment in (SCHEDULED, SCHEDULED - timedelta(hours=2, minutes=30)):
+        company.snapshot(USERS)
+        company.sync(request=Request(trigger=f"{DAG} scheduled__{moment.isoformat()}"))
+    (line,) = list_audiences(company.workspace).lines
+    assert line.next_at == SCHEDULED + timedelta(hours=2, minutes=30)
+
+
 @pytest.mark.parametrize("trigger", ["command line", f"{DAG} manual__2026-11-27T07:00:00+00:00", f"{DAG} scheduled__x"])
 def test_without_a_run_of_the_schedule_the_next_one_is_not_known(company: World, trigger: str) -> None:
     company.snapshot(USERS)

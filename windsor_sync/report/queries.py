@@ -57,13 +57,14 @@ def audiences_of(database: Database, destination: str, *, after: int, limit: int
         return list(connection.execute(query))
 
 
-def newest_trigger_since(database: Database, beginning: str, since: datetime) -> str | None:
-    """Who started the newest of the runs since then, of any audience, that were started by someone of this beginning."""
-    query = select(runs.c.trigger).where(
+def last_trigger_since(database: Database, beginning: str, since: datetime) -> str | None:
+    """Of those with this beginning who started runs since then, of any audience, the last by name: the latest moment in it."""
+    query = select(func.max(runs.c.trigger)).where(
         runs.c.started_at >= since, runs.c.trigger.startswith(beginning, autoescape=True)
     )
     with database.read() as connection:
-        return connection.execute(query.order_by(runs.c.started_at.desc()).limit(1)).scalar_one_or_none()
+        found: str | None = connection.execute(query).scalar_one()
+    return found
 
 
 def delivered_so_far(database: Database, run_ids: Sequence[str]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from windsor_sync.report.queries import newest_trigger_since
+from windsor_sync.report.queries import last_trigger_since
 from windsor_sync.state.database import Database
 
 LOOKS_BACK = timedelta(days=1)
@@ -12,7 +12,7 @@ LOOKS_BACK = timedelta(days=1)
 def last_scheduled(database: Database, dag_id: str, since: datetime) -> datetime | None:
     """When the schedule last started a run of the DAG that got as far as our books; None when that was not `since` then."""
     start = f"airflow {dag_id} scheduled__"
-    trigger = newest_trigger_since(database, start, since)
+    trigger = last_trigger_since(database, start, since)
     if trigger is None:
         return None
     try:
