@@ -9,7 +9,7 @@ EXTRAS ?= dev,celery
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: bench demo env up chaos coverage docs mutation screenshots test lint check clean
 .DELETE_ON_ERROR:
