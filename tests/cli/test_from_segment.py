@@ -137,8 +137,10 @@ def test_what_cannot_be_added_is_named_with_the_reason_and_the_rest_is_added(
 
 def test_a_name_cannot_move_what_a_terminal_shows(ask: Ask, segment_api: SegmentApi) -> None:
     segment_api.audience("Two\nlines \x1b[2J", "two\x07", "2", status="Live\x1b[31m")
+    segment_api.audience("Café\u00a0漢", "cafe", "3")
     shown = ask()
     assert r"Two\nlines \x1b[2J" in shown.out
+    assert any(line.startswith(r"Café\xa0漢") for line in shown.out.splitlines())
     assert not set(shown.out) & set("\x1b\x07")
 
 

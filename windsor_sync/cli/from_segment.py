@@ -45,8 +45,8 @@ def show(settings: "Settings", *, writes: bool, is_json: bool) -> None:
 
 def _cell(value: Any) -> Any:
     """As a table shows it; a name that somebody gave in Segment is nothing that a terminal obeys."""
-    if isinstance(value, str) and not value.isprintable():
-        return ascii(value)[1:-1]
+    if isinstance(value, str):
+        return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in value)
     return "–" if value is None else value
 
 
