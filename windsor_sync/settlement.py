@@ -105,8 +105,18 @@ def closing_books(workspace: Workspace, run: Run) -> Books:
 
 
 def as_it_stands(workspace: Workspace, run: Run) -> Run:
-    """The run, with the books of one that has not ended counted now: until its end none are recorded."""
-    return run if run.finished_at is not None else replace(run, books=closing_books(workspace, run))
+    """The run, with the books of one that has not ended counted now: until its end none are recorded.
+
+    Where its outbox is out of reach, all that is not acknowledged counts as owed.
+    """
+    if run.finished_at is not None:
+        return run
+    try:
+        return replace(run, books=closing_books(workspace, run))
+    except StateUnavailable:
+        ledger = workspace.ledger.of_run(run.run_id)
+        delivered = sum(shard.delivered for shard in ledger.shards) if ledger else 0
+        return replace(run, books=replace(run.books, delivered=delivered, owed=run.books.changes - delivered))
 
 
 def error_of(run: Run) -> WindsorSyncError | None:

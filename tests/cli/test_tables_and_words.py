@@ -203,6 +203,17 @@ def test_a_run_that_has_not_ended_shows_what_is_owed_as_it_stands(world: World) 
     assert f"{len(USERS)} changes: the next run sends them" in call(world, "runs", run["run"]).out
 
 
+def test_a_run_that_has_not_ended_is_listed_also_where_its_files_are_out_of_reach(world: World) -> None:
+    world.snapshot(["ana", "ben"])
+    world.sync()
+    with world.workspace.database.write() as connection:
+        connection.execute(update(runs).values(state="open", finished_at=None, delivered=0))
+    for outbox in (world.folder / ".windsor" / "files" / "outboxes").rglob("*.parquet"):
+        outbox.unlink()
+    (run,) = json.loads(call(world, "runs", "--json").out)["runs"]
+    assert (run["delivered"], run["owed"]) == (2, 0)
+
+
 def test_audit_calls_a_run_that_is_going_on_no_irregularity_and_one_that_died_one(world: World) -> None:
     world.snapshot(USERS)
     world.windsor.set_faults(Faults(latency_ms=(60_000, 60_000)))
