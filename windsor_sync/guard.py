@@ -84,4 +84,4 @@ def _share(count: int, before: int, percent: float) -> str:
     """In per cent, with as many decimals as it takes to be more than `percent`: 30 % of 30 % would be no reason."""
     share = count * 100 / before
     rounded = (f"{share:.{decimals}f}" for decimals in range(MOST_DECIMALS))
-    return next((text for text in rounded if float(text) > percent), f"{share:g}")
+    return next((text for text in rounded if float(text) > percent), f"{share}")

@@ -101,7 +101,13 @@ def test_a_side_of_which_none_was_approved_says_so() -> None:
 
 @pytest.mark.parametrize(
     ("exited", "before", "shown"),
-    [(301, 1_000, "30.1"), (306, 1_000, "31"), (30_001, 100_000, "30.001"), (300_000_001, 10**9, "30.0000001")],
+    [
+        (301, 1_000, "30.1"),
+        (306, 1_000, "31"),
+        (30_001, 100_000, "30.001"),
+        (300_000_001, 10**9, "30.0000001"),
+        (300_000_000_000_001, 10**15, "30.0000000000001"),
+    ],
 )
 def test_the_reason_has_as_many_decimals_as_it_takes_not_to_contradict_itself(
     exited: int, before: int, shown: str
