@@ -1,7 +1,6 @@
 """Whatever a customer's file is like, exactly the right members come of it, or a refusal that says why; nothing hangs."""
 
 import json
-import resource
 import subprocess
 import sys
 import traceback
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 from corpus import BIG, CASES, Case, cases, named
 from fsspec.implementations.local import LocalFileSystem
-from sealing import Bench, read
+from sealing import Bench, highest_mb, read
 
 from windsor_sync.errors import SnapshotError
 from windsor_sync.sources import engage_csv, open_source
@@ -101,4 +100,4 @@ def test_the_corpus_is_large_and_every_case_has_a_name_of_its_own() -> None:
 
 if __name__ == "__main__":
     check(named(sys.argv[1]), Path(sys.argv[2]))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    print(highest_mb())
