@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from windsor_sync.delivery.engine import Delivery
-from windsor_sync.delivery.verdicts import judges_address
+from windsor_sync.delivery.verdicts import NOT_IMPLEMENTED, judges_address
 from windsor_sync.diff.duckdb import remains
 from windsor_sync.errors import (
     ChangesWithheld,
@@ -22,9 +22,6 @@ from windsor_sync.ledger import Head, Verdict
 from windsor_sync.runs import Books, Run, RunState, UnbalancedBooksError, finish, run_of
 from windsor_sync.words import counted
 from windsor_sync.workspace import Workspace
-
-NOT_IMPLEMENTED = 501
-"""Windsor takes no calls of this kind."""
 
 STATE_OF = {
     CredentialsRefused: RunState.REFUSED,

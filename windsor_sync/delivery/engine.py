@@ -24,7 +24,7 @@ from windsor_sync.delivery.redaction import redacted
 from windsor_sync.delivery.stops import credentials_refused, everything_rejected, unavailable
 from windsor_sync.delivery.supply import Supply
 from windsor_sync.delivery.transport import Transport
-from windsor_sync.delivery.verdicts import Answer, Decision, decide, may_have_been_applied
+from windsor_sync.delivery.verdicts import NOT_IMPLEMENTED, Answer, Decision, decide, may_have_been_applied
 from windsor_sync.delivery.wires import Wire
 from windsor_sync.errors import (
     LeaseLost,
@@ -204,7 +204,9 @@ class Engine:
         if not bodies:
             self._set_aside(attempt, Verdict.SUPPRESSED)
         elif None in bodies:
-            self._rejected(attempt, Answer(501, message="this wire does not carry such calls", was_sent=False))
+            self._rejected(
+                attempt, Answer(NOT_IMPLEMENTED, message="this wire does not carry such calls", was_sent=False)
+            )
         else:
             for place, body in enumerate(bodies, start=1):
                 assert body is not None

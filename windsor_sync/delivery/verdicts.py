@@ -12,6 +12,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
+NOT_IMPLEMENTED = 501
+"""Windsor does not take calls of this type."""
+
 
 class Decision(StrEnum):
     """What to do after an answer."""
@@ -66,7 +69,7 @@ def decide(answer: Answer) -> Decision:
         return Decision.SLOW_DOWN
     if status in (408, 423):
         return Decision.WAIT
-    if status == 501:
+    if status == NOT_IMPLEMENTED:
         return Decision.UNSUPPORTED
     if 300 <= status < 500:
         return Decision.REJECTED  # redirects too: they are not followed
