@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -134,8 +135,10 @@ def test_segment_says_how_long_to_wait_and_else_each_wait_is_twice_the_last(
     segment_api.audience("A", "a", "1")
     segment_api.troubles = [(429, headers, b"{}")] * 3
     waited: list[float] = []
-    monkeypatch.setattr("windsor_sync.sources.public_api.time.sleep", waited.append)
-    monkeypatch.setattr("windsor_sync.sources.public_api.random.uniform", lambda least, _: least)
+    # Only its own clock and dice: threads of other tests sleep too.
+    clock = SimpleNamespace(sleep=waited.append, time=time.time, monotonic=time.monotonic)
+    monkeypatch.setattr("windsor_sync.sources.public_api.time", clock)
+    monkeypatch.setattr("windsor_sync.sources.public_api.random", SimpleNamespace(uniform=lambda least, _: least))
     with PublicApi(segment_api.url, TOKEN) as api:
         assert [one.key for one in api.computations(SPACE)] == ["a"]
     assert waited == waits
