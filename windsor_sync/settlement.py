@@ -1,5 +1,6 @@
 """Closes a run: counts what became of every change, checks the books, and says in words how it ended."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -171,9 +172,10 @@ def _done(run: Run, books: Books) -> str:
 
 
 def _rejected(workspace: Workspace, run: Run, books: Books) -> str:
-    codes = _codes(workspace, run)
+    rejections = workspace.ledger.rejections(run.run_id)
+    codes = _codes(rejections)
     if run.intake is not None:
-        takes_no_such_call = all(code == NOT_IMPLEMENTED for code, _, _ in workspace.ledger.rejections(run.run_id))
+        takes_no_such_call = {code for code, _, _ in rejections} == {NOT_IMPLEMENTED}
         leave_out = " Leave calls that Windsor does not take out of `events.calls`." if takes_no_such_call else ""
         return (
             f"Windsor rejected {books.rejected:,} of {_of_run(run, books.changes)} ({codes}). They are not sent again; what was "
@@ -226,9 +228,6 @@ def _withheld(run: Run, books: Books) -> str:
     )
 
 
-def _codes(workspace: Workspace, run: Run) -> str:
-    found = [
-        f"{count:,} × {code}{f' {message}' if message else ''}"
-        for code, message, count in workspace.ledger.rejections(run.run_id)[:3]
-    ]
+def _codes(rejections: Sequence[tuple[int | None, str | None, int]]) -> str:
+    found = [f"{count:,} × {code}{f' {message}' if message else ''}" for code, message, count in rejections[:3]]
     return "; ".join(found) or "in earlier runs"

@@ -58,7 +58,7 @@ def forward(config: Path | None, since: datetime | None, release_aliases: bool, 
         stopping(StopSwitch()) as stop,
     ):
         runs = forward_new(workspace, request, stop, on_progress=view, on_reading=view.reading)
-        held = held_aliases(workspace)
+        held = 0 if runs else held_aliases(workspace)
     _show(runs, held, is_json=is_json)
     endings = [ending for run in runs if (ending := error_of(run))]
     return exit_status([reported("events", ending) for ending in endings])
