@@ -13,6 +13,7 @@ from windsor_sync.runs import recent
 from windsor_sync.settings import Computation, Events, Mistake, Settings, format_duration
 from windsor_sync.settlement import as_it_stands
 from windsor_sync.sources import Connections, SourceFile, source_for
+from windsor_sync.sources.files import open_bytes
 from windsor_sync.sources.warehouse_session import opened
 from windsor_sync.state.database import open_database
 from windsor_sync.state.files import FileStore
@@ -163,14 +164,13 @@ def _told(workspace: Workspace, computation: Computation) -> tuple[str, str]:
 
 def _read(file: SourceFile) -> None:
     """Read a byte of it, of the first where it is several: a name in a folder says nothing about who may read it."""
-    path = file.parts[0].path if file.parts else file.path
+    first = file.parts[0] if file.parts else file
     try:
-        fs, root = fsspec.core.url_to_fs(path)
-        with fs.open(root, "rb") as opened_file:
-            opened_file.read(1)
+        with open_bytes(first) as raw:
+            raw.read(1)
     except trouble() as error:
         raise ConfigError(
-            f"The snapshot {path} cannot be read: {words_of(error)}. Nothing was sent. Let this user read it."
+            f"The snapshot {first.path} cannot be read: {words_of(error)}. Nothing was sent. Let this user read it."
         ) from None
 
 
