@@ -79,7 +79,23 @@ audiences = Table(
     Column("head_run", Text),  # its snapshot less what is owed of its outbox is what Windsor was told
     Column("created_at", UtcDateTime, nullable=False),
     Column("retired_at", UtcDateTime),
+    Column("ledger_lost_at", UtcDateTime),  # what Windsor was told is not known since then; the next run recovers it
     UniqueConstraint("destination", "trait_key"),
+)
+
+# Every file of the store that holds rows of people, as it was when it was put in place. Files of an older version have no row.
+stored_files = Table(
+    "stored_files",
+    metadata,
+    Column("path", Text, primary_key=True),  # below the file store
+    Column("whole", Text, nullable=False),  # the path that names it and its other parts; of a single file its own
+    Column("audience_id", Integer, ForeignKey("audiences.id"), nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("checksum", Text, nullable=False),  # hex SHA-256 of its bytes
+    Column("stored_at", UtcDateTime, nullable=False),
+    Index(None, "whole"),
+    Index(None, "audience_id"),
 )
 
 snapshots = Table(
