@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 from sqlalchemy import Row, select
 
-from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.embedded import open_duckdb, parquet_files
 from windsor_sync.errors import LeaseHeld
 from windsor_sync.ledger import Head
 from windsor_sync.registry import EVENTS
@@ -110,17 +110,17 @@ def _remedy(key: str, location: str) -> str:
 
 def _events_outbox(head: Head) -> Iterator[Irregularity]:
     last = max((shard.last for shard in head.shards), default=0)
-    if head.outbox is not None and not head.is_settled and _rows(head.outbox) != last:
+    if head.outbox is not None and not head.is_settled and _rows(*head.parts) != last:
         rows = counted(last, "row")
         text = f"The outbox of run {head.run_id} does not have its {rows}; what it still owed is not known any more."
         yield Irregularity(EVENTS, text, "Restore the file store from a backup; the archive still has the messages.")
 
 
-def _rows(location: str) -> int:
-    """Rows of a Parquet file; −1 when it cannot be read."""
+def _rows(*locations: str) -> int:
+    """Rows of a Parquet file, or of several; −1 when one cannot be read, or there is none."""
     try:
         with open_duckdb() as connection:
-            row = connection.execute(f"SELECT count(*) FROM read_parquet({quoted(location)})").fetchone()
+            row = connection.execute(f"SELECT count(*) FROM {parquet_files(locations)}").fetchone()
     except duckdb.Error:
         return -1
     return int(row[0]) if row else -1

@@ -4,12 +4,14 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import duckdb
 
+from windsor_sync.errors import ConfigError
+from windsor_sync.patterns import has_magic, literal
 from windsor_sync.stores import store_unavailable, words_of_name
 
 MEMORY_LIMIT_MB = 500
@@ -82,3 +84,40 @@ def _words_about_files(error: duckdb.Error) -> str | None:
 def quoted(text: str) -> str:
     """A SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def _one_file(path: str) -> str:
+    """Return a path or URL as the SQL string that every reader of the engine takes for this one file.
+
+    Raises ConfigError for a path that the engine could only take for another one.
+    """
+    if has_magic(path) and "\\" in path:
+        raise ConfigError(
+            f"{path} has a backslash in it, and one of * ? [ as well: DuckDB would look for another path. Nothing was done. "
+            "Rename the folder or the file, then run again."
+        )
+    return quoted(literal(path))
+
+
+def parquet(location: str, options: str = "") -> str:
+    """Return one Parquet file as a table in SQL: its own columns, whatever its folders are called."""
+    return _read_parquet(_one_file(location), options)
+
+
+def parquet_files(locations: Sequence[str], options: str = "") -> str:
+    """Return several Parquet files of the same columns, at least one, as one table in SQL."""
+    return _read_parquet(f"[{', '.join(map(_one_file, locations))}]", options)
+
+
+def parquet_rows(location: str) -> str:
+    """Return the query that reads how many rows a Parquet file says it has."""
+    return f"SELECT num_rows FROM parquet_file_metadata({_one_file(location)})"
+
+
+def csv(location: str, options: str) -> str:
+    """Return one text file as a table in SQL, split as the options say and no other way."""
+    return f"read_csv({_one_file(location)}, auto_detect = false, compression = 'none', hive_partitioning = false, {options})"
+
+
+def _read_parquet(files: str, options: str) -> str:
+    return f"read_parquet({files}, hive_partitioning = false{', ' if options else ''}{options})"

@@ -179,13 +179,13 @@ def deliver_run(
     if run.outbox is None:
         return settle(workspace, lease, run, None)
     suppressed = sealing.suppressed_users(workspace)
-    location = workspace.files.location(run.outbox)
+    files = workspace.files.locations(run.outbox)
     decided = workspace.ledger.decided(run.run_id)
     outcome = deliver(
         Consignment(
             run_id=run.run_id,
             shards=workspace.ledger.resume(lease, run.run_id),
-            parcels=lambda shard: parcels(location, shard, decided, suppressed.__contains__),
+            parcels=lambda shard: parcels(files, shard, decided, suppressed.__contains__),
             weight=Weight.EVENTS,
         ),
         ledger=workspace.ledger,

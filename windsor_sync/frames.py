@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from windsor_sync.diff.duckdb import DiffTask, diff
-from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.embedded import open_duckdb, parquet
 from windsor_sync.ledger import Head
 from windsor_sync.outbox import Change, Limits
 from windsor_sync.settings.choices import Column, Emails, IdentifyBy
@@ -104,7 +104,7 @@ def _head(sealed: Sealed) -> Head:
 def _changes(outbox: Path, *, is_membership: bool) -> "pd.DataFrame":
     import pandas as pd
 
-    rows = f"SELECT {', '.join(COLUMNS)} FROM read_parquet({quoted(str(outbox))}) ORDER BY user_id, anonymous_id"
+    rows = f"SELECT {', '.join(COLUMNS)} FROM {parquet(str(outbox))} ORDER BY user_id, anonymous_id"
     with open_duckdb() as connection:
         found = connection.execute(rows).fetchall()
     # Objects, so that an id stays the text it is and a value the kind it is, with None for what is missing.

@@ -75,11 +75,13 @@ class Head:
     taken_at: datetime
     members: int
     outbox: str | None
-    """location; None when the run had no changes"""
+    """location (of forwarded events: of the folder of its files); None when the run had no changes"""
     held: tuple[str, ...]
     """the kinds of change that are withheld"""
     is_settled: bool
     """every change is delivered: Windsor was told exactly this snapshot"""
+    parts: tuple[str, ...] = ()
+    """of forwarded events, while they are not settled: locations of the files that the outbox has"""
     shards: tuple[ShardProgress, ...] = ()
     verdicts: tuple[RowVerdict, ...] = ()
 
@@ -111,6 +113,7 @@ class Ledger:
         ).one_or_none()
         if row is None:
             return None
+        is_settled = row.finished_at is not None and row.owed + row.rejected + row.withheld == 0
         return Head(
             run_id=row.id,
             number=row.number,
@@ -121,7 +124,8 @@ class Ledger:
             members=row.members or 0,
             outbox=self._files.location(row.outbox) if row.outbox else None,
             held=tuple(row.held),
-            is_settled=row.finished_at is not None and row.owed + row.rejected + row.withheld == 0,
+            is_settled=is_settled,
+            parts=() if is_settled or row.snapshot_id else tuple(self._files.locations(row.outbox or "")),
             shards=self.shards(connection, row.id),
             verdicts=self._verdicts(connection, row.id),
         )

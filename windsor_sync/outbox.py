@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
-from windsor_sync.embedded import open_stored, quoted
+from windsor_sync.embedded import open_stored, parquet, quoted
 from windsor_sync.spec.calls import JsonValue, message_id
 from windsor_sync.spec.personas import Computation, ComputationClass, IdentifyTemplate, Identity
 
@@ -100,7 +100,7 @@ def read_rows(location: str, first: int, last: int, held: Sequence[str] = ()) ->
     with open_stored() as connection:
         for start in range(first, last, CHUNK_ROWS):
             rows = connection.execute(
-                f"SELECT {names} FROM read_parquet({quoted(location)}) "
+                f"SELECT {names} FROM {parquet(location)} "
                 f"WHERE seq >= {start} AND seq < {min(start + CHUNK_ROWS, last)} AND status = 'send' "
                 f"AND change NOT IN ({blocked}) ORDER BY seq"
             ).fetchall()
@@ -113,7 +113,7 @@ def count_held(location: str, held: Sequence[str]) -> int:
         return 0
     with open_stored() as connection:
         rows = connection.execute(
-            f"SELECT count(*) FROM read_parquet({quoted(location)}) "
+            f"SELECT count(*) FROM {parquet(location)} "
             f"WHERE status = 'send' AND change IN ({', '.join(map(quoted, held))})"
         ).fetchall()
     return int(rows[0][0])

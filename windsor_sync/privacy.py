@@ -9,7 +9,7 @@ import duckdb
 from sqlalchemy import Connection, delete, insert, select, update
 
 from windsor_sync.approvals import trail
-from windsor_sync.embedded import open_stored, quoted
+from windsor_sync.embedded import open_stored, parquet, quoted
 from windsor_sync.spec.routing import suppression_hash
 from windsor_sync.spec.trait_keys import TraitKey
 from windsor_sync.state.tables import audiences, runs, snapshots, suppressions
@@ -105,7 +105,7 @@ def _purge_snapshot(workspace: Workspace, path: str, user_id: str) -> bool:
         if not rows:
             return False
         connection.execute(
-            f"COPY (SELECT * FROM read_parquet({quoted(location)}) WHERE {_USER} IS DISTINCT FROM {quoted(user_id)}) "
+            f"COPY (SELECT * FROM {parquet(location)} WHERE {_USER} IS DISTINCT FROM {quoted(user_id)}) "
             f"TO {quoted(str(draft))} (FORMAT parquet, COMPRESSION zstd)"
         )
         workspace.files.keep(draft, path)
@@ -141,7 +141,7 @@ def _purge_part(workspace: Workspace, path: str, user_id: str) -> bool:
             return False
         blanks = ", ".join(f"CASE WHEN {is_theirs} THEN NULL ELSE {name} END AS {name}" for name in names)
         connection.execute(
-            f"COPY (SELECT * REPLACE ({blanks}) FROM read_parquet({quoted(location)}) ORDER BY seq) "
+            f"COPY (SELECT * REPLACE ({blanks}) FROM {parquet(location)} ORDER BY seq) "
             f"TO {quoted(str(draft))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)"
         )
         workspace.files.keep(draft, path)
@@ -149,11 +149,11 @@ def _purge_part(workspace: Workspace, path: str, user_id: str) -> bool:
 
 
 def _count(connection: duckdb.DuckDBPyConnection, location: str, condition: str) -> int:
-    row = connection.execute(f"SELECT count(*) FROM read_parquet({quoted(location)}) WHERE {condition}").fetchone()
+    row = connection.execute(f"SELECT count(*) FROM {parquet(location)} WHERE {condition}").fetchone()
     assert row is not None
     return int(row[0])
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, location: str) -> set[str]:
-    rows = connection.execute(f"DESCRIBE SELECT * FROM read_parquet({quoted(location)})").fetchall()
+    rows = connection.execute(f"DESCRIBE SELECT * FROM {parquet(location)}").fetchall()
     return {str(name) for name, *_ in rows}

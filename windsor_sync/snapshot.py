@@ -20,12 +20,11 @@ from pathlib import Path
 
 import duckdb
 
-from windsor_sync.embedded import no_room, open_duckdb, quoted
+from windsor_sync.embedded import no_room, open_duckdb, parquet, parquet_rows, quoted
 from windsor_sync.errors import SnapshotError
 from windsor_sync.sources import Source
 from windsor_sync.sources.files import confirm_unchanged
 from windsor_sync.sources.refusal import unusable
-from windsor_sync.sources.text import unglobbed
 from windsor_sync.stores import store_unavailable
 
 COLUMNS = ("user_id", "anonymous_id", "email", "profile_id", "value")
@@ -135,10 +134,9 @@ def verify(sealed: Sealed) -> None:
     remedy = "Seal the snapshot again from its source."
     if not sealed.path.is_file() or sealed.path.stat().st_size != sealed.size_bytes:
         raise unusable(f"The sealed snapshot {sealed.path} is missing, or has not the size it was sealed with.", remedy)
-    rows = f"SELECT num_rows FROM parquet_file_metadata({unglobbed(str(sealed.path))})"
     try:
         with duckdb.connect() as connection:
-            [(members,)] = connection.execute(rows).fetchall()
+            [(members,)] = connection.execute(parquet_rows(str(sealed.path))).fetchall()
     except duckdb.Error:
         members = None
     if members != sealed.members:
@@ -212,7 +210,7 @@ def _write(connection: duckdb.DuckDBPyConnection, recipe: Recipe, draft: Path) -
 
 def _tally(connection: duckdb.DuckDBPyConnection, draft: Path) -> tuple[int, Counter[LeftOut]]:
     """Count rows by what becomes of them, and define `repeated`: hashes of ids that more than one row has."""
-    rows = f"read_parquet({unglobbed(str(draft))})"
+    rows = parquet(str(draft))
     [(rows_read,)] = connection.execute(f"SELECT count(*) FROM {rows}").fetchall()
     counts = connection.execute(f"SELECT value, count(*) FROM {rows} WHERE {NOBODYS} GROUP BY value").fetchall()
     connection.execute(f"""
@@ -310,7 +308,7 @@ def _rewrite(connection: duckdb.DuckDBPyConnection, recipe: Recipe, draft: Path)
     [(merged,)] = connection.execute("SELECT count(*) FROM merged").fetchall()
     everything = draft.with_name(f"{draft.name}.all")
     draft.rename(everything)
-    members = f"SELECT * FROM read_parquet({unglobbed(str(everything))})"
+    members = f"SELECT * FROM {parquet(str(everything))}"
     if merged:
         members += f" ANTI JOIN repeated ON {ID_HASH} = id_hash"
     members += f" WHERE NOT ({NOBODYS})"
@@ -351,7 +349,7 @@ def _read_back(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, 
     # The lengths, or else 'ab' and 'c' would be 'a' and 'bc', and an empty text would be none.
     parts = ", ".join([*COLUMNS, *(f"':', strlen({name})" for name in COLUMNS)])
     [(members, digest)] = connection.execute(
-        f"SELECT count(*), bit_xor(md5_number(concat({parts}))) FROM read_parquet({unglobbed(str(path))})"
+        f"SELECT count(*), bit_xor(md5_number(concat({parts}))) FROM {parquet(str(path))}"
     ).fetchall()
     return members, hashlib.sha256(f"{members}:{digest or 0:032x}".encode()).hexdigest()
 

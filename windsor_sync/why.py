@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from windsor_sync.diff.duckdb import define_ledger
-from windsor_sync.embedded import open_stored, quoted
+from windsor_sync.embedded import open_stored, parquet, quoted
 from windsor_sync.ledger import Head
 from windsor_sync.privacy import is_suppressed
 from windsor_sync.runs import Run, recent
@@ -200,7 +200,7 @@ def _is_in(snapshot: str, user: str) -> bool:
 
 def _names(connection: duckdb.DuckDBPyConnection, file: str, user: str) -> bool:
     """Whether a sealed snapshot or an outbox has a row about the user."""
-    query = f"SELECT 1 FROM read_parquet({quoted(file)}) o WHERE {_is_user(user)} LIMIT 1"
+    query = f"SELECT 1 FROM {parquet(file)} o WHERE {_is_user(user)} LIMIT 1"
     return connection.execute(query).fetchone() is not None
 
 
@@ -208,7 +208,7 @@ def _value_in_snapshot(head: Head | None, computation_class: str, user: str) -> 
     assert head is not None
     with open_stored() as connection:
         row = connection.execute(
-            f"SELECT value FROM read_parquet({quoted(head.snapshot or '')}) o WHERE {_is_user(user)} LIMIT 1"
+            f"SELECT value FROM {parquet(head.snapshot or '')} o WHERE {_is_user(user)} LIMIT 1"
         ).fetchone()
     return _value(computation_class, "entered", row[0] if row else None)
 

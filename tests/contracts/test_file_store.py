@@ -7,7 +7,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -247,13 +246,14 @@ def test_parts_in_a_folder_of_their_own_are_one_thing_that_is_found_and_removed_
     assert files.exists(PATH)
 
 
-def test_the_location_of_parts_is_a_pattern_of_nothing_else(tmp_path: Path) -> None:
-    files = FileStore(str(tmp_path / "files [1] *"))
+def test_parts_are_located_one_by_one_and_never_by_a_pattern(tmp_path: Path) -> None:
+    root = tmp_path / "files [1] *"
+    files = FileStore(str(root))
     path = fresh_folder("outboxes/events/1-1")
-    with duckdb.connect() as connection:
-        connection.execute(f"COPY (SELECT 7 AS found) TO '{tmp_path}/draft' (FORMAT parquet)")
-        files.keep(tmp_path / "draft", path.replace("*", "000000"))
-        assert connection.execute(f"SELECT found FROM read_parquet('{files.location(path)}')").fetchall() == [(7,)]
+    put(files, b"rows", path.replace("*", "000000"))
+    assert files.location(path) == f"{root}/{path.removesuffix(PARTS)}"
+    assert files.locations(path) == [f"{root}/{path.replace('*', '000000')}"]
+    assert files.locations(fresh_folder("outboxes/events/1-1")) == []
 
 
 def test_an_abandoned_folder_of_drafts_is_removed_when_the_store_is_opened(tmp_path: Path) -> None:

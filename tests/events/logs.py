@@ -37,12 +37,14 @@ class Done:
     aside: Path
 
     @property
-    def location(self) -> str:
+    def files(self) -> list[str]:
         """What a reader of the outbox is given."""
-        return f"{self.outbox}/*.parquet"
+        return sorted(map(str, self.outbox.iterdir()))
 
     def rows(self, columns: str = "message_id") -> list[Any]:
-        found = select(self.location, f"SELECT {columns} FROM file ORDER BY seq") if self.intake.rows else []
+        found = (
+            select(f"{self.outbox}/*.parquet", f"SELECT {columns} FROM file ORDER BY seq") if self.intake.rows else []
+        )
         return [row[0] if len(row) == 1 else row for row in found]
 
     def lines_aside(self) -> list[Any]:
@@ -114,9 +116,10 @@ def head(done: Done, position: int = 0, reach: int | None = None, **verdicts: Ve
         checksum=None,
         taken_at=None,
         members=0,
-        outbox=done.location if rows else None,
+        outbox=str(done.outbox) if rows else None,
         held=(),
         is_settled=False,
+        parts=tuple(done.files),
         shards=(ShardProgress(0, 0, rows, position, position if reach is None else reach),),
         verdicts=tuple(
             RowVerdict(int(name.removeprefix("row_")), verdict, in_doubt=False, answered_at=DAY)

@@ -25,7 +25,7 @@ def read(
     done: Done, shard: ShardProgress | None = None, decided: frozenset[int] = frozenset(), *, out: str = ""
 ) -> list[Parcel]:
     shard = shard or ShardProgress(3, 0, done.intake.rows, 0, 0)
-    chunks = parcels(done.location, shard, decided, lambda user: user == out)
+    chunks = parcels(done.files, shard, decided, lambda user: user == out)
     return [parcel for chunk in chunks for parcel in chunk]
 
 
@@ -72,7 +72,7 @@ def test_chunks_meet_row_groups_wherever_reading_starts(logs: Logs, monkeypatch:
     done = logs.take_in()
     chunks = [
         [parcel.seq for parcel in chunk]
-        for chunk in parcels(done.location, ShardProgress(0, 0, 11, 2, 2), frozenset(), lambda _: False)
+        for chunk in parcels(done.files, ShardProgress(0, 0, 11, 2, 2), frozenset(), lambda _: False)
     ]
     assert chunks == [[2, 3], [4, 5, 6, 7], [8, 9, 10]]
 

@@ -8,7 +8,7 @@ import duckdb
 
 from windsor_sync.diff import statement
 from windsor_sync.diff.task import DiffTask, Tally
-from windsor_sync.embedded import open_stored, quoted
+from windsor_sync.embedded import open_stored, parquet, parquet_files, quoted
 from windsor_sync.ledger import Head
 from windsor_sync.outbox import COLUMNS
 
@@ -54,7 +54,7 @@ def tally(connection: duckdb.DuckDBPyConnection, location: str) -> Tally:
             count(*) FILTER (change = 'entered' AND status = 'send'),
             count(*) FILTER (change = 'exited' AND was_told AND status = 'send'),
             count(*) FILTER (change = 'exited' AND was_told)
-        FROM read_parquet({quoted(location)})
+        FROM {parquet(location)}
     """).fetchone()
     assert row is not None
     return Tally(*row)
@@ -159,24 +159,23 @@ def define_ledger(connection: duckdb.DuckDBPyConnection, head: Head | None) -> N
 def _members(location: str | None) -> str:
     if location is None:
         return statement.snapshot_view(f"({statement.nobody(MEMBER)})", "NULL::UINTEGER AS file_row")
-    return statement.snapshot_view(f"read_parquet({quoted(location)}, file_row_number = true)", FILE_ROW)
+    return statement.snapshot_view(parquet(location, "file_row_number = true"), FILE_ROW)
 
 
 def _outbox_before(head: Head | None) -> str:
     if head is None or head.outbox is None:
         return statement.nobody(COLUMNS)
-    return f"SELECT * REPLACE ({statement.status_before(head)} AS status) FROM read_parquet({quoted(head.outbox)})"
+    return f"SELECT * REPLACE ({statement.status_before(head)} AS status) FROM {parquet(head.outbox)}"
 
 
 def _departed(outboxes: tuple[str, ...]) -> str:
     if not outboxes:
         return statement.nobody({"identity": "VARCHAR", **MEMBER})
-    files = ", ".join(quoted(location) for location in outboxes)
     return f"""
         SELECT
             identity, any_value(user_id) AS user_id, any_value(anonymous_id) AS anonymous_id,
             arg_max(email, since_run) AS email
-        FROM read_parquet([{files}]) WHERE change = 'exited' AND identity IS NOT NULL GROUP BY identity
+        FROM {parquet_files(outboxes)} WHERE change = 'exited' AND identity IS NOT NULL GROUP BY identity
     """
 
 

@@ -4,7 +4,6 @@ The session is the one that is running, else what Spark's own configuration desc
 notebook's cluster). Its workers have to reach the sealed files under the paths that this process has for them.
 """
 
-import glob
 import re
 import shutil
 import uuid
@@ -15,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from windsor_sync.diff import duckdb, statement
 from windsor_sync.diff.task import DiffTask, Tally
-from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.embedded import open_duckdb, parquet_files
 from windsor_sync.errors import ConfigError
 from windsor_sync.ledger import Head
 from windsor_sync.outbox import COLUMNS
@@ -50,8 +49,9 @@ def diff(task: DiffTask, draft: Path) -> Tally:
 
 def _parts(folder: Path) -> str:
     """What Spark wrote, with the types of an outbox."""
+    files = [str(part) for part in sorted(folder.iterdir()) if part.suffix == ".parquet" and part.name[0] not in "._"]
     columns = ", ".join(f"CAST({name} AS {COLUMNS[name]}) AS {name}" for name in statement.outbox_columns())
-    return f"SELECT {columns} FROM read_parquet({quoted(f'{glob.escape(str(folder))}/*.parquet')})"
+    return f"SELECT {columns} FROM {parquet_files(files)}"
 
 
 def _define_views(spark: SparkSession, task: DiffTask) -> None:

@@ -5,7 +5,7 @@ lives in the ledger the same way.
 """
 
 import json
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import duckdb
@@ -13,7 +13,7 @@ import duckdb
 from windsor_sync.delivery.engine import Parcel
 from windsor_sync.diff import statement
 from windsor_sync.diff.duckdb import Remains
-from windsor_sync.embedded import open_stored, quoted
+from windsor_sync.embedded import open_stored, parquet_files
 from windsor_sync.errors import WindsorSyncError
 from windsor_sync.ledger import Head, ShardProgress
 from windsor_sync.spec.calls import Call, json_text
@@ -48,7 +48,7 @@ class _Row(NamedTuple):
 
 
 def parcels(
-    location: str, shard: ShardProgress, decided: Container[int], is_suppressed: Callable[[str], bool]
+    files: Sequence[str], shard: ShardProgress, decided: Container[int], is_suppressed: Callable[[str], bool]
 ) -> Iterator[list[Parcel]]:
     """Yield what is left to be sent of a shard, ascending, a chunk at a time (maybe an empty one)."""
     with open_stored() as connection:
@@ -56,7 +56,7 @@ def parcels(
         while start < shard.last:
             end = min((start // CHUNK_ROWS + 1) * CHUNK_ROWS, shard.last)
             rows = connection.execute(
-                f"SELECT {', '.join(_Row._fields)} FROM read_parquet({quoted(location)}) "
+                f"SELECT {', '.join(_Row._fields)} FROM {parquet_files(files)} "
                 f"WHERE seq >= {start} AND seq < {end} AND status = 'send' ORDER BY seq"
             ).fetchall()
             found = [_Row(*row) for row in rows]
@@ -99,21 +99,21 @@ def define_ledger(connection: duckdb.DuckDBPyConnection, head: Head | None) -> N
     Raises WindsorSyncError when a part of what is owed is not in the file store any more. The outbox of a run that owes
     nothing is not looked at.
     """
-    if head and head.outbox and not head.is_settled:
-        _define_whole(connection, head, head.outbox)
+    if head and head.outbox is not None and not head.is_settled:
+        _define_whole(connection, head)
     else:
-        define_outbox(connection, "outbox_before", None)
+        define_outbox(connection, "outbox_before", ())
     define_table(connection, "progress_before", statement.PROGRESS, statement.progress_rows(head))
     define_table(connection, "verdicts_before", statement.VERDICTS, statement.verdict_rows(head))
 
 
-def _define_whole(connection: duckdb.DuckDBPyConnection, head: Head, location: str) -> None:
+def _define_whole(connection: duckdb.DuckDBPyConnection, head: Head) -> None:
     """A file that is gone from the folder would else be so many messages that nobody misses."""
     expected = max(shard.last for shard in head.shards)
     try:
-        define_outbox(connection, "outbox_before", location)
+        define_outbox(connection, "outbox_before", head.parts)
         row = connection.execute("SELECT count(*) FROM outbox_before").fetchone()
-    except duckdb.IOException:  # all of its files are gone, or one cannot be opened
+    except duckdb.IOException:  # one cannot be opened
         row = None
     if row != (expected,):
         raise WindsorSyncError(
@@ -122,9 +122,9 @@ def _define_whole(connection: duckdb.DuckDBPyConnection, head: Head, location: s
         )
 
 
-def define_outbox(connection: duckdb.DuckDBPyConnection, name: str, location: str | None) -> None:
-    """A view of an outbox's rows; None is one without any."""
-    rows = f"SELECT * FROM read_parquet({quoted(location)})" if location else statement.nobody(COLUMNS)
+def define_outbox(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[str]) -> None:
+    """Define a view of the rows that an outbox's files have."""
+    rows = f"SELECT * FROM {parquet_files(files)}" if files else statement.nobody(COLUMNS)
     connection.execute(f"CREATE VIEW {name} AS {rows}")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from windsor_sync.diff import statement
-from windsor_sync.embedded import open_stored, quoted
+from windsor_sync.embedded import open_stored, parquet_files, quoted
 from windsor_sync.errors import WindsorSyncError
 from windsor_sync.events.outbox import CHUNK_ROWS, COLUMNS, OWED, define_ledger, define_outbox, define_table
 from windsor_sync.events.parts import ASIDE, KEPT, LINES_PER_FILE
@@ -89,9 +89,9 @@ def seal(task: Seal, outbox: Path, seen: Path, aside: Path) -> Sealed:
 
 def _define_parts(connection: duckdb.DuckDBPyConnection, task: Seal) -> None:
     for kind, columns in (("kept", KEPT), ("aside", ASIDE)):
-        is_any = next(task.parts.glob(f"{kind}-*.parquet"), None)
-        parts = f"SELECT * FROM read_parquet({quoted(str(task.parts / kind))} || '-*.parquet')"
-        connection.execute(f"CREATE VIEW {kind} AS {parts if is_any else statement.nobody(columns)}")
+        parts = [str(part) for part in sorted(task.parts.iterdir()) if part.name.startswith(f"{kind}-")]
+        rows = f"SELECT * FROM {parquet_files(parts)}" if parts else statement.nobody(columns)
+        connection.execute(f"CREATE VIEW {kind} AS {rows}")
     define_table(connection, "files", {"position": "BIGINT", "name": "VARCHAR"}, list(enumerate(task.files)))
 
 
@@ -110,8 +110,7 @@ def _find_repetitions(connection: duckdb.DuckDBPyConnection, seen: Sequence[str]
     Only the hashes of what was just read are kept in memory; those of the window stream past them.
     """
     connection.execute(f"CREATE TABLE ids AS SELECT ordinal, {_HALVES} FROM kept")
-    files = ", ".join(quoted(location) for location in seen)
-    before = f"SELECT upper, lower FROM read_parquet([{files}]) UNION ALL" if seen else ""
+    before = f"SELECT upper, lower FROM {parquet_files(seen)} UNION ALL" if seen else ""
     try:
         connection.execute(f"""
             CREATE TABLE known AS SELECT DISTINCT upper, lower
@@ -183,7 +182,7 @@ def _copy(connection: duckdb.DuckDBPyConnection, rows: str, path: Path) -> None:
 
 def _counted(connection: duckdb.DuckDBPyConnection, outbox: Path) -> Sealed:
     """What is there now, not what was meant to be written."""
-    define_outbox(connection, "written", str(outbox / "*.parquet") if any(outbox.iterdir()) else None)
+    define_outbox(connection, "written", sorted(map(str, outbox.iterdir())))
     row = connection.execute("""
         SELECT (SELECT count(*) FROM carried), (SELECT count(*) FROM repeated), count(*), count(*) FILTER (status = 'held')
         FROM written

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import duckdb
 
 from windsor_sync.approvals import trail
-from windsor_sync.embedded import open_duckdb, quoted
+from windsor_sync.embedded import open_duckdb, parquet_files
 from windsor_sync.runs import Run
 from windsor_sync.workspace import Workspace
 
@@ -24,18 +24,17 @@ def show_user(workspace: Workspace, run: Run, seq: int, *, who: str) -> Shown:
     """Write down that `who` asks, then look up the row in the run's outbox."""
     with workspace.database.write() as connection:
         trail(connection, who=who, what="show user", subject=run.audience, why=None, run=run.run_id, row=seq)
-    if run.outbox is None or not workspace.files.exists(run.outbox):
-        return Shown(seq, None)
-    row = _ids(workspace.files.location(run.outbox), seq)
+    files = workspace.files.locations(run.outbox) if run.outbox else []
+    row = _ids(files, seq) if files else None
     user_id, anonymous_id = row or (None, None)
     return Shown(seq, user_id or anonymous_id, is_anonymous=user_id is None and anonymous_id is not None)
 
 
-def _ids(location: str, seq: int) -> tuple[str | None, str | None] | None:
+def _ids(files: list[str], seq: int) -> tuple[str | None, str | None] | None:
     try:
         with open_duckdb() as connection:
             return connection.execute(
-                f"SELECT user_id, anonymous_id FROM read_parquet({quoted(location)}) WHERE seq = {seq:d}"
+                f"SELECT user_id, anonymous_id FROM {parquet_files(files)} WHERE seq = {seq:d}"
             ).fetchone()
     except duckdb.Error:  # pruned meanwhile, or damaged
         return None

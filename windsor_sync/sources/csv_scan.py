@@ -12,9 +12,10 @@ from typing import Any
 
 import duckdb
 
+from windsor_sync.embedded import csv
 from windsor_sync.sources.csv_text import Header
 from windsor_sync.sources.refusal import AGAIN, unusable
-from windsor_sync.sources.text import PlainText, unglobbed
+from windsor_sync.sources.text import PlainText
 
 MAX_REJECTS = 100_000
 STRAY_QUOTE = "a stray quotation mark"
@@ -70,11 +71,11 @@ class Scan:
         columns = ", ".join(f"'{cell}': 'VARCHAR'" for cell in self.cells)
         # With a null text that no file can hold, null is a cell that is missing and '' one that is empty.
         padding = ", null_padding = true, nullstr = chr(0)" if self.allows_short_rows else ""
-        return (
-            f"read_csv({unglobbed(str(self.text.path))}, auto_detect = false, header = true, "
-            f"skip = {self.header.blank_lines}, delim = ',', quote = '\"', escape = '\"', columns = {{{columns}}}, "
-            f"parallel = {self.in_parallel}, store_rejects = true, rejects_limit = {MAX_REJECTS}, "
-            f"compression = 'none', hive_partitioning = false{padding})"
+        return csv(
+            str(self.text.path),
+            f"header = true, skip = {self.header.blank_lines}, delim = ',', quote = '\"', escape = '\"', "
+            f"columns = {{{columns}}}, parallel = {self.in_parallel}, store_rejects = true, "
+            f"rejects_limit = {MAX_REJECTS}{padding}",
         )
 
     def count(self, connection: duckdb.DuckDBPyConnection) -> Counted:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from windsor_sync.embedded import quoted
+from windsor_sync.embedded import parquet, quoted
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.text import scratch_folder
 
@@ -42,7 +42,7 @@ class JoinedSource:
         copies = [self._copy(source, connection) for source in self._sources]
         self._begins = [0, *accumulate(rows for _, rows in copies)]
         selects = (
-            f"SELECT * REPLACE (line + {begin} AS line) FROM read_parquet({quoted(copy)})"
+            f"SELECT * REPLACE (line + {begin} AS line) FROM {parquet(copy)}"
             for (copy, _), begin in zip(copies, self._begins, strict=False)
         )
         connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {' UNION ALL '.join(selects)}")
@@ -64,7 +64,7 @@ class JoinedSource:
         source.load(connection)
         copy = str(scratch_folder(connection) / f"{uuid.uuid4().hex}.parquet")
         connection.execute(f"COPY ({ROWS}) TO {quoted(copy)} (FORMAT parquet)")
-        counts = f"SELECT coalesce(max(line), 0), count(malformed) FROM read_parquet({quoted(copy)})"
+        counts = f"SELECT coalesce(max(line), 0), count(malformed) FROM {parquet(copy)}"
         [(last, malformed)] = connection.execute(counts).fetchall()
         if malformed:
             source.refuse_cut_short(connection)

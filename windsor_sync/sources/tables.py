@@ -11,11 +11,12 @@ from uuid import UUID
 import duckdb
 import numpy as np
 
+from windsor_sync.embedded import parquet
 from windsor_sync.sources.csv_text import shown
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import define_macros
 from windsor_sync.sources.refusal import AGAIN, unusable
-from windsor_sync.sources.text import local_copy, unglobbed
+from windsor_sync.sources.text import local_copy
 from windsor_sync.sources.warehouse_cells import id_text, plain
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ class ParquetSource:
     def load(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Define the view `rows`. Raises SnapshotError for a file that cannot be used."""
         define_macros(connection)
-        path = unglobbed(str(local_copy(self.origin, connection)))
-        table = f"read_parquet({path}, file_row_number = true, hive_partitioning = false)"
+        table = parquet(str(local_copy(self.origin, connection)), "file_row_number = true")
         types = _types(self.origin.path, table, connection)
         names = _names(self.origin.path, types, self._mapping, self._value_of)
         types = _without_fractions_of_nothing(types, names, table, connection)

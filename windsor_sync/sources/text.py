@@ -14,7 +14,6 @@ from typing import IO
 
 import duckdb
 
-from windsor_sync.embedded import quoted
 from windsor_sync.errors import SnapshotError
 from windsor_sync.sources.encodings import LOOKED_AT_BYTES, Latin1, NotLatin1, Prefixed, Utf16, utf16_of
 from windsor_sync.sources.files import SourceFile, is_local, open_bytes
@@ -120,11 +119,6 @@ def scratch_folder(connection: duckdb.DuckDBPyConnection) -> Path:
     folder = Path(row[0])
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def unglobbed(path: str) -> str:
-    """The path as a SQL string that DuckDB does not take for a pattern."""
-    return quoted("".join(f"[{letter}]" if letter in "*?[" else letter for letter in path))
 
 
 def lines_of_bytes(text: PlainText, positions: Iterable[int]) -> list[int]:

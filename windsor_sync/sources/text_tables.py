@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 
 import duckdb
 
-from windsor_sync.embedded import quoted
+from windsor_sync.embedded import csv, quoted
 from windsor_sync.sources.csv_text import Header, header_again, read_header, shown
 from windsor_sync.sources.delimited import Split, refuse_cut_short, some_row_is_readable, split
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import define_macros, pointer
 from windsor_sync.sources.refusal import AGAIN, unusable
-from windsor_sync.sources.text import PlainText, plain_text, unglobbed
+from windsor_sync.sources.text import PlainText, plain_text
 
 MAP_COLUMNS = "Name the column in the snapshot's columns setting (columns: {user_id: …}), or export it."
 
@@ -154,9 +154,9 @@ class JsonLinesSource:
 
 def _define_lines(text: PlainText, connection: duckdb.DuckDBPyConnection) -> None:
     """The view `lines` (line, line_text, is_blank); splitting at line feeds alone, which JSON text cannot contain."""
-    reader = (
-        f"read_csv({unglobbed(str(text.path))}, auto_detect = false, header = false, delim = chr(1), quote = '', "
-        "escape = '', columns = {'line_text': 'VARCHAR'}, strict_mode = false, compression = 'none', hive_partitioning = false)"
+    reader = csv(
+        str(text.path),
+        "header = false, delim = chr(1), quote = '', escape = '', columns = {'line_text': 'VARCHAR'}, strict_mode = false",
     )
     connection.execute(
         "CREATE OR REPLACE TEMP VIEW lines AS SELECT *, trim(coalesce(line_text, ''), ' ' || chr(9) || chr(13)) = '' AS is_blank "

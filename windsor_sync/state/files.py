@@ -5,7 +5,6 @@ StateUnavailable, from every method.
 """
 
 import errno
-import glob
 import os
 import shutil
 import tempfile
@@ -64,10 +63,13 @@ class FileStore:
             ) from None
 
     def location(self, path: str) -> str:
-        """Where a reader such as DuckDB finds the file: a local path, or a URL; of parts a pattern."""
-        full = self._full(path)
-        where = full if self.is_local else str(self._fs.unstrip_protocol(full))
-        return glob.escape(where.removesuffix(PARTS)) + PARTS if where.endswith(PARTS) else where
+        """Where a reader such as DuckDB finds the file: a local path, or a URL, and never a pattern; of parts, their folder."""
+        full = self._full(path.removesuffix(PARTS))
+        return full if self.is_local else str(self._fs.unstrip_protocol(full))
+
+    def locations(self, path: str) -> list[str]:
+        """Where a reader finds each of the stored files that a path means."""
+        return list(map(self.location, self.parts(path)))
 
     def parts(self, path: str) -> list[str]:
         """The stored files that a path means: those of its folder when it ends in PARTS, else itself; none if gone."""
