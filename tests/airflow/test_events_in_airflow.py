@@ -138,7 +138,8 @@ def test_airflow_keeps_counts_and_no_user(configured: World, archive: Archive, r
     assert configured.sent == 1
     with sqlite3.connect(airflow_db) as database:
         assert "canary" not in "\n".join(database.iterdump())
-    assert [run.trigger.startswith("airflow segment_event_forwarding") for run in recent(configured.workspace.database)]
+    (run,) = recent(configured.workspace.database)
+    assert run.trigger.startswith("airflow segment_event_forwarding")
 
 
 def test_lineage_leads_from_the_archive_to_windsors_events(

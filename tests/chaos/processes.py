@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.support.commands import Python, clean_environment
 from tests.support.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +45,7 @@ class Command:
 
     def __init__(self, world: World, arguments: Sequence[str], **environment: str) -> None:
         """Prepare Python with these arguments in the world's folder; `environment` comes on top of Windsor's key."""
-        self._arguments = [sys.executable, *arguments]
+        self._arguments = arguments
         self._folder = world.folder
         self._environment = clean_environment() | {"WINDSOR_API_KEY": world.windsor.api_key} | environment
         number = next(self._numbers)
@@ -52,8 +53,8 @@ class Command:
 
     def __enter__(self) -> Self:
         with self._output.open("wb") as output, self._errors.open("wb") as errors:
-            self.process = subprocess.Popen(
-                self._arguments,
+            self.process = Python(
+                *self._arguments,
                 cwd=self._folder,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -112,11 +113,6 @@ def brisk_sync(world: World, *, lease_s: float, checkpoint_rows: int) -> Command
         ["-m", "tests.chaos.processes", str(world.config), str(lease_s), str(checkpoint_rows)],
         PYTHONPATH=str(ROOT),
     )
-
-
-def clean_environment() -> dict[str, str]:
-    """The environment without what this test run, or the person who started it, set for Airflow or for us."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "WINDSOR"))}
 
 
 def until(condition: Callable[[], object]) -> None:

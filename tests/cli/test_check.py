@@ -1,10 +1,7 @@
 """`check` finds what would stop a sync, says what helps, and leaves no trace."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,10 +29,8 @@ def check(world: World, **environment: str) -> dict[str, Any]:
 
 
 def printed(world: World, *options: str, **environment: str) -> Ran:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WINDSOR", "AIRFLOW"))}
-    command = [sys.executable, "-m", "windsor_sync.cli", "--config", str(world.config), "check", *options]
-    settings = kept | {"WINDSOR_API_KEY": world.windsor.api_key, "HOME": str(world.folder)} | environment
-    return Ran(subprocess.run(command, capture_output=True, text=True, timeout=120, env=settings))
+    settings = {"WINDSOR_API_KEY": world.windsor.api_key, "HOME": str(world.folder)} | environment
+    return run("--config", str(world.config), "check", *options, **settings)
 
 
 def test_a_healthy_project_is_ok_in_every_line_and_windsor_gets_nothing(world: World) -> None:
@@ -285,6 +280,5 @@ def test_a_clock_that_is_wrong_is_a_warning(
 
 
 def test_before_the_first_run_a_sentence_says_what_to_do(world: World) -> None:
-    command = [sys.executable, "-m", "windsor_sync.cli", "--config", str(world.config), "runs"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, "Run: windsor-sync sync --all" in done.stdout) == (0, True)
+    ran = run("--config", str(world.config), "runs")
+    assert (ran.status, "Run: windsor-sync sync --all" in ran.out) == (0, True)

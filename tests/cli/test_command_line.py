@@ -1,7 +1,6 @@
 """The command line: help at once, exit status and sentence for every ending, JSON that programs can read."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import commands
 from tests.support.world import KEY, TRAIT_KEY, World
 from windsor_sync.cli import COMMANDS
 from windsor_sync.sandbox import Faults
@@ -31,12 +31,17 @@ class Ran:
         return json.loads(self.out)
 
 
-def run(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
-    """Run windsor-sync as a person would."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WINDSOR", "AIRFLOW"))}
+def start(*arguments: str) -> Ran:
+    """Run windsor-sync in a fresh interpreter, as a person does; `run` is twenty times as fast."""
     command = [sys.executable, "-m", "windsor_sync.cli", *arguments]
+    environment = commands.clean_environment()
+    return Ran(subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment))
+
+
+def run(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
+    """Run windsor-sync in a process of its own."""
     return Ran(
-        subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd, env={**kept, **environment})
+        commands.run("-m", "windsor_sync.cli", *arguments, cwd=cwd, env=commands.clean_environment() | environment)
     )
 
 
@@ -66,10 +71,18 @@ print([name for name in {HEAVY!r} if name in sys.modules])
 
 @pytest.mark.parametrize("command", [*COMMANDS, "state upgrade", "state prune"])
 def test_every_command_has_help_with_an_example_and_no_line_is_too_long(command: str) -> None:
-    shown = run(*command.split(), "--help")
+    shown = start(*command.split(), "--help")
     assert shown.status == 0
     assert "Example:" in shown.out
     assert max(map(len, shown.out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("arguments", ["synk", "check", "plan --all", "runs --json", "audit"])
+def test_a_forked_command_ends_and_prints_as_a_fresh_one_does(world: World, arguments: str) -> None:
+    world.snapshot(["ana"])
+    words = ("--config", str(world.config), *arguments.split())
+    forked, fresh = run(*words), start(*words)
+    assert (forked.status, forked.out, forked.err) == (fresh.status, fresh.out, fresh.err)
 
 
 MISUSES = {
@@ -93,8 +106,9 @@ def test_what_cannot_be_done_is_a_sentence_and_no_traceback(world: World, cli: C
 
 def test_a_reader_who_has_seen_enough_of_the_messages_causes_no_complaint(world: World) -> None:
     world.snapshot([f"user-{number}" for number in range(2_000)])
-    command = [sys.executable, "-m", "windsor_sync.cli", "--config", str(world.config), "plan", KEY, "--messages", "-"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as plan:
+    command = ["-m", "windsor_sync.cli", "--config", str(world.config), "plan", KEY, "--messages", "-"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with commands.Python(*command, env=commands.clean_environment(), **pipes) as plan:
         assert plan.stdout is not None
         assert plan.stderr is not None
         assert json.loads(plan.stdout.readline())["type"] == "identify"

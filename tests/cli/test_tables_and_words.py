@@ -6,7 +6,6 @@ import pty
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from rich.cells import cell_len
 from sqlalchemy import update
 
 from tests.chaos.processes import until, windsor_sync
+from tests.support.commands import Python
 from tests.support.history import HOSTILE_KEY, REJECTED, USERS, configure, live
 from tests.support.world import AUDIENCE, KEY, TRAIT_KEY, World
 from windsor_sync.cli import main, output
@@ -275,8 +275,8 @@ def on_a_terminal(world: World, key: str = KEY, is_time_to_stop: Callable[[], bo
     """A sync whose standard error is a terminal of 100 columns: its exit status, and all that it wrote there."""
     terminal, end = pty.openpty()
     environment = os.environ | {"WINDSOR_API_KEY": world.windsor.api_key, "TERM": "xterm", "COLUMNS": "100"}
-    command = [sys.executable, "-m", "windsor_sync.cli", "--config", str(world.config), "sync", key]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=end, env=environment)
+    command = ["-m", "windsor_sync.cli", "--config", str(world.config), "sync", key]
+    process = Python(*command, stdout=subprocess.DEVNULL, stderr=end, env=environment)
     os.close(end)
     shown, was_asked = b"", False
     try:

@@ -1,14 +1,12 @@
 """`windsor-sync report`: one file with everything, nothing from elsewhere, and no user."""
 
-import os
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 from sqlalchemy import update
 
+from tests.support.commands import clean_environment, run
 from tests.support.history import HOSTILE, REJECTED, USERS
 from tests.support.world import AUDIENCE, World
 from windsor_sync.report.document import report
@@ -106,15 +104,12 @@ def test_a_report_of_nothing_says_what_to_do(company: World) -> None:
 
 
 def test_the_command_writes_the_file_and_says_where(world: World, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "windsor_sync.cli", "--config", str(world.config), "report", "--out"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("WINDSOR", "AIRFLOW"))}
+    command = ["-m", "windsor_sync.cli", "--config", str(world.config), "report", "--out"]
     target = tmp_path / "report.html"
-    done = subprocess.run([*command, str(target)], capture_output=True, text=True, env=environment, timeout=120)
+    done = run(*command, str(target), env=clean_environment())
     assert (done.returncode, done.stderr) == (0, "")
     assert f"The report is in {target}" in done.stdout
     assert "</html>" in target.read_text(encoding="utf-8")
-    nowhere = subprocess.run(
-        [*command, str(tmp_path / "no" / "where.html")], capture_output=True, text=True, env=environment, timeout=120
-    )
+    nowhere = run(*command, str(tmp_path / "no" / "where.html"), env=clean_environment())
     assert nowhere.returncode == 2
     assert "cannot be written" in nowhere.stderr

@@ -1,7 +1,7 @@
 """Windsor for tests: the real sandbox on loopback, in this process or in one of its own."""
 
+import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Protocol, Self
 import httpx
 import pytest
 
+from tests.support.commands import Python
 from windsor_sync.sandbox import Faults, Sandbox
 
 Send = Callable[..., httpx.Response]  # posts one message, its fields given by name
@@ -53,10 +54,10 @@ class WindsorProcess:
 
     def __init__(self, *options: str, port: int = 0) -> None:
         """Prepare `python -m windsor_sync.sandbox` with these options; port 0 takes a free one."""
-        self._command = [sys.executable, "-m", "windsor_sync.sandbox", "--port", str(port), *options]
+        self._command = ["-m", "windsor_sync.sandbox", "--port", str(port), *options]
 
     def __enter__(self) -> Self:
-        self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        self.process = Python(*self._command, env=os.environ, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.announced = self.process.stdout.readline()
         self.url = self.announced.removeprefix("Windsor sandbox: ").partition(",")[0].strip()
