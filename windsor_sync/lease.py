@@ -144,6 +144,14 @@ def is_held(database: Database, resource: str) -> bool:
         return any(_is_alive(row, now) for row in rows)
 
 
+def require_nobody(database: Database, connection: Connection) -> None:
+    """Raise LeaseHeld when anybody alive has a lease on anything."""
+    now = database.now(connection)
+    for row in connection.execute(select(leases).where(leases.c.holder.is_not(None)).order_by(leases.c.resource)):
+        if _is_alive(row, now):
+            raise _held(row.resource, row.holder, row.acquired_at, row.deadline)
+
+
 def _are_parts_of(whole: str) -> ColumnElement[bool]:
     """Not by LIKE, to which capitals are small letters in SQLite."""
     return func.substr(leases.c.resource, 1, len(whole) + len(_PART)) == whole + _PART

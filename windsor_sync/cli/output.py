@@ -172,6 +172,13 @@ class ProgressView:
         elif self._is_time_to_log():
             say(f"events: {lines:,} lines read in {files:,} files")
 
+    def rows(self, title: str, done: int, total: int) -> None:
+        """Take note of how many rows of a table are done."""
+        if self._bar is not None:
+            self._show(title, title, done, total, "rows")
+        elif self._is_time_to_log():
+            say(f"{title}: {done:,} of {total:,} rows")
+
     def _show(self, name: str, title: str, done: int, total: int | None, unit: str) -> None:
         now = time.monotonic()
         if name not in self._tasks:

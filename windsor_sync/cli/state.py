@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from windsor_sync.cli.options import as_json, load_settings
-from windsor_sync.cli.output import print_json
+from windsor_sync.cli.output import print_json, print_table, progress
 
 
 @click.group(short_help="Look after the state database.")
@@ -17,6 +17,7 @@ def state() -> None:
     Example:
       windsor-sync state upgrade
       windsor-sync state prune --days 30 --dry-run
+      windsor-sync state copy --to postgresql://windsor@db.example/windsor
     """
 
 
@@ -68,3 +69,68 @@ def prune(config: Path | None, days: int, dry_run: bool, is_json: bool) -> None:
     )
     if done.busy:
         click.echo(f"Left alone, because a run is writing: {counted(done.busy, 'audience')}. Run it again later.")
+
+
+@state.command(short_help="Copy the state to another database, and use that from then on.")
+@click.option("--to", "url", metavar="URL", required=True, help="sqlite:///FILE or postgresql://USER@HOST/DATABASE.")
+@as_json
+@click.pass_obj
+def copy(config: Path | None, url: str, is_json: bool) -> None:
+    """Copy the state, from SQLite to PostgreSQL or back, while no run is writing; then it is to be used there.
+
+    The copy is compared with the original table by table, and comes whole or not at all. Afterwards every command on the
+    old database is refused, so that the two are never used beside each other. It is safe to repeat. Leave the password out
+    of the URL: PostgreSQL's variable PGPASSWORD and its file ~/.pgpass are read.
+
+    \b
+    Example:
+      windsor-sync state copy --to postgresql://windsor@db.example/windsor
+      windsor-sync state copy --to sqlite:////srv/windsor/state.db
+    """
+    from windsor_sync.state.copying import copy_state
+
+    settings = load_settings(config)
+    with progress() as view:
+        done = copy_state(settings.state, _state_url(url, settings.path.parent), view.rows)
+    if is_json:
+        print_json(asdict(done))
+        return
+    print_table(("table", "rows"), done.rows.items(), numbers=frozenset({"rows"}))
+    again = ", which held an earlier copy," if done.has_replaced else ""
+    click.echo(
+        f"The state was copied to {done.target}{again} and compared: all {sum(done.rows.values()):,} rows are there. Now write "
+        "that URL as `state` into windsor.yaml (into WINDSOR_SYNC_STATE where that is set), on every machine that uses it. "
+        f"Until then every command is refused. {done.source} stays as it is, and may be deleted once a sync has ended well."
+    )
+
+
+@state.command(short_help="Use a state again that was copied elsewhere.")
+@click.pass_obj
+def reopen(config: Path | None) -> None:
+    """Take back what `state copy` did to the old database: commands on it are no longer refused.
+
+    Only for a copy that was never used. What a copy has told Windsor is not known here; to come back from it with
+    everything, write its URL as `state` into windsor.yaml and copy it to the old database.
+
+    \b
+    Example:
+      windsor-sync state reopen
+    """
+    from windsor_sync.approvals import this_person
+    from windsor_sync.state.copying import reopen as take_back
+
+    found = take_back(load_settings(config).state, this_person())
+    if found is None:
+        click.echo("The state is in use: it was not moved. Nothing was done.")
+        return
+    click.echo(f"The state is in use again. Do not use its copy in {found.to} any more.")
+
+
+def _state_url(url: str, folder: Path) -> str:
+    """The URL as `state` in windsor.yaml would be read."""
+    from windsor_sync.settings.addresses import STATE_URL, absolute_state
+
+    try:
+        return absolute_state(STATE_URL.parse(url), folder)
+    except ValueError as mismatch:
+        raise click.UsageError(f"--to takes {STATE_URL.expected}; found {mismatch}.") from None

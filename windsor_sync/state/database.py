@@ -9,7 +9,8 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from windsor_sync.errors import ConfigError, StateUnavailable
 from windsor_sync.state import tables
-from windsor_sync.state.engines import READ_OPTIONS, make_engine, shown
+from windsor_sync.state.engines import ALONE, READ_OPTIONS, make_engine, shown
+from windsor_sync.state.moved import require_unmoved
 from windsor_sync.state.upgrading import needed_version, require_needed, upgrade, version_of
 
 # SQLite's names for what can be over when it is tried again, and for what lasts until somebody mends it. Any other error
@@ -24,11 +25,22 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._reading = engine.execution_options(**READ_OPTIONS[engine.dialect.name])
+        self._alone = engine.execution_options(**ALONE)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One atomic transaction; rolled back when the block raises. Raises StateUnavailable."""
+        """One atomic transaction; rolled back when the block raises. Raises StateUnavailable.
+
+        Raises ConfigError once the state was moved, so that a process which opened it earlier does not go on beside the copy.
+        """
         with self._in_reach(), self.engine.begin() as connection:
+            require_unmoved(connection)
+            yield connection
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """The same beside which nobody else writes, on a state that was moved too. Raises StateUnavailable."""
+        with self._in_reach(), self._alone.begin() as connection:
             yield connection
 
     @contextmanager
@@ -68,11 +80,11 @@ class Database:
             raise _out_of_reach(self.engine, error) from None
 
 
-def open_database(url: str) -> Database:
+def open_database(url: str, *, may_have_moved: bool = False) -> Database:
     """Open the state at `url`, bringing a SQLite file up to date on the way.
 
     PostgreSQL is never migrated on the side: several machines use it, so `windsor-sync state upgrade` does that.
-    Raises ConfigError when it cannot be used or is not up to date, StateUnavailable when trying again may help.
+    Raises ConfigError when it cannot be used, is not up to date or was moved, StateUnavailable when trying again may help.
     """
     engine = make_engine(url)
     with _usable(engine):
@@ -81,7 +93,11 @@ def open_database(url: str) -> Database:
             upgrade(engine)
         else:
             require_needed(engine, found)
-    return Database(engine)
+        database = Database(engine)
+        if not may_have_moved:
+            with database.read() as connection:
+                require_unmoved(connection)
+    return database
 
 
 def upgrade_database(url: str) -> tuple[str | None, str]:
@@ -95,6 +111,15 @@ def upgrade_database(url: str) -> tuple[str | None, str]:
         upgrade(engine)
     engine.dispose()
     return found, needed_version()
+
+
+@contextmanager
+def opened_as_it_is(url: str) -> Iterator[Engine]:
+    """Hand out the database at `url` for the block, whatever tables it has. Raises as `upgrade_database` does."""
+    engine = make_engine(url)
+    with _usable(engine):
+        yield engine
+    engine.dispose()
 
 
 @contextmanager

@@ -26,6 +26,15 @@ READ_OPTIONS: dict[str, dict[str, object]] = {
 }
 """Execution options under which a transaction sees the state of one moment and takes no writer's lock."""
 
+ALONE = {"begins": "alone"}
+"""Execution options of a transaction beside which nobody else writes. SQLite has no other kind."""
+
+ALONE_IDLE_TIMEOUT_S = 3600
+"""The same as IDLE_TIMEOUT_S for such a transaction: it waits while another database takes or compares what it read."""
+
+_WRITERS_LOCK = 0x77696E65
+"""Number of PostgreSQL's advisory lock that every writer shares, and that one who writes alone has for itself."""
+
 # A server that vanished without a word is noticed before a lease runs out. The URL's own parameters win.
 PATIENCE = {
     "application_name": "windsor_sync",
@@ -111,7 +120,8 @@ def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     """Take the write lock at once, instead of failing when a transaction that began by reading comes to write."""
-    connection.exec_driver_sql(str(connection.get_execution_options().get("begins", "BEGIN IMMEDIATE")))
+    begins = connection.get_execution_options().get("begins")
+    connection.exec_driver_sql("BEGIN" if begins == "BEGIN" else "BEGIN IMMEDIATE")
 
 
 # -- PostgreSQL ----------------------------------------------------------------------------------------------
@@ -138,11 +148,16 @@ def _postgresql(url: URL) -> Engine:
 
 def _begin_postgresql(connection: Connection) -> None:
     """Bound the waits of a writing transaction (of this one only, for a pooler may hand the session to others)."""
-    if connection.get_execution_options().get("begins") != "read":
-        connection.execute(
-            text(
-                "SELECT set_config('lock_timeout', :lock_ms, true), "
-                "set_config('idle_in_transaction_session_timeout', :idle_ms, true)"
-            ),
-            {"lock_ms": str(int(BUSY_TIMEOUT_S * 1000)), "idle_ms": str(int(IDLE_TIMEOUT_S * 1000))},
-        )
+    begins = connection.get_execution_options().get("begins")
+    if begins == "read":
+        return
+    is_alone = begins == ALONE["begins"]
+    idle_s = ALONE_IDLE_TIMEOUT_S if is_alone else IDLE_TIMEOUT_S
+    connection.execute(
+        text(
+            "SELECT set_config('lock_timeout', :lock_ms, true), "
+            "set_config('idle_in_transaction_session_timeout', :idle_ms, true), "
+            f"pg_advisory_xact_lock{'' if is_alone else '_shared'}({_WRITERS_LOCK})"
+        ),
+        {"lock_ms": str(int(BUSY_TIMEOUT_S * 1000)), "idle_ms": str(int(idle_s * 1000))},
+    )

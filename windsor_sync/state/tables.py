@@ -62,7 +62,13 @@ def _count(name: str) -> Column[Any]:
 
 # One row, written with the tables: the identity of this state, part of every messageId. A state that is lost and made anew
 # must not repeat the ids of its former life, or a destination that deduplicates would drop what it sends.
-installation = Table("installation", metadata, Column("id", Text, primary_key=True))
+installation = Table(
+    "installation",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("moved_to", Text),  # URL of the database the state was copied to, to be used instead; null in use
+    Column("moved_at", UtcDateTime),
+)
 
 # An audience or computed trait at one destination, or the events forwarded to it. The row outlives a retirement, so that
 # run numbers, and with them messageIds, never start again.
