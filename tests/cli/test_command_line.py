@@ -69,7 +69,7 @@ print([name for name in {HEAVY!r} if name in sys.modules])
     assert printed.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "state upgrade", "state prune"])
+@pytest.mark.parametrize("command", [*COMMANDS, "state upgrade", "state prune", "state copy", "state reopen"])
 def test_every_command_has_help_with_an_example_and_no_line_is_too_long(command: str) -> None:
     shown = start(*command.split(), "--help")
     assert shown.status == 0
