@@ -24,6 +24,7 @@ HELD_ELSEWHERE = {
     "docs/sources/warehouse.md": "tests/docs/test_warehouse_page.py",
     "docs/sources/public-api.md": "tests/cli/test_from_segment.py",
     "docs/deploy.md": "tests/deployment",
+    "docs/moving.md": "tests/docs/test_moving_page.py",
     "docs/page.md": "tests/airflow",
     "docs/benchmarks.md": "benchmarks",
     "docs/scale.md": "benchmarks",

@@ -29,6 +29,8 @@ class Project:
         programs = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
         self.environment = kept | {"PATH": programs, "HOME": str(folder), "COLUMNS": "100"}
         self.status = 0
+        self.stands_for: dict[str, str] = {}
+        """what a page names, and what is there instead"""
         self._running = running
 
     def console(self, block: Block) -> None:
@@ -64,6 +66,8 @@ class Project:
         path.write_text(block.text, encoding="utf-8")
 
     def _run(self, command: str) -> str:
+        for name, real in self.stands_for.items():
+            command = command.replace(name, real)
         exported = re.fullmatch(r"export (\w+)=(.*)", command)
         if exported:
             self.environment[exported[1]] = exported[2].strip("'\"").replace("$PWD", str(self.folder))
@@ -115,7 +119,11 @@ def make_project(tmp_path: Path) -> Iterator[Callable[[], Project]]:
 def test_every_command_and_snippet_of_a_page_does_what_it_shows(
     page: Path, make_project: Callable[[], Project], tmp_path: Path
 ) -> None:
-    project = make_project()
+    run_blocks(page, make_project(), tmp_path)
+
+
+def run_blocks(page: Path, project: Project, tmp_path: Path) -> None:
+    """Run every block of the page, in the order in which they stand there."""
     for block in blocks_of(page):
         if block.illustration is not None:
             continue

@@ -287,7 +287,8 @@ class WindsorYaml(Section):
     state: Annotated[str, STATE_URL] = Field(
         default="sqlite:///.windsor/state.db",
         repr=False,
-        description="The database that remembers what Windsor was told: an SQLite file, or PostgreSQL by URL.",
+        description="The database that remembers what Windsor was told: an SQLite file, or PostgreSQL by URL. A new URL is an "
+        "empty state: `windsor-sync state copy` moves one.",
     )
     files: Location = Field(
         default=".windsor/files", description="The folder or bucket prefix for sealed snapshots and outboxes."
