@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, partial
 
-import fsspec
-
 from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.runs import recent
 from windsor_sync.settings import Computation, Events, Mistake, Settings, format_duration
@@ -17,7 +15,7 @@ from windsor_sync.sources.files import open_bytes
 from windsor_sync.sources.warehouse_session import opened
 from windsor_sync.state.database import open_database
 from windsor_sync.state.files import FileStore
-from windsor_sync.stores import in_reach, trouble, words_of
+from windsor_sync.stores import file_system, in_reach, trouble, words_of
 from windsor_sync.words import counted, moment
 from windsor_sync.workspace import Workspace
 
@@ -177,7 +175,7 @@ def _read(file: SourceFile) -> None:
 def _archive(events: Events) -> str:
     """Look at the archive's first level only: an archive of years has millions of files."""
     try:
-        fs, root = fsspec.core.url_to_fs(events.archive)
+        fs, root = file_system(events.archive)
         folders = len(fs.ls(root, detail=False))
     except trouble(ImportError, ValueError) as error:
         raise ConfigError(

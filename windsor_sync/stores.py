@@ -5,8 +5,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import fsspec
 
 from windsor_sync.errors import StateUnavailable
+from windsor_sync.patterns import is_url
 
 _OF_DRIVERS = {
     "botocore.exceptions": "BotoCoreError",
@@ -22,6 +26,17 @@ _CODE_OF = {
     "FSTimeoutError": errno.ETIMEDOUT,
 }
 """Object stores raise the system's exceptions without the system's words."""
+
+
+def file_system(location: str, **options: Any) -> tuple[Any, str]:
+    """Return the fsspec file system of a path or URL, and the path in it; of a local path every letter stands for itself.
+
+    Raises ImportError for a store whose package is missing, ValueError for one that is not known.
+    """
+    if is_url(location):
+        fs, root = fsspec.core.url_to_fs(location, **options)
+        return fs, str(root)
+    return fsspec.filesystem("file"), os.path.abspath(os.path.expanduser(location))  # noqa: PTH100, PTH111
 
 
 def trouble(*beside: type[Exception]) -> tuple[type[Exception], ...]:

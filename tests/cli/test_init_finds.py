@@ -45,7 +45,7 @@ def written(folder: Path) -> Settings:
 def audiences(folder: Path) -> dict[str, str | None]:
     """Trait key → path, below the folder, of the audiences in what `init` would write."""
     found = {str(one.key): one.snapshot.path or "" for one in written(folder).audiences}
-    return {key: path.removeprefix(f"{folder}/") for key, path in found.items()}
+    return {key: path.removeprefix(f"{folder}/./") for key, path in found.items()}
 
 
 def left(seen: Surroundings, subject: str) -> list[str]:

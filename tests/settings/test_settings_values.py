@@ -192,7 +192,7 @@ def test_relative_paths_count_from_the_file_s_folder(
     assert settings.state == f"sqlite:///{tmp_path}/data/state.db?timeout=5"
     assert settings.files == f"{tmp_path}/files"
     assert [audience.snapshot.path for audience in settings.audiences] == [
-        f"{tmp_path}/in/*.csv",
+        f"{tmp_path}/./in/*.csv",
         "s3://b/in/*.csv",
         "simplecache::s3://b/*.csv",
         "/abs/d.csv",
@@ -209,7 +209,7 @@ def test_a_slash_at_the_end_of_a_snapshot_s_path_stays_because_it_means_a_folder
         + "audiences:\n- {name: A, snapshot: {path: 'exports/*/', format: csv}}\n- {name: B, snapshot: {path: a.csv}}\n"
     )
     found = [audience.snapshot.path for audience in folder.load(text).audiences]
-    assert found == [f"{tmp_path}/exports/*/", f"{tmp_path}/a.csv"]
+    assert found == [f"{tmp_path}/./exports/*/", f"{tmp_path}/./a.csv"]
 
 
 def test_an_absolute_sqlite_file_and_the_home_folder_are_left_where_they_are(folder: Folder) -> None:

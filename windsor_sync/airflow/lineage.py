@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from windsor_sync.patterns import shown
+
 if TYPE_CHECKING:
     from windsor_sync.settings import Computation
 
@@ -11,7 +13,7 @@ def sealing(computation: "Computation", rows: int) -> Any:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     path = computation.snapshot.path
-    inputs = [_file(path)] if path else []
+    inputs = [_file(shown(path))] if path else []
     return OperatorLineage(inputs=inputs, outputs=[_counted("segment", f"audiences/{computation.key}", rows)])
 
 

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+from windsor_sync.patterns import below, is_url
 from windsor_sync.settings.readings import Mismatch, Reading, line_of
 
 # Windsor's own hook takes its token as the path (windsorio/node: `POST {host}/{token}`).
@@ -13,7 +14,6 @@ _TOKEN_IN_PATH_HOST = "hook.windsor.io"  # noqa: S105
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+", re.ASCII)
 _PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^/@]*:[^/]*@", re.ASCII | re.IGNORECASE)
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:(?:.*:)?//", re.ASCII | re.IGNORECASE)
 _STATE = re.compile(r"(?P<engine>(?:sqlite|postgresql)(?:\+\w+)?)://(?P<rest>.*)", re.ASCII)
 
 
@@ -93,15 +93,16 @@ def has_password(url: str) -> bool:
 
 def absolute(location: str, folder: Path) -> str:
     """Return a path as seen from `folder`, `~` expanded; a URL (`s3://…`, `simplecache::s3://…`) stays as it is."""
-    if _SCHEME.match(location):
+    if is_url(location):
         return location
     return os.path.abspath(os.path.join(folder, os.path.expanduser(location)))  # noqa: PTH100, PTH111, PTH118
 
 
 def absolute_state(url: str, folder: Path) -> str:
-    """Return the state's URL with SQLite's file as seen from `folder`."""
+    """Return the state's URL with SQLite's file as seen from `folder`, of which no letter means anything in a URL."""
     found = _STATE.fullmatch(url)
     if found is None or not found["engine"].startswith("sqlite"):
         return url
     database, mark, query = found["rest"].removeprefix("/").partition("?")
-    return f"{found['engine']}:///{absolute(database, folder)}{mark}{query}"
+    file = below(folder, database) if {"?", "%"} & set(str(folder)) else absolute(database, folder)
+    return f"{found['engine']}:///{file}{mark}{query}"

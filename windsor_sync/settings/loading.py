@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from windsor_sync.errors import ConfigError
+from windsor_sync.patterns import below
 from windsor_sync.settings.addresses import absolute, absolute_state
 from windsor_sync.settings.checks import check_together, warnings_about
 from windsor_sync.settings.document import Document, read_document
@@ -76,7 +77,8 @@ def _completed(found: WindsorYaml, document: Document) -> Settings:
     values["computed_traits"] = tuple(_complete(each, found.defaults, folder) for each in found.computed_traits)
     if found.events:
         values["events"] = found.events.model_copy(update={"archive": absolute(found.events.archive, folder)})
-    return Settings(**values, path=document.file, warnings=tuple(warnings_about(found, document)))
+    # Not validated again: a setting has no line break in it, and a folder may.
+    return Settings.model_construct(**values, path=document.file, warnings=tuple(warnings_about(found, document)))
 
 
 def _complete(computation: C, defaults: Defaults, folder: Path) -> C:
@@ -85,7 +87,5 @@ def _complete(computation: C, defaults: Defaults, folder: Path) -> C:
     said = {name: getattr(computation, name) for name in Handling.model_fields if name in computation.model_fields_set}
     snapshot = computation.snapshot
     if snapshot.path is not None:
-        slash = "/" if snapshot.path.endswith("/") else ""  # a folder: all its files are one snapshot
-        path = absolute(snapshot.path, folder).rstrip("/") + slash
-        snapshot = snapshot.model_copy(update={"path": path})
+        snapshot = snapshot.model_copy(update={"path": below(folder, snapshot.path)})
     return computation.model_copy(update={**handling, **said, "snapshot": snapshot})

@@ -12,13 +12,12 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.sources.files import ETAGS, MODIFIED
 from windsor_sync.sources.parts import UNFINISHED
-from windsor_sync.stores import missing_package, trouble, words_of
+from windsor_sync.stores import file_system, missing_package, trouble, words_of
 
 PROBE = "dummy-object.txt"
 """Segment writes it to see whether it may write."""
@@ -159,7 +158,7 @@ def _day(path: str) -> date | None:
 
 def _filesystem(archive: str) -> tuple[Any, str]:
     try:
-        fs, root = fsspec.core.url_to_fs(archive)
+        fs, root = file_system(archive)
     except (ImportError, ValueError) as error:
         missing = (
             f"{missing_package(error)} is not installed"
@@ -171,7 +170,7 @@ def _filesystem(archive: str) -> tuple[Any, str]:
             "store whose fsspec package is installed."
         ) from None
     fs.invalidate_cache()  # a long-lived worker must see what was written since it last looked
-    return fs, str(root).rstrip("/")
+    return fs, root.rstrip("/")
 
 
 def _out_of_reach(what: str, error: Exception, more: str = "") -> WindsorSyncError:

@@ -15,14 +15,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import glob_translate
 
 from windsor_sync.errors import ConfigError, SnapshotError
+from windsor_sync.patterns import below, folder_and_text, is_url, shown
 from windsor_sync.sources.dates import date_in
 from windsor_sync.sources.parts import UNFINISHED, belong_together, folder_of, is_data, refuse_unfinished, siblings
 from windsor_sync.sources.refusal import out_of_reach, unusable
-from windsor_sync.stores import missing_package, trouble
+from windsor_sync.stores import file_system, missing_package, trouble
 
 SETTLED_AFTER = timedelta(seconds=2)
 """A file written later than this before we looked may be rewritten within the same tick of its clock, unnoticed."""
@@ -67,27 +68,62 @@ def newest(pattern: str, taken_at: str | None = None, not_after: datetime | None
     Hidden and unfinished files (`.x`, `x.part`) are never taken, nor those taken later than `not_after`.
     Raises SnapshotError when no file is left, and when the newest is not complete.
     """
-    fs, root = _filesystem(pattern)
+    place = _place(pattern)
     try:
-        if pattern.endswith("/"):
-            files, is_any = _folders(fs, root, taken_at)
-        else:
-            files, is_any = _files(fs, root, taken_at)
+        files, is_any = _folders(place, taken_at) if pattern.endswith("/") else _files(place, taken_at)
         if not files:
-            raise _nothing_found(fs, pattern, root, taken_at if is_any else None)
-        found = max(_early(files, pattern, not_after), key=lambda file: (file.taken_at, file.mtime, file.path))
-        return found if found.parts else _with_parts(fs, found, files, pattern)
+            raise _nothing_found(place, taken_at if is_any else None)
+        found = max(_early(files, place.shown, not_after), key=lambda file: (file.taken_at, file.mtime, file.path))
+        return found if found.parts else _with_parts(place.fs, found, files, pattern)
     except trouble() as error:
         remedy = "Check that this account may read it, then run again."
-        raise out_of_reach(f"{pattern} cannot be looked up", error, remedy) from None
+        raise out_of_reach(f"{place.shown} cannot be looked up", error, remedy) from None
 
 
-def _files(fs: Any, root: str, taken_at: str | None) -> tuple[list[SourceFile], bool]:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a pattern leads."""
+
+    fs: Any
+    shown: str
+    """the pattern as a person reads it"""
+    above: str
+    """the folder it counts from, which is no part of the pattern; "" for none"""
+    root: str
+    """the whole of it as the file system has it"""
+
+    @property
+    def folder(self) -> str:
+        """The folder as far as it has no wildcards."""
+        end = re.search(r"[*?\[]", self.root[len(self.above) :])
+        return self.root[: len(self.above) + end.start() if end else None].rpartition("/")[0]
+
+    def matching(self) -> dict[str, Any]:
+        """What the pattern matches below that folder. The folder itself is looked up, and not matched."""
+        rest = self.root[len(self.folder) + 1 :] if self.folder else self.root.lstrip("/")
+        folder = f"{self.folder}/" if self.folder or self.root.startswith("/") else ""
+        depth = None if "**" in rest else rest.count("/") + 1
+        found = self.fs.find(folder, maxdepth=depth, withdirs=True, detail=True)
+        matches = re.compile(glob_translate(rest)).match
+        inside = (path for path in sorted(found) if path.startswith(folder))
+        return {path: found[path] for path in inside if matches(path.removeprefix(folder))}
+
+
+def _place(pattern: str) -> _Place:
+    folder, text = folder_and_text(pattern)
+    if not folder and not is_url(pattern):  # given by hand, where this process stands
+        folder, text = folder_and_text(below(Path(), pattern))
+    fs, root = _filesystem(f"{folder}/{text}" if folder else text)
+    return _Place(fs, shown(pattern), folder, root)
+
+
+def _files(place: _Place, taken_at: str | None) -> tuple[list[SourceFile], bool]:
     """The files of a pattern that have a date, and whether there are any at all."""
-    found = _with_neighbours(fs, root) if fs.isfile(root) else fs.glob(root, detail=True)
-    folder = _fixed_folder(root)
+    fs, root, folder = place.fs, place.root, PurePosixPath(place.folder)
+    found = _with_neighbours(fs, root) if fs.isfile(root) else place.matching()
     complete = [path for path in found if _is_finished(path, folder) and _is_file(fs, path, found[path])]
-    return [file for path in complete if (file := _look(fs, path, found[path], taken_at))], bool(complete)
+    looked_at = (_look(fs, path, found[path], taken_at, place.above) for path in complete)
+    return [file for file in looked_at if file], bool(complete)
 
 
 def _with_neighbours(fs: Any, path: str) -> dict[str, Any]:
@@ -97,12 +133,13 @@ def _with_neighbours(fs: Any, path: str) -> dict[str, Any]:
     return {info["name"]: info for info in fs.ls(folder_of(path), detail=True) if belong_together(path, info["name"])}
 
 
-def _folders(fs: Any, root: str, taken_at: str | None) -> tuple[list[SourceFile], bool]:
+def _folders(place: _Place, taken_at: str | None) -> tuple[list[SourceFile], bool]:
     """The same of folders; each is a snapshot of all its files."""
-    found = {root: fs.info(root)} if fs.isdir(root) else fs.glob(root, detail=True)
+    fs = place.fs
+    found = [place.root] if fs.isdir(place.root) else place.matching()
     filled = [files for path in found if fs.isdir(path) and (files := _inside(fs, path))]
-    dated = [files for files in filled if not taken_at or date_in(files[0].path, taken_at)]
-    return [_joined(files, taken_at) for files in dated], bool(filled)
+    joined = [_joined(files, taken_at, place.above) for files in filled]
+    return [file for file in joined if file], bool(filled)
 
 
 def _inside(fs: Any, folder: str) -> list[SourceFile]:
@@ -112,8 +149,15 @@ def _inside(fs: Any, folder: str) -> list[SourceFile]:
     return [file for path in data if (file := _look(fs, path, inside[path], None))]
 
 
-def _joined(files: list[SourceFile], taken_at: str | None) -> SourceFile:
-    """Several files as one snapshot; only the folder's path is looked at for a date."""
+def _joined(files: list[SourceFile], taken_at: str | None, above: str) -> SourceFile | None:
+    """Several files as one snapshot; only the folder's path is looked at for a date. None when it lacks one."""
+    moment = date_in(files[0].path.removeprefix(above), taken_at) if taken_at else None
+    if taken_at and moment is None:
+        return None
+    return _together(files, moment)
+
+
+def _together(files: list[SourceFile], moment: datetime | None) -> SourceFile:
     folder = folder_of(files[0].path) + "/"
     mtime = max(file.mtime for file in files)
     return SourceFile(
@@ -122,7 +166,7 @@ def _joined(files: list[SourceFile], taken_at: str | None) -> SourceFile:
         mtime=mtime,
         fingerprint=hashlib.sha256("".join(file.fingerprint for file in files).encode()).hexdigest(),
         is_settled=all(file.is_settled for file in files),
-        taken_at=(date_in(files[0].path, taken_at) if taken_at else None) or mtime,
+        taken_at=moment or mtime,
         parts=tuple(files),
     )
 
@@ -136,7 +180,7 @@ def _with_parts(fs: Any, found: SourceFile, files: list[SourceFile], pattern: st
         return found
     parts = [next(file for file in files if file.path == path) for path in together]
     _refuse_mixture(fs, parts)
-    return replace(_joined(parts, None), path=parts[0].path, taken_at=found.taken_at, pattern=pattern)
+    return replace(_together(parts, None), path=parts[0].path, taken_at=found.taken_at, pattern=pattern)
 
 
 def _refuse_rewritten(fs: Any, found: SourceFile) -> None:
@@ -198,10 +242,11 @@ def _is_same(file: SourceFile) -> bool:
 def _again(file: SourceFile) -> SourceFile:
     """The same folder, or the same parts, as they are now; whatever was written since that is newer."""
     if not file.pattern:
-        return newest(file.path)
-    fs, root = _filesystem(file.pattern)
-    files, _ = _files(fs, root, None)
-    return _with_parts(fs, file.parts[0], files, file.pattern)
+        fs, folder = _filesystem(file.path)
+        return _together(_inside(fs, folder), None)
+    place = _place(file.pattern)
+    files, _ = _files(place, None)
+    return _with_parts(place.fs, file.parts[0], files, file.pattern)
 
 
 def open_bytes(file: SourceFile) -> Any:
@@ -215,28 +260,28 @@ def is_local(file: SourceFile) -> bool:
     return isinstance(_filesystem(file.path)[0], LocalFileSystem)
 
 
-def _filesystem(pattern: str) -> tuple[Any, str]:
+def _filesystem(path: str) -> tuple[Any, str]:
     try:
-        fs, root = fsspec.core.url_to_fs(pattern)
+        fs, root = file_system(path)
     except ImportError as error:
         package = missing_package(error)
         raise ConfigError(
-            f"Snapshots at {pattern} need {package}, which is not installed. Nothing was sent. "
+            f"Snapshots at {path} need {package}, which is not installed. Nothing was sent. "
             f"Install it (for example: pip install {package}), then run again."
         ) from None
     except ValueError:
         raise ConfigError(
-            f"{pattern} names a kind of store that is not known. Nothing was sent. Use a local path, or a URL such as "
+            f"{path} names a kind of store that is not known. Nothing was sent. Use a local path, or a URL such as "
             "s3://bucket/prefix/*.csv."
         ) from None
     fs.invalidate_cache()  # a long-lived worker must see what was written since it last looked
-    return fs, str(root)
+    return fs, root
 
 
-def _look(fs: Any, path: str, info: Mapping[str, Any], pattern: str | None) -> SourceFile | None:
-    """None for a file whose path lacks the date."""
+def _look(fs: Any, path: str, info: Mapping[str, Any], dated: str | None, above: str = "") -> SourceFile | None:
+    """None for a file whose path lacks the date; `above` is no part of it."""
     size, modification, mtime = _identity(fs, path, info)
-    taken_at = date_in(path, pattern) if pattern else mtime
+    taken_at = date_in(path.removeprefix(above), dated) if dated else mtime
     if taken_at is None:
         return None
     return SourceFile(
@@ -280,11 +325,6 @@ def _is_file(fs: Any, path: str, info: Mapping[str, Any]) -> bool:
     return Path(path).is_file() if isinstance(fs, LocalFileSystem) else info["type"] == "file"
 
 
-def _fixed_folder(root: str) -> PurePosixPath:
-    """The folder of a path, or of a pattern as far as it has no wildcards."""
-    return PurePosixPath(re.split(r"[*?\[]", root)[0] + "x").parent
-
-
 def _is_finished(path: str, folder: PurePosixPath) -> bool:
     """Not hidden, not being written; below the fixed part of the pattern that holds for folders too."""
     found = PurePosixPath(path)
@@ -294,8 +334,8 @@ def _is_finished(path: str, folder: PurePosixPath) -> bool:
     )
 
 
-def _nothing_found(fs: Any, pattern: str, root: str, undated: str | None) -> Exception:
-    folder = str(_fixed_folder(root))
+def _nothing_found(place: _Place, undated: str | None) -> Exception:
+    fs, pattern, root, folder = place.fs, place.shown, place.root, place.folder or "/"
     if undated:
         finding = f"No file that matches {pattern} has a date like {undated} in its path."
         remedy = "Name the files so, or change taken_at."

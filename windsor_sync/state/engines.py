@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from windsor_sync.errors import ConfigError
+from windsor_sync.patterns import folder_and_text
 
 BUSY_TIMEOUT_S = 60
 """How long a writer waits for another one before it gives up (SQLite has one writer at a time)."""
@@ -62,13 +63,23 @@ def shown(url: URL) -> str:
 
 def _parsed(url: str) -> URL:
     try:
-        parsed = make_url(url)
+        parsed = _to_the_letter(url) or make_url(url)
     except ArgumentError:
         raise _not_ours() from None
     backend, _, driver = parsed.drivername.partition("+")
     if backend not in DRIVERS or driver not in ("", DRIVERS[backend]):
         raise _not_ours()
     return parsed.set(drivername=f"{backend}+{DRIVERS[backend]}")
+
+
+def _to_the_letter(url: str) -> URL | None:
+    """A SQLite file that counts from a folder in whose path SQLAlchemy would decode `%` and see parameters behind `?`."""
+    start, _, pattern = url.partition(":///")
+    folder, text = folder_and_text(pattern)
+    if not folder or not start.startswith("sqlite"):
+        return None
+    parsed = make_url(f"{start}:///{text}")
+    return parsed.set(database=f"{folder}/{parsed.database}")
 
 
 def _not_ours() -> ConfigError:

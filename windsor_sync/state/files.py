@@ -17,12 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from windsor_sync.embedded import reach
 from windsor_sync.errors import ConfigError, StateUnavailable
-from windsor_sync.stores import in_reach, trouble, words_of
+from windsor_sync.stores import file_system, in_reach, trouble, words_of
 
 DRAFTS = "drafts"
 """Below the root, so that a draft is on the same disk as its final place."""
@@ -49,7 +48,7 @@ class FileStore:
         """Open the store at a path or URL; raises ConfigError when it cannot be used."""
         try:
             # Other processes write here too: what was listed a moment ago may not be all.
-            self._fs, self._root = fsspec.core.url_to_fs(root, use_listings_cache=False)
+            self._fs, self._root = file_system(root, use_listings_cache=False)
             self.is_local = isinstance(self._fs, LocalFileSystem)
             self._is_swept = self.is_local
             if self.is_local:

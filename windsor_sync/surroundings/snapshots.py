@@ -11,6 +11,7 @@ import duckdb
 
 from windsor_sync.embedded import open_duckdb
 from windsor_sync.errors import ConfigError, SnapshotError
+from windsor_sync.patterns import below
 from windsor_sync.settings.choices import SnapshotFormat, format_of
 from windsor_sync.sources import SourceFile, newest, open_source
 from windsor_sync.sources.encodings import LOOKED_AT_BYTES, utf16_of
@@ -93,7 +94,7 @@ def _look(root: Path, group: Group, connection: duckdb.DuckDBPyConnection) -> Fo
     if problem := key_problem(key):
         return f"{group.pattern}: {problem}"
     try:
-        file = newest(str(root / group.pattern), group.dated)
+        file = newest(below(root, group.pattern), group.dated)
         with _sample(file.parts[0] if file.parts else file, format) as path:
             contents = _read(path, format, key, connection)
     except (SnapshotError, ConfigError) as error:
