@@ -46,6 +46,23 @@ class Ruling:
         return bool(self.held)
 
 
+def withhold_unknown(ruling: Ruling, *, exits: int, because: str, ceiling: Ceiling | None = None) -> Ruling:
+    """Withhold exits because the snapshot has rows that may be anybody's; of how many members it does not matter.
+
+    `because` says which rows, as the beginning of a sentence.
+    """
+    approved = ceiling.max_exited if ceiling else None
+    if not exits or "exited" in ruling.held:
+        return ruling
+    if approved is not None and exits <= approved:
+        return Ruling(ruling.held, ruling.reasons, uses_approval=True)
+    seem = "1 seems" if exits == 1 else f"{exits:,} seem"
+    text = f"{because}, and such a row may be a member's: {seem} to have exited"
+    if approved is not None:
+        text += f" ({approved:,} were approved)"
+    return Ruling((*KINDS["exited"], *ruling.held), (text, *ruling.reasons), ruling.uses_approval)
+
+
 def judge(
     *, before: int, after: int, entered: int, exited: int, limit: Limit, ceiling: Ceiling | None = None
 ) -> Ruling:

@@ -35,7 +35,7 @@ COLUMNS = {
     "tried_run": "INTEGER",
     "tried_at": "TIMESTAMP",
     "tried_code": "INTEGER",  # the status with which it was rejected
-    "status": "VARCHAR",  # send, deferred (rejected, not due yet), later (outside a backfill's limits)
+    "status": "VARCHAR",  # send, deferred (rejected, not due yet), later (outside a backfill's limits), withheld (protected)
 }
 
 CHUNK_ROWS = 8_192
@@ -117,6 +117,14 @@ def count_held(location: str, held: Sequence[str]) -> int:
             f"WHERE status = 'send' AND change IN ({', '.join(map(quoted, held))})"
         ).fetchall()
     return int(rows[0][0])
+
+
+def count_protected(location: str) -> int:
+    """How many rows are exits of users whose row in the snapshot could not be read."""
+    with open_stored() as connection:
+        query = f"SELECT count(*) FROM read_parquet({quoted(location)}) WHERE status = 'withheld'"
+        [(rows,)] = connection.execute(query).fetchall()
+    return int(rows)
 
 
 class Renderer:

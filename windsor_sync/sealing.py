@@ -3,8 +3,9 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import Row, insert, select
 
@@ -15,7 +16,7 @@ from windsor_sync.registry import Registered
 from windsor_sync.segment import suppressions as segment_suppressions
 from windsor_sync.segment import view as segment_view
 from windsor_sync.settings import Computation
-from windsor_sync.snapshot import LeftOut, Sealed, seal
+from windsor_sync.snapshot import LeftOut, Sealed, Unreadable, seal
 from windsor_sync.sources import Source, source_for
 from windsor_sync.sources import newest as newest_file
 from windsor_sync.spec.personas import ComputationClass
@@ -24,6 +25,9 @@ from windsor_sync.workspace import Workspace
 
 NOBODY = "nobody"
 """Stands for a checksum where an audience was retired."""
+
+READING = 2
+"""Which rules make rows of a source; another number reads an unchanged source again."""
 
 NO_MEMBERS = """(
     SELECT NULL::VARCHAR AS user_id, NULL::VARCHAR AS anonymous_id, NULL::VARCHAR AS email,
@@ -48,6 +52,8 @@ class Snapshot:
     size_bytes: int
     recipe: str
     fingerprint: str | None
+    unreadable: Unreadable | None = None
+    """None where every row could be read"""
     snapshot_id: int | None = None
     """None until it is recorded"""
 
@@ -97,6 +103,7 @@ def record(workspace: Workspace, known: Registered, snapshot: Snapshot) -> int:
                 rows_read=snapshot.rows_read,
                 members=snapshot.members,
                 left_out=dict(snapshot.left_out),
+                findings=_findings(snapshot),
             )
         )
         assert created.inserted_primary_key is not None
@@ -167,7 +174,7 @@ def _seal(
             wants_value=computation.computation_class is ComputationClass.TRAIT,
             max_malformed_percent=computation.snapshot.max_malformed_percent,
             suppressed=suppressed,
-            salt=workspace.database.installation() if suppressed else "",
+            salt=workspace.database.installation(),
         )
         path = f"snapshots/{storage_name(known.key)}/{sealed.checksum[:32]}.parquet"
         if not workspace.files.exists(path):
@@ -183,6 +190,7 @@ def _seal(
         size_bytes=sealed.size_bytes,
         recipe=recipe,
         fingerprint=sealed.fingerprint,
+        unreadable=sealed.unreadable,
     )
 
 
@@ -215,12 +223,25 @@ def _snapshot(workspace: Workspace, row: Row[tuple[object, ...]]) -> Snapshot:
         recipe=row.recipe,
         fingerprint=row.fingerprint,
         snapshot_id=row.id,
+        **_found(row.findings or {}),
     )
+
+
+def _findings(snapshot: Snapshot) -> dict[str, Any] | None:
+    """What is kept of a snapshot beside its counts."""
+    return {"unreadable": asdict(snapshot.unreadable)} if snapshot.unreadable else None
+
+
+def _found(findings: Mapping[str, Any]) -> dict[str, Any]:
+    kept = findings.get("unreadable")
+    unreadable = Unreadable(**kept | {"protected": tuple(kept["protected"])}) if kept else None
+    return {"unreadable": unreadable}
 
 
 def _recipe(computation: Computation, suppressed: tuple[str, ...]) -> str:
     """How a source becomes a snapshot: when any of this changes, an unchanged file is another snapshot."""
     parts = [
+        READING,
         computation.snapshot.model_dump(mode="json", exclude={"path", "size_tolerance_percent"}),
         computation.identify_by,
         computation.emails,

@@ -52,6 +52,7 @@ def settle(workspace: Workspace, lease: Lease, run: Run, outcome: Delivery | Non
         _take_back(workspace, lease, run)
     books = closing_books(workspace, run)
     state, sentence = _ending(workspace, run, books, outcome)
+    sentence = " ".join(filter(None, (run.options.get("unreadable"), sentence)))
     try:
         books.check(run.run_id)
     except UnbalancedBooksError as error:

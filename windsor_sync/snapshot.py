@@ -23,6 +23,7 @@ import duckdb
 from windsor_sync.embedded import no_room, open_duckdb, parquet, parquet_rows, quoted
 from windsor_sync.errors import SnapshotError
 from windsor_sync.sources import Source
+from windsor_sync.sources.csv_text import HEADER_AGAIN
 from windsor_sync.sources.files import confirm_unchanged
 from windsor_sync.sources.refusal import unusable
 from windsor_sync.stores import store_unavailable
@@ -35,6 +36,8 @@ NOBODYS = "user_id IS NULL AND anonymous_id IS NULL"
 SLICE_ROWS = 200_000
 FIRST_LINES = 5
 """How many malformed rows are named."""
+MAX_PROTECTED = 10_000
+"""So many users of unreadable rows are known one by one; beyond that, each unreadable row may be any member's."""
 
 
 class LeftOut(StrEnum):
@@ -63,6 +66,19 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Rows that could not be read: each may be the row of a member."""
+
+    rows: int
+    nameless: int
+    """rows without a readable id: anybody's"""
+    finding: str
+    """how many, of what, why and where, as the beginning of a sentence"""
+    protected: tuple[str, ...]
+    """users whose id is readable in such a row, as hex SHA-256 of the salt and the id"""
+
+
+@dataclass(frozen=True, slots=True)
 class Sealed:
     """A snapshot as a Parquet file (user_id, anonymous_id, email, profile_id, value) that never changes."""
 
@@ -74,6 +90,8 @@ class Sealed:
     """rows by reason; every reason is there. rows_read = members + their sum"""
     malformed_lines: tuple[int, ...]
     """where the first malformed rows are in the source"""
+    unreadable: Unreadable | None
+    """None where every row could be read"""
     checksum: str
     """SHA-256 of the content, whatever the order of its rows"""
     taken_at: datetime
@@ -108,7 +126,8 @@ def seal(
         if left_out[LeftOut.MALFORMED]:
             source.refuse_cut_short(connection)
         _refuse_nobody(source, recipe, rows_read, left_out)
-        malformed_lines = _refuse_malformed(connection, source, rows_read, left_out, max_malformed_percent)
+        found = _malformed(connection, source, rows_read, left_out)
+        _refuse_malformed(found, rows_read, max_malformed_percent)
         left_out[LeftOut.DUPLICATE] = _merge_duplicates(connection)
         if left_out.total():
             _rewrite(connection, recipe, draft)
@@ -121,7 +140,8 @@ def seal(
             rows_read=rows_read,
             members=members,
             left_out={reason.value: left_out[reason] for reason in LeftOut},
-            malformed_lines=malformed_lines,
+            malformed_lines=found.lines if found else (),
+            unreadable=_unreadable(connection, found, salt) if found else None,
             checksum=checksum,
             taken_at=source.origin.taken_at if source.origin else began,
             fingerprint=source.origin.trusted_fingerprint if source.origin else None,
@@ -237,17 +257,23 @@ def _refuse_nobody(source: Source, recipe: Recipe, rows_read: int, left_out: Cou
         )
 
 
-def _refuse_malformed(
-    connection: duckdb.DuckDBPyConnection,
-    source: Source,
-    rows_read: int,
-    left_out: Counter[LeftOut],
-    max_percent: float,
-) -> tuple[int, ...]:
-    """Where the first malformed rows are, if there are not too many."""
+@dataclass(frozen=True, slots=True)
+class _Malformed:
+    """The malformed rows of a source."""
+
+    rows: int
+    lines: tuple[int, ...]
+    """where the first of them are"""
+    finding: str
+
+
+def _malformed(
+    connection: duckdb.DuckDBPyConnection, source: Source, rows_read: int, left_out: Counter[LeftOut]
+) -> _Malformed | None:
+    """Find the malformed rows, if there are any, and say where."""
     malformed = left_out[LeftOut.MALFORMED]
     if not malformed:
-        return ()
+        return None
     found = connection.execute(
         "SELECT line, any_value(malformed) FROM checked WHERE malformed IS NOT NULL GROUP BY line ORDER BY line LIMIT ?",
         [FIRST_LINES],
@@ -258,14 +284,33 @@ def _refuse_malformed(
         f"{source.describe()}: {malformed} of {rows_read} rows cannot be read ({found[0][1]}; {source.unit} "
         f"{', '.join(map(str, lines))}{more})"
     )
-    if malformed == rows_read:  # nobody is left, whatever is allowed
-        raise unusable(f"{finding}.", "Look whether it is what the snapshot's `format` says, or export it again.")
-    if malformed * 100 > max_percent * rows_read:
+    return _Malformed(malformed, lines, finding)
+
+
+def _refuse_malformed(found: _Malformed | None, rows_read: int, max_percent: float) -> None:
+    """Raise SnapshotError if too many rows are malformed."""
+    if found is None:
+        return
+    if found.rows == rows_read:  # nobody is left, whatever is allowed
+        raise unusable(f"{found.finding}.", "Look whether it is what the snapshot's `format` says, or export it again.")
+    if found.rows * 100 > max_percent * rows_read:
         raise unusable(
-            f"{finding}; at most {max_percent:g} % may be.",
+            f"{found.finding}; at most {max_percent:g} % may be.",
             "Export it again; if these rows can be done without, raise max_malformed_percent.",
         )
-    return lines
+
+
+def _unreadable(connection: duckdb.DuckDBPyConnection, found: _Malformed, salt: str) -> Unreadable:
+    """Tell apart the malformed rows that name their user and those that may be anybody's."""
+    is_anybodys = f"malformed IS NOT NULL AND malformed <> '{HEADER_AGAIN}' AND identity IS NULL"
+    [(nameless,)] = connection.execute(f"SELECT count(*) FROM checked WHERE {is_anybodys}").fetchall()
+    users = connection.execute(
+        f"SELECT DISTINCT sha256({quoted(salt)} || coalesce(user_id, anonymous_id)) AS user_hash FROM checked "
+        f"WHERE malformed IS NOT NULL AND identity IS NOT NULL ORDER BY user_hash LIMIT {MAX_PROTECTED + 1}"
+    ).fetchall()
+    if len(users) > MAX_PROTECTED:
+        return Unreadable(found.rows, found.rows, found.finding, ())
+    return Unreadable(found.rows, nameless, found.finding, tuple(user_hash for (user_hash,) in users))
 
 
 def _merge_duplicates(connection: duckdb.DuckDBPyConnection) -> int:

@@ -21,14 +21,15 @@ from windsor_sync.diff.duckdb import DiffTask, Tally
 from windsor_sync.diff.engines import engine
 from windsor_sync.dispatch import Consignment, StopSwitch, deliver, identify_parcels
 from windsor_sync.errors import SnapshotError
-from windsor_sync.guard import Limit, Ruling, judge
+from windsor_sync.guard import Limit, Ruling, judge, withhold_unknown
 from windsor_sync.lease import Lease
 from windsor_sync.ledger import Head, ShardProgress
-from windsor_sync.outbox import Limits, Renderer, count_held, read_rows
+from windsor_sync.outbox import KINDS, Limits, Renderer, count_held, count_protected, read_rows
 from windsor_sync.registry import Registered
 from windsor_sync.runs import Run, RunState, outboxes_of, run_of
 from windsor_sync.sealing import Snapshot, storage_name
 from windsor_sync.settings import Computation, ComputedTrait
+from windsor_sync.settings.choices import UnreadableRows
 from windsor_sync.settlement import settle, settle_dead_predecessor
 from windsor_sync.spec import personas
 from windsor_sync.words import counted
@@ -68,12 +69,23 @@ class Prepared:
     outbox: Path
     """the draft; it has rows only when the tally has"""
     withheld: int = 0
-    """changes that would be sent if the guard did not hold them back"""
+    """changes that would be sent if nothing held them back"""
+    protected: int = 0
+    """of these, exits of users whose row in the snapshot cannot be read"""
 
     @property
     def members_before(self) -> int:
         """How many users Windsor had been told are members."""
         return self.snapshot.members - self.tally.entered + self.tally.told_exited
+
+    @property
+    def unreadable(self) -> str | None:
+        """What is said first of rows that could not be read, unless the ruling says it."""
+        found = self.snapshot.unreadable
+        if found is None or any(reason.startswith(found.finding) for reason in self.ruling.reasons):
+            return None
+        kept = f" {counted(self.protected, 'member')} with such a row: nothing changed." if self.protected else ""
+        return f"{found.finding}.{kept}"
 
     def messages(self) -> Iterator[bytes]:
         """The messages the run would send, in their order."""
@@ -119,7 +131,8 @@ def prepare(
             taken_at=snapshot.taken_at,
             moment=datetime.now(UTC),
             suppressed=suppressed,
-            salt=workspace.database.installation() if suppressed else "",
+            protected=snapshot.unreadable.protected if snapshot.unreadable else (),
+            salt=workspace.database.installation(),
             departed=_outboxes_so_far(workspace, known) if limits.is_resync else (),
             limits=limits,
         )
@@ -130,7 +143,10 @@ def prepare(
     if request.is_beyond_guard:
         return prepared
     ruling = _ruling(workspace, computation, prepared)
-    return replace(prepared, ruling=ruling, withheld=count_held(str(draft), ruling.held))
+    protected = count_protected(str(draft)) if tally.rows and snapshot.unreadable else 0
+    return replace(
+        prepared, ruling=ruling, withheld=count_held(str(draft), ruling.held) + protected, protected=protected
+    )
 
 
 def _outboxes_so_far(workspace: Workspace, known: Registered) -> tuple[str, ...]:
@@ -147,7 +163,8 @@ def _outboxes_so_far(workspace: Workspace, known: Registered) -> tuple[str, ...]
 def _ruling(workspace: Workspace, computation: Computation, prepared: Prepared) -> Ruling:
     audience_id = prepared.known.audience_id
     approval = approvals.standing(workspace.database, audience_id) if audience_id is not None else None
-    return judge(
+    ceiling = approval.ceiling if approval else None
+    ruling = judge(
         before=prepared.members_before,
         after=prepared.snapshot.members,
         entered=prepared.tally.new_members,
@@ -155,8 +172,13 @@ def _ruling(workspace: Workspace, computation: Computation, prepared: Prepared) 
         limit=Limit(
             computation.max_exited_percent, computation.max_entered_percent, workspace.settings.defaults.guard_floor
         ),
-        ceiling=approval.ceiling if approval else None,
+        ceiling=ceiling,
     )
+    unreadable = prepared.snapshot.unreadable
+    if unreadable is None or not unreadable.nameless or computation.unreadable_rows is UnreadableRows.TELL:
+        return ruling
+    exits = count_held(str(prepared.outbox), KINDS["exited"]) if prepared.tally.exited else 0
+    return withhold_unknown(ruling, exits=exits, because=unreadable.finding, ceiling=ceiling)
 
 
 def open_run(
@@ -213,6 +235,7 @@ def _row_of(prepared: Prepared, request: Request) -> dict[str, Any]:
         "held": list(prepared.ruling.held),
         "options": {
             "withheld_because": list(prepared.ruling.reasons),
+            **({"unreadable": prepared.unreadable} if prepared.unreadable else {}),
             "to_send": prepared.tally.changes - prepared.tally.deferred - prepared.tally.later - prepared.withheld,
         },
         "members_before": prepared.members_before,

@@ -20,7 +20,7 @@ TRIED = frozenset({"rejected", "not due", "in doubt"})
 AND_NOW: "Mapping[str, str]" = {
     "rejected": "Windsor said no. It is tried again after 1, 2, 4 … runs; at once: windsor-sync retry",
     "not due": "Windsor said no before, and it is not time to try again yet; at once: windsor-sync retry",
-    "withheld": "The run found too many changes at once; a person may approve them: windsor-sync runs {run}",
+    "withheld": "The run held it back; why, and what a person may do: windsor-sync runs {run}",
     "owed": "Not sent yet. The next sync sends it.",
     "in doubt": "It was sent and not answered. The next sync tells Windsor again.",
     "suppressed": "Nothing may be sent about this user.",

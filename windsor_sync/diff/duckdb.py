@@ -32,7 +32,7 @@ def diff(task: DiffTask, draft: Path) -> Tally:
     with open_stored() as connection:
         define_views(connection, task)
         narrow(connection, task)
-        write(connection, statement.sendable(task.limits), draft)
+        write(connection, statement.sendable(task.limits, has_protected=bool(task.protected)), draft)
         return tally(connection, str(draft))
 
 
@@ -106,7 +106,8 @@ def define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None:
     _view(connection, "snapshot_now", _members(task.snapshot))
     define_ledger(connection, head)
     _view(connection, "departed", _departed(task.departed))
-    _table(connection, "suppressed", {"user_hash": "VARCHAR"}, [(user_hash,) for user_hash in task.suppressed])
+    for name, users in (("suppressed", task.suppressed), ("protected", task.protected)):
+        _table(connection, name, {"user_hash": "VARCHAR"}, [(user_hash,) for user_hash in users])
     _table(connection, "run", statement.RUN, [statement.run_row(task)])
     connection.execute(f"CREATE TABLE owed AS {statement.sql('owed')}")
 

@@ -35,7 +35,7 @@ def diff(task: DiffTask, draft: Path) -> Tally:
         )
     spark = SparkSession.builder.appName("windsor-sync").getOrCreate().newSession()  # views of its own
     _define_views(spark, task)
-    changes = spark.sql(statement.sendable(task.limits, sha256="sha2({}, 256)"))
+    changes = spark.sql(statement.sendable(task.limits, sha256="sha2({}, 256)", has_protected=bool(task.protected)))
     # Beside the snapshot: there the workers reach it and this process too.
     parts = Path(task.snapshot).parent / f".changes-{uuid.uuid4().hex}"
     try:
@@ -62,7 +62,8 @@ def _define_views(spark: SparkSession, task: DiffTask) -> None:
     _view(spark, "outbox_before", _outbox_before(head))
     _table(spark, "progress_before", statement.PROGRESS, statement.progress_rows(head))
     _table(spark, "verdicts_before", statement.VERDICTS, statement.verdict_rows(head))
-    _table(spark, "suppressed", {"user_hash": "VARCHAR"}, [(user_hash,) for user_hash in task.suppressed])
+    for name, users in (("suppressed", task.suppressed), ("protected", task.protected)):
+        _table(spark, name, {"user_hash": "VARCHAR"}, [(user_hash,) for user_hash in users])
     _table(spark, "run", statement.RUN, [statement.run_row(task)])
     _view(spark, "departed", _departed(task.departed))
     _view(spark, "owed", statement.sql("owed"))

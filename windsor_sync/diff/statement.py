@@ -48,8 +48,10 @@ def outbox_columns() -> list[str]:
     return [name for name in COLUMNS if name != "seq"]
 
 
-def sendable(limits: Limits, sha256: str = "sha256({})") -> str:
+def sendable(limits: Limits, sha256: str = "sha256({})", *, has_protected: bool = False) -> str:
     """The rows of an outbox without their numbers: changes, with what a backfill leaves for later marked.
+
+    The exit of a protected user is withheld, whatever is approved.
 
     Which changes a limit lets through is decided by identity, so that a plan and its run, and every engine, agree.
     """
@@ -64,9 +66,15 @@ def sendable(limits: Limits, sha256: str = "sha256({})") -> str:
     status = f"CASE WHEN status = 'send' AND ({' OR '.join(later)}) THEN 'later' ELSE status END" if later else "status"
     columns = ", ".join(name for name in outbox_columns() if name != "status")
     user_hash = sha256.format("(SELECT salt FROM run) || coalesce(user_id, anonymous_id)")
+    changes = f"({sql('changes')})"
+    if has_protected:
+        # A join, since Spark takes no subquery here.
+        changes = f"""(
+            SELECT {columns}, CASE WHEN p.user_hash IS NULL THEN c.status ELSE 'withheld' END AS status
+            FROM {changes} c LEFT JOIN protected p ON p.user_hash = CASE WHEN change = 'exited' THEN {user_hash} END)"""
     return f"""
         SELECT {columns}, {status} AS status
-        FROM ({sql("changes")})
+        FROM {changes}
         WHERE change <> 'exited' OR {user_hash} NOT IN (SELECT user_hash FROM suppressed)
     """
 

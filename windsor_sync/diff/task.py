@@ -22,6 +22,8 @@ class DiffTask:
     """now, for changes that wait for another try"""
     suppressed: tuple[str, ...] = ()
     """hex SHA-256 of the installation id and a user id"""
+    protected: tuple[str, ...] = ()
+    """whose row in the snapshot cannot be read, as hex SHA-256 in the same way: they may be members, and their exits wait"""
     salt: str = ""
     departed: tuple[str, ...] = ()
     """locations of older outboxes, whose exits a resync repeats"""

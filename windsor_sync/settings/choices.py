@@ -44,6 +44,11 @@ class Column(StrEnum):
     VALUE = "value"
 
 
+class UnreadableRows(StrEnum):
+    WITHHOLD_EXITS = "withhold_exits"
+    TELL = "tell"
+
+
 class AliasPolicy(StrEnum):
     FORWARD = "forward"
     HOLD = "hold"

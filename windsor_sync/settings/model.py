@@ -21,6 +21,7 @@ from windsor_sync.settings.choices import (
     IdentifyBy,
     Region,
     SnapshotFormat,
+    UnreadableRows,
     Wire,
     format_of,
 )
@@ -155,6 +156,11 @@ class Handling(Section):
     max_entered_percent: Growth | None = Field(
         default=None,
         description="Withhold entries when an audience would grow by more than this percentage; null sets no limit.",
+    )
+    unreadable_rows: Annotated[UnreadableRows, one_of(UnreadableRows)] = Field(
+        default=UnreadableRows.WITHHOLD_EXITS,
+        description="What happens when a row of a snapshot cannot be read and its user id neither: withhold_exits waits for "
+        "an approval before anybody is told false, tell does not wait.",
     )
 
 

@@ -50,6 +50,7 @@ defaults:
   emails: first                  # of a user with several: first, last, or all (one message each)
   max_exited_percent: 30         # more members than this leaving at once are withheld until a person approves
   max_entered_percent: null      # the same for entries; null sets no limit
+  unreadable_rows: withhold_exits # a row that names nobody may be any member's: exits wait for a person; or tell
   guard_floor: 100               # an audience with fewer members is never held back
   max_rejected_percent: 0        # a run of which Windsor rejects more than this fails
 

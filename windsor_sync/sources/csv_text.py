@@ -20,6 +20,8 @@ NEVER_CLOSED = "\0"
 USUAL_NAMES = frozenset({"key", "user_id", "anonymous_id", "email", "external_ids", "profile_id", "value"})
 LOOKS_LIKE_A_NAME = re.compile(r"(?!(?:.*\d){4})[A-Za-z][\w .-]{0,63}")
 MOST_NAMES = 30
+HEADER_AGAIN = "the header again"
+"""Why a row that is nobody's cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
-from windsor_sync.sources.csv_text import Header, header_again, read_header, shown
+from windsor_sync.sources.csv_text import HEADER_AGAIN, Header, header_again, read_header, shown
 from windsor_sync.sources.delimited import Split, refuse_cut_short, split
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import define_macros, pointer
@@ -240,7 +240,7 @@ def _first_of(*expressions: str) -> str:
 
 
 def _malformed(layout: Layout, traits: str | None) -> str:
-    cases = [f"WHEN {layout.is_header} THEN 'the header again'"]
+    cases = [f"WHEN {layout.is_header} THEN '{HEADER_AGAIN}'"]
     if layout.external_ids:
         cases.append(f"WHEN {_wanted(layout)} IS NOT NULL AND ids IS NULL THEN 'unreadable external_ids'")
         odd = "holds_odd_ids(found, ids) OR holds_no_number(ids)"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import duckdb
 
 from windsor_sync.embedded import csv, quoted
-from windsor_sync.sources.csv_text import Header, header_again, read_header, shown
+from windsor_sync.sources.csv_text import HEADER_AGAIN, Header, header_again, read_header, shown
 from windsor_sync.sources.delimited import Split, refuse_cut_short, some_row_is_readable, split
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import define_macros, pointer
@@ -86,7 +86,7 @@ class CsvSource:
                 {cells.get("anonymous_id", "NULL::VARCHAR")} AS anonymous_id,
                 mails([{", ".join(emails) or "NULL::VARCHAR"}]) AS emails,
                 {cells.get("profile_id", "NULL::VARCHAR")} AS profile_id,
-                {value} AS value, CASE WHEN {header_again(header)} THEN 'the header again' END AS malformed
+                {value} AS value, CASE WHEN {header_again(header)} THEN '{HEADER_AGAIN}' END AS malformed
             FROM cells
             UNION ALL
             SELECT line, NULL, NULL, NULL, NULL, NULL, reason FROM broken"""

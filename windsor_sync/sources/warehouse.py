@@ -213,11 +213,12 @@ def _rows(answer: Answer, places: Mapping[str, int]) -> Iterator[Staged]:
 def _row(
     line: int, ids: tuple[Any, Any], emails: Any, profile_id: Any, as_value: Callable[[Any], str | None], value: Any
 ) -> Staged:
+    user_id = anonymous_id = None
     try:
         user_id, anonymous_id = map(id_text, ids)
         return Staged(line, user_id, anonymous_id, emails_text(emails), id_text(profile_id), as_value(value))
     except Unreadable as problem:
-        return Staged(line, malformed=str(problem))
+        return Staged(line, user_id, anonymous_id, malformed=str(problem))
 
 
 def _of_profiles(found: Iterator[Profile], wanted: Wanted) -> Iterator[Staged]:

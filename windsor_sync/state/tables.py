@@ -119,6 +119,7 @@ snapshots = Table(
     _count("rows_read"),
     _count("members"),
     Column("left_out", JSON, nullable=False),
+    Column("findings", JSON),  # what was found beside the counts: rows that could not be read, e-mails left out
     Index(None, "audience_id", "id"),
 )
 
