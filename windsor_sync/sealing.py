@@ -72,7 +72,8 @@ def newest(workspace: Workspace, computation: Computation, known: Registered, pa
     found = _by_fingerprint(workspace, known, source, recipe)
     snapshot = found or _seal(workspace, computation, known, source, suppressed, recipe)
     if described is not None:
-        named = snapshot.rows_read - snapshot.left_out.get(LeftOut.DUPLICATE, 0)
+        nobodys = (LeftOut.DUPLICATE, LeftOut.NOT_MEMBERS)
+        named = snapshot.rows_read - sum(snapshot.left_out.get(reason, 0) for reason in nobodys)
         segment_view.check_size(workspace, computation, described, named)
     return snapshot
 

@@ -27,6 +27,7 @@ from windsor_sync.sources.csv_text import HEADER_AGAIN
 from windsor_sync.sources.files import confirm_unchanged
 from windsor_sync.sources.refusal import unusable
 from windsor_sync.stores import store_unavailable
+from windsor_sync.words import counted
 
 COLUMNS = ("user_id", "anonymous_id", "email", "profile_id", "value")
 HASHES = 1 << 64
@@ -46,6 +47,7 @@ class LeftOut(StrEnum):
     MALFORMED = "malformed"
     MISSING_USER_ID = "missing_user_id"
     SUPPRESSED = "suppressed"
+    NOT_MEMBERS = "not_members"
     MISSING_VALUE = "missing_value"
     DUPLICATE = "duplicate"
 
@@ -126,6 +128,8 @@ def seal(
         if left_out[LeftOut.MALFORMED]:
             source.refuse_cut_short(connection)
         _refuse_nobody(source, recipe, rows_read, left_out)
+        if left_out[LeftOut.NOT_MEMBERS]:
+            _refuse_contradictions(connection, source)
         found = _malformed(connection, source, rows_read, left_out)
         _refuse_malformed(found, rows_read, max_malformed_percent)
         left_out[LeftOut.DUPLICATE] = _merge_duplicates(connection)
@@ -204,6 +208,8 @@ def _define_checked(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> No
         reasons.append(f"WHEN {user_hash} IN (SELECT user_hash FROM suppressed) THEN '{LeftOut.SUPPRESSED}'")
     if recipe.wants_value:
         reasons.append(f"WHEN value IS NULL THEN '{LeftOut.MISSING_VALUE}'")
+    else:
+        reasons.append(f"WHEN is_no_member THEN '{LeftOut.NOT_MEMBERS}'")
     identity, anonymous_id = "user_id", "NULL::VARCHAR"
     if recipe.identify_by == "anonymous_id":
         identity = "coalesce('u' || user_id, 'a' || anonymous_id)"
@@ -211,7 +217,7 @@ def _define_checked(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> No
     connection.execute(f"""
         CREATE TEMP VIEW checked AS SELECT *, CASE {" ".join(reasons)} END AS reason FROM (
             SELECT line, user_id, {anonymous_id} AS anonymous_id, {identity} AS identity, emails, profile_id,
-                {"value" if recipe.wants_value else "NULL::VARCHAR"} AS value, malformed
+                {"value" if recipe.wants_value else "NULL::VARCHAR"} AS value, malformed, value = 'false' AS is_no_member
             FROM (SELECT * REPLACE (nullif(user_id, '') AS user_id, nullif(anonymous_id, '') AS anonymous_id) FROM rows))
     """)
 
@@ -254,6 +260,19 @@ def _refuse_nobody(source: Source, recipe: Recipe, rows_read: int, left_out: Cou
         raise unusable(
             f"{source.describe()}: none of its {readable} rows has a value of the computed trait.",
             "Choose the trait when downloading, or name its column in the snapshot's columns setting.",
+        )
+
+
+def _refuse_contradictions(connection: duckdb.DuckDBPyConnection, source: Source) -> None:
+    """A table with a history says true and false of one user, and not in which order."""
+    [(users,)] = connection.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM checked WHERE malformed IS NULL AND identity IS NOT NULL GROUP BY identity "
+        "HAVING bool_or(coalesce(is_no_member, FALSE)) AND NOT bool_and(coalesce(is_no_member, FALSE)))"
+    ).fetchall()
+    if users:
+        raise unusable(
+            f"{source.describe()} says both true and false of {counted(users, 'user')}, in rows of their own.",
+            "Export each user's newest row only.",
         )
 
 

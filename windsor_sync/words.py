@@ -33,6 +33,7 @@ STATES: Mapping[str, StateWords] = {
 CLASSES = {"audience": "audience", "trait": "computed trait", "events": "events"}
 
 LEFT_OUT = {
+    "not_members": "not members: the snapshot says false of them",
     "missing_user_id": "without a user id",
     "missing_value": "without a value",
     "duplicate": "repeated users",

@@ -107,15 +107,19 @@ def test_parquet_json_lines_and_packed_files_are_told_apart(tmp_path: Path) -> N
     assert found == {"churned": "parquet", "dormant": "jsonl", "vip": "engage_csv"}
 
 
-def test_values_make_a_computed_trait_and_true_for_everyone_an_audience(tmp_path: Path) -> None:
+def test_values_make_a_computed_trait_and_true_or_false_an_audience(tmp_path: Path) -> None:
     put(tmp_path, "total_revenue.csv", text="user_id,value\nana,12.5\n")
     put(tmp_path, "plan.csv", text="user_id,plan\nana,gold\n")
     put(tmp_path, "vip.csv", text="user_id,vip\nana,true\n")
     put(tmp_path, "dormant.csv", text="user_id,dormant\nana,true\nben,false\n")
     found = written(tmp_path)
     assert [str(one.key) for one in found.computed_traits] == ["plan", "total_revenue"]
-    assert [str(one.key) for one in found.audiences] == ["vip"]
-    assert any("says false of some users" in text for text in left(look(tmp_path), "not used"))
+    assert [str(one.key) for one in found.audiences] == ["dormant", "vip"]
+
+
+def test_a_flag_that_may_mean_anything_is_named_as_a_sync_would_name_it(tmp_path: Path) -> None:
+    put(tmp_path, "dormant.csv", text="user_id,consent\nana,true\nben,false\n")
+    assert any("the column consent says true or false" in text for text in left(look(tmp_path), "not used"))
 
 
 def test_a_file_without_user_ids_is_identified_by_anonymous_id(tmp_path: Path) -> None:

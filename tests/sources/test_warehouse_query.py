@@ -45,10 +45,10 @@ def test_columns_of_other_names_are_mapped(bench: Bench, warehouse: Warehouse) -
 @pytest.mark.parametrize(
     ("sql", "columns", "value_of", "finding"),
     [
-        ("SELECT 'u1' AS userid, 1 AS x", {}, None, "no column user_id: found the columns userid, x."),
+        ("SELECT 'u1' AS customer, 1 AS x", {}, None, "no column user_id: found the columns customer, x."),
         ("SELECT 'u1' AS user_id", {"email": "mail"}, None, "no column mail: found the columns user_id."),
         ("SELECT 'u1' AS user_id", {}, "revenue", "no column revenue: found the columns user_id."),
-        ("SELECT 'u1' AS user_id, 1 AS value", {}, None, "a column value for an audience, whose members are its rows"),
+        ("SELECT 'u1' AS user_id, 7 AS value", {}, None, "value of an audience says neither true nor false"),
         ("SELECT 'u1' AS user_id, 'u2' AS \"USER_ID\"", {}, None, "several columns called user_id"),
         ("UPDATE t SET i = 2", {}, None, "warehouse"),
     ],

@@ -58,8 +58,14 @@ class Warehouse:
         assert connection == "warehouse"
         return create_engine(self.url)
 
-    def query(self, sql: str, columns: Mapping[str, str] | None = None, value_of: str | None = None) -> WarehouseSource:
-        return WarehouseSource("warehouse", Query(sql, columns or {}, value_of), self.connect)
+    def query(
+        self,
+        sql: str,
+        columns: Mapping[str, str] | None = None,
+        value_of: str | None = None,
+        members_of: str | None = None,
+    ) -> WarehouseSource:
+        return WarehouseSource("warehouse", Query(sql, columns or {}, value_of, members_of), self.connect)
 
     def profiles(self, key: str = "vip", *, trait: bool = False, column: str | None = None) -> WarehouseSource:
         """Profiles Sync in the default schema."""

@@ -5,7 +5,7 @@ The rows, a DuckDB table or view called `rows`:
 - line BIGINT: number of the row in its source, counted from 1
 - user_id, anonymous_id, profile_id VARCHAR: as they are written, to the letter
 - emails VARCHAR[]: trimmed, in the source's order; empty or null for none
-- value VARCHAR: JSON text; null for audiences, and where there is no value
+- value VARCHAR: JSON text; null where there is no value. Of an audience: false for who is not a member, else null
 - malformed VARCHAR: why the row cannot be used, or null
 
 A row that names several user ids yields as many rows of the same number.
@@ -133,6 +133,7 @@ def source_for(
         columns=settings.columns,
         taken_at=settings.taken_at,
         value_of=None if computation.computation_class == "audience" else computation.key,
+        members_of=computation.key if computation.computation_class == "audience" else None,
     )
 
 
@@ -141,7 +142,8 @@ def _warehouse_source(computation: Computation, connections: Connections) -> War
     is_audience = computation.computation_class == "audience"
     question: Question
     if settings.query is not None:
-        question = Query(settings.query, settings.columns, None if is_audience else computation.key)
+        keys = (None, computation.key) if is_audience else (computation.key, None)
+        question = Query(settings.query, settings.columns, *keys)
     else:
         schema = settings.profiles_sync or settings.engage or ""
         wanted = Wanted(schema, computation.key, is_audience, settings.columns.get("value"))
@@ -159,26 +161,30 @@ def open_source(
     columns: Mapping[str, str] | None = None,
     taken_at: str | None = None,
     value_of: str | None = None,
+    members_of: str | None = None,
 ) -> Source:
     """The newest file of a path or pattern: engage_csv, csv, jsonl or parquet, by default as its name ends.
 
-    `value_of` is the key of the computed trait whose values are wanted; None for an audience.
+    `value_of` is the key of the computed trait whose values are wanted; None for an audience, whose key is `members_of`.
     """
     found = newest(path, taken_at)
-    sources = [_source(file, format, columns, value_of) for file in found.parts or (found,)]
+    keys = {"value_of": value_of, "members_of": members_of}
+    sources = [_source(file, format, columns, keys) for file in found.parts or (found,)]
     return JoinedSource(found, sources) if found.parts else sources[0]
 
 
-def _source(file: SourceFile, format: str | None, columns: Mapping[str, str] | None, value_of: str | None) -> Source:
+def _source(
+    file: SourceFile, format: str | None, columns: Mapping[str, str] | None, keys: Mapping[str, str | None]
+) -> Source:
     match format or _format(file.path):
         case "engage_csv":
-            return EngageCsvSource(file, value_of=value_of)
+            return EngageCsvSource(file, **keys)
         case "csv":
-            return CsvSource(file, columns=columns, value_of=value_of)
+            return CsvSource(file, columns=columns, **keys)
         case "jsonl":
-            return JsonLinesSource(file, columns=columns, value_of=value_of)
+            return JsonLinesSource(file, columns=columns, **keys)
         case "parquet":
-            return ParquetSource(file, columns=columns, value_of=value_of)
+            return ParquetSource(file, columns=columns, **keys)
     raise ConfigError(
         f"It cannot be told from its name what kind of file {file.path} is. Nothing was sent. "
         "Set format: engage_csv, csv, jsonl or parquet."

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from windsor_sync.embedded import quoted
+from windsor_sync.sources.columns import harmless
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.text import PlainText
 
@@ -103,12 +104,7 @@ def shown(names: Sequence[str]) -> str:
     """Column names for a message; what may be data, of a file without a header, is not shown."""
     if not USUAL_NAMES & set(names) and not all(LOOKS_LIKE_A_NAME.fullmatch(name) for name in names):
         return f"{len(names)} cells that do not look like column names"
-    return f"the columns {', '.join(map(_harmless, names[:MOST_NAMES]))}" + (", …" if len(names) > MOST_NAMES else "")
-
-
-def _harmless(name: str) -> str:
-    """Without what a terminal would obey."""
-    return name if name.isprintable() else ascii(name)[1:-1]
+    return f"the columns {', '.join(map(harmless, names[:MOST_NAMES]))}" + (", …" if len(names) > MOST_NAMES else "")
 
 
 def _refuse_other_formats(text: PlainText, line: int, record: list[str]) -> None:

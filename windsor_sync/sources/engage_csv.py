@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
+from windsor_sync.sources.columns import hint, recognized
 from windsor_sync.sources.csv_text import HEADER_AGAIN, Header, header_again, read_header, shown
 from windsor_sync.sources.delimited import Split, refuse_cut_short, split
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import define_macros, pointer
+from windsor_sync.sources.membership import define_rows, flag_of
 from windsor_sync.sources.refusal import unusable
 from windsor_sync.sources.text import plain_text
 
@@ -48,10 +50,11 @@ class EngageCsvSource:
 
     unit = "line"
 
-    def __init__(self, file: SourceFile, *, value_of: str | None = None) -> None:
+    def __init__(self, file: SourceFile, *, value_of: str | None = None, members_of: str | None = None) -> None:
         self.origin = file
         self.columns: frozenset[str] = frozenset()
         self._value_of = value_of
+        self._members_of = members_of
         self._split: Split | None = None
 
     def describe(self) -> str:
@@ -62,13 +65,18 @@ class EngageCsvSource:
         """Define the view `rows`. Raises SnapshotError for a file that cannot be used."""
         define_macros(connection)
         text = plain_text(self.origin, connection)
-        header = _with_short_rows(read_header(text))
-        layout = _layout(header)
+        header = read_header(text)
+        keys = tuple(filter(None, (self._value_of, self._members_of)))
+        known = _with_short_rows(replace(header, names=recognized(header.names, text.name, wanted=keys)))
+        layout = _layout(known, header_again(header))
         _refuse_nameless(text.name, header, layout)
-        self._split = split(text, header, connection)
+        flag = None if self._value_of else flag_of(header.names, self._members_of, {}, text.name)
+        self._split = split(text, known, connection)
         _refuse_hashed(text.name, header, connection)
-        value, traits = self._value(header, layout, connection)
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {_rows(layout, value, traits)}")
+        value, traits = self._value(known, layout, connection)
+        if flag:
+            value = f"c{header.names.index(flag.column)}"
+        define_rows(connection, _rows(layout, value, traits), flag, self.describe())
         own = {
             "user_id": layout.user_ids,
             "anonymous_id": layout.anonymous_ids,
@@ -116,7 +124,7 @@ def _is_numbered(name: str, names: Sequence[str]) -> bool:
     return number.isdecimal() and base in names
 
 
-def _layout(header: Header) -> Layout:
+def _layout(header: Header, is_header: str) -> Layout:
     numbered: dict[str, list[tuple[int, str]]] = {"user_id": [], "anonymous_id": [], "email": []}
     named: dict[str, str] = {}
     for index, name in enumerate(header.names):
@@ -131,7 +139,7 @@ def _layout(header: Header) -> Layout:
         key=named.get("key"),
         external_ids=named.get("external_ids"),
         named=named,
-        is_header=header_again(header),
+        is_header=is_header,
     )
 
 
@@ -146,7 +154,7 @@ def _refuse_nameless(name: str, header: Header, layout: Layout) -> None:
     raise unusable(
         f"{name} names no user: expected a column user_id or external_ids in line {header.lines}, "
         f"found {shown(header.names)}.",
-        DOWNLOAD_AGAIN,
+        DOWNLOAD_AGAIN + hint(header.names).replace("columns:", "format: csv, columns:"),
     )
 
 

@@ -12,9 +12,11 @@ import duckdb
 import numpy as np
 
 from windsor_sync.embedded import parquet
+from windsor_sync.sources.columns import hint, recognized
 from windsor_sync.sources.csv_text import shown
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import define_macros
+from windsor_sync.sources.membership import define_rows, flag_of
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.text import local_copy
 from windsor_sync.sources.warehouse_cells import id_text, plain
@@ -42,12 +44,18 @@ class ParquetSource:
     unit = "row"
 
     def __init__(
-        self, file: SourceFile, *, columns: Mapping[str, str] | None = None, value_of: str | None = None
+        self,
+        file: SourceFile,
+        *,
+        columns: Mapping[str, str] | None = None,
+        value_of: str | None = None,
+        members_of: str | None = None,
     ) -> None:
         self.origin = file
         self.columns: frozenset[str] = frozenset()
         self._mapping = dict(columns or {})
         self._value_of = value_of
+        self._members_of = members_of
 
     def describe(self) -> str:
         """Say what is read."""
@@ -58,11 +66,13 @@ class ParquetSource:
         define_macros(connection)
         table = parquet(str(local_copy(self.origin, connection)), "file_row_number = true")
         types = _types(self.origin.path, table, connection)
-        names = _names(self.origin.path, types, self._mapping, self._value_of)
+        names = _names(self.origin.path, types, self._mapping, self._value_of, self._members_of)
+        flag = None if self._value_of else flag_of(tuple(types), self._members_of, self._mapping, self.origin.path)
         types = _without_fractions_of_nothing(types, names, table, connection)
         columns = {name: (found, types[found]) for name, found in names.items()}
-        rows = _rows(self.origin.path, table, "file_row_number + 1", columns)
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {rows}")
+        value = f"{_quoted(flag.column)}::VARCHAR" if flag else None
+        rows = _rows(self.origin.path, table, "file_row_number + 1", columns, value)
+        define_rows(connection, rows, flag, self.describe())
         self.columns = frozenset(names)
 
     def refuse_cut_short(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -85,12 +95,14 @@ class DataFrameSource:
         *,
         columns: Mapping[str, str] | None = None,
         value_of: str | None = None,
+        members_of: str | None = None,
         name: str = "DataFrame",
     ) -> None:
         self.columns: frozenset[str] = frozenset()
         self._frame = frame
         self._mapping = dict(columns or {})
         self._value_of = value_of
+        self._members_of = members_of
         self._name = name
 
     def describe(self) -> str:
@@ -101,13 +113,16 @@ class DataFrameSource:
         """Define the view `rows`. Raises SnapshotError for a frame that cannot be used."""
         define_macros(connection)
         found = {str(column): "" for column in self._frame.columns}
-        names = _names(self._name, found, self._mapping, self._value_of, MAP_FRAME)
+        names = _names(self._name, found, self._mapping, self._value_of, self._members_of, MAP_FRAME)
+        flag = None if self._value_of else flag_of(tuple(found), self._members_of, self._mapping, self._name)
+        names |= {"value": flag.column} if flag else {}
         canonical, overrides = self._canonical(names)
         connection.register("frame", canonical)
         types = _types(self._name, "frame", connection) | overrides
         types = _without_fractions_of_nothing(types, {name: name for name in names}, "frame", connection)
         columns = {name: (name, types[name]) for name in names}
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {_rows(self._name, 'frame', 'line', columns)}")
+        rows = _rows(self._name, "frame", "line", columns, "value::VARCHAR" if flag else None)
+        define_rows(connection, rows, flag, self._name)
         self.columns = frozenset(names)
 
     def refuse_cut_short(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -218,28 +233,39 @@ def _without_fractions_of_nothing(
 
 
 def _names(
-    name: str, types: Mapping[str, str], mapping: Mapping[str, str], value_of: str | None, remedy: str = MAP_COLUMNS
+    name: str,
+    types: Mapping[str, str],
+    mapping: Mapping[str, str],
+    value_of: str | None,
+    members_of: str | None,
+    remedy: str = MAP_COLUMNS,
 ) -> dict[str, str]:
     """Which column of the table each of ours is."""
+    keys = tuple(filter(None, (value_of, members_of)))
+    spelled = dict(zip(types, types, strict=True)) | dict(
+        zip(recognized(tuple(types), name, mapping, keys), types, strict=True)
+    )
     names = {ours: mapping.get(ours, ours) for ours in OURS if ours != "value" or value_of}
     if value_of and "value" not in mapping and "value" not in types:
         names["value"] = value_of
-    found = {ours: theirs for ours, theirs in names.items() if theirs in types}
+    found = {ours: spelled[theirs] for ours, theirs in names.items() if theirs in spelled}
     needed = {ours for ours in mapping if ours in names} | ({"value"} if value_of else set())
     needed |= set() if "anonymous_id" in found else {"user_id"}
     missing = [names[ours] for ours in sorted(needed - found.keys())]
     if missing:
-        raise unusable(f"{name} lacks {', '.join(missing)}: found {shown(tuple(types))}.", remedy)
+        raise unusable(f"{name} lacks {', '.join(missing)}: found {shown(tuple(types))}.", remedy + hint(tuple(types)))
     return found
 
 
-def _rows(name: str, table: str, line: str, columns: dict[str, tuple[str, str]]) -> str:
+def _rows(name: str, table: str, line: str, columns: dict[str, tuple[str, str]], flag: str | None) -> str:
     ids = {
         ours: _id(name, *columns[ours]) if ours in columns else "NULL::VARCHAR"
         for ours in ("user_id", "anonymous_id", "profile_id")
     }
     emails = _emails(name, *columns["email"]) if "email" in columns else "NULL::VARCHAR[]"
-    value, is_bad = _value(*columns["value"]) if "value" in columns else ("NULL::VARCHAR", "FALSE")
+    value, is_bad = (flag or "NULL::VARCHAR", "FALSE")
+    if "value" in columns and flag is None:
+        value, is_bad = _value(*columns["value"])
     return f"""
         SELECT {line} AS line, {ids["user_id"]} AS user_id, {ids["anonymous_id"]} AS anonymous_id, {emails} AS emails,
             {ids["profile_id"]} AS profile_id, {value} AS value,

@@ -2,17 +2,21 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import duckdb
 
 from windsor_sync.embedded import csv, quoted
+from windsor_sync.sources.columns import hint, recognized
 from windsor_sync.sources.csv_text import HEADER_AGAIN, Header, header_again, read_header, shown
 from windsor_sync.sources.delimited import Split, refuse_cut_short, some_row_is_readable, split
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import define_macros, pointer
+from windsor_sync.sources.membership import Flag, define_rows, flag_of
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.text import PlainText, plain_text
 
+SAMPLE_KEYS = 10_000
 MAP_COLUMNS = "Name the column in the snapshot's columns setting (columns: {user_id: …}), or export it."
 
 
@@ -22,12 +26,18 @@ class CsvSource:
     unit = "line"
 
     def __init__(
-        self, file: SourceFile, *, columns: Mapping[str, str] | None = None, value_of: str | None = None
+        self,
+        file: SourceFile,
+        *,
+        columns: Mapping[str, str] | None = None,
+        value_of: str | None = None,
+        members_of: str | None = None,
     ) -> None:
         self.origin = file
         self.columns: frozenset[str] = frozenset()
         self._mapping = dict(columns or {})
         self._value_of = value_of
+        self._members_of = members_of
         self._split: Split | None = None
 
     def describe(self) -> str:
@@ -39,9 +49,15 @@ class CsvSource:
         define_macros(connection)
         text = plain_text(self.origin, connection)
         header = read_header(text)
-        cells = self._cells(header)
+        name, keys = self.origin.path, filter(None, (self._value_of, self._members_of))
+        known = replace(header, names=recognized(header.names, name, self._mapping, tuple(keys)))
+        flag = None if self._value_of else flag_of(header.names, self._members_of, self._mapping, name)
+        cells = self._cells(known)
         self._split = split(text, header, connection)
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {self._rows(cells, header)}")
+        value = f"json_of_cell({cells['value']})" if self._value_of else "NULL::VARCHAR"
+        if flag:
+            value = f"c{header.names.index(flag.column)}"
+        define_rows(connection, self._rows(cells, known, value, header_again(header)), flag, self.describe())
         self.columns = frozenset(cells)
 
     def refuse_cut_short(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -61,18 +77,18 @@ class CsvSource:
         }
         if self._value_of and names["value"] not in places and "value" not in self._mapping:
             names["value"] = self._value_of
-        needed = set(self._mapping) | ({"value"} if self._value_of else set())
+        needed = set(self._mapping) - {"value"} | ({"value"} if self._value_of else set())
         if names["anonymous_id"] not in places:
             needed.add("user_id")
         missing = [names[name] for name in sorted(needed) if names[name] not in places]
         if missing:
             raise unusable(
                 f"{self.origin.path} lacks {', '.join(missing)}: line {header.lines} names {shown(header.names)}.",
-                MAP_COLUMNS,
+                MAP_COLUMNS + hint(header.names),
             )
         return {name: places[names[name]] for name in names if names[name] in places}
 
-    def _rows(self, cells: dict[str, str], header: Header) -> str:
+    def _rows(self, cells: dict[str, str], header: Header, value: str, is_header: str) -> str:
         numbered = [
             (int(match[1]), f"c{place}")
             for place, name in enumerate(header.names)
@@ -80,13 +96,12 @@ class CsvSource:
         ]
         emails = [cells["email"]] if "email" in cells else []
         emails += [cell for _, cell in sorted(numbered)]
-        value = f"json_of_cell({cells['value']})" if self._value_of else "NULL::VARCHAR"
         return f"""
             SELECT line, {cells.get("user_id", "NULL::VARCHAR")} AS user_id,
                 {cells.get("anonymous_id", "NULL::VARCHAR")} AS anonymous_id,
                 mails([{", ".join(emails) or "NULL::VARCHAR"}]) AS emails,
                 {cells.get("profile_id", "NULL::VARCHAR")} AS profile_id,
-                {value} AS value, CASE WHEN {header_again(header)} THEN '{HEADER_AGAIN}' END AS malformed
+                {value} AS value, CASE WHEN {is_header} THEN '{HEADER_AGAIN}' END AS malformed
             FROM cells
             UNION ALL
             SELECT line, NULL, NULL, NULL, NULL, NULL, reason FROM broken"""
@@ -98,12 +113,18 @@ class JsonLinesSource:
     unit = "line"
 
     def __init__(
-        self, file: SourceFile, *, columns: Mapping[str, str] | None = None, value_of: str | None = None
+        self,
+        file: SourceFile,
+        *,
+        columns: Mapping[str, str] | None = None,
+        value_of: str | None = None,
+        members_of: str | None = None,
     ) -> None:
         self.origin = file
         self.columns: frozenset[str] = frozenset()
         self._mapping = dict(columns or {})
         self._value_of = value_of
+        self._members_of = members_of
 
     def describe(self) -> str:
         """Say what is read."""
@@ -114,7 +135,12 @@ class JsonLinesSource:
         define_macros(connection)
         text = plain_text(self.origin, connection)
         _define_lines(text, connection)
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {self._rows()}")
+        keys = _keys(connection)
+        name, meant = self.origin.path, tuple(filter(None, (self._value_of, self._members_of)))
+        known = recognized(keys, name, self._mapping, meant)
+        spelled = {ours: theirs for ours, theirs in zip(known, keys, strict=True) if ours != theirs} | self._mapping
+        flag = None if self._value_of else flag_of(keys, self._members_of, self._mapping, name)
+        define_rows(connection, self._rows(spelled, flag), flag, self.describe())
 
     def refuse_cut_short(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Raise SnapshotError if the last row is malformed: the rest of the file may be missing."""
@@ -129,14 +155,17 @@ class JsonLinesSource:
         """Where in the file these rows are, lines counted from 1."""
         return tuple(sorted(set(rows)))
 
-    def _rows(self) -> str:
+    def _rows(self, spelled: Mapping[str, str], flag: Flag | None) -> str:
         names = ["user_id", "anonymous_id", "email", "emails", "profile_id", "value", self._value_of or "value"]
-        pointers = [quoted(pointer(self._mapping.get(name, name))) for name in names]
+        if flag:
+            spelled = {**spelled, "value": flag.column}
+        pointers = [quoted(pointer(spelled.get(name, name))) for name in names]
         user_id, anonymous_id, profile_id = (
             f"id_of_json(found[{names.index(name) + 1}]::VARCHAR, line_text, {pointers[names.index(name)]})"
             for name in ("user_id", "anonymous_id", "profile_id")
         )
-        value = "nullif(coalesce(found[6], found[7])::VARCHAR, 'null')" if self._value_of else "NULL::VARCHAR"
+        has_value = self._value_of or flag
+        value = "nullif(coalesce(found[6], found[7])::VARCHAR, 'null')" if has_value else "NULL::VARCHAR"
         return f"""
             SELECT line, user_id, anonymous_id, emails, profile_id,
                 CASE WHEN value NOT IN ('NaN', 'Infinity', '-Infinity') THEN tidy_json(value) END AS value,
@@ -150,6 +179,14 @@ class JsonLinesSource:
                     mails(coalesce(texts_of_json(found[3]), texts_of_json(found[4]))) AS emails, {value} AS value
                 FROM (SELECT line, line_text, json_extract(readable_object(line_text), [{", ".join(pointers)}]) AS found
                     FROM lines WHERE NOT is_blank))"""
+
+
+def _keys(connection: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
+    """The keys of the first objects, in their order."""
+    found = connection.execute(
+        f"SELECT unnest(json_keys(readable_object(line_text))) FROM lines WHERE NOT is_blank LIMIT {SAMPLE_KEYS}"
+    ).fetchall()
+    return tuple(dict.fromkeys(key for (key,) in found))
 
 
 def _define_lines(text: PlainText, connection: duckdb.DuckDBPyConnection) -> None:

@@ -13,11 +13,20 @@ from typing import Any, NamedTuple, Protocol
 import duckdb
 from sqlalchemy import Engine
 
+from windsor_sync.sources.columns import hint, recognized
 from windsor_sync.sources.csv_text import shown
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import define_macros
+from windsor_sync.sources.membership import Flag, define_rows, flag_of
 from windsor_sync.sources.refusal import unusable
-from windsor_sync.sources.warehouse_cells import Unreadable, emails_text, id_text, untyped_value_text, value_text
+from windsor_sync.sources.warehouse_cells import (
+    Unreadable,
+    emails_text,
+    flag_text,
+    id_text,
+    untyped_value_text,
+    value_text,
+)
 from windsor_sync.sources.warehouse_schemas import Profile, Wanted, identified, profiles, users
 from windsor_sync.sources.warehouse_session import CHUNK_ROWS, Answer, Warehouse, engine_from_environment, opened
 
@@ -50,6 +59,9 @@ class Staged(NamedTuple):
     malformed: str | None = None
 
 
+Found = tuple[frozenset[str], Iterator[Staged], Flag | None]
+
+
 class Question(Protocol):
     """What is asked of a warehouse, and how the answer becomes rows."""
 
@@ -57,8 +69,8 @@ class Question(Protocol):
     def subject(self) -> str:
         """What is read, for a message."""
 
-    def rows(self, warehouse: Warehouse) -> tuple[frozenset[str], Iterator[Staged]]:
-        """Which of our columns the answer has, and its rows as they come."""
+    def rows(self, warehouse: Warehouse) -> Found:
+        """Which of our columns the answer has, its rows as they come, and which column may say who is a member."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +82,23 @@ class Query:
     """ours → the query's, where the names differ"""
     value_of: str | None = None
     """the key of the computed trait whose values are wanted; None for an audience"""
+    members_of: str | None = None
+    """the key of the audience"""
 
     @property
     def subject(self) -> str:
         return "the query"
 
-    def rows(self, warehouse: Warehouse) -> tuple[frozenset[str], Iterator[Staged]]:
+    def rows(self, warehouse: Warehouse) -> Found:
         answer = warehouse.ask(self.sql.rstrip().rstrip(";"))
-        places = _places(answer.names, self.columns, self.value_of, warehouse.place)
-        return frozenset(places), _rows(answer, places)
+        places = _places(answer.names, self.columns, self.value_of, self.members_of, warehouse.place)
+        if self.value_of is not None:
+            return frozenset(places), _rows(answer, places), None
+        flag = flag_of(answer.names, self.members_of, self.columns, f"The query at {warehouse.place}")
+        if flag is None:
+            return frozenset(places), _rows(answer, places), None
+        places["value"] = list(answer.names).index(flag.column)
+        return frozenset(places), _rows(answer, places, flag_text), flag
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +111,8 @@ class ProfilesSync:
     def subject(self) -> str:
         return f"{self.wanted.schema} (Profiles Sync)"
 
-    def rows(self, warehouse: Warehouse) -> tuple[frozenset[str], Iterator[Staged]]:
-        return frozenset(OURS), _of_profiles(profiles(warehouse, self.wanted), self.wanted)
+    def rows(self, warehouse: Warehouse) -> Found:
+        return frozenset(OURS), _of_profiles(profiles(warehouse, self.wanted), self.wanted), None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +126,12 @@ class EngageTables:
     def subject(self) -> str:
         return f"{self.wanted.schema} (Engage)"
 
-    def rows(self, warehouse: Warehouse) -> tuple[frozenset[str], Iterator[Staged]]:
+    def rows(self, warehouse: Warehouse) -> Found:
         answer = None if self.with_anonymous else users(warehouse, self.wanted)
         if answer is None:
-            return frozenset(OURS), _of_profiles(identified(warehouse, self.wanted), self.wanted)
+            return frozenset(OURS), _of_profiles(identified(warehouse, self.wanted), self.wanted), None
         places = {name: place for place, name in enumerate(answer.names)}
-        return frozenset(places), _rows(answer, places)
+        return frozenset(places), _rows(answer, places), None
 
 
 class WarehouseSource:
@@ -138,9 +158,14 @@ class WarehouseSource:
             "profile_id VARCHAR, value VARCHAR, malformed VARCHAR)"
         )
         with opened(self._engine(), self._place) as warehouse:
-            self.columns, rows = self._question.rows(warehouse)
+            self.columns, rows, flag = self._question.rows(warehouse)
             _stage(connection, rows)
-        connection.execute(_VIEW)
+        is_flag = define_rows(connection, _select(is_json=flag is None), flag, self.describe())
+        if flag and not is_flag and flag.column.lower() == "value":
+            raise unusable(
+                f"{self.describe()}: the column value of an audience says neither true nor false.",
+                "Leave it out, and keep only the members with WHERE.",
+            )
 
     def refuse_cut_short(self, connection: duckdb.DuckDBPyConnection) -> None:
         """An answer that breaks off was refused when it was read."""
@@ -150,13 +175,17 @@ class WarehouseSource:
         return tuple(sorted(set(rows)))
 
 
-_VIEW = """
-    CREATE OR REPLACE TEMP VIEW rows AS
-    SELECT line, user_id, anonymous_id, mails(string_split(emails, chr(10))) AS emails, profile_id,
-        CASE WHEN is_json(value) THEN tidy_json(nullif(value, 'null')) END AS value,
-        coalesce(malformed, CASE WHEN NOT is_json(value) THEN 'a value that is not JSON' END) AS malformed
-    FROM staged
-"""
+def _select(*, is_json: bool) -> str:
+    """The canonical rows as SQL over `staged`."""
+    value, bad = "value", "NULL"
+    if is_json:
+        value = "CASE WHEN is_json(value) THEN tidy_json(nullif(value, 'null')) END"
+        bad = "CASE WHEN NOT is_json(value) THEN 'a value that is not JSON' END"
+    return f"""
+        SELECT line, user_id, anonymous_id, mails(string_split(emails, chr(10))) AS emails, profile_id,
+            {value} AS value, coalesce(malformed, {bad}) AS malformed
+        FROM staged
+    """
 
 
 def _stage(connection: duckdb.DuckDBPyConnection, rows: Iterator[Staged]) -> None:
@@ -173,9 +202,14 @@ def _stage(connection: duckdb.DuckDBPyConnection, rows: Iterator[Staged]) -> Non
         connection.unregister("arrived")
 
 
-def _places(names: Sequence[str], mapping: Mapping[str, str], value_of: str | None, place: str) -> dict[str, int]:
+def _places(
+    names: Sequence[str], mapping: Mapping[str, str], value_of: str | None, members_of: str | None, place: str
+) -> dict[str, int]:
     """Where each of our columns stands in the answer."""
-    folded = [name.lower() for name in names]
+    lowered = [name.lower() for name in names]
+    keys = [key.lower() for key in (value_of, members_of) if key]
+    meant = {ours: theirs.lower() for ours, theirs in mapping.items()}
+    folded = list(recognized(lowered, f"The query at {place}", meant, keys))
     theirs = {ours: mapping.get(ours, ours).lower() for ours in OURS}
     if value_of and "value" not in mapping and "value" not in folded:
         theirs["value"] = value_of.lower()
@@ -185,29 +219,26 @@ def _places(names: Sequence[str], mapping: Mapping[str, str], value_of: str | No
             f"The query at {place} returns several columns called {', '.join(twice)}.", "Name them apart with AS."
         )
     found = {ours: folded.index(name) for ours, name in theirs.items() if name in folded}
-    if value_of is None and "value" in found:
-        raise unusable(
-            f"The query at {place} returns a column value for an audience, whose members are its rows.",
-            "Leave it out, and keep only the members with WHERE.",
-        )
     needed = set(mapping) | ({"value"} if value_of else set()) | (set() if "anonymous_id" in found else {"user_id"})
     missing = [theirs[ours] for ours in OURS if ours in needed - found.keys()]
     if missing:
         raise unusable(
             f"The query at {place} returns no column {', '.join(missing)}: found {shown(tuple(names))}.",
-            "Name it with AS in the query, or in the snapshot's columns setting.",
+            "Name it with AS in the query, or in the snapshot's columns setting." + hint(tuple(names)),
         )
     return found
 
 
-def _rows(answer: Answer, places: Mapping[str, int]) -> Iterator[Staged]:
+def _rows(
+    answer: Answer, places: Mapping[str, int], as_value: Callable[[Any], str | None] = value_text
+) -> Iterator[Staged]:
     user_id, anonymous_id, email, profile_id, value = (places.get(ours, -1) for ours in OURS)
     numbers = count(1)
     for chunk in answer.chunks:
         for row in chunk:
             cells = (*row, None)  # a column that the answer lacks stands at -1
             ids = (cells[user_id], cells[anonymous_id])
-            yield _row(next(numbers), ids, cells[email], cells[profile_id], value_text, cells[value])
+            yield _row(next(numbers), ids, cells[email], cells[profile_id], as_value, cells[value])
 
 
 def _row(

@@ -85,6 +85,16 @@ def untyped_value_text(cell: Any) -> str | None:
     return value_text(cell)
 
 
+def flag_text(cell: Any) -> str | None:
+    """A cell that may say true or false, as text; what can say neither is a text that says neither."""
+    match cell:
+        case None | str():
+            return cell
+        case bool() | int() | float() | Decimal():
+            return str(cell)
+    return "?"
+
+
 def is_true(cell: Any) -> bool:
     """Whether a cell says yes, also in a database without booleans: 1, or text."""
     if isinstance(cell, str):

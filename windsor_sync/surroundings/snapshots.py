@@ -106,8 +106,6 @@ def _look(root: Path, group: Group, connection: duckdb.DuckDBPyConnection) -> Fo
         return f"{group.pattern}: no row of it names a user"
     if contents.rows > MOST_ROWS_A_USER * contents.users and contents.rows >= FEW_ROWS:
         return f"{group.pattern}: has many rows for each user, as a table of events has, and no snapshot"
-    if contents.has_false:
-        return f"{group.pattern}: says false of some users, and a snapshot has members only: leave those rows out"
     return FoundSnapshot(
         group.name,
         key,
@@ -129,31 +127,34 @@ class _Contents:
     users: int
     """different ones"""
     has_values: bool
-    """values of a computed trait; true for everyone means an audience"""
-    has_false: bool
+    """values of a computed trait; true and false mean an audience"""
     by_anonymous_id: bool
 
 
 def _read(path: str, format: SnapshotFormat, key: TraitKey, connection: duckdb.DuckDBPyConnection) -> _Contents:
-    if not _load(path, format, key, connection):
-        _load(path, format, None, connection)
-    [(rows, different, users, strangers, values, others, no)] = connection.execute(
-        "SELECT count(*), count(DISTINCT coalesce(user_id, anonymous_id)), count(user_id), count(anonymous_id), count(value), "
-        "count(*) FILTER (value NOT IN ('true', 'false')), "
-        "count(*) FILTER (value = 'false') FROM (FROM rows LIMIT 100_000)"
-    ).fetchall()
-    return _Contents(rows, different, bool(others), bool(values and not others and no), bool(strangers and not users))
+    if not _has_values(path, format, key, connection):
+        open_source(path, format=format, members_of=key).load(connection)
+        return _counted(connection, has_values=False)
+    return _counted(connection, has_values=True)
 
 
-def _load(path: str, format: SnapshotFormat, key: TraitKey | None, connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the file could be read, with values of `key` if it is given; without it, raises where it could not."""
+def _has_values(path: str, format: SnapshotFormat, key: TraitKey, connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the file has values of a computed trait; true and false are an audience's."""
     try:
         open_source(path, format=format, value_of=key).load(connection)
     except SnapshotError:
-        if key is None:
-            raise
         return False
-    return True
+    others = "SELECT count(*) FILTER (value NOT IN ('true', 'false')) FROM (FROM rows LIMIT 100_000)"
+    [(others,)] = connection.execute(others).fetchall()
+    return bool(others)
+
+
+def _counted(connection: duckdb.DuckDBPyConnection, *, has_values: bool) -> _Contents:
+    [(rows, different, users, strangers)] = connection.execute(
+        "SELECT count(*), count(DISTINCT coalesce(user_id, anonymous_id)), count(user_id), count(anonymous_id) "
+        "FROM (FROM rows LIMIT 100_000)"
+    ).fetchall()
+    return _Contents(rows, different, has_values, bool(strangers and not users))
 
 
 @contextmanager

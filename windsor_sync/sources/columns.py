@@ -1,0 +1,69 @@
+"""The columns that a source has, under whatever spelling: `E-mail`, `USER_ID`, `userId`."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from windsor_sync.sources.refusal import unusable
+
+SPELLINGS = {
+    "userid": "user_id",
+    "anonymousid": "anonymous_id",
+    "email": "email",
+    "emailaddress": "email",
+    "emailaddr": "email",
+    "mail": "email",
+}
+"""Folded names that can mean one of our columns only."""
+MAYBE_USER_IDS = ("customerid", "clientid", "memberid", "contactid", "accountid", "personid", "externalid", "uid", "id")
+"""Folded names that often are the user id, and need not be."""
+
+_NUMBERED = re.compile(r"(userid|anonymousid|email)(\d+)")
+
+
+def folded(name: str) -> str:
+    """A name without capitals and without what stands between its words."""
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
+def recognized(
+    names: Sequence[str], place: str, mapping: Mapping[str, str] | None = None, wanted: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The names, known columns in our spelling; `mapping` and `wanted` are names that mean something else already.
+
+    Raises SnapshotError where two columns may be the same one of ours and neither is written as ours is.
+    """
+    taken = set((mapping or {}).values()) | set(wanted)
+    ours = [None if name in taken else _ours(name) for name in names]
+    for meaning in {each for each in ours if each is not None}:
+        places = [place for place, each in enumerate(ours) if each == meaning]
+        is_there = meaning in names or meaning in (mapping or {})
+        if not is_there and len(places) > 1:
+            both = " and ".join(harmless(names[place]) for place in places)
+            raise unusable(
+                f"{place} has several columns that may be {meaning}: {both}.",
+                f"Say which one in the snapshot's columns setting (columns: {{{meaning}: {harmless(names[places[0]])}}}; of a "
+                ".csv file also format: csv), or leave the other out.",
+            )
+        if is_there:
+            ours = [None if each == meaning else each for each in ours]
+    return tuple(found or name for found, name in zip(ours, names, strict=True))
+
+
+def hint(names: Sequence[str]) -> str:
+    """What to say of a column that may be the missing user id, if there is one."""
+    likely = [name for name in names if folded(name) in MAYBE_USER_IDS]
+    if len(likely) != 1:
+        return ""
+    return f" If {harmless(likely[0])} is the user id, say columns: {{user_id: {harmless(likely[0])}}}."
+
+
+def harmless(name: str) -> str:
+    """A name without what a terminal would obey."""
+    return name if name.isprintable() else ascii(name)[1:-1]
+
+
+def _ours(name: str) -> str | None:
+    text = folded(name)
+    if match := _NUMBERED.fullmatch(text):
+        return f"{SPELLINGS[match[1]]}_{match[2]}"
+    return SPELLINGS.get(text)
