@@ -122,7 +122,7 @@ def count_held(location: str, held: Sequence[str]) -> int:
 def count_protected(location: str) -> int:
     """How many rows are exits of users whose row in the snapshot could not be read."""
     with open_stored() as connection:
-        query = f"SELECT count(*) FROM read_parquet({quoted(location)}) WHERE status = 'withheld'"
+        query = f"SELECT count(*) FROM {parquet(location)} WHERE status = 'withheld'"
         [(rows,)] = connection.execute(query).fetchall()
     return int(rows)
 
