@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.airflow.serving import browser, site
 from tests.support.person import Person, at_the_form
 from tests.support.world import World
+
+__all__ = ["browser", "site"]
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,15 +9,13 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
-from tests.airflow.test_page import NARROW, browser, look
+from tests.airflow.test_page import NARROW, look
 from tests.delivery.scripted import ScriptedWindsor, answer
 from tests.support.api_server import api_server, signed_in, token_of
 from tests.support.world import AUDIENCE, KEY, World
 from windsor_sync.delivery.redaction import LONGEST
 from windsor_sync.report.document import report
 from windsor_sync.runs import recent
-
-__all__ = ["browser"]
 
 SCRIPT = "<script>document.title='taken'</script>"
 BIDI = "\u202e\u2066\u200f\u061c"

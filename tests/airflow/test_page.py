@@ -1,107 +1,31 @@
 """The page "Audiences" in a real Airflow: who may see it, what it shows, and how it looks in a real Chromium."""
 
-import json
-import os
-import shutil
 import subprocess
 import sys
 from base64 import b64decode
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 import yaml
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
-from sqlalchemy import select
 
-from tests.airflow.test_provider import free_port, wait_for
-from tests.support.history import HOSTILE, HOSTILE_KEY, REJECTED, USERS, configure, live
-from tests.support.programs import needs
+from tests.airflow.serving import Site
+from tests.support.history import HOSTILE, HOSTILE_KEY, REJECTED, USERS
 from tests.support.showcase import SHOP, show
-from tests.support.world import AUDIENCE, KEY, World
+from tests.support.world import AUDIENCE, KEY
 from windsor_sync.report.document import report
-from windsor_sync.report.views import view_audience, view_events
-from windsor_sync.sandbox import Sandbox
+from windsor_sync.report.views import view_events
 from windsor_sync.state.database import open_database
-from windsor_sync.state.tables import audit_trail
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / ".artefacts" / "page"
 """Kept, and ignored by git: what the page looked like when the tests last ran."""
 
-PEOPLE = {"ana": "user", "vic": "viewer", "nobody": ""}
-"""Name → role in Airflow; a person without one may do nothing."""
-
-CHROME = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-)  # fmt: skip
-
 WIDE, BETWEEN, NARROW = 1400, 900, 400
-
-
-@dataclass
-class Site:
-    """An Airflow with the page, and the company that it shows."""
-
-    url: str
-    world: World
-
-    def client(self, name: str | None = None) -> httpx.Client:
-        """An HTTP client, signed in as somebody or as nobody."""
-        if name is None:
-            return httpx.Client(base_url=self.url, timeout=60)
-        person = {"username": name, "password": f"{name}-pw"}
-        token = httpx.post(f"{self.url}/auth/token", json=person, timeout=60).json()["access_token"]
-        return httpx.Client(base_url=self.url, timeout=60, headers={"Authorization": f"Bearer {token}"})
-
-    def run_id(self) -> str:
-        """The run of the audience that has a rejected row."""
-        view = view_audience(self.world.workspace, HOSTILE_KEY)
-        assert view is not None
-        return view.runs[0].run_id
-
-    def asked(self) -> list[str]:
-        """Who was shown a user."""
-        with self.world.workspace.database.read() as connection:
-            query = select(audit_trail.c.who).where(audit_trail.c.what == "show user")
-            return list(connection.execute(query).scalars())
-
-
-@pytest.fixture(scope="module")
-def site(airflow_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Airflow's api-server on loopback, with three people, over a company with a history."""
-    folder, port = tmp_path_factory.mktemp("site"), free_port()
-    passwords, log, url = folder / "passwords.json", folder / "log", f"http://127.0.0.1:{port}"
-    passwords.write_text(json.dumps({name: f"{name}-pw" for name in PEOPLE}), encoding="utf-8")
-    with ExitStack() as running:
-        world = World(folder, running.enter_context(Sandbox(api_key="sandbox")))
-        running.callback(world.reopen)
-        configure(world)
-        live(world)
-        settings = {
-            "AIRFLOW__API__PORT": str(port),
-            "AIRFLOW__API__HOST": "127.0.0.1",
-            "AIRFLOW__API__BASE_URL": url,
-            "AIRFLOW__API__WORKERS": "1",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in PEOPLE.items()),
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
-            "WINDSOR_SYNC_CONFIG": str(world.config),
-        }
-        output = running.enter_context(log.open("wb"))
-        command = [sys.executable, "-m", "airflow", "api-server"]
-        server = subprocess.Popen(command, env=os.environ | settings, stdout=output, stderr=output)
-        running.callback(server.wait, 30)
-        running.callback(server.terminate)
-        with httpx.Client(base_url=url, timeout=60) as client:
-            wait_for(client, server, log)
-        yield Site(url, world)
 
 
 def paths(site: Site) -> list[str]:
@@ -213,21 +137,6 @@ def test_settings_that_cannot_be_used_are_said_in_their_own_words(site: Site) ->
         config.write_text(kept, encoding="utf-8")
     assert answer.status_code == 503
     assert "destination.url" in answer.text
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    """A real Chromium without a window."""
-    needs("chromium", "chromium")
-    needs("chromedriver", "chromium-driver")
-    options = webdriver.ChromeOptions()
-    for argument in CHROME:
-        options.add_argument(argument)
-    options.binary_location = shutil.which("chromium") or ""
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture

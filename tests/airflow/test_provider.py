@@ -2,11 +2,9 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +15,7 @@ import httpx
 import jsonschema
 import pytest
 
+from tests.airflow.serving import Site, free_port
 from tests.support.world import World
 from windsor_sync.airflow.connection import connection_of, destination_of, token_of, with_connection
 from windsor_sync.airflow.provider import get_provider_info
@@ -24,53 +23,12 @@ from windsor_sync.errors import ConfigError
 from windsor_sync.sandbox import Faults, Sandbox
 from windsor_sync.settings import Wire, load
 
-READY_S = 120
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def api(airflow_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Airflow's api-server on loopback, with a client that is signed in."""
-    port, log = free_port(), tmp_path_factory.mktemp("api") / "log"
-    url = f"http://127.0.0.1:{port}"
-    settings = {
-        "AIRFLOW__API__PORT": str(port),
-        "AIRFLOW__API__HOST": "127.0.0.1",
-        "AIRFLOW__API__BASE_URL": url,
-        "AIRFLOW__API__WORKERS": "1",
-        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-    }
-    command = [sys.executable, "-m", "airflow", "api-server"]
-    with log.open("wb") as output:
-        server = subprocess.Popen(command, env=os.environ | settings, stdout=output, stderr=output)
-    try:
-        with httpx.Client(base_url=url, timeout=60) as client:
-            wait_for(client, server, log)
-            token = client.get("/auth/token").json()["access_token"]
-            client.headers["Authorization"] = f"Bearer {token}"
-            yield client
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-
-
-def wait_for(client: httpx.Client, server: "subprocess.Popen[bytes]", log: Path) -> None:
-    give_up_at = time.monotonic() + READY_S
-    while True:
-        try:
-            if client.get("/api/v2/version").is_success:
-                return
-        except httpx.TransportError:
-            pass
-        assert server.poll() is None, log.read_text()
-        assert time.monotonic() < give_up_at, log.read_text()
-        time.sleep(0.2)
+@pytest.fixture
+def api(site: Site) -> Iterator[httpx.Client]:
+    """A client of Airflow's api-server that may do everything."""
+    with site.client("ada") as client:
+        yield client
 
 
 @contextmanager
