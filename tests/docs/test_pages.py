@@ -13,20 +13,23 @@ import yaml
 
 from docs.reference import pages as generated
 from tests.docs.pages import HELD_ELSEWHERE, MOST_ILLUSTRATIONS, ROOT, Block, blocks_of, commands_of, pages
+from tests.support.forked_program import forked_program
 from tests.support.windsor import WindsorProcess
 from windsor_sync.settings import load
 
 RUN = ("console", "python", "yaml")
 KNOWN = (*RUN, "text")
+FRESH = ROOT / "docs" / "quickstart.md"
+"""The page whose commands are the installed program; on the others they are forked, which prints the same."""
 
 
 class Project:
     """A page's scratch project: a folder, an environment that `export` changes, and a Windsor once it was started."""
 
-    def __init__(self, folder: Path, running: ExitStack) -> None:
+    def __init__(self, folder: Path, running: ExitStack, programs_first: Path) -> None:
         self.folder = folder
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "WINDSOR"))}
-        programs = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
+        programs = os.pathsep.join([str(programs_first), str(Path(sys.executable).parent), kept["PATH"]])
         self.environment = kept | {"PATH": programs, "HOME": str(folder), "COLUMNS": "100"}
         self.status = 0
         self.stands_for: dict[str, str] = {}
@@ -108,7 +111,8 @@ def make_project(tmp_path: Path) -> Iterator[Callable[[], Project]]:
     with ExitStack() as running:
         folder = tmp_path / "project"
         folder.mkdir()
-        yield lambda: Project(folder, running)
+        forked = running.enter_context(forked_program())
+        yield lambda page=None: Project(folder, running, folder if page == FRESH else forked)
 
 
 @pytest.mark.parametrize(
@@ -117,9 +121,9 @@ def make_project(tmp_path: Path) -> Iterator[Callable[[], Project]]:
     ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_every_command_and_snippet_of_a_page_does_what_it_shows(
-    page: Path, make_project: Callable[[], Project], tmp_path: Path
+    page: Path, make_project: Callable[[Path], Project], tmp_path: Path
 ) -> None:
-    run_blocks(page, make_project(), tmp_path)
+    run_blocks(page, make_project(page), tmp_path)
 
 
 def run_blocks(page: Path, project: Project, tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ MAX_REQUEST_BYTES = 1 << 17
 
 LIBRARIES = (
     "aiohttp.web", "alembic.command", "alembic.config", "duckdb", "fsspec.implementations.local", "httptools", "httpx", "jinja2",
-    "orjson", "pandas", "psycopg", "pydantic", "rich.console", "rich.live", "rich.progress", "rich.table", "sqlalchemy", "yaml",
+    "orjson", "pandas", "psycopg", "s3fs", "pydantic", "rich.console", "rich.live", "rich.progress", "rich.table", "sqlalchemy",
+    "yaml",
 )  # fmt: skip
 """Airflow is not among them: what it imports depends on the environment."""
 
