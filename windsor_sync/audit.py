@@ -12,6 +12,7 @@ from windsor_sync.errors import LeaseHeld
 from windsor_sync.ledger import Head
 from windsor_sync.registry import EVENTS
 from windsor_sync.runs import Run, UnbalancedBooksError, recent
+from windsor_sync.scratch import QUIET_S
 from windsor_sync.settlement import settle_dead
 from windsor_sync.spec.trait_keys import TraitKey
 from windsor_sync.state.tables import snapshots
@@ -19,6 +20,9 @@ from windsor_sync.words import counted
 from windsor_sync.workspace import Workspace
 
 RUNS_LOOKED_AT = 1_000
+
+SCRATCH = "(scratch)"
+"""Stands where the audience does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,27 @@ class Irregularity:
 
 def audit(workspace: Workspace, *, repair: bool) -> list[Irregularity]:
     """Look at every audience and at the forwarded events; with `repair`, close the runs that died and let others be."""
-    return [found for row in workspace.registry.everything() for found in _audience(workspace, row, repair=repair)]
+    found = [found for row in workspace.registry.everything() for found in _audience(workspace, row, repair=repair)]
+    return [*found, *_left_behind(workspace, repair=repair)]
+
+
+def _left_behind(workspace: Workspace, *, repair: bool) -> Iterator[Irregularity]:
+    """Scratch folders in which nobody works, as far as can be told; those of dead processes are gone by now."""
+    for left in workspace.files.scratch():
+        if left.is_judged and not left.is_left:
+            continue
+        text = f"{left.path} may hold users: it is the scratch folder of {left.process}."
+        if left.quiet_s < QUIET_S and not left.is_left:
+            yield Irregularity(SCRATCH, text, "It was written to within the hour.", is_going=True)
+            continue
+        if repair:
+            left.remove()
+        if left.is_used:
+            yield Irregularity(
+                SCRATCH, text, "If no command runs there any more: windsor-sync audit --repair removes it."
+            )
+        else:
+            yield Irregularity(SCRATCH, text, "It is removed.", is_mended=True)
 
 
 def _audience(workspace: Workspace, row: Row[Any], *, repair: bool) -> Iterator[Irregularity]:

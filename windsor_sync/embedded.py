@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +11,7 @@ import duckdb
 
 from windsor_sync.errors import ConfigError
 from windsor_sync.patterns import has_magic, literal
+from windsor_sync.scratch import scratch_folder
 from windsor_sync.stores import store_unavailable, words_of_name
 
 MEMORY_LIMIT_MB = 500
@@ -34,9 +34,9 @@ def reach(store: Any) -> None:
 @contextmanager
 def open_duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
     """An engine of its own, gone with its spilled files when the block ends."""
-    with tempfile.TemporaryDirectory(prefix="windsor-sync-") as spill, duckdb.connect() as connection:
+    with scratch_folder() as spill, duckdb.connect() as connection:
         connection.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'")
-        connection.execute(f"SET temp_directory = {quoted(spill)}")
+        connection.execute(f"SET temp_directory = {quoted(str(spill))}")
         connection.execute("SET TimeZone = 'UTC'")
         # It draws a bar on standard output where it takes us for a notebook.
         connection.execute("SET enable_progress_bar_print = false")

@@ -4,13 +4,13 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from windsor_sync.diff.duckdb import DiffTask, diff
 from windsor_sync.embedded import open_duckdb, parquet
 from windsor_sync.ledger import Head
 from windsor_sync.outbox import Change, Limits
+from windsor_sync.scratch import scratch_folder
 from windsor_sync.settings.choices import Column, Emails, IdentifyBy
 from windsor_sync.snapshot import Sealed, seal
 from windsor_sync.sources import DataFrameSource
@@ -43,9 +43,9 @@ def plan_frames(
     _refuse_others("identify_by", [identify_by], IdentifyBy)
     _refuse_others("emails", [emails], Emails)
     mapping = {**(columns or {}), **({"value": value} if value else {})}
-    with TemporaryDirectory(prefix="windsor-sync-") as folder:
+    with scratch_folder() as folder:
         sealed = {
-            name: _sealed(frame, name, Path(folder), mapping, identify_by, emails, wants_value=value is not None)
+            name: _sealed(frame, name, folder, mapping, identify_by, emails, wants_value=value is not None)
             for name, frame in (("previous", previous), ("current", current))
             if frame is not None
         }
@@ -57,7 +57,7 @@ def plan_frames(
             moment=datetime.now(UTC),
             limits=Limits(drops_exits=value is not None),
         )
-        outbox = Path(folder) / "outbox.parquet"
+        outbox = folder / "outbox.parquet"
         diff(task, outbox)
         return _changes(outbox, is_membership=value is None)
 

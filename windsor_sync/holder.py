@@ -26,13 +26,16 @@ def mark_of_this_process() -> str | None:
     return f"{machine} {os.getpid()} {began}" if machine and began else None
 
 
+def can_be_judged(mark: str | None) -> bool:
+    """Whether it can be told from here if the process lives: it is one of this machine, since this start of it."""
+    return mark is not None and mark.rsplit(" ", 2)[0] == _machine()
+
+
 def has_died(mark: str | None) -> bool:
     """Whether the process is certainly gone; False for one that cannot be judged from here."""
-    if mark is None:
+    if mark is None or not can_be_judged(mark):
         return False
-    machine, pid, began = mark.rsplit(" ", 2)
-    if machine != _machine():
-        return False
+    _, pid, began = mark.rsplit(" ", 2)
     try:
         os.kill(int(pid), 0)  # sends nothing; /proc may be set to hide other people's processes
     except ProcessLookupError:

@@ -1,5 +1,6 @@
 """Suppresses and forgets a user: nothing is sent about them any more, and what is stored about them is purged."""
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from windsor_sync.approvals import trail
 from windsor_sync.embedded import open_stored, parquet, quoted
+from windsor_sync.errors import LeaseHeld
+from windsor_sync.scratch import Scratch
 from windsor_sync.spec.routing import suppression_hash
 from windsor_sync.spec.trait_keys import TraitKey
 from windsor_sync.state.tables import audiences, runs, snapshots, suppressions
@@ -18,6 +21,9 @@ from windsor_sync.workspace import Workspace
 OUTBOX_BLANKS = (
     "identity", "user_id", "anonymous_id", "email", "value", "told_anonymous_id", "told_email", "told_value",
 )  # fmt: skip
+
+READERS_S = 10.0
+"""How long `forget` waits for commands that hold no lease, such as a plan."""
 
 FORGET = "forget"
 """Origin of a suppression that a person asked for here: it is never taken back."""
@@ -55,11 +61,13 @@ def forget(workspace: Workspace, user_id: str, *, who: str, why: str | None) -> 
     """Suppress the user for good and purge every stored file of them; safe to repeat.
 
     Windsor itself is not told: it takes no deletions from here, so a person has to delete the user there.
-    Raises LeaseHeld while a run is writing; then the user is suppressed, but not purged yet.
+    Raises LeaseHeld while a run is writing, or another command has what it read in its scratch folder; then the user is
+    suppressed, but not purged yet.
     """
     digest = user_hash(workspace, user_id)
     is_new = _suppress(workspace, digest, who=who, why=why)
     with _everything_held(workspace, f"forget by {who}"):
+        _wait_for_readers(workspace)
         purged_snapshots = sum(_purge_snapshot(workspace, path, user_id) for path in _paths(workspace, "snapshots"))
         purged_outboxes = sum(_purge_outbox(workspace, path, user_id) for path in _paths(workspace, "outboxes"))
     return Forgotten(is_new, purged_snapshots, purged_outboxes)
@@ -86,6 +94,30 @@ def _everything_held(workspace: Workspace, holder: str) -> Iterator[None]:
         for row in rows:
             leases.enter_context(workspace.hold(TraitKey(row.trait_key), holder, destination=row.destination))
         yield
+
+
+def _wait_for_readers(workspace: Workspace) -> None:
+    """Wait until no command has the user in a scratch folder from before the suppression; one that begins now leaves them out.
+
+    A plan holds no lease, and would put back what is purged beside it. What dead processes left is removed here.
+    """
+    give_up_at = time.monotonic() + READERS_S
+    while readers := _readers(workspace):
+        if time.monotonic() > give_up_at:
+            raise LeaseHeld(
+                f"Nothing was purged: {', '.join(sorted({reader.process for reader in readers}))} may have read the user before "
+                f"and works in {readers[0].path}. The user is suppressed: nothing is sent about them any more. Run the same "
+                "command again when that command has ended; `windsor-sync audit` names folders that nobody works in."
+            )
+        time.sleep(0.05)
+
+
+def _readers(workspace: Workspace) -> list[Scratch]:
+    found = [one for one in workspace.files.scratch() if not one.is_ours]
+    for one in found:
+        if one.is_left:
+            one.remove()
+    return [one for one in found if not one.is_left or one.is_used]
 
 
 def _paths(workspace: Workspace, kind: str) -> list[str]:

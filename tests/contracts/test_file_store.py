@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -111,17 +110,6 @@ def test_two_drafts_at_once_do_not_meet(files: FileStore) -> None:
         files.keep(one, "one.parquet")
         files.keep(two, "two.parquet")
     assert (content(files, "one.parquet"), content(files, "two.parquet")) == (b"one", b"two")
-
-
-def test_what_a_killed_process_left_is_swept_away_after_a_day(tmp_path: Path) -> None:
-    store = FileStore(str(tmp_path))
-    with store.draft() as abandoned, store.draft() as under_way:
-        for draft, hours in ((abandoned, 25), (under_way, 23)):
-            draft.write_bytes(b"users")
-            moment = time.time() - hours * 60 * 60
-            os.utime(draft, (moment, moment))
-        FileStore(str(tmp_path))
-        assert (abandoned.exists(), under_way.exists()) == (False, True)
 
 
 @pytest.mark.parametrize("root", ["memory://killed", "s3://acme/killed"])

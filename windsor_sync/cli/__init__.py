@@ -82,6 +82,9 @@ def cli(ctx: click.Context, config: Path | None) -> None:
     rejected messages; 5 credentials refused; 6 destination unavailable, changes owed; 7 another run holds the
     lease; 8 snapshot unusable; 130 stopped on request, changes owed.
     """
+    from windsor_sync.scratch import sweep
+
+    sweep()  # what a killed command left holds users; no command leaves it there
     ctx.obj = config
 
 

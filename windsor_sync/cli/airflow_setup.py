@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import click
 
 from windsor_sync.cli.options import load_settings
 from windsor_sync.errors import ConfigError
+from windsor_sync.scratch import scratch_folder
 
 DEFAULT_SLOTS = 8
 PATIENCE_S = 120.0
@@ -77,8 +77,8 @@ def _write_dags(target: Path) -> None:
 
 def _import(kind: str, content: dict[str, Any]) -> None:
     """Give Airflow's own command a file that only this user can read: a key on a command line is seen by everybody."""
-    with tempfile.TemporaryDirectory(prefix="windsor-sync-") as folder:  # of mode 0700
-        path = Path(folder) / f"{kind}.json"
+    with scratch_folder() as folder:
+        path = folder / f"{kind}.json"
         path.write_text(json.dumps(content), encoding="utf-8")
         command = [sys.executable, "-m", "airflow", kind, "import", str(path)]
         try:

@@ -36,8 +36,8 @@ def diff(task: DiffTask, draft: Path) -> Tally:
     spark = SparkSession.builder.appName("windsor-sync").getOrCreate().newSession()  # views of its own
     _define_views(spark, task)
     changes = spark.sql(statement.sendable(task.limits, sha256="sha2({}, 256)", has_protected=bool(task.protected)))
-    # Beside the snapshot: there the workers reach it and this process too.
-    parts = Path(task.snapshot).parent / f".changes-{uuid.uuid4().hex}"
+    # Beside the draft: there the workers reach it and this process too, and it is swept when this process is killed.
+    parts = draft.parent / f"changes-{uuid.uuid4().hex}"
     try:
         changes.write.parquet(str(parts))
         with open_duckdb() as connection:

@@ -1,6 +1,5 @@
 """Takes files of the archive in: every line ends in exactly one bucket, and what is for Windsor in an ordered outbox."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -11,6 +10,7 @@ from windsor_sync.errors import WindsorSyncError
 from windsor_sync.events.sealing import Seal, seal
 from windsor_sync.events.workers import sort_files
 from windsor_sync.ledger import Head
+from windsor_sync.scratch import scratch_folder
 from windsor_sync.sources.archive import ArchiveFile
 from windsor_sync.spec.routing import Routing
 
@@ -97,12 +97,11 @@ def take_in(
     each line that failed. `on_progress` hears the lines and files done so far. Memory is bounded, whatever the files hold.
     Raises WindsorSyncError when a file is out of reach; then nothing counts as read.
     """
-    # Beside the outbox, where drafts are: what a killed process leaves there is swept.
-    with tempfile.TemporaryDirectory(prefix="windsor-sync-", dir=outbox.parent) as folder:
-        count = _sort(task, Path(folder), on_progress)
+    with scratch_folder(outbox.parent) as folder:  # on the disk of the drafts, and within them
+        count = _sort(task, folder, on_progress)
         sealed = seal(
             Seal(
-                parts=Path(folder),
+                parts=folder,
                 files=[file.path for file in task.files],
                 holds_alias=task.holds_alias,
                 releases_alias=task.releases_alias,

@@ -7,11 +7,10 @@ StateUnavailable, from every method.
 import errno
 import os
 import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from windsor_sync.embedded import reach
 from windsor_sync.errors import ConfigError, StateUnavailable
+from windsor_sync.scratch import ABANDONED_S, PREFIX, Scratch, scratch_folder, scratch_in, sweep, works_on
 from windsor_sync.stores import file_system, in_reach, trouble, words_of
 
 DRAFTS = "drafts"
@@ -28,9 +28,6 @@ DRAFTS = "drafts"
 
 PARTS = "/*.parquet"
 """At the end of a path: the files of that folder together are one table. The folder's name is never used again."""
-
-ABANDONED_S = 24 * 60 * 60.0
-"""A draft that nobody has written to for so long is what a killed process left; it holds users, and must not stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +48,12 @@ class FileStore:
             self._fs, self._root = file_system(root, use_listings_cache=False)
             self.is_local = isinstance(self._fs, LocalFileSystem)
             self._is_swept = self.is_local
-            if self.is_local:
-                _make_and_sweep(Path(self._root, DRAFTS))
+            self._url = str(self._fs.unstrip_protocol(self._root))
+            works_on(self._url)
+            if self._drafts:
+                _make_and_sweep(self._drafts)
             else:
+                sweep()
                 reach(self._fs)
         except trouble(ImportError, ValueError) as error:
             raise ConfigError(
@@ -79,25 +79,21 @@ class FileStore:
     @contextmanager
     def draft(self) -> Iterator[Path]:
         """A local path to write to, which nobody else sees; gone when the block ends, unless it was kept."""
-        if not self.is_local:
-            with self.draft_folder() as folder:
-                yield folder / _fresh_name()
-            return
-        draft = Path(self._full(DRAFTS)) / _fresh_name()
-        try:
-            yield draft
-        finally:
-            with suppress(OSError):  # what cannot be removed now is swept away a day later
-                draft.unlink()
+        with self.draft_folder() as folder:
+            yield folder / _fresh_name()
 
     @contextmanager
     def draft_folder(self) -> Iterator[Path]:
         """A local folder for drafts; gone when the block ends, with what was not kept."""
-        below = self._full(DRAFTS) if self.is_local else None
-        with in_reach():
-            opened = tempfile.TemporaryDirectory(prefix="windsor_sync-", dir=below)  # readable by this user only
-        with opened as folder:
-            yield Path(folder)
+        with ExitStack() as opened:
+            with in_reach():
+                folder = opened.enter_context(scratch_folder(self._drafts))
+            yield folder
+
+    def scratch(self) -> list[Scratch]:
+        """The scratch folders in which data of this store may be, on this machine and in the store's own folder."""
+        roots = [self._drafts] if self._drafts else []
+        return [found for found in scratch_in(*roots) if found.concerns(self._url) and found.is_used]
 
     def keep(self, draft: Path, path: str) -> None:
         """Give a finished draft its place in the store, whole or not at all; a file that stands there is replaced."""
@@ -135,6 +131,11 @@ class FileStore:
         if path.endswith(PARTS) and self.is_local:
             with suppress(OSError):
                 Path(self._full(path)).parent.rmdir()
+
+    @property
+    def _drafts(self) -> Path | None:
+        """Where drafts are made; None for the temporary folder."""
+        return Path(self._root, DRAFTS) if self.is_local else None
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}"
@@ -196,7 +197,10 @@ class FileStore:
 
 def _make_and_sweep(drafts: Path) -> None:
     drafts.mkdir(parents=True, exist_ok=True)
+    sweep(drafts)
     for draft in drafts.iterdir():
+        if draft.name.startswith(PREFIX):
+            continue
         with suppress(FileNotFoundError):  # its owner, or somebody else who sweeps, was faster
             if time.time() - draft.stat().st_mtime > ABANDONED_S:
                 shutil.rmtree(draft) if draft.is_dir() else draft.unlink()

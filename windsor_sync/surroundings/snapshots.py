@@ -1,6 +1,5 @@
 """Which files of a folder are snapshots, of what, and how they are to be read: the sources themselves are asked."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import duckdb
 from windsor_sync.embedded import open_duckdb
 from windsor_sync.errors import ConfigError, SnapshotError
 from windsor_sync.patterns import below
+from windsor_sync.scratch import scratch_folder
 from windsor_sync.settings.choices import SnapshotFormat, format_of
 from windsor_sync.sources import SourceFile, newest, open_source
 from windsor_sync.sources.encodings import LOOKED_AT_BYTES, utf16_of
@@ -165,8 +165,8 @@ def _sample(file: SourceFile, format: SnapshotFormat) -> Iterator[str]:
         return
     with open_bytes(file) as raw, damage_named(file.path):
         beginning = _beginning(unpacked(raw, file.size, file.path) or raw)
-    with tempfile.TemporaryDirectory(prefix="windsor-sync-") as folder:
-        path = Path(folder) / "beginning"
+    with scratch_folder() as folder:
+        path = folder / "beginning"
         path.write_bytes(beginning)
         try:
             yield str(path)
