@@ -21,6 +21,7 @@ from windsor_sync.delivery.verdicts import judges_address
 from windsor_sync.dispatch import Consignment, StopSwitch, deliver
 from windsor_sync.errors import ConfigError, MessagesRejected
 from windsor_sync.events.intake import Intake, IntakeTask, take_in
+from windsor_sync.events.late import Rewritten, late_lines
 from windsor_sync.events.outbox import parcels, remaining
 from windsor_sync.lease import Lease
 from windsor_sync.ledger import Head, ShardProgress
@@ -126,10 +127,15 @@ def open_run(
     events = configured(workspace)
     head = workspace.ledger.head(audience_id)
     started_at = datetime.now(UTC)
-    files = next_files(workspace, known, events, request.since, started_at)
+    files, rewritten = next_files(workspace, known, events, request.since, started_at)
+    late = late_lines(events.archive, rewritten)
     releases = request.releases_aliases and is_first
     settle_dead_predecessor(workspace, lease, head)
-    if not files and not _has_to_send(head, releases=releases):
+    if not files and not late.new and not _has_to_send(head, releases=releases):
+        if late.looked_at:
+            with workspace.database.write() as connection:
+                lease.fence(connection)
+                late.record(connection, audience_id)
         return None
     number = workspace.registry.by_id(audience_id).runs + 1
     task = IntakeTask(
@@ -147,9 +153,11 @@ def open_run(
     # With the id: a second destination of this state may begin its run of the same number in the same second.
     run_id = f"events-{number}-{started_at:%Y%m%dT%H%M%SZ}-{audience_id}"
     row = {"id": run_id, "audience_id": audience_id, "started_at": started_at, **_row_of(task, request, intake, paths)}
+    if late.new:
+        row["intake"]["late"] = late.as_json
     shards = [ShardProgress(0, 0, intake.rows, position=0, reach=0)] if intake.rows else []
     read = partial(_record_files, audience_id=audience_id, run_id=run_id, files=files, intake=intake, at=started_at)
-    workspace.ledger.open_run(lease, row, shards, [read])
+    workspace.ledger.open_run(lease, row, shards, [read, partial(late.record, audience_id=audience_id)])
     run = run_of(workspace.database, run_id)
     assert run is not None
     return run
@@ -212,29 +220,33 @@ def _wrong_address(rejections: Sequence[tuple[int | None, str | None, int]]) -> 
 
 def next_files(
     workspace: Workspace, known: Registered, events: Events, since: date | None, now: datetime
-) -> list[ArchiveFile]:
+) -> tuple[list[ArchiveFile], list[Rewritten]]:
     """The files the next run takes in, oldest day first; those that are left wait for the run after it.
 
     A file that was overwritten is read again while the messages it had are remembered; later than that it would send
-    them a second time (user deletion rewrites archive files: facts §3.1).
+    them a second time (user deletion rewrites archive files: facts §3.1). Such files are returned beside.
     """
     remembered_since = now - timedelta(days=events.dedupe_days)
-    query = select(archive_files.c.path, archive_files.c.fingerprint, archive_files.c.read_at).where(
-        archive_files.c.audience_id == known.audience_id
-    )
+    query = select(
+        archive_files.c.path, archive_files.c.fingerprint, archive_files.c.lines, archive_files.c.read_at
+    ).where(archive_files.c.audience_id == known.audience_id)
     with workspace.database.read() as connection:
         read = {row.path: row for row in connection.execute(query)}
     chosen: list[ArchiveFile] = []
+    rewritten: list[Rewritten] = []
     size = 0
     for file in list_files(events.archive, since or events.since):
         before = read.get(file.path)
-        if before and (before.fingerprint == file.fingerprint or before.read_at < remembered_since):
+        if before and before.fingerprint == file.fingerprint:
+            continue
+        if before and before.read_at < remembered_since:
+            rewritten.append(Rewritten(file, before.lines))
             continue
         if chosen and size + file.size_bytes > MOST_BYTES:
             break
         chosen.append(file)
         size += file.size_bytes
-    return chosen
+    return chosen, rewritten
 
 
 def routing(workspace: Workspace, events: Events) -> Routing:

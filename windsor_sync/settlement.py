@@ -17,6 +17,7 @@ from windsor_sync.errors import (
     StateUnavailable,
     WindsorSyncError,
 )
+from windsor_sync.events.late import sentence
 from windsor_sync.events.outbox import remaining
 from windsor_sync.lease import Lease
 from windsor_sync.ledger import Head, Verdict
@@ -169,7 +170,8 @@ def _done(run: Run, books: Books) -> str:
         return f"Windsor was told {counted(books.delivered, 'change')}." if books.changes else "Nothing changed."
     held = run.intake["held"]
     kept = f" Held: {counted(held, 'alias message')}; `windsor-sync forward --release-aliases` sends what is held."
-    return f"Windsor took {counted(books.delivered, 'message')}.{kept if held else ''}"
+    late = sentence(run.intake["late"], run.run_id) if "late" in run.intake else ""
+    return f"Windsor took {counted(books.delivered, 'message')}.{kept if held else ''}{late}"
 
 
 def _rejected(workspace: Workspace, run: Run, books: Books) -> str:

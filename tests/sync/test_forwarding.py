@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import shutil
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import and_, select, update
 
+from tests.cli.test_tables_and_words import call
 from tests.support.archive import FIRST_DAY, Archive, arrived, sent
 from tests.support.world import KEY, World
 from windsor_sync.delivery.engine import Delivery
@@ -381,6 +383,44 @@ def test_a_file_that_is_overwritten_every_few_days_sends_nothing_twice(world: Wo
         days_pass(world, 5)
         archive.write([*messages, archive.message("track", "ben")]).rename(path)
         assert one_run(world).books.delivered == 1
+
+
+def test_new_lines_of_a_file_that_was_rewritten_after_its_messages_were_forgotten_are_counted_and_named(
+    world: World,
+) -> None:
+    archive = Archive(world, dedupe_days=7)
+    messages = [archive.message("track", "ana") for _ in range(3)]
+    path = archive.write(messages)
+    assert one_run(world).books.delivered == 3
+    days_pass(world, 10)
+    archive.write([*messages, "", archive.message("track", "ben"), archive.message("track", "cem")]).rename(path)
+    run = one_run(world)
+    name = path.relative_to(archive.root).as_posix()
+    assert run.intake is not None
+    assert run.intake["late"] == {"lines": 2, "files": [name], "number_of_files": 1}
+    assert (run.state, run.books.delivered) == (RunState.DONE, 0)
+    assert "At least 2 new lines in 1 archive file were not sent" in (run.sentence or "")
+    assert name in call(world, "runs", run.run_id).out
+    assert re.search(r"\"late_lines\": 2\b", call(world, "runs", run.run_id, "--json").out)
+    assert forwarded(world) == []  # counted once
+    # The remedy that the sentence names:
+    archive.write(archive.written[-2:])
+    assert one_run(world).books.delivered == 2
+    assert arrived(world) == sent(archive.written)
+
+
+def test_a_file_that_lost_lines_after_its_messages_were_forgotten_is_nothing_to_speak_of(world: World) -> None:
+    archive = Archive(world, dedupe_days=7)
+    messages = [archive.message("track", user) for user in ("ana", "ben")]
+    path = archive.write(messages)
+    assert one_run(world).books.delivered == 2
+    days_pass(world, 10)
+    archive.write(messages[1:]).rename(path)  # as Segment does when a user is deleted
+    assert forwarded(world) == []
+    archive.write([messages[1], archive.message("track", "cem")]).rename(path)
+    [run] = forwarded(world)
+    assert run.intake is not None
+    assert run.intake["late"]["lines"] == 1
 
 
 def test_a_file_is_read_again_exactly_as_long_as_its_messages_are_remembered(world: World) -> None:

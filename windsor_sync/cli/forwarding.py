@@ -66,6 +66,7 @@ def forward(config: Path | None, since: datetime | None, release_aliases: bool, 
 
 def _show(runs: "list[Run]", held: int, *, is_json: bool) -> None:
     from windsor_sync.events.books import overview_of
+    from windsor_sync.events.late import sentence
 
     if is_json:
         print_json({"runs": [run_as_json(run) for run in runs]})
@@ -77,3 +78,6 @@ def _show(runs: "list[Run]", held: int, *, is_json: bool) -> None:
         steps = overview_of(runs)
         rows = [(words, steps[step]) for step, words in STEPS.items()]
         print_table((title, "messages"), rows, numbers=frozenset({"messages"}))
+        for run in runs:
+            if late := run.intake and run.intake.get("late"):
+                click.echo(sentence(late, run.run_id).strip())

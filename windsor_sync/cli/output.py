@@ -144,6 +144,8 @@ def _events_books(run: "Run") -> dict[str, Any]:
         **overview(run),
         "failed_on_ingest_by_code": run.intake["failed_on_ingest"],
         "filtered_by_code": run.intake["filtered"],
+        "late_lines": run.intake.get("late", {}).get("lines", 0),
+        "late_files": run.intake.get("late", {}).get("files", []),
     }
 
 

@@ -51,6 +51,10 @@ def _of_snapshot(run: Run) -> Iterator[tuple[str, str]]:
 def _of_events(run: Run) -> Iterator[tuple[str, str]]:
     assert run.intake is not None
     yield "archive", counted(run.intake["files"], "file")
+    if late := run.intake.get("late"):
+        yield "not sent", f"{counted(late['lines'], 'line')}: the file was rewritten after its messages were forgotten"
+        for path in late["files"]:
+            yield "", path
     found = overview(run)
     for step, name, meaning in STEPS:
         yield name.lower(), f"{counted(found[step], 'message')}: {meaning}"

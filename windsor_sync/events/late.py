@@ -1,0 +1,87 @@
+"""Archive files that were rewritten after the messages they had were forgotten: how many of their lines are new.
+
+Such a file is not read again: nobody knows any more which of its messages were sent. What is new in it is counted and named.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, update
+
+from windsor_sync.errors import WindsorSyncError
+from windsor_sync.sources.archive import ArchiveFile, read_lines
+from windsor_sync.state.tables import archive_files
+from windsor_sync.words import counted
+
+MAX_NAMED = 20
+"""Files that a run names."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """A file that is another one than when it was read, long ago."""
+
+    file: ArchiveFile
+    lines_before: int
+
+
+@dataclass(frozen=True, slots=True)
+class LateLines:
+    """What was found in the rewritten files."""
+
+    looked_at: dict[ArchiveFile, int] = field(default_factory=dict)
+    """the lines that each has now"""
+    new: dict[str, int] = field(default_factory=dict)
+    """by path: the lines it has more than when it was read; at least so many are new"""
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """What the runs table keeps."""
+        return {
+            "lines": sum(self.new.values()),
+            "files": sorted(self.new)[:MAX_NAMED],
+            "number_of_files": len(self.new),
+        }
+
+    def record(self, connection: Connection, audience_id: int) -> None:
+        """Count each rewritten file once; when it was read stays as it is."""
+        for file, lines in self.looked_at.items():
+            connection.execute(
+                update(archive_files)
+                .where(archive_files.c.audience_id == audience_id, archive_files.c.path == file.path)
+                .values(fingerprint=file.fingerprint, size_bytes=file.size_bytes, lines=lines)
+            )
+
+
+def late_lines(archive: str, rewritten: Sequence[Rewritten]) -> LateLines:
+    """Count the lines of each file; one that cannot be read now is counted another time, and holds up nothing."""
+    found = LateLines()
+    for one in rewritten:
+        try:
+            lines = _lines(archive, one.file)
+        except WindsorSyncError as error:
+            _log.warning("%s was rewritten after its messages were forgotten. %s", one.file.path, error)
+            continue
+        found.looked_at[one.file] = lines
+        if lines > one.lines_before:
+            found.new[one.file.path] = lines - one.lines_before
+    return found
+
+
+def sentence(late: dict[str, Any], run_id: str) -> str:
+    """What to say of them, and what a person can do."""
+    return (
+        f" At least {counted(late['lines'], 'new line')} in {counted(late['number_of_files'], 'archive file')} were not sent: "
+        "the file was rewritten after its messages were forgotten (`events.dedupe_days`). To send them, put these lines into a "
+        f"file of a new name. `windsor-sync runs {run_id}` names the file."
+    )
+
+
+def _lines(archive: str, file: ArchiveFile) -> int:
+    """Lines as an intake counts them: blank ones are none."""
+    pieces = read_lines(archive, file)
+    return sum(1 for piece in pieces for line in piece if not isinstance(line, bytes) or line.strip())
