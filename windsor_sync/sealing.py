@@ -83,7 +83,7 @@ def path_as_of(computation: Computation, moment: datetime) -> str:
     settings = computation.snapshot
     if settings.path is None:
         raise ConfigError(f"{computation.name} is read by a query: it has no older snapshots. Nothing was sent.")
-    return newest_file(settings.path, settings.taken_at, moment).path
+    return newest_file(settings.path, settings.taken_at, moment, consists_of=settings.consists_of).path
 
 
 def record(workspace: Workspace, known: Registered, snapshot: Snapshot) -> int:
@@ -243,7 +243,7 @@ def _recipe(computation: Computation, suppressed: tuple[str, ...]) -> str:
     """How a source becomes a snapshot: when any of this changes, an unchanged file is another snapshot."""
     parts = [
         READING,
-        computation.snapshot.model_dump(mode="json", exclude={"path", "size_tolerance_percent"}),
+        computation.snapshot.model_dump(mode="json", exclude={"path", "consists_of", "size_tolerance_percent"}),
         computation.identify_by,
         computation.emails,
         computation.computation_class,

@@ -83,3 +83,22 @@ def test_sealed_files_in_an_object_store_are_refused_before_spark_looks_for_them
     task = DiffTask(head=None, snapshot="s3://acme/files/1.parquet", number=1, taken_at=NOW, moment=NOW)
     with pytest.raises(ConfigError, match=r"diff: spark.*`files`.*an object store.*Nothing was sent.*diff: duckdb"):
         spark.diff(task, tmp_path / "draft.parquet")
+
+
+def test_what_spark_exports_in_several_files_is_read_whole(tmp_path: Path) -> None:
+    from pyspark.sql import SparkSession
+
+    from windsor_sync.snapshot import seal
+    from windsor_sync.sources import open_source
+
+    session = SparkSession.active()
+    users = session.createDataFrame(
+        [(f"u{n}", "eu" if n % 2 else "us") for n in range(12)], "user_id string, region string"
+    )
+    several = users.repartition(2).write.option("header", True)
+    several.option("maxRecordsPerFile", 4).csv(f"{tmp_path}/plain")
+    several.partitionBy("region").csv(f"{tmp_path}/partitions")
+    assert len(list((tmp_path / "plain").glob("*.csv"))) > 2
+    for path in ("plain/*.csv", "plain/", "partitions/*/*.csv"):
+        sealed = seal(open_source(f"{tmp_path}/{path}", format="csv"), tmp_path / "sealed.parquet")
+        assert (sealed.rows_read, sealed.members) == (12, 12)

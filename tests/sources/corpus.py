@@ -480,7 +480,8 @@ PARTS = (
     refused("a part without a byte", parts({"part-0.csv": ONE, "part-1.csv": b""}, "*.csv"), "part-1.csv", "is empty"),
     refused("a part that names no user", parts({"part-0.csv": ONE, "part-1.csv": b"id\n1\n"}, "*.csv"), "part-1.csv", "no user"),
     refused("a part with bad rows", parts({"part-0.csv": ONE, "part-1.csv": rows(9, b"u\n")}, "*.csv"), "part-1.csv", "line 6"),
-    refused("a folder without files", parts({"x/y.csv": ONE}), "No snapshot matches"),
+    refused("a folder without files", parts({"x/.y.csv": ONE}), "No snapshot matches"),
+    refused("a folder of folders", parts({"x/y.csv": ONE}), "has files in folders of its own: x", "/*/"),
 )  # fmt: skip
 
 

@@ -27,10 +27,10 @@ def touch(path: Path, seconds: float = LONG_AGO, content: str = "user_id\nu1\n")
 
 def test_the_newest_file_of_a_pattern_is_taken_by_its_modification_time(tmp_path: Path) -> None:
     touch(tmp_path / "b.csv", LONG_AGO)
-    wanted = touch(tmp_path / "a.csv", LONG_AGO + 10)
+    wanted = touch(tmp_path / "a.csv", LONG_AGO + 7200)
     found = newest(f"{tmp_path}/*.csv")
     assert found.path == str(wanted)
-    assert found.taken_at == found.mtime == datetime.fromtimestamp(LONG_AGO + 10, UTC)
+    assert found.taken_at == found.mtime == datetime.fromtimestamp(LONG_AGO + 7200, UTC)
 
 
 def test_a_date_in_the_path_outweighs_the_modification_time(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def _check_warehouse(document: Document, where: Where, snapshot: dict[str, Tree]
     named = "a query" if source == "query" else source
     if "connection" not in given:
         document.complain(where, found_but(f"{named} without a connection", _EITHER))
-    for key in sorted(given & {"format", "taken_at"}):
+    for key in sorted(given & {"format", "taken_at", "consists_of"}):
         document.complain((*where, key), found_but(f"{key} beside {named}", f"{key} only beside path"))
     columns = snapshot.get("columns")
     if source != "query" and isinstance(columns, dict) and set(columns) - {"value"}:

@@ -27,6 +27,11 @@ class SnapshotFormat(StrEnum):
     PARQUET = "parquet"
 
 
+class ConsistsOf(StrEnum):
+    ONE_FILE = "one_file"
+    ALL_FILES = "all_files"
+
+
 class Region(StrEnum):
     US = "us"
     EU = "eu"

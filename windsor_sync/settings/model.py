@@ -16,6 +16,7 @@ from windsor_sync.settings.choices import (
     PUBLIC_API,
     AliasPolicy,
     Column,
+    ConsistsOf,
     DiffEngine,
     Emails,
     IdentifyBy,
@@ -193,6 +194,11 @@ class Snapshot(Section):
     taken_at: Annotated[str, DATE_PATTERN] | None = Field(
         default=None,
         description="The date in the path that says when it was taken; by default the file's modification time.",
+    )
+    consists_of: Annotated[ConsistsOf, one_of(ConsistsOf)] | None = Field(
+        default=None,
+        description="Whether each file is a snapshot of its own (one_file), or all files with the same taken_at, or written with "
+        "the newest, are one (all_files); by default their names decide, and what they leave open is refused.",
     )
     connection: Line | None = Field(
         default=None,

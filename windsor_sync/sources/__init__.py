@@ -92,6 +92,8 @@ class SnapshotSettings(Protocol):
     @property
     def taken_at(self) -> str | None: ...
     @property
+    def consists_of(self) -> str | None: ...
+    @property
     def connection(self) -> str | None: ...
     @property
     def query(self) -> str | None: ...
@@ -127,8 +129,12 @@ def source_for(
     found = path or settings.path
     if found is None:
         return _warehouse_source(computation, connections)
+    # With a file of the pattern come those that belong to it there.
+    is_part = path is not None and settings.path is not None and settings.consists_of is not None and path[-1] != "/"
     return open_source(
-        found,
+        settings.path if is_part and settings.path else found,
+        at=path if is_part else None,
+        consists_of=settings.consists_of,
         format=settings.format,
         columns=settings.columns,
         taken_at=settings.taken_at,
@@ -162,12 +168,14 @@ def open_source(
     taken_at: str | None = None,
     value_of: str | None = None,
     members_of: str | None = None,
+    consists_of: str | None = None,
+    at: str | None = None,
 ) -> Source:
     """The newest file of a path or pattern: engage_csv, csv, jsonl or parquet, by default as its name ends.
 
     `value_of` is the key of the computed trait whose values are wanted; None for an audience, whose key is `members_of`.
     """
-    found = newest(path, taken_at)
+    found = newest(path, taken_at, consists_of=consists_of, at=at)
     keys = {"value_of": value_of, "members_of": members_of}
     sources = [_source(file, format, columns, keys) for file in found.parts or (found,)]
     return JoinedSource(found, sources) if found.parts else sources[0]

@@ -16,7 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.sources.files import ETAGS, MODIFIED
-from windsor_sync.sources.parts import UNFINISHED
+from windsor_sync.sources.names import UNFINISHED
 from windsor_sync.stores import file_system, missing_package, trouble, words_of
 
 PROBE = "dummy-object.txt"

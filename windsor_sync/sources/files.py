@@ -1,210 +1,317 @@
 """Which file is the snapshot: the newest one of a path or pattern, when it was taken, and how it is known again.
 
-Several files are one snapshot where their names count parts (`part-0.csv`, `part-1.csv`), and where the path ends with a
-slash: then the newest folder is the snapshot, with all files in it.
-
-Paths are local, or URLs of any object store that fsspec reaches.
+Where several files are one snapshot (`parts` has the rule), all of them are. A path that ends with a slash means the newest
+folder, with all files in it. Paths are local, or URLs of any object store that fsspec reaches.
 """
 
 import hashlib
-import json
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
-from fsspec.implementations.local import LocalFileSystem
-from fsspec.utils import glob_translate
-
-from windsor_sync.errors import ConfigError, SnapshotError
-from windsor_sync.patterns import below, folder_and_text, is_url, shown
+from windsor_sync.errors import SnapshotError
+from windsor_sync.settings.choices import ConsistsOf
+from windsor_sync.sources import manifests
 from windsor_sync.sources.dates import date_in
-from windsor_sync.sources.parts import UNFINISHED, belong_together, folder_of, is_data, refuse_unfinished, siblings
+from windsor_sync.sources.looking import (
+    ETAGS,
+    MODIFIED,
+    Place,
+    Search,
+    SourceFile,
+    filesystem,
+    fingerprint_of,
+    identity,
+    is_file,
+    is_local,
+    look,
+    open_bytes,
+    place_of,
+)
+from windsor_sync.sources.names import UNFINISHED, folder_of, is_beside, is_data, is_partition
+from windsor_sync.sources.parts import (
+    Situation,
+    confirm_folder,
+    refuse_mixture,
+    refuse_unfinished,
+    together,
+)
 from windsor_sync.sources.refusal import out_of_reach, unusable
-from windsor_sync.stores import file_system, missing_package, trouble
+from windsor_sync.stores import trouble
 
-SETTLED_AFTER = timedelta(seconds=2)
-"""A file written later than this before we looked may be rewritten within the same tick of its clock, unnoticed."""
+__all__ = [
+    "ETAGS",
+    "MODIFIED",
+    "SourceFile",
+    "confirm_unchanged",
+    "date_in",
+    "is_local",
+    "newest",
+    "open_bytes",
+]
 
-WRITTEN_WITHIN = timedelta(hours=1)
-"""Parts of one export are not further apart, unless its writer leaves a marker when all is written."""
-
-ETAGS = ("ETag", "etag", "md5Hash", "content_md5")
-MODIFIED = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """A file as it was when we looked."""
-
-    path: str
-    """local, or a URL"""
-    size: int
-    """in bytes"""
-    mtime: datetime
-    """UTC"""
-    fingerprint: str
-    """the same for the same path, size and modification (or the store's entity tag)"""
-    is_settled: bool
-    """whether an equal fingerprint means equal content: not for a file that was modified just before we looked"""
-    taken_at: datetime
-    """UTC; from the path where a pattern is configured, else `mtime`"""
-    parts: tuple["SourceFile", ...] = ()
-    """the files it consists of, where it is several"""
-    pattern: str = field(default="", compare=False)
-    """by which parts that count were found: beside them may be files that are none"""
-
-    @property
-    def trusted_fingerprint(self) -> str | None:
-        """The fingerprint where it can stand for the content; None right after the file was written."""
-        return self.fingerprint if self.is_settled else None
+AHEAD = timedelta(minutes=5)
+"""Clocks differ by so much; a snapshot from further ahead has a wrong date, and would hide every true one."""
 
 
-def newest(pattern: str, taken_at: str | None = None, not_after: datetime | None = None) -> SourceFile:
+def newest(
+    pattern: str,
+    taken_at: str | None = None,
+    not_after: datetime | None = None,
+    *,
+    consists_of: str | None = None,
+    at: str | None = None,
+) -> SourceFile:
     """Find the newest file: by the date in its path where `taken_at` (as strptime has it) is given, else by mtime.
 
-    Hidden and unfinished files (`.x`, `x.part`) are never taken, nor those taken later than `not_after`.
-    Raises SnapshotError when no file is left, and when the newest is not complete.
+    Hidden and unfinished files (`.x`, `x.part`) are never taken, nor those taken later than `not_after`. `at` names one of
+    the files, to be taken with those that belong to it. Raises SnapshotError when no file is left, when the newest is not
+    complete, when it is from the future, and when it is not sure which files are one snapshot.
     """
-    place = _place(pattern)
+    place = place_of(pattern)
+    search = Search(pattern, taken_at, consists_of, "")
     try:
-        files, is_any = _folders(place, taken_at) if pattern.endswith("/") else _files(place, taken_at)
-        if not files:
-            raise _nothing_found(place, taken_at if is_any else None)
-        found = max(_early(files, place.shown, not_after), key=lambda file: (file.taken_at, file.mtime, file.path))
-        return found if found.parts else _with_parts(place.fs, found, files, pattern)
+        found = (_newest_folder if pattern.endswith("/") else _newest_of)(place, search, not_after, at)
     except trouble() as error:
         remedy = "Check that this account may read it, then run again."
         raise out_of_reach(f"{place.shown} cannot be looked up", error, remedy) from None
+    _refuse_future(found, taken_at)
+    return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a pattern leads."""
-
-    fs: Any
-    shown: str
-    """the pattern as a person reads it"""
-    above: str
-    """the folder it counts from, which is no part of the pattern; "" for none"""
-    root: str
-    """the whole of it as the file system has it"""
-
-    @property
-    def folder(self) -> str:
-        """The folder as far as it has no wildcards."""
-        end = re.search(r"[*?\[]", self.root[len(self.above) :])
-        return self.root[: len(self.above) + end.start() if end else None].rpartition("/")[0]
-
-    def matching(self) -> dict[str, Any]:
-        """What the pattern matches below that folder. The folder itself is looked up, and not matched."""
-        rest = self.root[len(self.folder) + 1 :] if self.folder else self.root.lstrip("/")
-        folder = f"{self.folder}/" if self.folder or self.root.startswith("/") else ""
-        depth = None if "**" in rest else rest.count("/") + 1
-        found = self.fs.find(folder, maxdepth=depth, withdirs=True, detail=True)
-        matches = re.compile(glob_translate(rest)).match
-        inside = (path for path in sorted(found) if path.startswith(folder))
-        return {path: found[path] for path in inside if matches(path.removeprefix(folder))}
+def _newest_of(place: Place, search: Search, not_after: datetime | None, at: str | None) -> SourceFile:
+    files, is_any = _files(place, search)
+    wanted = filesystem(at)[1] if at else place.root if place.fs.isfile(place.root) else None
+    named = [file for file in files if place.stored(file.path) == wanted]
+    if at and not named:
+        return newest(at, search.taken_at)
+    if not files or (wanted and not named):
+        raise _nothing_found(place, search.taken_at if is_any else None)
+    return _whole(place, max(named or _early(files, place.shown, not_after), key=_age), files, search)
 
 
-def _place(pattern: str) -> _Place:
-    folder, text = folder_and_text(pattern)
-    if not folder and not is_url(pattern):  # given by hand, where this process stands
-        folder, text = folder_and_text(below(Path(), pattern))
-    fs, root = _filesystem(f"{folder}/{text}" if folder else text)
-    return _Place(fs, shown(pattern), folder, root)
+def _age(file: SourceFile) -> tuple[datetime, datetime, str]:
+    return file.taken_at, file.mtime, file.path
 
 
-def _files(place: _Place, taken_at: str | None) -> tuple[list[SourceFile], bool]:
+def _refuse_future(found: SourceFile, taken_at: str | None) -> None:
+    now = datetime.now(UTC)
+    if found.taken_at <= now + AHEAD:
+        return
+    says = "the date in its path" if taken_at else "its modification time"
+    raise unusable(
+        f"{found.path} is from the future: {says} is {found.taken_at:%Y-%m-%d %H:%M} UTC, and now it is {now:%Y-%m-%d %H:%M}.",
+        "Correct the date in its name, or remove it." if taken_at else "Set this machine's clock, or touch the file.",
+    )
+
+
+# -- files of a pattern --------------------------------------------------------------------------------------
+
+
+def _files(place: Place, search: Search) -> tuple[list[SourceFile], bool]:
     """The files of a pattern that have a date, and whether there are any at all."""
     fs, root, folder = place.fs, place.root, PurePosixPath(place.folder)
-    found = _with_neighbours(fs, root) if fs.isfile(root) else place.matching()
-    complete = [path for path in found if _is_finished(path, folder) and _is_file(fs, path, found[path])]
-    looked_at = (_look(fs, path, found[path], taken_at, place.above) for path in complete)
-    return [file for file in looked_at if file], bool(complete)
+    is_named = fs.isfile(root)
+    found = _entries(fs, folder_of(root)) if is_named else place.matching()
+    complete = [
+        path
+        for path in found
+        if _is_wanted(path, folder, is_named=is_named and path == root)
+        and is_file(fs, path, found[path])
+        and (path == root or not _is_manifest(fs, path))
+    ]
+    dated = [look(fs, path, found[path], search.taken_at, place.above) for path in _in_force(fs, complete)]
+    return [file for file in dated if file], bool(complete)
 
 
-def _with_neighbours(fs: Any, path: str) -> dict[str, Any]:
-    """A file, and those in its folder whose names count with its own: one part is never taken for the whole."""
-    if not belong_together(path, f"{path}.gz"):
-        return {path: fs.info(path)}
-    return {info["name"]: info for info in fs.ls(folder_of(path), detail=True) if belong_together(path, info["name"])}
+def _entries(fs: Any, folder: str) -> dict[str, Any]:
+    return {str(info["name"]): info for info in fs.ls(folder, detail=True)}
 
 
-def _folders(place: _Place, taken_at: str | None) -> tuple[list[SourceFile], bool]:
-    """The same of folders; each is a snapshot of all its files."""
-    fs = place.fs
-    found = [place.root] if fs.isdir(place.root) else place.matching()
-    filled = [files for path in found if fs.isdir(path) and (files := _inside(fs, path))]
-    joined = [_joined(files, taken_at, place.above) for files in filled]
-    return [file for file in joined if file], bool(filled)
+def _in_force(fs: Any, paths: Sequence[str]) -> list[str]:
+    """The files without those that a transaction has removed, or not committed."""
+    folders = {folder_of(path) for path in paths if "-tid-" in path}
+    kept = {folder: _committed(fs, folder) for folder in folders}
+    return [path for path in paths if (names := kept.get(folder_of(path))) is None or PurePosixPath(path).name in names]
+
+
+def _committed(fs: Any, folder: str) -> frozenset[str] | None:
+    marks = [path for path in _entries(fs, folder) if PurePosixPath(path).name.startswith(("_committed_", "_started_"))]
+    names, open_write = manifests.committed(fs, marks)
+    if open_write is not None:
+        raise unusable(
+            f"{folder} is not complete: the write {open_write!r} was started and not committed.",
+            "Wait until it is finished; if it failed, remove its files and its mark _started_….",
+        )
+    return names
+
+
+def _is_manifest(fs: Any, path: str) -> bool:
+    return manifests.is_called_manifest(path) and manifests.read_manifest(fs, path) is not None
+
+
+def _whole(place: Place, found: SourceFile, files: list[SourceFile], search: Search) -> SourceFile:
+    """The file with those that belong to it. Raises SnapshotError when one of them is missing."""
+    fs, folder = place.fs, folder_of(place.stored(found.path))
+    _refuse_rewritten(place, found)
+    if found.path.endswith(".parquet"):
+        manifests.refuse_table(fs, _above(folder, place))
+    listed = _listed(fs, found, files, _entries(fs, folder))
+    parts, is_sure = listed, True
+    if not listed:
+        situation = Situation(
+            folder=folder_of(found.path)[: len(folder_of(found.path)) - len(folder) + len(place.folder)],
+            is_dated=search.taken_at is not None,
+            is_complete=lambda folder: _marker_at(place, folder) is not None,
+            consists_of=search.consists_of,
+            is_named=fs.isfile(place.root),
+        )
+        parts, is_sure = together(found, files, situation)
+    if len(parts) == 1:
+        return parts[0]
+    if not search.consists_of and not listed:
+        refuse_mixture(parts, _marker_at(place, folder))
+    joined = _joined(parts, found.taken_at)
+    return replace(
+        joined,
+        path=joined.path if len({folder_of(part.path) for part in parts}) > 1 else parts[0].path,
+        search=replace(search, newest=found.path),
+        has_inferred_parts=not is_sure,
+    )
+
+
+def _listed(fs: Any, found: SourceFile, files: list[SourceFile], entries: dict[str, Any]) -> list[SourceFile]:
+    """The files of the manifest that names this one, all of them there; none where no manifest does."""
+    called = [path for path in entries if manifests.is_called_manifest(path) and is_file(fs, path, entries[path])]
+    for path in sorted(called, key=lambda path: identity(fs, path, entries[path])[2], reverse=True):
+        manifest = manifests.read_manifest(fs, path)
+        if manifest is None or PurePosixPath(found.path).name not in manifest.sizes:
+            continue
+        beside = {PurePosixPath(name).name: name for name in entries}
+        sizes = {name: identity(fs, full, entries[full])[0] for name, full in beside.items() if name in manifest.sizes}
+        manifests.confirm(manifest, sizes)
+        known = {PurePosixPath(file.path).name: file for file in files if folder_of(file.path) == folder_of(found.path)}
+        names = sorted(name for name in manifest.sizes if manifest.sizes[name] != 0)
+        parts = [known.get(name) or look(fs, beside[name], entries[beside[name]], None) for name in names]
+        return [part for part in parts if part]
+    return []
+
+
+def _above(folder: str, place: Place) -> list[str]:
+    """The folder, and those above it down to the one that the pattern fixes."""
+    path = PurePosixPath(folder)
+    return [str(each) for each in (path, *path.parents) if each.is_relative_to(place.folder)]
+
+
+def _marker_at(place: Place, folder: str) -> datetime | None:
+    """When a writer marked the folder, or one above it, as complete."""
+    for each in _above(place.stored(folder), place):
+        marker = f"{each}/_SUCCESS"
+        if place.fs.exists(marker):
+            return identity(place.fs, marker, place.fs.info(marker))[2]
+    return None
+
+
+def _refuse_rewritten(place: Place, found: SourceFile) -> None:
+    """A newer file of the same name that is on its way makes this one half of a pair."""
+    for suffix in UNFINISHED:
+        path = place.stored(found.path) + suffix
+        if place.fs.exists(path) and identity(place.fs, path, place.fs.info(path))[2] >= found.mtime:
+            refuse_unfinished(found.path, [path])
+
+
+# -- folders -------------------------------------------------------------------------------------------------
+
+
+def _newest_folder(place: Place, search: Search, not_after: datetime | None, _: str | None) -> SourceFile:
+    """The newest folder of a pattern, as one snapshot of all its files."""
+    found = [place.root] if place.fs.isdir(place.root) else [path for path in place.matching() if place.fs.isdir(path)]
+    filled = {path: files for path in found if (files := _inside(place.fs, path))}
+    known = {}
+    for path, files in filled.items():
+        moment = _folder_date(place, path, files, search.taken_at)
+        if moment or not search.taken_at:
+            known[path] = _joined(files, moment)
+    if not known:
+        raise _nothing_found(place, search.taken_at if filled else None)
+    early = _early(list(known.values()), place.shown, not_after)
+    chosen = next(path for path, file in known.items() if file is max(early, key=_age))
+    return _folder(place, chosen, known[chosen], search)
+
+
+def _folder(place: Place, path: str, file: SourceFile, search: Search) -> SourceFile:
+    """The folder's snapshot, once it is sure that all its files are one, and there."""
+    fs, parts = place.fs, list(file.parts)
+    manifests.refuse_table(fs, [path])
+    refuse_unfinished(path, list(fs.find(path)))
+    if search.consists_of != ConsistsOf.ALL_FILES:
+        _refuse_folders(path, place, parts)
+        listed = _listed(fs, max(parts, key=_age), parts, _entries(fs, path))
+        if not listed:
+            shown = (
+                folder_of(parts[0].path)
+                if len({folder_of(part.path) for part in parts}) == 1
+                else file.path.rstrip("/")
+            )
+            confirm_folder(parts, shown, Situation(path, False, lambda folder: _marker_at(place, folder) is not None))
+        parts = listed or parts
+    return replace(_joined(parts, file.taken_at), search=replace(search, newest=file.path))
+
+
+def _refuse_folders(path: str, place: Place, files: Sequence[SourceFile]) -> None:
+    """Folders in the folder are read with it where they are partitions; others may be snapshots of their own."""
+    below = {folder_of(place.stored(file.path)).removeprefix(path).lstrip("/") for file in files}
+    other = sorted(folder for folder in below if folder and not all(map(is_partition, folder.split("/"))))
+    if not other:
+        return
+    names = ", ".join(repr(folder)[1:-1] for folder in other[:4]) + (", …" if len(other) > 4 else "")
+    raise unusable(
+        f"{path} has files in folders of its own: {names}.",
+        f"If each of them is a snapshot, set path: {path}/*/ there; if all of them are one, set consists_of: all_files.",
+    )
 
 
 def _inside(fs: Any, folder: str) -> list[SourceFile]:
-    inside = {str(info["name"]): info for info in fs.ls(folder, detail=True)}
-    data = [path for path in sorted(inside) if is_data(path) and _is_file(fs, path, inside[path])]
-    refuse_unfinished(folder, inside)
-    return [file for path in data if (file := _look(fs, path, inside[path], None))]
+    """The files of the folder and of those in it."""
+    found = {str(path): info for path, info in fs.find(folder, detail=True).items()}
+    outer = PurePosixPath(folder)
+    data = [path for path in sorted(found) if _is_inside(path, outer) and is_file(fs, path, found[path])]
+    wanted = _in_force(fs, [path for path in data if not _is_manifest(fs, path)])
+    return [file for path in wanted if (file := look(fs, path, found[path], None))]
 
 
-def _joined(files: list[SourceFile], taken_at: str | None, above: str) -> SourceFile | None:
-    """Several files as one snapshot; only the folder's path is looked at for a date. None when it lacks one."""
-    moment = date_in(files[0].path.removeprefix(above), taken_at) if taken_at else None
-    if taken_at and moment is None:
+def _is_inside(path: str, folder: PurePosixPath) -> bool:
+    if path.rstrip("/") == str(folder) or path.endswith("/"):
+        return False  # the empty object that stands for a folder in an object store
+    return all(map(is_data, PurePosixPath(path).relative_to(folder).parts))
+
+
+def _folder_date(place: Place, path: str, files: Sequence[SourceFile], taken_at: str | None) -> datetime | None:
+    """The date of a folder, by its path or else by that of its first file."""
+    if not taken_at:
         return None
-    return _together(files, moment)
+    first = files[0].path.removeprefix(place.above)
+    return date_in(path.removeprefix(place.above) + "/", taken_at) or date_in(first, taken_at)
 
 
-def _together(files: list[SourceFile], moment: datetime | None) -> SourceFile:
-    folder = folder_of(files[0].path) + "/"
+def _joined(files: Sequence[SourceFile], taken_at: datetime | None) -> SourceFile:
+    """Several files as one snapshot, named after the folder that has all of them."""
+    folders = [PurePosixPath(folder_of(file.path)) for file in files]
+    common = next(
+        each for each in (folders[0], *folders[0].parents) if all(path.is_relative_to(each) for path in folders)
+    )
+    folder = folder_of(files[0].path)[: len(str(common)) + files[0].path.count("//")]
     mtime = max(file.mtime for file in files)
     return SourceFile(
-        path=folder,
+        path=folder.rstrip("/") + "/",
         size=sum(file.size for file in files),
         mtime=mtime,
         fingerprint=hashlib.sha256("".join(file.fingerprint for file in files).encode()).hexdigest(),
         is_settled=all(file.is_settled for file in files),
-        taken_at=moment or mtime,
+        taken_at=taken_at or mtime,
         parts=tuple(files),
-    )
-
-
-def _with_parts(fs: Any, found: SourceFile, files: list[SourceFile], pattern: str) -> SourceFile:
-    """The file with those that its name says belong to it. Raises SnapshotError when one of them is missing."""
-    names = [file.path for file in files]
-    together = siblings(found.path, names, lambda folder: bool(fs.exists(f"{folder}/_SUCCESS")))
-    _refuse_rewritten(fs, found)
-    if len(together) == 1:
-        return found
-    parts = [next(file for file in files if file.path == path) for path in together]
-    _refuse_mixture(fs, parts)
-    return replace(_together(parts, None), path=parts[0].path, taken_at=found.taken_at, pattern=pattern)
-
-
-def _refuse_rewritten(fs: Any, found: SourceFile) -> None:
-    """A newer file of the same name that is on its way makes this one half of a pair."""
-    for suffix in UNFINISHED:
-        path = fs._strip_protocol(found.path) + suffix
-        if fs.exists(path) and _identity(fs, path, fs.info(path))[2] >= found.mtime:
-            refuse_unfinished(found.path, [path])
-
-
-def _refuse_mixture(fs: Any, parts: list[SourceFile]) -> None:
-    """An export that writes over the one before it leaves parts of both while it is under way: nobody's members."""
-    first, last = (choose(parts, key=lambda part: part.mtime) for choose in (min, max))
-    if last.mtime - first.mtime <= WRITTEN_WITHIN:
-        return
-    folder = folder_of(last.path)
-    marker = f"{fs._strip_protocol(folder)}/_SUCCESS"
-    if fs.exists(marker) and _identity(fs, marker, fs.info(marker))[2] >= last.mtime:
-        return
-    older, newer = (PurePosixPath(part.path).name for part in (first, last))
-    raise unusable(
-        f"{folder} holds parts of several exports: {older} is of {first.mtime:%Y-%m-%d %H:%M} UTC, {newer} of "
-        f"{last.mtime:%Y-%m-%d %H:%M}.",
-        "Wait until the export is finished. Give every export its own folder, or let it write _SUCCESS there at its end.",
     )
 
 
@@ -219,6 +326,9 @@ def _early(files: list[SourceFile], pattern: str, not_after: datetime | None) ->
     return early
 
 
+# -- known again ---------------------------------------------------------------------------------------------
+
+
 def confirm_unchanged(file: SourceFile) -> None:
     """Raise SnapshotError if the file is not the one that was found any more, or if a part of it changed, came or went."""
     if not _is_same(file):
@@ -230,99 +340,27 @@ def confirm_unchanged(file: SourceFile) -> None:
 
 def _is_same(file: SourceFile) -> bool:
     try:
-        if file.parts:
-            return _again(file).fingerprint == file.fingerprint
-        fs, root = _filesystem(file.path)
-        size, modification, _ = _identity(fs, root, fs.info(root))
-        return _fingerprint(root, size, modification) == file.fingerprint
+        if file.search:
+            return _again(file.search).fingerprint == file.fingerprint
+        fs, root = filesystem(file.path)
+        size, modification, _ = identity(fs, root, fs.info(root))
+        return fingerprint_of(root, size, modification) == file.fingerprint
     except trouble(SnapshotError):
         return False
 
 
-def _again(file: SourceFile) -> SourceFile:
+def _again(search: Search) -> SourceFile:
     """The same folder, or the same parts, as they are now; whatever was written since that is newer."""
-    if not file.pattern:
-        fs, folder = _filesystem(file.path)
-        return _together(_inside(fs, folder), None)
-    place = _place(file.pattern)
-    files, _ = _files(place, None)
-    return _with_parts(place.fs, file.parts[0], files, file.pattern)
+    if search.newest.endswith("/"):
+        return newest(search.newest, consists_of=search.consists_of)
+    return newest(search.pattern, search.taken_at, consists_of=search.consists_of, at=search.newest)
 
 
-def open_bytes(file: SourceFile) -> Any:
-    """Open the file for reading, wherever it is."""
-    fs, root = _filesystem(file.path)
-    return fs.open(root, "rb")
+# -- nothing found -------------------------------------------------------------------------------------------
 
 
-def is_local(file: SourceFile) -> bool:
-    """Whether the path is one that every program on this machine can open."""
-    return isinstance(_filesystem(file.path)[0], LocalFileSystem)
-
-
-def _filesystem(path: str) -> tuple[Any, str]:
-    try:
-        fs, root = file_system(path)
-    except ImportError as error:
-        package = missing_package(error)
-        raise ConfigError(
-            f"Snapshots at {path} need {package}, which is not installed. Nothing was sent. "
-            f"Install it (for example: pip install {package}), then run again."
-        ) from None
-    except ValueError:
-        raise ConfigError(
-            f"{path} names a kind of store that is not known. Nothing was sent. Use a local path, or a URL such as "
-            "s3://bucket/prefix/*.csv."
-        ) from None
-    fs.invalidate_cache()  # a long-lived worker must see what was written since it last looked
-    return fs, root
-
-
-def _look(fs: Any, path: str, info: Mapping[str, Any], dated: str | None, above: str = "") -> SourceFile | None:
-    """None for a file whose path lacks the date; `above` is no part of it."""
-    size, modification, mtime = _identity(fs, path, info)
-    taken_at = date_in(path.removeprefix(above), dated) if dated else mtime
-    if taken_at is None:
-        return None
-    return SourceFile(
-        path=path if isinstance(fs, LocalFileSystem) else str(fs.unstrip_protocol(path)),
-        size=size,
-        mtime=mtime,
-        fingerprint=_fingerprint(path, size, modification),
-        is_settled=datetime.now(UTC) - mtime >= SETTLED_AFTER or isinstance(modification, str),
-        taken_at=taken_at,
-    )
-
-
-def _identity(fs: Any, path: str, info: Mapping[str, Any]) -> tuple[int, str | list[int], datetime]:
-    """Size, what tells one writing from the next (entity tag, or clock readings), and the modification time."""
-    if isinstance(fs, LocalFileSystem):
-        stat = Path(path).stat()
-        # The change time also tells a copy that keeps the original's modification time.
-        return stat.st_size, [stat.st_mtime_ns, stat.st_ctime_ns], datetime.fromtimestamp(stat.st_mtime, UTC)
-    mtime = _moment(info)
-    etag = next((str(info[name]) for name in ETAGS if info.get(name)), None)
-    return int(info["size"]), etag or [int(mtime.timestamp() * 1_000_000)], mtime
-
-
-def _moment(info: Mapping[str, Any]) -> datetime:
-    value = next((info[name] for name in MODIFIED if info.get(name)), None)
-    if isinstance(value, int | float):
-        return datetime.fromtimestamp(value, UTC)
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC)
-    return datetime.now(UTC)
-
-
-def _fingerprint(path: str, size: int, modification: str | list[int]) -> str:
-    return hashlib.sha256(json.dumps([path, size, modification]).encode()).hexdigest()
-
-
-def _is_file(fs: Any, path: str, info: Mapping[str, Any]) -> bool:
-    """Also a link to a file, but not one that leads nowhere."""
-    return Path(path).is_file() if isinstance(fs, LocalFileSystem) else info["type"] == "file"
+def _is_wanted(path: str, folder: PurePosixPath, *, is_named: bool) -> bool:
+    return not path.endswith("/") and _is_finished(path, folder) and (is_named or not is_beside(path))
 
 
 def _is_finished(path: str, folder: PurePosixPath) -> bool:
@@ -334,7 +372,7 @@ def _is_finished(path: str, folder: PurePosixPath) -> bool:
     )
 
 
-def _nothing_found(place: _Place, undated: str | None) -> Exception:
+def _nothing_found(place: Place, undated: str | None) -> Exception:
     fs, pattern, root, folder = place.fs, place.shown, place.root, place.folder or "/"
     if undated:
         finding = f"No file that matches {pattern} has a date like {undated} in its path."
@@ -350,6 +388,9 @@ def _nothing_found(place: _Place, undated: str | None) -> Exception:
         remedy = (
             f"Say which files in it are snapshots, for example {pattern}/*.csv; with {pattern}/ all of them are one."
         )
+    elif not fs.isfile(root) and any(fs.isdir(path) for path in place.matching()):
+        finding = f"No snapshot matches {pattern}: what matches it are folders."
+        remedy = f"With {pattern}/ the newest of these folders is the snapshot, with all files in it."
     else:
         finding = f"No snapshot matches {pattern}; {_contents(fs.ls(folder, detail=False), folder)}."
         remedy = "Check the pattern, or export the audience there (hidden, .tmp and .part files are not taken)."

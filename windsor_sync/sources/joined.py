@@ -10,11 +10,14 @@ import duckdb
 
 from windsor_sync.embedded import parquet, quoted
 from windsor_sync.sources.files import SourceFile
+from windsor_sync.sources.parts import NAMED
+from windsor_sync.sources.refusal import unusable
 from windsor_sync.sources.text import scratch_folder
 
 if TYPE_CHECKING:
     from windsor_sync.sources import Source
 
+ID = "coalesce(user_id, anonymous_id)"
 ROWS = """
     SELECT line::BIGINT AS line, user_id::VARCHAR AS user_id, anonymous_id::VARCHAR AS anonymous_id,
         emails::VARCHAR[] AS emails, profile_id::VARCHAR AS profile_id, value::VARCHAR AS value,
@@ -40,6 +43,8 @@ class JoinedSource:
     def load(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Define the view `rows`. Raises SnapshotError when one of the files cannot be used."""
         copies = [self._copy(source, connection) for source in self._sources]
+        if self.origin.has_inferred_parts:
+            self._refuse_overlap([copy for copy, _ in copies], connection)
         self._begins = [0, *accumulate(rows for _, rows in copies)]
         selects = (
             f"SELECT * REPLACE (line + {begin} AS line) FROM {parquet(copy)}"
@@ -58,6 +63,22 @@ class JoinedSource:
                 self.unit = f"{PurePosixPath(source.origin.path).name}, {source.unit}"
                 return source.physical_lines(here)
         return ()
+
+    def _refuse_overlap(self, copies: Sequence[str], connection: duckdb.DuckDBPyConnection) -> None:
+        """Files that name mostly the same users are snapshots of different times, whatever their names count."""
+        ids = " UNION ALL ".join(f"SELECT DISTINCT hash({ID}) AS id FROM {parquet(copy)}" for copy in copies)
+        sizes = [
+            connection.execute(f"SELECT count(DISTINCT hash({ID})) FROM {parquet(copy)}").fetchall()[0][0]
+            for copy in copies
+        ]
+        [(different,)] = connection.execute(f"SELECT count(DISTINCT id) FROM ({ids})").fetchall()
+        if (sum(sizes) - different) * 2 >= max(1, min(filter(None, sizes), default=0)):
+            names = ", ".join(PurePosixPath(part.path).name for part in self.origin.parts[:NAMED])
+            raise unusable(
+                f"{names}: their names count parts of one snapshot, but they name the same users, as several snapshots do.",
+                "Set consists_of: all_files in the snapshot's section if they are one, or consists_of: one_file if each of them "
+                "is one.",
+            )
 
     def _copy(self, source: "Source", connection: duckdb.DuckDBPyConnection) -> tuple[str, int]:
         """The rows of one file beside the engine's spilled data, and the number of the last of them."""

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from windsor_sync.sources.archive import DAY_MS
-from windsor_sync.sources.parts import is_data
+from windsor_sync.sources.names import is_data
 
 MOST_ENTRIES = 20_000
 MOST_IN_FOLDER = 10_000
