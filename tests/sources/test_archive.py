@@ -1,6 +1,7 @@
 """Which files of Segment's raw archive are found, and what is read of them."""
 
 import gzip
+import json
 import os
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -9,7 +10,8 @@ import fsspec
 import pytest
 
 from windsor_sync.errors import ConfigError, WindsorSyncError
-from windsor_sync.sources.archive import LONGEST_LINE_BYTES, ArchiveFile, Unreadable, list_files, read_lines
+from windsor_sync.sources.archive import ArchiveFile, list_files, read_lines
+from windsor_sync.sources.archive_text import LONGEST_LINE_BYTES, Unreadable, messages
 
 DAYS = {day: str(int(datetime(2025, 6, day, tzinfo=UTC).timestamp() * 1000)) for day in (1, 2, 3)}
 
@@ -139,3 +141,63 @@ def test_a_line_of_any_length_takes_little_memory_and_does_not_hide_the_next(tmp
 def test_a_file_that_vanished_is_out_of_reach_not_empty(tmp_path: Path) -> None:
     with pytest.raises(WindsorSyncError, match=r"s/1/a\.gz cannot be read .* left out with `since`"):
         lines(tmp_path)
+
+
+EVENTS = [
+    {"type": "track", "event": "Ordered", "properties": {"n": n, "say": "} {", "é": [{"a": 1}, {"b": "\\"}]}}
+    for n in range(9)
+]
+TEXTS = [json.dumps(event) for event in EVENTS]
+SHAPES = {
+    "lines": "\n".join(TEXTS),
+    "no line breaks, as Firehose puts them": "".join(TEXTS),
+    "some to a line": "".join(TEXTS[:4]) + "\n" + " ".join(TEXTS[4:]) + "\n",
+    "one, and then all others in one line": TEXTS[0] + "\n" + "".join(TEXTS[1:]),
+    "a byte order mark": "\ufeff" + "\n".join(TEXTS),
+    "an array": json.dumps(EVENTS),
+    "an array over several lines": "[\n" + ",\n".join(TEXTS) + "\n]\n",
+    "an array a line": json.dumps(EVENTS[:5]) + "\n" + json.dumps(EVENTS[5:]),
+    "indented objects": "\n".join(json.dumps(event, indent=2) for event in EVENTS),
+    "an indented array with a mark": "\ufeff" + json.dumps(EVENTS, indent="\t", ensure_ascii=False),
+    "Windows line ends": "\r\n".join(TEXTS),
+}
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 100_000])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+def test_messages_are_read_however_they_are_set(shape: str, size: int) -> None:
+    text = shape.encode()
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    if size < len(TEXTS[0]):  # the beginning decides, and a store hands on more than a few bytes
+        pieces = [text[:200], *(text[at : at + size] for at in range(200, len(text), size))]
+    found = [line for piece in messages(iter(pieces)) for line in piece]
+    assert [json.loads(line) for line in found if isinstance(line, bytes) and line.strip()] == EVENTS
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"a": 1}{"b": \n{"c": 3}', ['{"a": 1}', '{"b": ', '{"c": 3}']),
+        ('{"a": \n{"b": 2}\n', ['{"a": ', '{"b": 2}']),
+        ('{"a": 1}{"b": "cut', ['{"a": 1}', '{"b": "cut']),
+        ("user_id,email\nu1,a@x\n", ["user_id,email", "u1,a@x"]),
+        ('[{"a": 1}, 7]', ['{"a": 1}', "7]"]),
+        ("", []),
+        ("[]", []),
+        ('{"a": "}{"}\n{"b": 1}', ['{"a": "}{"}', '{"b": 1}']),
+    ],
+)
+def test_what_is_no_message_stands_alone_and_spoils_no_other(text: str, expected: list[str]) -> None:
+    found = [line for piece in messages(iter([text.encode()])) for line in piece]
+    assert [line.decode() for line in found if isinstance(line, bytes) and line.strip()] == expected
+
+
+def test_a_text_without_line_breaks_takes_no_more_memory_than_a_piece_and_a_message() -> None:
+    pieces = (b"".join(b'{"n": "%d"}' % n for n in range(k * 1000, k * 1000 + 1000)) for k in range(300))
+    most = max(len(piece) for piece in messages(iter(pieces)))
+    assert most <= 1001
+
+
+def test_an_object_without_an_end_is_one_line_that_is_too_long() -> None:
+    pieces = iter([b'{"a": 1}{"b": "', *[b"x" * 300_000] * 5])
+    assert [line for piece in messages(pieces) for line in piece][1:] == [Unreadable.LINE_TOO_LONG, b"x" * 300_000]

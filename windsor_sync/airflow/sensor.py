@@ -33,12 +33,13 @@ class NewerSnapshotSensor(AudienceOperator):
 
         source, told = self._told()
         assert source.path is not None
-        found = taken_after(source.path, source.taken_at, told)
+        consists_of = source.consists_of.value if source.consists_of else None
+        found = taken_after(source.path, source.taken_at, told, consists_of)
         if found is not None:
             return self.execute_complete(context, {"taken_at": found.isoformat()})
         after = told.isoformat() if told else None
         raise TaskDeferred(
-            trigger=NewerSnapshotTrigger(source.path, source.taken_at, after, self.every.total_seconds()),
+            trigger=NewerSnapshotTrigger(source.path, source.taken_at, after, self.every.total_seconds(), consists_of),
             method_name="execute_complete",
             timeout=self.timeout,
         )

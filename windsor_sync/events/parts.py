@@ -15,7 +15,8 @@ import numpy as np
 
 from windsor_sync.embedded import quoted, stored_files
 from windsor_sync.events.reading import Event, Outcome, read_event
-from windsor_sync.sources.archive import ArchiveFile, Unreadable, read_lines
+from windsor_sync.sources.archive import ArchiveFile, read_lines
+from windsor_sync.sources.archive_text import Unreadable
 from windsor_sync.spec.routing import Filtered, Routing
 
 PART_ROWS = 32_768

@@ -8,13 +8,13 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
 from windsor_sync.errors import ConfigError, WindsorSyncError
+from windsor_sync.sources.archive_text import Unreadable, messages
 from windsor_sync.sources.files import ETAGS, MODIFIED
 from windsor_sync.sources.names import UNFINISHED
 from windsor_sync.stores import file_system, missing_package, trouble, words_of
@@ -25,8 +25,6 @@ PROBE = "dummy-object.txt"
 DAY_MS = 24 * 60 * 60 * 1000
 GZIP_MAGIC = b"\x1f\x8b"
 PIECE_BYTES = 256 * 1024
-LONGEST_LINE_BYTES = 1024 * 1024
-"""A message of Segment's has less than 32 KB; a longer line is not kept in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +39,6 @@ class ArchiveFile:
     """another one when the file was written anew: the store's entity tag, else modification time and size"""
     day: date | None
     """when Segment received the messages (UTC), by the folder; None in a folder that names no day"""
-
-
-class Unreadable(StrEnum):
-    """Why a line of a file cannot be had."""
-
-    TORN = "torn_file"
-    """The compressed file ends early or is damaged from here on."""
-    LINE_TOO_LONG = "line_too_long"
 
 
 def list_files(archive: str, since: date | None = None) -> list[ArchiveFile]:
@@ -74,7 +64,7 @@ def list_files(archive: str, since: date | None = None) -> list[ArchiveFile]:
 
 
 def read_lines(archive: str, file: ArchiveFile) -> Iterator[list[bytes | Unreadable]]:
-    """Yield the file's lines without their ends, a piece at a time; a line that cannot be had says why.
+    """Yield the file's messages, one a line as Segment writes them, a piece at a time; what cannot be had says why.
 
     A damaged compressed file gives what was readable of it and one line more. Raises WindsorSyncError when the file is
     out of reach: it has not been read then.
@@ -82,7 +72,7 @@ def read_lines(archive: str, file: ArchiveFile) -> Iterator[list[bytes | Unreada
     fs, root = _filesystem(archive)
     try:
         with fs.open(f"{root}/{file.path}", "rb") as stored:
-            yield from _lines(_pieces(stored))
+            yield from messages(_pieces(stored))
     except trouble() as error:
         cold = "; an object in cold storage has to be restored, or its day left out with `since`"
         raise _out_of_reach(f"{archive.rstrip('/')}/{file.path}", error, cold) from None
@@ -106,25 +96,6 @@ def _pieces(stored: Any) -> Iterator[bytes | None]:
         yield from iter(lambda: unpacked.read1(PIECE_BYTES), b"")  # read() would drop what it has when the file is torn
     except (EOFError, gzip.BadGzipFile, zlib.error):
         yield None
-
-
-def _lines(pieces: Iterator[bytes | None]) -> Iterator[list[bytes | Unreadable]]:
-    rest = b""
-    is_too_long = False
-    for piece in pieces:
-        if piece is None:
-            yield [Unreadable.TORN]
-            return
-        first, *others = (rest + piece).split(b"\n")
-        if not others:
-            is_too_long |= len(first) > LONGEST_LINE_BYTES
-            rest = b"" if is_too_long else first
-            continue
-        rest = others.pop()
-        yield [Unreadable.LINE_TOO_LONG if is_too_long else first, *others]
-        is_too_long = False
-    if rest or is_too_long:
-        yield [Unreadable.LINE_TOO_LONG if is_too_long else rest]
 
 
 def _look(path: str, info: Mapping[str, Any], root: str) -> ArchiveFile:

@@ -118,11 +118,14 @@ def _is_enabled(integrations: Any) -> bool:
     """What the integrations object says about Windsor: its own key before `All`, and yes where neither speaks.
 
     Options (an object) under Windsor's key are a yes. Any other value that is no boolean says nothing, as if the
-    key were absent, so that `All: false` holds against `Windsor: null`.
+    key were absent, so that `All: false` holds against `Windsor: null`. `All` counts in any casing: to take an opt-out for
+    none would send what a user has forbidden.
     """
     if not isinstance(integrations, dict):
         return True
     own = integrations.get(_DESTINATION)
     if own is True or isinstance(own, dict):
         return True
-    return own is not False and integrations.get("All") is not False
+    return own is not False and not any(
+        value is False and name.lower() == "all" for name, value in integrations.items()
+    )
