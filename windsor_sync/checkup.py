@@ -157,7 +157,13 @@ def _told(workspace: Workspace, computation: Computation) -> tuple[str, str]:
     books = as_it_stands(workspace, last[0]).books
     rest = books.changes - books.delivered
     owed = f", of which Windsor has not acknowledged {counted(rest, 'change')}" if rest else ""
-    return str(known.key), f"last synced with the snapshot of {moment(last[0].taken_at)}{owed}"
+    left_out = last[0].options.get("emails_left_out", 0)
+    emails = (
+        f", in which {counted(left_out, 'e-mail')} had no @ and {'was' if left_out == 1 else 'were'} left out"
+        if left_out
+        else ""
+    )
+    return str(known.key), f"last synced with the snapshot of {moment(last[0].taken_at)}{emails}{owed}"
 
 
 def _read(file: SourceFile) -> None:

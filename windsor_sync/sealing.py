@@ -52,6 +52,8 @@ class Snapshot:
     size_bytes: int
     recipe: str
     fingerprint: str | None
+    emails_left_out: int = 0
+    """members in whose e-mail's place something stood without an @"""
     unreadable: Unreadable | None = None
     """None where every row could be read"""
     snapshot_id: int | None = None
@@ -191,6 +193,7 @@ def _seal(
         size_bytes=sealed.size_bytes,
         recipe=recipe,
         fingerprint=sealed.fingerprint,
+        emails_left_out=sealed.emails_left_out,
         unreadable=sealed.unreadable,
     )
 
@@ -230,13 +233,16 @@ def _snapshot(workspace: Workspace, row: Row[tuple[object, ...]]) -> Snapshot:
 
 def _findings(snapshot: Snapshot) -> dict[str, Any] | None:
     """What is kept of a snapshot beside its counts."""
-    return {"unreadable": asdict(snapshot.unreadable)} if snapshot.unreadable else None
+    found: dict[str, Any] = {"emails_left_out": snapshot.emails_left_out} if snapshot.emails_left_out else {}
+    if snapshot.unreadable:
+        found["unreadable"] = asdict(snapshot.unreadable)
+    return found or None
 
 
 def _found(findings: Mapping[str, Any]) -> dict[str, Any]:
     kept = findings.get("unreadable")
     unreadable = Unreadable(**kept | {"protected": tuple(kept["protected"])}) if kept else None
-    return {"unreadable": unreadable}
+    return {"unreadable": unreadable, "emails_left_out": findings.get("emails_left_out", 0)}
 
 
 def _recipe(computation: Computation, suppressed: tuple[str, ...]) -> str:

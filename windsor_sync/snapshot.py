@@ -31,6 +31,8 @@ from windsor_sync.words import counted
 
 COLUMNS = ("user_id", "anonymous_id", "email", "profile_id", "value")
 HASHES = 1 << 64
+NO_EMAIL = "!"
+"""Stands in the draft for what was in an e-mail's place and is none."""
 ID_HASH = "hash(coalesce(user_id, anonymous_id))"
 NOBODYS = "user_id IS NULL AND anonymous_id IS NULL"
 """Whether a row of the draft is left out."""
@@ -94,6 +96,8 @@ class Sealed:
     """where the first malformed rows are in the source"""
     unreadable: Unreadable | None
     """None where every row could be read"""
+    emails_left_out: int
+    """members in whose e-mail's place something stood without an @"""
     checksum: str
     """SHA-256 of the content, whatever the order of its rows"""
     taken_at: datetime
@@ -133,7 +137,8 @@ def seal(
         found = _malformed(connection, source, rows_read, left_out)
         _refuse_malformed(found, rows_read, max_malformed_percent)
         left_out[LeftOut.DUPLICATE] = _merge_duplicates(connection)
-        if left_out.total():
+        emails_left_out = _emails_left_out(connection, draft)
+        if left_out.total() or emails_left_out:
             _rewrite(connection, recipe, draft)
         members, checksum = _read_back(connection, draft)
         _confirm_books(source, rows_read, members, left_out)
@@ -143,6 +148,7 @@ def seal(
             path=path,
             rows_read=rows_read,
             members=members,
+            emails_left_out=emails_left_out,
             left_out={reason.value: left_out[reason] for reason in LeftOut},
             malformed_lines=found.lines if found else (),
             unreadable=_unreadable(connection, found, salt) if found else None,
@@ -372,12 +378,13 @@ def _rewrite(connection: duckdb.DuckDBPyConnection, recipe: Recipe, draft: Path)
     [(merged,)] = connection.execute("SELECT count(*) FROM merged").fetchall()
     everything = draft.with_name(f"{draft.name}.all")
     draft.rename(everything)
-    members = f"SELECT * FROM {parquet(str(everything))}"
+    members = f"SELECT * REPLACE (nullif(email, '{NO_EMAIL}') AS email) FROM {parquet(str(everything))}"
     if merged:
         members += f" ANTI JOIN repeated ON {ID_HASH} = id_hash"
     members += f" WHERE NOT ({NOBODYS})"
     if merged:
-        members += f" UNION ALL SELECT user_id, anonymous_id, {_email(recipe)} AS email, profile_id, value FROM merged"
+        email = f"nullif({_email(recipe)}, '{NO_EMAIL}') AS email"
+        members += f" UNION ALL SELECT user_id, anonymous_id, {email}, profile_id, value FROM merged"
     try:
         _copy(connection, members, draft)
     finally:
@@ -386,13 +393,18 @@ def _rewrite(connection: duckdb.DuckDBPyConnection, recipe: Recipe, draft: Path)
 
 def _email(recipe: Recipe) -> str:
     """The e-mail of a member, as SQL over its `emails`."""
-    is_new = "lambda each, place: list_position(emails, each) = place"
-    distinct = f"CASE WHEN len(emails) < 2 THEN emails ELSE list_filter(emails, {is_new}) END"
-    return {
-        "first": "emails[1]",
-        "last": f"({distinct})[-1]",
-        "all": f"nullif(array_to_string({distinct}, chr(10)), '')",
-    }[recipe.emails]
+    is_new = "lambda each, place: contains(each, '@') AND list_position(emails, each) = place"
+    distinct = f"list_filter(emails, {is_new})"
+    chosen = {"first": f"({distinct})[1]", "last": f"({distinct})[-1]", "all": f"array_to_string({distinct}, chr(10))"}
+    return f"""
+        CASE WHEN len(emails) = 1 AND contains(emails[1], '@') THEN emails[1]
+        WHEN len(emails) > 0 THEN coalesce(nullif({chosen[recipe.emails]}, ''), '{NO_EMAIL}') END"""
+
+
+def _emails_left_out(connection: duckdb.DuckDBPyConnection, draft: Path) -> int:
+    rows = f"SELECT count(*) FROM {parquet(str(draft))} WHERE email = '{NO_EMAIL}' AND NOT ({NOBODYS})"
+    [(members,)] = connection.execute(rows).fetchall()
+    return int(members)
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, members: str, path: Path) -> None:

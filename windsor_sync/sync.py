@@ -236,6 +236,7 @@ def _row_of(prepared: Prepared, request: Request) -> dict[str, Any]:
         "options": {
             "withheld_because": list(prepared.ruling.reasons),
             **({"unreadable": prepared.unreadable} if prepared.unreadable else {}),
+            **({"emails_left_out": left_out} if (left_out := prepared.snapshot.emails_left_out) else {}),
             "to_send": prepared.tally.changes - prepared.tally.deferred - prepared.tally.later - prepared.withheld,
         },
         "members_before": prepared.members_before,

@@ -130,6 +130,7 @@ def _audience_books(run: "Run") -> dict[str, Any]:
         "taken_at": run.taken_at.isoformat(),
         "rows_read": run.books.rows_read,
         "left_out": dict(run.books.left_out),
+        "emails_left_out": run.options.get("emails_left_out", 0),
         "changes": run.books.changes,
         **run.books.counts(),
     }

@@ -33,6 +33,8 @@ def _of_snapshot(run: Run) -> Iterator[tuple[str, str]]:
     for reason, rows in books.left_out.items():
         if rows:
             yield "left out", f"{counted(rows, 'row')}: {left_out_words(reason)}"
+    if emails := run.options.get("emails_left_out", 0):
+        yield "left out", f"{counted(emails, 'e-mail')}: without an @; the members are told without one"
     yield "members", f"{counted(books.members, 'user')}; Windsor had been told of {books.members_before:,}"
     yield (
         "changes",

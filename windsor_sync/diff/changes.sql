@@ -48,7 +48,7 @@ changes AS (
     WHERE t.identity IS NULL
        OR (n.identity IS NULL AND NOT r.drops_exits)
        OR (n.identity IS NOT NULL AND (
-            t.in_doubt OR r.is_resync OR t.email IS DISTINCT FROM n.email OR t.value IS DISTINCT FROM n.value))
+            t.in_doubt OR r.is_resync OR (n.email IS NOT NULL AND t.email IS DISTINCT FROM n.email) OR t.value IS DISTINCT FROM n.value))
 ),
 traced AS (
     -- The same change as one that is owed keeps its origin, and with it its messageId.

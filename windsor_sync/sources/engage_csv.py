@@ -237,8 +237,6 @@ def _anonymous_id(layout: Layout) -> str:
 def _emails(layout: Layout) -> str:
     in_columns = f"nullif(mails([{', '.join(layout.emails)}]), [])" if layout.emails else ""
     in_json = "mails(ids_under(found.email, ids, 'email'))" if layout.external_ids else ""
-    if len(layout.emails) == 1:
-        in_columns = f"CASE WHEN mail({layout.emails[0]}) IS NOT NULL THEN [mail({layout.emails[0]})] END"
     return _first_of(in_columns, in_json)
 
 

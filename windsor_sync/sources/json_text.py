@@ -29,12 +29,16 @@ _MACROS = {
         CASE
             WHEN t IS NULL OR t = '' THEN NULL
             WHEN regexp_full_match(t, '{NUMBER}') AND strlen(t) <= {MOST_DIGITS} THEN plain_number(t)
-            WHEN t IN ('true', 'false') THEN t
+            WHEN lower(t) IN ('true', 'false') THEN lower(t)
+            WHEN is_nothing(t) THEN NULL
             WHEN regexp_full_match(t, '{NUMBER}[eE][+-]?[0-9]+') AND NOT regexp_matches(t, '{BEYOND_NUMBERS}')
                 THEN tidy_json(json(t)::VARCHAR)
             WHEN t[1] IN ('[', '{{') AND is_json(t) THEN json(t)::VARCHAR
             ELSE to_json(t)::VARCHAR
         END""",
+    # What programs write where there is nothing.
+    "is_nothing(t)": r"""
+        t IS NULL OR lower(trim(t)) IN ('', '\n', 'null', '(null)', 'nan', 'none', '<na>', 'n/a', '#n/a', '-')""",
     # Bare numbers become strings of the same characters.
     "numbers_as_text(t)": rf"""
         CASE WHEN NOT regexp_matches(t, '[\[:,]\s*-?[0-9]') THEN t
@@ -104,12 +108,20 @@ _MACROS = {
         contains(t, ' ') OR contains(t, chr(9)) OR contains(t, chr(10)) OR contains(t, chr(12)) OR contains(t, chr(13))""",
     "mail(t)": r"""
         CASE
-            WHEN NOT holds_space(t) THEN nullif(t, '')
+            WHEN is_nothing(t) THEN NULL
+            WHEN NOT holds_space(t) THEN t
             ELSE nullif(regexp_extract(t, '^\s*(\S(?:[^\r\n]*\S)?)\s*$', 1), '')
         END""",
+    # Several e-mails in one text: a, b or a;b, also with the brackets and quotation marks of a list.
+    "mails_in(t)": r"""
+        CASE WHEN regexp_matches(t, '[,;]|^\s*[\[{]')
+        THEN list_transform(regexp_split_to_array(trim(t, ' []{}'), '[,;]'), lambda each: trim(each, ' "'''))
+        ELSE [t] END""",
+    # The e-mails, and what stands in their place and is none, since it has no @: whoever reads them counts it.
     "mails(l)": """
-        CASE WHEN len(l) = 1 AND l[1] <> '' AND NOT holds_space(l[1]) THEN l
-        ELSE without_blanks(list_transform(l, lambda each: mail(each))) END""",
+        CASE WHEN len(l) = 1 AND contains(l[1], '@') AND NOT regexp_matches(l[1], '[\\s,;\\[{]') THEN l
+        ELSE without_blanks(list_transform(flatten(list_transform(l, lambda text: mails_in(text))), lambda each: mail(each)))
+        END""",
 }
 
 
