@@ -201,6 +201,10 @@ def _translated(source: Source) -> Iterator[None]:
         raise unusable(f"{source.describe()} is damaged: it cannot be read to its end.", "Export it again.") from None
 
 
+_VALUE = "CASE WHEN value[1] <> '\"' OR NOT is_nothing(trim(value, '\"')) THEN value END"
+"""A text that stands for nothing is no value, whatever the source."""
+
+
 def _define_checked(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
     """The view `checked`: rows with their identity, and the reason to leave them out."""
     connection.execute("CREATE TEMP TABLE suppressed (user_hash VARCHAR)")
@@ -223,7 +227,7 @@ def _define_checked(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> No
     connection.execute(f"""
         CREATE TEMP VIEW checked AS SELECT *, CASE {" ".join(reasons)} END AS reason FROM (
             SELECT line, user_id, {anonymous_id} AS anonymous_id, {identity} AS identity, emails, profile_id,
-                {"value" if recipe.wants_value else "NULL::VARCHAR"} AS value, malformed, value = 'false' AS is_no_member
+                {_VALUE if recipe.wants_value else "NULL::VARCHAR"} AS value, malformed, value = 'false' AS is_no_member
             FROM (SELECT * REPLACE (nullif(user_id, '') AS user_id, nullif(anonymous_id, '') AS anonymous_id) FROM rows))
     """)
 

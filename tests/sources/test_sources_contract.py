@@ -44,7 +44,7 @@ def test_members_are_the_same_from_every_source(bench: Bench, format: Format) ->
 def test_values_are_the_same_json_from_every_source(bench: Bench, format: Format) -> None:
     source = format.write(bench.folder / "values", TRAITS)
     found = {row[0]: row[3] for row in bench.members(source, wants_value=True)}
-    assert found == {member.user_id: member.value for member in TRAITS}
+    assert found == {member.user_id: member.value for member in TRAITS if member.value != '"NaN"'}
 
 
 @pytest.mark.parametrize("format", [format for format in FORMATS if format.name not in ONE_EMAIL_A_USER], ids=str)

@@ -30,7 +30,6 @@ _MACROS = {
             WHEN t IS NULL OR t = '' THEN NULL
             WHEN regexp_full_match(t, '{NUMBER}') AND strlen(t) <= {MOST_DIGITS} THEN plain_number(t)
             WHEN lower(t) IN ('true', 'false') THEN lower(t)
-            WHEN is_nothing(t) THEN NULL
             WHEN regexp_full_match(t, '{NUMBER}[eE][+-]?[0-9]+') AND NOT regexp_matches(t, '{BEYOND_NUMBERS}')
                 THEN tidy_json(json(t)::VARCHAR)
             WHEN t[1] IN ('[', '{{') AND is_json(t) THEN json(t)::VARCHAR
