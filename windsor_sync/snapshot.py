@@ -50,7 +50,8 @@ class LeftOut(StrEnum):
     MISSING_USER_ID = "missing_user_id"
     SUPPRESSED = "suppressed"
     NOT_MEMBERS = "not_members"
-    MISSING_VALUE = "missing_value"
+    MISSING_VALUE = """
+    CASE WHEN value[1] <> '"' OR strlen(value) > 12 OR NOT is_nothing(json_extract_string(value, '$')) THEN value END"""
     DUPLICATE = "duplicate"
 
 
