@@ -20,6 +20,7 @@ from windsor_sync.delivery.stops import everything_rejected
 from windsor_sync.delivery.verdicts import judges_address
 from windsor_sync.dispatch import Consignment, StopSwitch, deliver
 from windsor_sync.errors import ConfigError, MessagesRejected
+from windsor_sync.events import malformed
 from windsor_sync.events.intake import Intake, IntakeTask, take_in
 from windsor_sync.events.late import Rewritten, late_lines
 from windsor_sync.events.outbox import parcels, remaining
@@ -155,6 +156,9 @@ def open_run(
     row = {"id": run_id, "audience_id": audience_id, "started_at": started_at, **_row_of(task, request, intake, paths)}
     if late.new:
         row["intake"]["late"] = late.as_json
+    unreadable = malformed.unreadable(intake, events.max_malformed_percent)
+    row["intake"] |= malformed.as_json(intake, events.max_malformed_percent)
+    files = [file for file in files if file.path not in unreadable]
     shards = [ShardProgress(0, 0, intake.rows, position=0, reach=0)] if intake.rows else []
     read = partial(_record_files, audience_id=audience_id, run_id=run_id, files=files, intake=intake, at=started_at)
     workspace.ledger.open_run(lease, row, shards, [read, partial(late.record, audience_id=audience_id)])

@@ -14,9 +14,11 @@ from windsor_sync.errors import (
     Interrupted,
     LeaseLost,
     MessagesRejected,
+    SnapshotError,
     StateUnavailable,
     WindsorSyncError,
 )
+from windsor_sync.events import malformed
 from windsor_sync.events.late import sentence
 from windsor_sync.events.outbox import remaining
 from windsor_sync.lease import Lease
@@ -122,6 +124,8 @@ def as_it_stands(workspace: Workspace, run: Run) -> Run:
 def error_of(run: Run) -> WindsorSyncError | None:
     """The error a run that did not end well stands for, with its sentence; None when all is done."""
     kind = ERROR_OF.get(run.state)
+    if run.state is RunState.FAILED and run.intake is not None and malformed.sentence(run.intake):
+        kind = SnapshotError
     if kind is DestinationUnavailable:
         return DestinationUnavailable(run.sentence or "", run.retry_after_s)
     return kind(run.sentence or f"Run {run.run_id} has not ended.") if kind else None
@@ -143,6 +147,8 @@ def _ending(workspace: Workspace, run: Run, books: Books, outcome: Delivery | No
     if books.owed > later:
         unanswered = _of_run(run, books.owed - later)
         return RunState.UNAVAILABLE, f"Windsor did not answer {unanswered}. {so_far}{_rest(run, books)}"
+    if run.intake is not None and (why := malformed.sentence(run.intake)):
+        return RunState.FAILED, " ".join(filter(None, (why, _done(run, books), rejected)))
     left = (
         f"What was not asked for ({counted(later, 'change')}) stays owed, and the next sync sends it." if later else ""
     )

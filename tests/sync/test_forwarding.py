@@ -17,13 +17,14 @@ from tests.support.archive import FIRST_DAY, Archive, arrived, sent
 from tests.support.world import KEY, World
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.delivery.shared_rate import Weight
-from windsor_sync.errors import ConfigError, LeaseHeld, LeaseLost, WindsorSyncError
+from windsor_sync.errors import ConfigError, LeaseHeld, LeaseLost, SnapshotError, WindsorSyncError
 from windsor_sync.events.books import overview, overview_of
 from windsor_sync.forward import Request, forward
 from windsor_sync.privacy import forget
 from windsor_sync.registry import EVENTS
 from windsor_sync.retirement import retire
 from windsor_sync.runs import Run, RunState, recent
+from windsor_sync.settlement import error_of
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.tables import archive_files, leases, rate_shares, runs
 
@@ -703,3 +704,36 @@ def test_more_held_aliases_than_one_checkpoint_lets_go_hold_up_nothing(world: Wo
     archive.write([archive.message("track", "ana")])
     run = one_run(world)
     assert (run.books.delivered, run.books.withheld) == (1, 1_100)
+
+
+def test_a_file_without_a_message_fails_the_run_and_is_tried_again_until_it_has_some(world: World) -> None:
+    archive = Archive(world)
+    good = archive.message("track", "ana")
+    archive.write([good])
+    path = archive.write(["user_id,email", "u1,a@example.com"])
+    run = one_run(world)
+    assert (run.state, run.books.delivered) == (RunState.FAILED, 1)
+    assert path.name in (run.sentence or "")
+    assert "no line that is a message" in (run.sentence or "")
+    assert isinstance(error_of(run), SnapshotError)
+    again = one_run(world)
+    assert (again.state, again.books.delivered) == (RunState.FAILED, 0)
+    other = archive.write([archive.message("track", "ben")])
+    other.rename(path)
+    assert (one_run(world).books.delivered, forwarded(world)) == (1, [])
+
+
+def test_a_file_without_a_message_counts_as_read_where_that_is_allowed(world: World) -> None:
+    archive = Archive(world, max_malformed_percent=100)
+    archive.write(["no message"])
+    assert one_run(world).state is RunState.DONE
+    assert forwarded(world) == []
+
+
+def test_too_many_lines_without_a_message_fail_the_run_which_sends_the_others(world: World) -> None:
+    archive = Archive(world, max_malformed_percent=10)
+    archive.write([*(archive.message("track", f"u{number}") for number in range(8)), "{", "torn"])
+    run = one_run(world)
+    assert (run.state, run.books.delivered) == (RunState.FAILED, 8)
+    assert "2 of 10 lines are no messages; at most 10 % may be" in (run.sentence or "")
+    assert forwarded(world) == []

@@ -59,6 +59,13 @@ class Intake:
     """of the outbox"""
     lines: dict[str, int]
     """received, by the file's path"""
+    malformed: dict[str, int]
+    """of these: no message at all"""
+
+    @property
+    def unreadable(self) -> list[str]:
+        """The files of which no line is a message."""
+        return [path for path, lines in self.lines.items() if lines and self.malformed[path] == lines]
 
     def check(self) -> None:
         """Raise UncountedLinesError unless every line is in exactly one bucket."""
@@ -78,6 +85,7 @@ class _Count:
     files: int = 0
     kept: int = 0
     lines: Counter[int] = field(default_factory=Counter)
+    malformed: Counter[int] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     filtered: Counter[str] = field(default_factory=Counter)
 
@@ -122,6 +130,7 @@ def take_in(
         held=sealed.held,
         rows=sealed.rows,
         lines={file.path: count.lines[index] for index, file in enumerate(task.files)},
+        malformed={file.path: count.malformed[index] for index, file in enumerate(task.files)},
     )
 
 
@@ -132,6 +141,7 @@ def _sort(task: IntakeTask, folder: Path, on_progress: Callable[[int, int], None
         for tally in tallies:
             count.files += tally.is_last
             count.lines[tally.file] += tally.lines
+            count.malformed[tally.file] += tally.malformed
             count.failed.update(tally.failed)
             count.filtered.update(tally.filtered)
             if on_progress:

@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 
 from windsor_sync.embedded import quoted, stored_files
-from windsor_sync.events.reading import Event, Outcome, read_event
+from windsor_sync.events.reading import Event, Malformed, Outcome, read_event
 from windsor_sync.sources.archive import ArchiveFile, read_lines
 from windsor_sync.sources.archive_text import Unreadable
 from windsor_sync.spec.routing import Filtered, Routing
@@ -44,6 +44,8 @@ class Tally:
     """that are not blank"""
     kept: int = 0
     failed: Counter[str] = field(default_factory=Counter)
+    malformed: int = 0
+    """of those that failed: no message at all"""
     filtered: Counter[str] = field(default_factory=Counter)
     is_last: bool = False
     """the file is done"""
@@ -103,6 +105,7 @@ class Sorter:
                 tally.filtered[outcome.value] += 1
             else:
                 tally.failed[outcome.value] += 1
+                tally.malformed += isinstance(outcome, Malformed | Unreadable)
                 self._aside.append((ordinal, outcome.value))
         return moment_us
 

@@ -287,6 +287,11 @@ class Events(Section):
         description="The consent categories that Windsor is mapped to in Segment: an event that carries the user's "
         "consent preferences is forwarded when all of these are given. With none, consent is not looked at.",
     )
+    max_malformed_percent: Share = Field(
+        default=50.0,
+        description="A run fails when more than this share of the lines it reads are no messages, and when a file has none but "
+        "such lines: that file is read again by the next run. 100 allows everything.",
+    )
     dedupe_days: Annotated[int, whole_number(1, 366)] = Field(
         default=7, description="For how many days a messageId that was forwarded is remembered and not forwarded again."
     )
