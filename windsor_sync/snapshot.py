@@ -50,8 +50,7 @@ class LeftOut(StrEnum):
     MISSING_USER_ID = "missing_user_id"
     SUPPRESSED = "suppressed"
     NOT_MEMBERS = "not_members"
-    MISSING_VALUE = """
-    CASE WHEN value[1] <> '"' OR strlen(value) > 12 OR NOT is_nothing(json_extract_string(value, '$')) THEN value END"""
+    MISSING_VALUE = "missing_value"
     DUPLICATE = "duplicate"
 
 
@@ -202,7 +201,8 @@ def _translated(source: Source) -> Iterator[None]:
         raise unusable(f"{source.describe()} is damaged: it cannot be read to its end.", "Export it again.") from None
 
 
-_VALUE = "CASE WHEN value[1] <> '\"' OR NOT is_nothing(trim(value, '\"')) THEN value END"
+_VALUE = """
+    CASE WHEN value[1] <> '"' OR strlen(value) > 12 OR NOT is_nothing(json_extract_string(value, '$')) THEN value END"""
 """A text that stands for nothing is no value, whatever the source."""
 
 
