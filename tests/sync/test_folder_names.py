@@ -168,6 +168,28 @@ def test_objects_below_a_prefix_of_any_name_are_read_and_those_that_it_matches_a
     assert [file.path for file in list_files(f"s3://acme/{folder}/logs")] == ["src/2026-01-01/a.gz"]
 
 
+def test_a_file_store_below_a_prefix_of_any_name_is_used_to_the_letter(
+    s3: Any, tmp_path: Path, open_world: Callable[[Path], World]
+) -> None:
+    theirs, ours = open_world(tmp_path / "theirs"), open_world(tmp_path / "ours")
+    for world, prefix in ((theirs, "client1 x-a"), (ours, "client[1] *-? {a,b} 50%20#'x'")):
+        world.document["files"] = f"s3://acme/{prefix}"
+        archive = Archive(world)
+        archive.write([archive.message("track", "ana")])
+        world.snapshot([f"{prefix}-1", "ana"])
+        world.sync()
+        world.snapshot(["ana", "ben"])
+        world.sync()
+        assert world.shown() == {f"{prefix}-1": False, "ana": True, "ben": True}
+        [run] = forward(world.workspace, Request(), world.stop)
+        assert run.books.delivered == 1
+        assert audit(world.workspace, repair=False) == []
+    before = s3.find("acme/client1 x-a")
+    assert forget(ours.workspace, "ana", who="test", why=None).outboxes == 2
+    assert audit(ours.workspace, repair=False) == []
+    assert s3.find("acme/client1 x-a") == before
+
+
 READERS = re.compile(r"\b(read_(?:parquet|csv|json|ndjson|blob)|parquet_\w+|glob|iglob|rglob|url_to_fs)\(")
 ALLOWED = {
     "embedded.py": {"read_parquet", "parquet_file_metadata", "read_csv", "parquet_files"},

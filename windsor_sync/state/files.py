@@ -20,6 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from windsor_sync.embedded import reach
 from windsor_sync.errors import ConfigError, StateUnavailable
+from windsor_sync.patterns import has_magic
 from windsor_sync.scratch import ABANDONED_S, PREFIX, Scratch, scratch_folder, scratch_in, sweep, works_on
 from windsor_sync.stores import file_system, in_reach, trouble, words_of
 
@@ -175,7 +176,11 @@ class FileStore:
         try:
             self._fs.put_file(str(draft), arriving)
             self._fs.makedirs(self._fs._parent(final), exist_ok=True)
-            self._fs.mv(arriving, final)
+            if has_magic(final):  # to `mv` it would be a pattern
+                self._fs.cp_file(arriving, final)
+                self._fs.rm_file(arriving)
+            else:
+                self._fs.mv(arriving, final)
         except BaseException:
             with suppress(Exception):
                 self._fs.rm_file(arriving)
