@@ -14,8 +14,9 @@ from windsor_sync.delivery.shared_rate import Weight
 from windsor_sync.delivery.transport import Transport
 from windsor_sync.delivery.wires import Wire
 from windsor_sync.lease import Lease
-from windsor_sync.ledger import Ledger, RowVerdict, ShardProgress
-from windsor_sync.outbox import OutboxRow, Renderer, read_rows
+from windsor_sync.ledger import Ledger, RowVerdict
+from windsor_sync.outbox import CHUNK_ROWS, OutboxRow, Renderer, read_rows
+from windsor_sync.progress import ShardProgress
 from windsor_sync.spec.routing import suppression_hash
 
 RENDERED_AT_ONCE = 64
@@ -86,7 +87,7 @@ class Consignment:
     run_id: str
     shards: tuple[ShardProgress, ...]
     parcels: Callable[[ShardProgress], Iterator[Iterable[Parcel]]]
-    """the rows of a shard from its position on that have no verdict yet, ascending, a chunk at a time; a chunk is read in
+    """the rows of a shard that have no answer yet, ascending, a chunk at a time; a chunk is read in
     a thread, and what an iterator leaves to do is done in the event loop"""
     weight: Weight = Weight.AUDIENCES
 
@@ -100,9 +101,10 @@ def identify_parcels(
     """
 
     def parcels(shard: ShardProgress) -> Iterator[Iterable[Parcel]]:
-        for rows in read_rows(location, shard.position, shard.last, held):
-            undecided = (row for row in rows if row.seq not in decided) if decided else rows
-            yield map(partial(_parcel, shard.shard, renderer, suppressed), undecided)
+        for rows in read_rows(location, shard.chunks(CHUNK_ROWS), held):
+            undecided = (row for row in rows if row.seq not in decided and not shard.has_answer(row.seq))
+            left = undecided if decided or shard.stretches else rows
+            yield map(partial(_parcel, shard.shard, renderer, suppressed), left)
 
     return parcels
 
@@ -122,6 +124,7 @@ class LedgerJournal:
         self._ledger = ledger
         self._lease = lease
         self._run_id = run_id
+        self._recorded: dict[int, ShardProgress] = {}
 
     def require(self) -> None:
         """Raise LeaseLost unless this run may send right now."""
@@ -129,7 +132,8 @@ class LedgerJournal:
 
     def checkpoint(self, shards: Sequence[ShardProgress], decided: Sequence[RowVerdict]) -> None:
         """Record progress; an error (a lost lease, a database out of reach) stops the engine."""
-        self._ledger.checkpoint(self._lease, self._run_id, shards, decided)
+        self._ledger.checkpoint(self._lease, self._run_id, shards, decided, before=self._recorded)
+        self._recorded |= {shard.shard: shard for shard in shards}
 
 
 def deliver(

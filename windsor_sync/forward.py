@@ -25,7 +25,8 @@ from windsor_sync.events.intake import Intake, IntakeTask, take_in
 from windsor_sync.events.late import Rewritten, late_lines
 from windsor_sync.events.outbox import parcels, remaining
 from windsor_sync.lease import Lease
-from windsor_sync.ledger import Head, ShardProgress
+from windsor_sync.ledger import Head
+from windsor_sync.progress import ShardProgress
 from windsor_sync.registry import EVENTS, Registered
 from windsor_sync.runs import Run, RunState, history, recent, run_of
 from windsor_sync.segment import suppressions as segment_suppressions

@@ -5,8 +5,9 @@ has not said yes to. Opening a run moves nothing that Windsor was told: the new 
 changes owed. Delivery then shrinks what is owed, checkpoint by checkpoint, each commit fenced by the lease.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -14,9 +15,10 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from windsor_sync.lease import Lease
+from windsor_sync.progress import ShardProgress, Stretch
 from windsor_sync.state.database import Database
 from windsor_sync.state.files import FileStore
-from windsor_sync.state.tables import audiences, progress, runs, snapshots, verdicts
+from windsor_sync.state.tables import audiences, progress, runs, snapshots, stretches, verdicts
 
 
 class Verdict(StrEnum):
@@ -44,21 +46,6 @@ class RowVerdict:
     code: int | None = None
     message: str | None = None
     """Windsor's own words, without what they echo of the user"""
-
-
-@dataclass(frozen=True, slots=True)
-class ShardProgress:
-    """How far delivery of rows [first, last) of an outbox has come."""
-
-    shard: int
-    first: int
-    last: int
-    position: int
-    """rows below it have an answer"""
-    reach: int
-    """rows below it may have been sent"""
-    delivered: int = 0
-    """rows with a yes, as counted while they came in"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +119,15 @@ class Ledger:
 
     def shards(self, connection: Connection, run_id: str) -> tuple[ShardProgress, ...]:
         """The shards of a run's outbox, in order."""
+        found: defaultdict[int, list[Stretch]] = defaultdict(list)
+        here = select(stretches).where(stretches.c.run_id == run_id).order_by(stretches.c.first)
+        for row in connection.execute(here):
+            found[row.shard].append(Stretch(row.first, row.last, row.is_answered))
         rows = connection.execute(select(progress).where(progress.c.run_id == run_id).order_by(progress.c.shard))
-        return tuple(ShardProgress(r.shard, r.first, r.last, r.position, r.reach, r.delivered) for r in rows)
+        return tuple(
+            ShardProgress(r.shard, r.first, r.last, r.position, r.reach, r.delivered, tuple(found[r.shard]))
+            for r in rows
+        )
 
     def _verdicts(self, connection: Connection, run_id: str) -> tuple[RowVerdict, ...]:
         rows = connection.execute(select(verdicts).where(verdicts.c.run_id == run_id).order_by(verdicts.c.seq))
@@ -151,7 +145,7 @@ class Ledger:
             lease.fence(connection)
             connection.execute(insert(runs).values(**run))
             if shards:
-                connection.execute(insert(progress), [{"run_id": run["id"], **asdict(s)} for s in shards])
+                connection.execute(insert(progress), [{"run_id": run["id"], **_row_of(shard)} for shard in shards])
             connection.execute(
                 update(audiences)
                 .where(audiences.c.id == run["audience_id"])
@@ -161,27 +155,16 @@ class Ledger:
                 act(connection)
 
     def resume(self, lease: Lease, run_id: str, only: int | None = None) -> tuple[ShardProgress, ...]:
-        """Take up a run that stopped half-way: what it left unanswered is in doubt and will be tried again.
+        """Take up a run that stopped half-way: every row that it left unanswered will be tried again.
 
         With `only`, that one of its shards; none when the outbox is too short to have it.
         """
         with self.database.write() as connection:
             lease.fence(connection)
             for shard in self._some_shards(connection, run_id, only):
-                unanswered = (
-                    verdicts.c.run_id == run_id,
-                    verdicts.c.verdict == Verdict.UNANSWERED,
-                    verdicts.c.seq >= shard.position,
-                    verdicts.c.seq < shard.last,
-                )
-                furthest = connection.execute(select(func.max(verdicts.c.seq)).where(*unanswered)).scalar()
-                if furthest is not None:
-                    connection.execute(delete(verdicts).where(*unanswered))
-                    connection.execute(
-                        update(progress)
-                        .where(progress.c.run_id == run_id, progress.c.shard == shard.shard)
-                        .values(reach=max(shard.reach, furthest + 1))
-                    )
+                owed = _take_unanswered(connection, run_id, shard)
+                if owed:
+                    _move(connection, run_id, shard.taken_back(owed), shard)
             resumed = self._some_shards(connection, run_id, only)
             for shard in resumed:
                 _note_ending(connection, run_id, shard.shard, None, None)
@@ -209,17 +192,21 @@ class Ledger:
             return frozenset(rows.scalars())
 
     def checkpoint(
-        self, lease: Lease, run_id: str, shards: Sequence[ShardProgress], decided: Sequence[RowVerdict]
+        self,
+        lease: Lease,
+        run_id: str,
+        shards: Sequence[ShardProgress],
+        decided: Sequence[RowVerdict],
+        before: Mapping[int, ShardProgress] | None = None,
     ) -> None:
-        """Record how far delivery is, atomically; refused (LeaseLost) when the lease is no longer ours."""
+        """Record how far delivery is, atomically; refused (LeaseLost) when the lease is no longer ours.
+
+        `before`, by shard: what is recorded now, where the caller knows it; then only what differs is written.
+        """
         with self.database.write() as connection:
             lease.fence(connection)
             for shard in shards:
-                connection.execute(
-                    update(progress)
-                    .where(progress.c.run_id == run_id, progress.c.shard == shard.shard)
-                    .values(position=shard.position, reach=shard.reach, delivered=shard.delivered)
-                )
+                _move(connection, run_id, shard, before.get(shard.shard) if before else None)
             if decided:
                 _replace_verdicts(connection, run_id, decided)
 
@@ -227,10 +214,10 @@ class Ledger:
         """Take rejections back: the rows are owed again."""
         with self.database.write() as connection:
             lease.fence(connection)
-            for start in range(0, len(seqs), 500):
+            for some in _in_parts(seqs):
                 connection.execute(
                     update(verdicts)
-                    .where(verdicts.c.run_id == run_id, verdicts.c.seq.in_(seqs[start : start + 500]))
+                    .where(verdicts.c.run_id == run_id, verdicts.c.seq.in_(some))
                     .values(verdict=Verdict.UNANSWERED.value)
                 )
 
@@ -252,10 +239,53 @@ def _note_ending(connection: Connection, run_id: str, shard: int, how: str | Non
     connection.execute(update(progress).where(*here).values(ended=how, ended_why=why))
 
 
+def _row_of(shard: ShardProgress) -> dict[str, int]:
+    names = ("shard", "first", "last", "position", "reach", "delivered")
+    return {name: getattr(shard, name) for name in names}
+
+
+def _move(connection: Connection, run_id: str, shard: ShardProgress, before: ShardProgress | None) -> None:
+    """Record a shard's progress; what is recorded of its stretches is `before`, or unknown."""
+    here = (progress.c.run_id == run_id, progress.c.shard == shard.shard)
+    values = {"position": shard.position, "reach": shard.reach, "delivered": shard.delivered}
+    connection.execute(update(progress).where(*here).values(values))
+    known = set(before.stretches) if before else set()
+    stale = (stretches.c.run_id == run_id, stretches.c.shard == shard.shard)
+    gone = sorted(stretch.first for stretch in known.difference(shard.stretches))
+    if before is None:
+        connection.execute(delete(stretches).where(*stale))
+    for some in _in_parts(gone):
+        connection.execute(delete(stretches).where(*stale, stretches.c.first.in_(some)))
+    fresh = [stretch for stretch in shard.stretches if stretch not in known]
+    if fresh:
+        owner = {"run_id": run_id, "shard": shard.shard}
+        connection.execute(insert(stretches), [{**owner, **stretch._asdict()} for stretch in fresh])
+
+
+def _take_unanswered(connection: Connection, run_id: str, shard: ShardProgress) -> dict[int, bool]:
+    """Remove the verdicts on rows that had no answer; returns the rows with whether they are in doubt."""
+    unanswered = (
+        verdicts.c.run_id == run_id,
+        verdicts.c.verdict == Verdict.UNANSWERED,
+        verdicts.c.seq >= shard.first,
+        verdicts.c.seq < shard.last,
+    )
+    rows = connection.execute(select(verdicts.c.seq, verdicts.c.in_doubt).where(*unanswered))
+    found = {row.seq: row.in_doubt for row in rows}
+    if found:
+        connection.execute(delete(verdicts).where(*unanswered))
+    return found
+
+
+def _in_parts(rows: Sequence[int]) -> Iterator[Sequence[int]]:
+    """A statement takes only so many values."""
+    return (rows[start : start + 500] for start in range(0, len(rows), 500))
+
+
 def _replace_verdicts(connection: Connection, run_id: str, decided: Sequence[RowVerdict]) -> None:
     """A resumed run decides anew on rows it had left unanswered."""
-    seqs = [v.seq for v in decided]
-    connection.execute(delete(verdicts).where(verdicts.c.run_id == run_id, verdicts.c.seq.in_(seqs)))
+    for some in _in_parts([v.seq for v in decided]):
+        connection.execute(delete(verdicts).where(verdicts.c.run_id == run_id, verdicts.c.seq.in_(some)))
     connection.execute(
         insert(verdicts),
         [

@@ -5,7 +5,7 @@ rows, `position` and `reach` are row numbers (`seq`).
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -93,15 +93,15 @@ class OutboxRow(NamedTuple):
     since_at: datetime
 
 
-def read_rows(location: str, first: int, last: int, held: Sequence[str] = ()) -> Iterator[list[OutboxRow]]:
-    """Yield the rows of [first, last) that may be sent, ascending, a chunk at a time (maybe an empty one)."""
+def read_rows(location: str, chunks: Iterable[tuple[int, int]], held: Sequence[str] = ()) -> Iterator[list[OutboxRow]]:
+    """Yield the rows that may be sent of each chunk [start, end), ascending (maybe an empty one)."""
     blocked = ", ".join(quoted(kind) for kind in held) or "''"
     names = ", ".join(OutboxRow._fields)
     with open_stored() as connection:
-        for start in range(first, last, CHUNK_ROWS):
+        for start, end in chunks:
             rows = connection.execute(
                 f"SELECT {names} FROM {parquet(location)} "
-                f"WHERE seq >= {start} AND seq < {min(start + CHUNK_ROWS, last)} AND status = 'send' "
+                f"WHERE seq >= {start} AND seq < {end} AND status = 'send' "
                 f"AND change NOT IN ({blocked}) ORDER BY seq"
             ).fetchall()
             yield [OutboxRow(*row) for row in rows]

@@ -15,7 +15,7 @@ from windsor_sync.lease import Lease
 from windsor_sync.registry import EVENTS_CLASS
 from windsor_sync.spec.trait_keys import TraitKey
 from windsor_sync.state.files import part_of
-from windsor_sync.state.tables import audiences, progress, runs, snapshots, verdicts
+from windsor_sync.state.tables import audiences, progress, runs, snapshots, stretches, verdicts
 from windsor_sync.workspace import Workspace
 
 KEPT_DAYS = 90
@@ -70,6 +70,7 @@ def _prune_one(
             lease.fence(connection)
             for run in old:
                 connection.execute(delete(verdicts).where(verdicts.c.run_id == run.run_id))
+                connection.execute(delete(stretches).where(stretches.c.run_id == run.run_id))
                 connection.execute(delete(progress).where(progress.c.run_id == run.run_id))
                 connection.execute(
                     update(runs).where(runs.c.id == run.run_id).values(outbox=None, options=run.options_left)

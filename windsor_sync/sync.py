@@ -23,8 +23,9 @@ from windsor_sync.dispatch import Consignment, StopSwitch, deliver, identify_par
 from windsor_sync.errors import SnapshotError
 from windsor_sync.guard import Limit, Ruling, judge, withhold_unknown
 from windsor_sync.lease import Lease
-from windsor_sync.ledger import Head, ShardProgress
-from windsor_sync.outbox import KINDS, Limits, Renderer, count_held, count_protected, read_rows
+from windsor_sync.ledger import Head
+from windsor_sync.outbox import CHUNK_ROWS, KINDS, Limits, Renderer, count_held, count_protected, read_rows
+from windsor_sync.progress import ShardProgress
 from windsor_sync.registry import Registered
 from windsor_sync.runs import Run, RunState, outboxes_of, run_of
 from windsor_sync.sealing import Snapshot, storage_name
@@ -89,7 +90,8 @@ class Prepared:
 
     def messages(self) -> Iterator[bytes]:
         """The messages the run would send, in their order."""
-        for rows in read_rows(str(self.outbox), 0, self.tally.rows, self.ruling.held):
+        chunks = (chunk for shard in _shards(self.tally.rows, 1) for chunk in shard.chunks(CHUNK_ROWS))
+        for rows in read_rows(str(self.outbox), chunks, self.ruling.held):
             for row in rows:
                 yield from self.renderer.messages(row)
 

@@ -183,7 +183,7 @@ FATE = """
             WHEN v.verdict = 'suppressed' OR o.status = 'withheld' THEN coalesce(v.verdict, o.status)
             WHEN v.verdict = 'rejected' THEN 'rejected'
             WHEN o.status = 'deferred' THEN 'not due'
-            WHEN o.in_doubt OR coalesce(v.in_doubt, FALSE) OR (o.status = 'send' AND o.seq < p.reach) THEN 'in doubt'
+            WHEN o.in_doubt OR coalesce(v.in_doubt, o.status = 'send' AND o.seq < p.reach) THEN 'in doubt'
             ELSE 'owed'
         END AS fate,
         coalesce(v.code, o.tried_code) AS code

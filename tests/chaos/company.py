@@ -200,7 +200,8 @@ class Company(World):
 
 
 def _within_reach(head: Head) -> set[str]:
-    stretches = " OR ".join(f"(seq >= {shard.position} AND seq < {shard.reach})" for shard in head.shards)
+    parts = [part for shard in head.shards for part in shard.parts()]
+    stretches = " OR ".join(f"(seq >= {part.position} AND seq < {part.reach})" for part in parts)
     with open_duckdb() as connection:
         rows = connection.execute(
             f"SELECT coalesce(user_id, anonymous_id) FROM read_parquet({quoted(head.outbox or '')}) "

@@ -10,14 +10,15 @@ import pytest
 
 from tests.chaos.processes import IS_CHAOS, until, windsor_sync
 from tests.support.world import KEY, TRAIT_KEY, World
-from windsor_sync.delivery.engine import EngineLimits
+from windsor_sync.delivery.recorder import AHEAD_S
 from windsor_sync.runs import Run, recent
 from windsor_sync.sandbox import Faults
 from windsor_sync.why import why
 
 IN_FLIGHT = 16
-AT_STAKE = EngineLimits().checkpoint_rows + IN_FLIGHT
-"""Messages that one kill may leave in doubt: a checkpoint's worth, and what is in flight."""
+RATE = 2_000
+AT_STAKE = int(AHEAD_S * RATE) + IN_FLIGHT
+"""Messages that one kill may leave in doubt: what is sent in a quarter of a second, and what is in flight."""
 
 EVERYBODY = [f"user-{number:04}" for number in range(2_500)]
 VALUED = EVERYBODY[:500]
@@ -124,7 +125,7 @@ class Company:
 def test_syncs_killed_at_any_moment_lose_nothing_and_repeat_little(
     make_world: Callable[..., World], seed: int, calm_kills: int, rough_kills: int
 ) -> None:
-    company = Company(make_world(max_in_flight=IN_FLIGHT), seed)
+    company = Company(make_world(max_in_flight=IN_FLIGHT, requests_per_second=RATE), seed)
     company.world.document["defaults"] = {"max_exited_percent": None}
     company.compute(2_000)
     for _ in range(calm_kills):

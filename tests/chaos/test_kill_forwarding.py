@@ -9,12 +9,13 @@ import pytest
 from tests.chaos.processes import IS_CHAOS, Ended, until, windsor_sync
 from tests.support.archive import Archive, arrived, sent
 from tests.support.world import World
-from windsor_sync.delivery.engine import EngineLimits
+from windsor_sync.delivery.recorder import AHEAD_S
 from windsor_sync.runs import recent
 from windsor_sync.sandbox import Faults
 
 IN_FLIGHT = 16
-AT_STAKE = EngineLimits().checkpoint_rows + IN_FLIGHT
+RATE = 2_000
+AT_STAKE = int(AHEAD_S * RATE) + IN_FLIGHT
 CALLS = ("track", "page", "screen", "identify", "group", "alias")
 
 SIEGES = [(seed, 8) for seed in range(1, 7)] if IS_CHAOS else [(1, 3)]
@@ -58,7 +59,7 @@ def test_forwardings_killed_at_any_moment_lose_nothing_and_keep_every_users_orde
 ) -> None:
     chance = Random(seed)
     archive = Archive(world)
-    world.destination["max_in_flight"] = IN_FLIGHT
+    world.destination |= {"max_in_flight": IN_FLIGHT, "requests_per_second": RATE}
     world.windsor.set_faults(Faults(latency_ms=(0, 3), error_rate=0.02, reset_rate=0.02))
     for _ in range(kills):
         more_events(archive, chance, 2_000)

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import insert
 
 from windsor_sync.lease import Lease, held
-from windsor_sync.ledger import Ledger, RowVerdict, ShardProgress, Verdict
+from windsor_sync.ledger import Ledger, RowVerdict, Verdict
+from windsor_sync.progress import ShardProgress
 from windsor_sync.registry import Registry
 from windsor_sync.runs import Books, RunState, finish, run_of
 from windsor_sync.spec.personas import ComputationClass
@@ -117,9 +118,16 @@ def stretches(rows: int, shards: int) -> list[ShardProgress]:
     return [ShardProgress(n, n * length, (n + 1) * length, n * length, n * length) for n in range(shards)]
 
 
-def verdict(seq: int, kind: Verdict = Verdict.REJECTED, code: int | None = 400, message: str = "no") -> RowVerdict:
+def verdict(
+    seq: int,
+    kind: Verdict = Verdict.REJECTED,
+    code: int | None = 400,
+    message: str = "no",
+    *,
+    in_doubt: bool = False,
+) -> RowVerdict:
     """A verdict on one row."""
-    return RowVerdict(seq, kind, in_doubt=False, answered_at=MOMENT, code=code, message=message)
+    return RowVerdict(seq, kind, in_doubt=in_doubt, answered_at=MOMENT, code=code, message=message)
 
 
 def seqs(verdicts: Sequence[RowVerdict]) -> list[int]:

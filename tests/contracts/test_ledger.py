@@ -10,7 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from tests.contracts.stage import MOMENT, Stage, seqs, stretches, verdict
 from windsor_sync.errors import LeaseLost
 from windsor_sync.lease import acquire
-from windsor_sync.ledger import Head, ShardProgress, Verdict
+from windsor_sync.ledger import Head, Verdict
+from windsor_sync.progress import ShardProgress, Stretch
 from windsor_sync.runs import RunState, run_of
 from windsor_sync.state.tables import audiences
 
@@ -234,24 +235,29 @@ def test_a_writer_that_lost_its_lease_opens_no_run(stage: Stage) -> None:
     assert run_of(stage.database, "late") is None
 
 
-def test_resuming_puts_what_was_left_unanswered_in_doubt_and_tries_it_again(stage: Stage) -> None:
+def test_resuming_tries_again_what_was_left_unanswered_and_keeps_what_is_in_doubt(stage: Stage) -> None:
     audience_id = stage.audience()
     run_id = stage.open(audience_id, rows=20, shards=2)
-    marks = [ShardProgress(0, 0, 10, 4, 6, 3), ShardProgress(1, 10, 20, 10, 12, 0)]
+    answered = Stretch(7, 9, is_answered=True)
+    marks = [ShardProgress(0, 0, 10, 4, 6, 3, (answered,)), ShardProgress(1, 10, 20, 10, 12, 0)]
     given = [
-        verdict(1, Verdict.UNANSWERED, 503),
+        verdict(1, Verdict.UNANSWERED, 429),
         verdict(2),
-        verdict(5, Verdict.DELIVERED, 200),
-        verdict(8, Verdict.UNANSWERED, 503),
-        verdict(10, Verdict.UNANSWERED, 503),
+        verdict(3, Verdict.UNANSWERED, 503, in_doubt=True),
+        verdict(8, Verdict.UNANSWERED, 503, in_doubt=True),
+        verdict(12, Verdict.UNANSWERED, 503, in_doubt=True),
         verdict(11),
     ]
     with stage.lease(audience_id) as lease:
         stage.ledger.checkpoint(lease, run_id, marks, given)
         shards = stage.ledger.resume(lease, run_id)
-    assert shards == (replace(marks[0], reach=9), replace(marks[1], reach=12))
-    assert seqs(head_of(stage, audience_id).verdicts) == [1, 2, 5, 11]
-    assert stage.ledger.decided(run_id) == {1, 2, 5, 11}
+    first, second = shards
+    assert [seq for seq in range(10) if first.has_answer(seq)] == [0, 2, 7]
+    assert [seq for seq in range(10) if first.is_in_doubt(seq)] == [3, 4, 5, 8]
+    assert [seq for seq in range(10, 20) if second.is_in_doubt(seq)] == [10, 11, 12]
+    assert head_of(stage, audience_id).shards == shards
+    assert seqs(head_of(stage, audience_id).verdicts) == [2, 11]
+    assert stage.ledger.decided(run_id) == {2, 11}
 
 
 def test_resuming_one_shard_leaves_the_others_to_whoever_delivers_them(stage: Stage) -> None:
@@ -259,13 +265,14 @@ def test_resuming_one_shard_leaves_the_others_to_whoever_delivers_them(stage: St
     run_id = stage.open(audience_id, rows=20, shards=2)
     first, second = stretches(20, 2)
     with stage.lease(audience_id) as lease:
-        given = [verdict(seq, Verdict.UNANSWERED, 503) for seq in (3, 12)]
+        given = [verdict(seq, Verdict.UNANSWERED, 503, in_doubt=True) for seq in (3, 12)]
         stage.ledger.checkpoint(lease, run_id, [], given)
         for shard in (0, 1):
             stage.ledger.end_shard(lease, run_id, shard, "unavailable", "no answer")
-        assert stage.ledger.resume(lease, run_id, only=1) == (replace(second, reach=13),)
+        again = replace(second, reach=13, stretches=(Stretch(10, 12, is_answered=False),))
+        assert stage.ledger.resume(lease, run_id, only=1) == (again,)
         assert stage.ledger.resume(lease, run_id, only=2) == ()
-    assert head_of(stage, audience_id).shards == (first, replace(second, reach=13))
+    assert head_of(stage, audience_id).shards == (first, again)
     assert stage.ledger.decided(run_id) == {3}
     assert stage.ledger.endings(run_id) == [("unavailable", "no answer"), (None, None)]
 

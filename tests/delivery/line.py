@@ -16,7 +16,8 @@ from windsor_sync.delivery.verdicts import Answer
 from windsor_sync.delivery.wires import Wire
 from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
 from windsor_sync.delivery.wires.windsor_hook import WindsorHook
-from windsor_sync.ledger import RowVerdict, ShardProgress, Verdict
+from windsor_sync.ledger import RowVerdict, Verdict
+from windsor_sync.progress import ShardProgress, joined
 from windsor_sync.sandbox import Sandbox
 
 HASTY = EngineLimits(
@@ -100,6 +101,8 @@ class MemoryJournal:
         for new in shards:
             old = self.shards[new.shard]
             assert old.position <= new.position <= new.reach <= new.last
+            assert new.stretches == joined(new.stretches)
+            assert all(new.position <= stretch.first < stretch.last <= new.last for stretch in new.stretches)
             assert old.delivered <= new.delivered
             assert (new.first, new.last) == (old.first, old.last)
         assert len({verdict.seq for verdict in decided}) == len(decided)
@@ -134,14 +137,13 @@ class MemoryJournal:
     def is_told(self, seq: int) -> bool:
         """Whether the next diff takes Windsor to know of the row."""
         verdict = self.verdicts.get(seq)
-        return verdict.verdict is Verdict.DELIVERED if verdict else seq < self._shard(seq).position
+        return verdict.verdict is Verdict.DELIVERED if verdict else self._shard(seq).has_answer(seq)
 
     def is_in_doubt(self, seq: int) -> bool:
         """Whether the next diff tells the row's user the truth in any case."""
         if verdict := self.verdicts.get(seq):
             return verdict.in_doubt
-        shard = self._shard(seq)
-        return shard.position <= seq < shard.reach
+        return self._shard(seq).is_in_doubt(seq)
 
 
 class WatchedTransport(HttpTransport):
@@ -201,7 +203,7 @@ class Line:
             parcel_of(seq, shard.shard)
             for shard in self.journal.shards
             for seq in range(shard.position, shard.last)
-            if seq not in self.journal.verdicts and seq in self.journal.due
+            if seq not in self.journal.verdicts and seq in self.journal.due and not shard.has_answer(seq)
         ]
 
     @property

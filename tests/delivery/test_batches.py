@@ -19,7 +19,8 @@ from windsor_sync.delivery.parcels import Attempt, Letter, attempts_of, requests
 from windsor_sync.delivery.patience import Struggle
 from windsor_sync.delivery.wires.windsor_hook import WindsorHook
 from windsor_sync.errors import CredentialsRefused, DestinationUnavailable, MessagesRejected
-from windsor_sync.ledger import ShardProgress, Verdict
+from windsor_sync.ledger import Verdict
+from windsor_sync.progress import ShardProgress
 from windsor_sync.sandbox import Faults
 
 MakeLine = Callable[..., Line]

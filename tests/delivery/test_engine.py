@@ -12,7 +12,8 @@ from windsor_sync.errors import (
     DestinationUnavailable,
     MessagesRejected,
 )
-from windsor_sync.ledger import ShardProgress, Verdict
+from windsor_sync.ledger import Verdict
+from windsor_sync.progress import ShardProgress
 from windsor_sync.sandbox import Faults
 
 MakeLine = Callable[..., Line]

@@ -13,6 +13,7 @@ from tests.deployment.compose import ROOT, read_env
 from tests.deployment.deployment import DAG, WORKERS, Deployment, repeats
 from tests.deployment.processes import wait_until
 from windsor_sync.delivery.engine import EngineLimits
+from windsor_sync.delivery.recorder import AHEAD_S
 from windsor_sync.runs import Run, RunState, recent
 from windsor_sync.sandbox import shop
 from windsor_sync.spec.trait_keys import trait_key
@@ -91,8 +92,7 @@ def test_two_workers_share_a_sync_then_one_is_killed_and_at_last_a_person_stops_
     assert windsor_shows(deployment, second, first - second)
     the_books_are_closed(last_run(deployment), len(first ^ second))
     assert len({one["messageId"] for one in again}) == len(first ^ second), "nothing is lost, nothing is sent besides"
-    limits = EngineLimits()
-    assert repeats(again) <= len(killed) * (limits.checkpoint_rows + limits.max_in_flight)
+    assert repeats(again) <= len(killed) * (AHEAD_S * RATE + EngineLimits().max_in_flight)
     tries = {name: task["try_number"] for name, task in deployment.tasks(run_id).items() if name in SHARDS}
     assert tries == {name: 2 if name in killed else 1 for name in SHARDS}, f"{victim} had {killed}"
 

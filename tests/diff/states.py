@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from windsor_sync.diff.task import DiffTask
 from windsor_sync.embedded import quoted
-from windsor_sync.ledger import Head, RowVerdict, ShardProgress, Verdict
+from windsor_sync.ledger import Head, RowVerdict, Verdict
 from windsor_sync.outbox import COLUMNS, Limits, Retry
+from windsor_sync.progress import ShardProgress
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MEMBER = dict.fromkeys(("user_id", "anonymous_id", "email", "profile_id", "value"), "VARCHAR")

@@ -12,7 +12,8 @@ from typing import Any
 import duckdb
 
 from windsor_sync.events.intake import Intake, IntakeTask, take_in
-from windsor_sync.ledger import Head, RowVerdict, ShardProgress, Verdict
+from windsor_sync.ledger import Head, RowVerdict, Verdict
+from windsor_sync.progress import ShardProgress
 from windsor_sync.sources.archive import ArchiveFile, list_files
 from windsor_sync.spec.routing import Routing
 

@@ -10,7 +10,8 @@ from windsor_sync.diff.duckdb import Remains
 from windsor_sync.errors import WindsorSyncError
 from windsor_sync.events import outbox, sealing
 from windsor_sync.events.outbox import parcels, remaining
-from windsor_sync.ledger import ShardProgress, Verdict
+from windsor_sync.ledger import Verdict
+from windsor_sync.progress import ShardProgress
 
 ALIAS = {
     "type": "alias",

@@ -1,13 +1,14 @@
 """Delivers parcels with a bounded number of requests in flight, and checkpoints what was answered.
 
 A parcel is one row of an outbox: usually one message. Workers take parcels in order, as many as one request may carry,
-and answer them in any order, but for those that share a lane; a row is sent only below the `reach` that a checkpoint
-has recorded, so that after a crash we know which rows may have been applied. The engine stops taking parcels when asked
+and answer them in any order, but for those that share a lane; a row is sent only once a checkpoint has let it go, so that
+after a crash we know which rows may have been applied. The engine stops taking parcels when asked
 to, when the lease is lost, when Windsor refuses the key or everything from the start, or when it has not given a useful
 answer for too long.
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -19,10 +20,10 @@ from typing import Any
 from windsor_sync.delivery.parcels import Attempt, Letter, Letters, Parcel, attempts_of, requests_of
 from windsor_sync.delivery.patience import Bounds, Patience, Step, Struggle
 from windsor_sync.delivery.rate import Rate
-from windsor_sync.delivery.recorder import Journal, Recorder, Rhythm
+from windsor_sync.delivery.recorder import AHEAD_S, Journal, Recorder, Rhythm
 from windsor_sync.delivery.redaction import redacted
 from windsor_sync.delivery.stops import credentials_refused, everything_rejected, unavailable
-from windsor_sync.delivery.supply import Supply
+from windsor_sync.delivery.supply import Supply, Waiting
 from windsor_sync.delivery.transport import Transport
 from windsor_sync.delivery.verdicts import NOT_IMPLEMENTED, Answer, Decision, decide, may_have_been_applied
 from windsor_sync.delivery.wires import Wire
@@ -30,7 +31,8 @@ from windsor_sync.errors import (
     LeaseLost,
     WindsorSyncError,
 )
-from windsor_sync.ledger import RowVerdict, ShardProgress, Verdict
+from windsor_sync.ledger import RowVerdict, Verdict
+from windsor_sync.progress import ShardProgress
 from windsor_sync.spec.calls import Call
 
 __all__ = ["Delivery", "Engine", "EngineLimits", "Parcel"]
@@ -41,8 +43,8 @@ class EngineLimits:
     """How hard the engine pushes, and for how long."""
 
     max_in_flight: int = 64
-    checkpoint_rows: int = 1_000
-    """answers between two checkpoints: what is repeated at most after a kill, besides what is in flight"""
+    checkpoint_rows: int = 10_000
+    """so many rows a checkpoint lets go beyond those in flight, at most; it lets go what is sent in a quarter of a second"""
     checkpoint_s: float = 2.0
     give_up_after_s: float = 600.0
     """without any useful answer the destination is unavailable"""
@@ -56,6 +58,10 @@ class EngineLimits:
     """so many failures while others get through, and a row is put off until all others are done"""
     rows_put_off: int = 1_000
     """at most; they are kept in memory"""
+    rows_waiting: int = 50_000
+    """so many rows at most wait in memory behind an earlier row of their user, while those of others go on"""
+    bytes_waiting: int = 64 << 20
+    """of their messages, at most"""
 
 
 @dataclass(slots=True)
@@ -91,8 +97,12 @@ class Engine:
         self._limits = limits
         self.outcome = Delivery()
         in_flight = limits.max_in_flight * wire.batch_size
-        rhythm = Rhythm(limits.checkpoint_rows + in_flight, max(1, limits.checkpoint_rows // 2), limits.checkpoint_s)
-        self._records = Recorder(journal, rhythm, lambda: on_progress(self.outcome) if on_progress else None)
+        rhythm = Rhythm(in_flight, wire.batch_size, limits.checkpoint_rows, limits.checkpoint_s)
+        self._pacing = asyncio.Lock()
+        self._paced_at = -math.inf
+        """when a request last had to wait for the rate"""
+        report = on_progress or (lambda _: None)
+        self._records = Recorder(journal, rhythm, lambda: report(self.outcome), self._is_paced)
         self._patience = Patience(
             Bounds(limits.give_up_after_s, limits.first_backoff_s, limits.longest_backoff_s, limits.tries_in_turn),
             clock,
@@ -106,10 +116,10 @@ class Engine:
             self._records,
             batch_size=wire.batch_size,
             rows_put_off=limits.rows_put_off,
+            most_waiting=Waiting(limits.rows_waiting, limits.bytes_waiting),
             has_stopped=self._stop.is_set,
             set_aside=self._hold_back,
         )
-        self._pacing = asyncio.Lock()
 
     def stop(self) -> None:
         """Ask for an end: nothing new is sent, what is in flight may still answer. Call it from the event loop."""
@@ -270,8 +280,12 @@ class Engine:
                 wait_s = self._rate.book()
                 if wait_s <= 0:
                     break
+                self._paced_at = time.monotonic()
                 await self._sleep(wait_s)
         return not self._stop.is_set()
+
+    def _is_paced(self) -> bool:
+        return time.monotonic() < self._paced_at + AHEAD_S
 
     async def _send(self, request: Letters, attempts: Sequence[Attempt], struggle: Struggle) -> Answer:
         """Send once; from here on the rows may have been applied."""
@@ -320,15 +334,15 @@ class Engine:
                 letter.attempt.in_doubt = True  # until the rest of it is answered too
 
     def _delivered(self, attempt: Attempt) -> None:
-        parcel, tracker = attempt.parcel, self._records[attempt.parcel.shard]
+        parcel = attempt.parcel
         self.outcome.delivered += 1
         attempt.is_settled = True
         if attempt.struggle.is_second_round:
-            tracker.late_yes()
+            self._records[parcel.shard].late_yes()
             self.outcome.unanswered -= 1
             self._records.answered(_verdict(parcel.seq, Verdict.DELIVERED))
         else:
-            tracker.answered(parcel.seq, is_delivered=True)
+            self._records.settled(parcel.shard, parcel.seq, is_delivered=True)
             self._records.answered()
         self._supply.answered(attempt)
 
@@ -367,7 +381,7 @@ class Engine:
         if attempt.struggle.is_second_round:
             self.outcome.unanswered -= 1
         else:
-            self._records[parcel.shard].answered(parcel.seq, is_delivered=False)
+            self._records.settled(parcel.shard, parcel.seq, is_delivered=False)
         words = redacted(answer.message, parcel.private) if answer else None
         code = answer.status if answer else None
         is_judged = verdict is Verdict.REJECTED and len(parcel.messages) == 1

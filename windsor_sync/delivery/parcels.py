@@ -33,6 +33,8 @@ class Attempt:
     struggle: Struggle
     ticket: Ticket["Attempt"] | None = None
     """its place in its lanes"""
+    waits: bool = False
+    """behind an earlier row of its user"""
     was_refused_with_others: bool = False
     """Windsor does not say whether it applied a part of a batch that it refused: in doubt until judged alone"""
     owed: RowVerdict | None = None

@@ -4,11 +4,28 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from windsor_sync.delivery.lanes import Lanes, Ticket
 from windsor_sync.delivery.parcels import Attempt, Parcel
 from windsor_sync.delivery.patience import Struggle
 from windsor_sync.delivery.recorder import Recorder
+
+
+class Waiting(NamedTuple):
+    """Rows that wait behind an earlier one of their user, in memory."""
+
+    rows: int
+    size_bytes: int
+    """of their messages"""
+
+    def with_one(self, parcel: Parcel) -> "Waiting":
+        """One more."""
+        return Waiting(self.rows + 1, self.size_bytes + _size(parcel))
+
+    def without_one(self, parcel: Parcel) -> "Waiting":
+        """One less."""
+        return Waiting(self.rows - 1, self.size_bytes - _size(parcel))
 
 
 class Supply:
@@ -20,6 +37,7 @@ class Supply:
         *,
         batch_size: int,
         rows_put_off: int,
+        most_waiting: Waiting,
         has_stopped: Callable[[], bool],
         set_aside: Callable[[Attempt], None],
     ) -> None:
@@ -27,6 +45,7 @@ class Supply:
         self._records = records
         self._batch_size = batch_size
         self._rows_put_off = rows_put_off
+        self._most_waiting = most_waiting
         self._has_stopped = has_stopped
         self._set_aside = set_aside
         self._source: AsyncIterator[Sequence[Parcel]] = _nothing()
@@ -34,6 +53,7 @@ class Supply:
         self._lanes: Lanes[Attempt] = Lanes()
         self._ready: deque[Parcel] = deque()
         """read; none of them taken yet"""
+        self._waiting = Waiting(0, 0)
         self._free: deque[Attempt] = deque()
         """taken, and held up by their lanes until now"""
         self._again: deque[Attempt] = deque()
@@ -68,17 +88,23 @@ class Supply:
 
     @property
     def is_starved(self) -> bool:
-        """Whether workers are idle because all that the journal lets go waits behind what they have in hand."""
-        if not (self._ready and self._lanes and self._reading.locked()):
-            return False
-        return not self._records.may_go(self._ready[0].shard, self._ready[0].seq)
+        """Whether workers are idle because no more rows may wait behind those that are in hand."""
+        return bool(self._ready) and self._is_full and self._reading.locked()
+
+    @property
+    def _is_full(self) -> bool:
+        return any(now >= most for now, most in zip(self._waiting, self._most_waiting, strict=True))
 
     def answered(self, attempt: Attempt) -> None:
         """It has its final answer: those behind it may go."""
         if attempt.ticket is None:
             return
         for freed in self._lanes.leave(attempt.ticket):
-            (self._again if freed.is_aside else self._free).append(freed.item)
+            if freed.is_aside:
+                self._again.append(freed.item)
+            else:
+                self._waits_no_more(freed.item)
+                self._free.append(freed.item)
         self._records.nudge()
 
     def put_off(self, attempt: Attempt) -> list[Attempt]:
@@ -88,14 +114,20 @@ class Supply:
             self._loose += 1
             return []
         self._records.nudge()
-        return _items(self._lanes.put_off(attempt.ticket, room=self.room - 1))
+        return self._set_aside_from(self._lanes.put_off(attempt.ticket, room=self.room - 1))
 
     def abandon(self, attempt: Attempt) -> list[Attempt]:
         """It stays owed; returns those that are set aside behind it and stay owed too."""
         if attempt.ticket is None:
             return []
         self._records.nudge()
-        return _items(self._lanes.abandon(attempt.ticket))
+        return self._set_aside_from(self._lanes.abandon(attempt.ticket))
+
+    def _set_aside_from(self, tickets: Iterable[Ticket[Attempt]]) -> list[Attempt]:
+        attempts = [ticket.item for ticket in tickets]
+        for attempt in attempts:
+            self._waits_no_more(attempt)
+        return attempts
 
     # -- which ones ------------------------------------------------------------------------------------------
 
@@ -116,20 +148,27 @@ class Supply:
         """One that was held up only by what is in the batch."""
         while behind:
             ticket = behind.popleft()
-            if self._lanes.may_go(ticket, batch):
+            if self._lanes.may_go(ticket, batch) and self._is_let_go(ticket.item):
+                self._waits_no_more(ticket.item)
                 return ticket.item
         return None
 
     def _released(self) -> Attempt | None:
-        return self._free.popleft() if self._free else None
+        if self._free and self._is_let_go(self._free[0]):
+            return self._free.popleft()
+        if self._free:
+            self._records.lets_go_next()
+        return None
+
+    def _is_let_go(self, attempt: Attempt) -> bool:
+        return self._records[attempt.parcel.shard].may_go(attempt.parcel.seq)
 
     def _fresh(self, batch: list[Attempt]) -> Attempt | None:
-        """The next of the outbox under the recorded reach whose lanes are free; those that are not queue up there."""
-        while self._ready and self._records.may_go(self._ready[0].shard, self._ready[0].seq):
+        """The next of the outbox that is let go and whose lanes are free; those whose lanes are not queue up there."""
+        while self._ready and not self._is_full and self._records.comes_next(self._ready[0].shard, self._ready[0].seq):
             parcel = self._ready.popleft()
-            tracker = self._records[parcel.shard]
-            tracker.take(parcel.seq)
-            attempt = Attempt(parcel, tracker.inherits_doubt(parcel.seq), Struggle())
+            self._records.take(parcel.shard, parcel.seq)
+            attempt = Attempt(parcel, self._records[parcel.shard].inherits_doubt(parcel.seq), Struggle())
             if not parcel.lanes or not parcel.messages:
                 return attempt
             attempt.ticket = self._lanes.enter(attempt, parcel.lanes, room=self.room)
@@ -137,7 +176,20 @@ class Supply:
                 self._set_aside(attempt)
             elif self._lanes.may_go(attempt.ticket, batch):
                 return attempt
+            else:
+                self._waits(attempt)
         return None
+
+    def _waits(self, attempt: Attempt) -> None:
+        attempt.waits = True
+        self._waiting = self._waiting.with_one(attempt.parcel)
+        self._records[attempt.parcel.shard].waits(attempt.parcel.seq)
+
+    def _waits_no_more(self, attempt: Attempt) -> None:
+        if attempt.waits:
+            attempt.waits = False
+            self._waiting = self._waiting.without_one(attempt.parcel)
+            self._records[attempt.parcel.shard].is_free(attempt.parcel.seq)
 
     async def _second_round(self) -> list[Attempt]:
         """One that was put off, alone; it is in doubt by the journal before it is sent again."""
@@ -168,8 +220,8 @@ class Supply:
             self._is_read = True
 
 
-def _items(tickets: Iterable[Ticket[Attempt]]) -> list[Attempt]:
-    return [ticket.item for ticket in tickets]
+def _size(parcel: Parcel) -> int:
+    return sum(map(len, parcel.messages))
 
 
 async def _nothing() -> AsyncIterator[Sequence[Parcel]]:

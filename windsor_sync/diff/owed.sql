@@ -1,6 +1,6 @@
 -- What Windsor has not acknowledged of the last outbox. Only a yes clears a doubt. It reads these views:
 --   outbox_before    the rows of the ledger's outbox (see outbox.py), with seq
---   progress_before  first, last (exclusive), position, reach: the shards of that outbox
+--   progress_before  first, last (exclusive), position, reach: the shards of that outbox, in parts (see progress.py)
 --   verdicts_before  seq, verdict, code, in_doubt, answered_at: its rows whose answer was not a plain yes
 --   run              as in changes.sql
 WITH answerless AS (

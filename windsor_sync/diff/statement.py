@@ -98,7 +98,7 @@ def run_row(task: DiffTask) -> list[object]:
 
 def progress_rows(head: Head | None) -> list[tuple[object, ...]]:
     """The rows of `progress_before`."""
-    return [(shard.first, shard.last, shard.position, shard.reach) for shard in head.shards] if head else []
+    return [tuple(part) for shard in head.shards for part in shard.parts()] if head else []
 
 
 def verdict_rows(head: Head | None) -> list[tuple[object, ...]]:

@@ -15,7 +15,8 @@ from windsor_sync.diff import statement
 from windsor_sync.diff.duckdb import Remains
 from windsor_sync.embedded import open_stored, parquet_files
 from windsor_sync.errors import WindsorSyncError
-from windsor_sync.ledger import Head, ShardProgress
+from windsor_sync.ledger import Head
+from windsor_sync.progress import ShardProgress
 from windsor_sync.spec.calls import Call, json_text
 from windsor_sync.words import counted
 
@@ -52,16 +53,14 @@ def parcels(
 ) -> Iterator[list[Parcel]]:
     """Yield what is left to be sent of a shard, ascending, a chunk at a time (maybe an empty one)."""
     with open_stored() as connection:
-        start = shard.position
-        while start < shard.last:
-            end = min((start // CHUNK_ROWS + 1) * CHUNK_ROWS, shard.last)
+        for start, end in shard.chunks(CHUNK_ROWS):
             rows = connection.execute(
                 f"SELECT {', '.join(_Row._fields)} FROM {parquet_files(files)} "
                 f"WHERE seq >= {start} AND seq < {end} AND status = 'send' ORDER BY seq"
             ).fetchall()
             found = [_Row(*row) for row in rows]
-            yield [_parcel(shard.shard, row, is_suppressed) for row in found if row.seq not in decided]
-            start = end
+            left = (row for row in found if row.seq not in decided and not shard.has_answer(row.seq))
+            yield [_parcel(shard.shard, row, is_suppressed) for row in left]
 
 
 def _parcel(shard: int, row: _Row, is_suppressed: Callable[[str], bool]) -> Parcel:

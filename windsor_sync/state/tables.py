@@ -155,8 +155,8 @@ runs = Table(
     Index(None, "started_at"),
 )
 
-# How far a shard, a stretch of an outbox's rows, has come. Rows below `position` have an answer; rows below `reach` may have
-# been sent. A crash leaves the stretch between them in doubt.
+# How far a shard, a part of an outbox's rows, has come. Rows below `position` have an answer; rows at or above `reach` were
+# never sent. A crash leaves the rows between them in doubt, but for those of `stretches`.
 progress = Table(
     "progress",
     metadata,
@@ -169,6 +169,18 @@ progress = Table(
     _count("delivered"),  # counted answer by answer, so that the books can be checked against the diff
     Column("ended", Text),  # how the task that delivered only this shard ended; null while it runs, and when it died
     Column("ended_why", Text),
+)
+
+# Stretches of rows at or above a shard's position that are not in doubt: answered, or not let go yet because they wait behind
+# an earlier row of their user.
+stretches = Table(
+    "stretches",
+    metadata,
+    Column("run_id", Text, ForeignKey("runs.id"), primary_key=True),
+    Column("shard", Integer, primary_key=True),
+    Column("first", BigInteger, primary_key=True),
+    Column("last", BigInteger, nullable=False),  # exclusive
+    Column("is_answered", Boolean, nullable=False),
 )
 
 # Rows whose answer was not a plain yes, and rows at or above the position whose answer is known.
