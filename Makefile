@@ -1,6 +1,6 @@
 # make demo: real audiences become properties of users in a Windsor on this machine
 # make up: Airflow with its page, a Windsor and the demo's shop to use by hand, until Ctrl-C.   make env: secrets for docker-compose.yml
-# make test: every test.   make chaos: the fault tests, many times over.   make lint: ruff, mypy --strict, import-linter.   make check: both
+# make test: every test.   make quick: the rooms that need no Airflow, in a minute.   make chaos: the fault tests, many times over.   make lint: ruff, mypy --strict, import-linter.   make check: both
 # make coverage: every test, and which lines and branches none of them reaches.   make mutation: rules changed one at a time, to see a test fail
 # make bench: the measured claims of docs/benchmarks.md, beside the alternatives
 # make docs: the references in docs/ that are made from the code.   make screenshots: the pictures, taken by a test
@@ -8,10 +8,12 @@ PYTHON ?= python3
 EXTRAS ?= dev,celery
 VENV := .venv
 BIN := $(VENV)/bin
+unexport PYTHONDONTWRITEBYTECODE
 READY := $(VENV)/.ready
-SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+QUICK_ROOMS := spec settings sandbox delivery events contracts
 
-.PHONY: bench demo env up chaos coverage docs mutation screenshots test lint check clean
+.PHONY: bench demo env up chaos coverage docs mutation quick screenshots test lint check clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml constraints.txt
@@ -39,6 +41,9 @@ env:
 
 test: $(READY)
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+
+quick: $(READY)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not slow' $(QUICK_ROOMS:%=tests/%)
 
 coverage: $(READY)
 	@rm -rf .coverage && mkdir .coverage

@@ -1,8 +1,14 @@
 """Fixtures for every room."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
 
 pytest_plugins = [
     "tests.support.windsor",
@@ -12,8 +18,18 @@ pytest_plugins = [
     "tests.support.s3",
 ]
 
-SLOW_ROOMS = ("deployment", "packaging", "end_to_end", "chaos", "docs", "airflow")
+SLOW_ROOMS = ("deployment", "end_to_end", "packaging", "airflow", "chaos", "docs", "sync", "sources", "report")
 """Side by side they come first: one that takes minutes and begins last would have all others wait for it."""
+
+TOGETHER = {
+    "tests/airflow/test_hostile_rejections.py": "a browser and an api-server",
+    "tests/airflow/test_page.py": "a browser and an api-server",
+    "tests/airflow/test_provider.py": "a browser and an api-server",
+}
+"""Files that share what takes long to start: one process runs all of them."""
+
+APART = ("tests/chaos/test_canary.py", "tests/chaos/test_model.py", "tests/docs/test_pages.py")
+"""Long files whose tests share nothing: any process runs any test of them."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -25,3 +41,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return SLOW_ROOMS.index(room) if room in SLOW_ROOMS else len(SLOW_ROOMS)
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than processors: many tests wait for a server, a lease or a retry."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out files, in their order, to whichever process is free."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Files(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return nodeid if file in APART else TOGETHER.get(file, file)
+
+    return Files(config, log)

@@ -87,6 +87,7 @@ def test_the_order_is_by_timestamp_then_as_in_the_archive(logs: Logs) -> None:
     assert done.rows("seq") == list(range(7))
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     messages=st.lists(st.tuples(st.integers(0, 5), st.sampled_from([1, 3_000])), max_size=20),
@@ -195,6 +196,7 @@ LINES = st.sampled_from(
 FILES = st.lists(st.tuples(st.lists(LINES, max_size=12), st.booleans()), max_size=4)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(first=FILES, second=FILES, position=st.integers(0, 8))
 def test_every_line_ends_in_exactly_one_bucket(

@@ -44,16 +44,16 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
-def test_a_command_in_a_sentence_is_shown_as_code_and_nothing_else_of_it_is_markup(lived: World) -> None:
-    text = report(lived.workspace)
+def test_a_command_in_a_sentence_is_shown_as_code_and_nothing_else_of_it_is_markup(living: World) -> None:
+    text = report(living.workspace)
     assert re.search(r"<code>windsor-sync approve order_completed_last_30days-\S+ --max-exited 171</code>;", text)
-    with lived.workspace.database.write() as connection:
+    with living.workspace.database.write() as connection:
         connection.execute(update(runs).values(sentence="an odd ` and <b>, `<i>` and <u>"))
-    text = report(lived.workspace)
+    text = report(living.workspace)
     assert "an odd ` and &lt;b&gt;, `&lt;i&gt;` and &lt;u&gt;" in text
-    with lived.workspace.database.write() as connection:
+    with living.workspace.database.write() as connection:
         connection.execute(update(runs).values(sentence="see `<i>` there"))
-    assert "see <code>&lt;i&gt;</code> there" in report(lived.workspace)
+    assert "see <code>&lt;i&gt;</code> there" in report(living.workspace)
 
 
 def test_one_of_something_is_not_several(lived: World) -> None:

@@ -90,19 +90,19 @@ def test_event_forwarding_is_counted_by_step_and_code(lived: World) -> None:
     assert found.steps["duplicates"] == 1
 
 
-def test_a_run_of_another_destination_is_not_shown(lived: World) -> None:
-    run = view_events(lived.workspace).runs[0]
-    with lived.workspace.database.write() as connection:
+def test_a_run_of_another_destination_is_not_shown(living: World) -> None:
+    run = view_events(living.workspace).runs[0]
+    with living.workspace.database.write() as connection:
         connection.execute(update(audiences).values(destination="another"))
-    assert view_run(lived.workspace, run.run_id) is None
-    assert list_audiences(lived.workspace).lines == ()
+    assert view_run(living.workspace, run.run_id) is None
+    assert list_audiences(living.workspace).lines == ()
 
 
-def test_a_run_that_has_not_ended_shows_how_far_it_is(lived: World) -> None:
-    with lived.workspace.database.write() as connection:
+def test_a_run_that_has_not_ended_shows_how_far_it_is(living: World) -> None:
+    with living.workspace.database.write() as connection:
         values = {"state": "open", "finished_at": None, "delivered": 0, "owed": 0}
         connection.execute(update(runs).where(runs.c.number == 4).values(**values))
-    view = view_audience(lived.workspace, KEY)
+    view = view_audience(living.workspace, KEY)
     assert view is not None
     books = view.runs[1].books
     assert (books.delivered, books.owed) == (books.changes, 0)
