@@ -15,6 +15,7 @@ from windsor_sync.delivery.transport import Transport
 from windsor_sync.delivery.wires import Wire
 from windsor_sync.lease import Lease
 from windsor_sync.ledger import Ledger, RowVerdict
+from windsor_sync.limits import shortage_in
 from windsor_sync.outbox import CHUNK_ROWS, OutboxRow, Renderer, read_rows
 from windsor_sync.progress import ShardProgress
 from windsor_sync.spec.routing import suppression_hash
@@ -148,7 +149,13 @@ def deliver(
     """Deliver what is left of the outbox; returns when it is done or something stopped it."""
     journal = LedgerJournal(ledger, lease, consignment.run_id)
     with line.sharing(lease.resource, consignment.weight) as rate:
-        return asyncio.run(_deliver(consignment, journal, line, rate, stop, on_progress))
+        try:
+            return asyncio.run(_deliver(consignment, journal, line, rate, stop, on_progress))
+        except Exception as error:
+            shortage = shortage_in(error)
+            if shortage is None:
+                raise
+            return Delivery(stopped_by=shortage)  # with its connections closed there is room to close the books
 
 
 async def _deliver(

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 
 from windsor_sync.errors import ConfigError
+from windsor_sync.limits import require_address_space
 from windsor_sync.patterns import has_magic, literal
 from windsor_sync.scratch import scratch_folder
 from windsor_sync.stores import store_unavailable, words_of_name
@@ -34,6 +35,7 @@ def reach(store: Any) -> None:
 @contextmanager
 def open_duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
     """An engine of its own, gone with its spilled files when the block ends."""
+    require_address_space()
     with scratch_folder() as spill, duckdb.connect() as connection:
         connection.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'")
         connection.execute(f"SET temp_directory = {quoted(str(spill))}")

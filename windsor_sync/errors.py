@@ -52,6 +52,10 @@ class StateUnavailable(WindsorSyncError):
     exit_status = 6
 
 
+class OutOfResources(WindsorSyncError):
+    """This process has no memory or no file handle left; what was answered is recorded, the rest is owed."""
+
+
 class SegmentUnavailable(WindsorSyncError):
     """Segment's Public API is out of reach, and what it says is needed; nothing was sent."""
 

@@ -14,6 +14,7 @@ from windsor_sync.errors import (
     Interrupted,
     LeaseLost,
     MessagesRejected,
+    OutOfResources,
     SnapshotError,
     StateUnavailable,
     WindsorSyncError,
@@ -33,6 +34,7 @@ STATE_OF = {
     StateUnavailable: RunState.UNAVAILABLE,
     LeaseLost: RunState.INTERRUPTED,
     Interrupted: RunState.INTERRUPTED,
+    OutOfResources: RunState.FAILED,
     MessagesRejected: RunState.REJECTED,
 }
 
@@ -219,7 +221,7 @@ def _remedy(workspace: Workspace, stopped: WindsorSyncError) -> str:
         )
     if isinstance(stopped, MessagesRejected):
         return "Something is wrong with the messages rather than with single users: check the wire and the url."
-    if isinstance(stopped, Interrupted):
+    if isinstance(stopped, Interrupted | OutOfResources):
         return "Run it again to go on."
     return (
         "If this repeats, check the address and whether Windsor is up; `destination.give_up_after_s` is the patience."

@@ -13,6 +13,7 @@ from windsor_sync.errors import (
     Interrupted,
     LeaseLost,
     MessagesRejected,
+    OutOfResources,
     StateUnavailable,
     WindsorSyncError,
 )
@@ -27,6 +28,7 @@ WORST_FIRST: tuple[tuple[RunState, type[WindsorSyncError]], ...] = (
     (RunState.REFUSED, CredentialsRefused),
     (RunState.REJECTED, MessagesRejected),
     (RunState.UNAVAILABLE, DestinationUnavailable),
+    (RunState.FAILED, OutOfResources),
     (RunState.INTERRUPTED, Interrupted),
 )
 """A run whose shards ended differently is known by what a person has to know first."""

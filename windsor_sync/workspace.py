@@ -17,6 +17,7 @@ from windsor_sync.errors import ConfigError
 from windsor_sync.holder import name_of_this_process
 from windsor_sync.lease import TTL_S, Lease, held, is_held
 from windsor_sync.ledger import Ledger
+from windsor_sync.limits import require_address_space, require_handles
 from windsor_sync.registry import Registry
 from windsor_sync.segment.keys import SegmentKeyedRegistry
 from windsor_sync.settings import Destination, Segment, Settings
@@ -80,8 +81,10 @@ class Workspace:
     """from a connection's id to its warehouse; raises ConfigError when there is none"""
 
     def line(self) -> HttpLine:
-        """The way to Windsor; raises ConfigError when the key is missing."""
+        """The way to Windsor; raises ConfigError when the key is missing, or room for connections."""
         destination = self.settings.destination
+        require_handles(destination.max_in_flight)
+        require_address_space()
         wire = WIRES[destination.wire]
         return HttpLine(wire(destination.url, self.api_key()), destination, self.database, self.engine_limits)
 

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,9 @@ def cli(ctx: click.Context, config: Path | None) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors we know end in their sentence and exit status, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows ? for →, and no traceback
     try:
         result: Any = cli.main(arguments, standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)
@@ -102,3 +106,11 @@ def main(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("windsor-sync: stopped.", err=True)
         sys.exit(130)
+    except Exception as error:
+        from windsor_sync.limits import shortage_in
+
+        shortage = shortage_in(error)
+        if shortage is None:
+            raise
+        click.echo(f"windsor-sync: {shortage}, and run it again: what was recorded before stands.", err=True)
+        sys.exit(shortage.exit_status)

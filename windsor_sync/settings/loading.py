@@ -28,6 +28,7 @@ def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Setti
     everything that is wrong with it.
     """
     file = Path(os.path.abspath(path or env.get(CONFIG_VARIABLE) or DEFAULT_FILE))  # noqa: PTH100  # .. without links
+    _require_text(file)
     document = read_document(file, _text_of(file))
     _drop_empty(document)
     apply_variables(document, env)
@@ -37,6 +38,18 @@ def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Setti
     if found is None or document.mistakes:
         raise InvalidSettings(file, document.mistakes)
     return _completed(found, document)
+
+
+def _require_text(file: Path) -> None:
+    """Raise ConfigError for a folder whose name is not text here: nothing that is stored or shown could name it."""
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        shown = str(file).encode(errors="replace").decode()
+        raise ConfigError(
+            f"The name of {shown} cannot be read as UTF-8 (? stands for what cannot). Nothing was done. Rename the folder; if "
+            "its name is right, set PYTHONUTF8=1 or LC_ALL=C.UTF-8."
+        ) from None
 
 
 def _text_of(file: Path) -> str:
