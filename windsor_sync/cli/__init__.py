@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -91,9 +92,11 @@ def cli(ctx: click.Context, config: Path | None) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors we know end in their sentence and exit status, without a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows ? for →, and no traceback
+    with suppress(OSError):  # a stream that cannot be asked where it stands stays as it is
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(
+                errors="replace"
+            )  # a terminal without UTF-8 shows ? for →; standard error does so itself
     try:
         result: Any = cli.main(arguments, standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)
