@@ -24,8 +24,8 @@ from windsor_sync.privacy import forget
 from windsor_sync.registry import EVENTS
 from windsor_sync.retirement import retire
 from windsor_sync.runs import Run, RunState, recent
-from windsor_sync.settlement import error_of
 from windsor_sync.sandbox import Faults
+from windsor_sync.settlement import error_of
 from windsor_sync.state.tables import archive_files, leases, rate_shares, runs
 
 CALLS = ("identify", "page", "screen", "track", "group")
