@@ -12,7 +12,6 @@ from sqlalchemy import Connection, delete, insert, select, update
 from windsor_sync.approvals import trail
 from windsor_sync.embedded import open_stored, parquet, quoted
 from windsor_sync.errors import LeaseHeld
-from windsor_sync.scratch import Scratch
 from windsor_sync.spec.routing import suppression_hash
 from windsor_sync.spec.trait_keys import TraitKey
 from windsor_sync.state.tables import audiences, runs, snapshots, suppressions
@@ -97,27 +96,21 @@ def _everything_held(workspace: Workspace, holder: str) -> Iterator[None]:
 
 
 def _wait_for_readers(workspace: Workspace) -> None:
-    """Wait until no command has the user in a scratch folder from before the suppression; one that begins now leaves them out.
+    """Wait until every command has ended its work that may have read the user before the suppression.
 
-    A plan holds no lease, and would put back what is purged beside it. What dead processes left is removed here.
+    A plan holds no lease, and would put back what is purged beside it; one that begins now leaves the user out.
     """
     give_up_at = time.monotonic() + READERS_S
-    while readers := _readers(workspace):
+    readers = workspace.files.readers()
+    while left := [reader for reader in readers if reader.is_there and not reader.is_left]:
         if time.monotonic() > give_up_at:
             raise LeaseHeld(
-                f"Nothing was purged: {', '.join(sorted({reader.process for reader in readers}))} may have read the user before "
-                f"and works in {readers[0].path}. The user is suppressed: nothing is sent about them any more. Run the same "
-                "command again when that command has ended; `windsor-sync audit` names folders that nobody works in."
+                f"Nothing was purged: {', '.join(sorted({reader.process for reader in left}))} may have read the user before and "
+                f"works in {left[0].path}. The user is suppressed: nothing is sent about them any more. Run the same command "
+                "again when that command has ended; `windsor-sync audit` names folders that nobody works in."
             )
         time.sleep(0.05)
-
-
-def _readers(workspace: Workspace) -> list[Scratch]:
-    found = [one for one in workspace.files.scratch() if not one.is_ours]
-    for one in found:
-        if one.is_left:
-            one.remove()
-    return [one for one in found if not one.is_left or one.is_used]
+    workspace.files.readers()  # of a process that died meanwhile, what it left
 
 
 def _paths(workspace: Workspace, kind: str) -> list[str]:

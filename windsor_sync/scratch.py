@@ -84,9 +84,10 @@ class Scratch:
         """For how long nobody has written to it."""
         return time.time() - _written_at(self.path)
 
-    def concerns(self, store: str) -> bool:
-        """Whether data of this file store may be in it."""
-        return not self.stores or store in self.stores
+    @property
+    def is_there(self) -> bool:
+        """Whether it has not been removed."""
+        return self.path.exists()
 
     def remove(self) -> None:
         """Remove it with all that is in it; what cannot be removed stays, for the next command."""

@@ -99,16 +99,17 @@ class Prepared:
 def seal(workspace: Workspace, computation: Computation, request: Request) -> Snapshot:
     """Seal and record the snapshot a run will use; the first sync pins the audience's key here."""
     known = workspace.registry.register(computation)
-    snapshot = sealing.newest(workspace, computation, known, request.snapshot_path)
-    return replace(snapshot, snapshot_id=sealing.record(workspace, known, snapshot))
+    with workspace.files.draft_folder():  # by it `forget` knows that a snapshot is read, until its file is recorded
+        snapshot = sealing.newest(workspace, computation, known, request.snapshot_path)
+        return replace(snapshot, snapshot_id=sealing.record(workspace, known, snapshot))
 
 
 @contextmanager
 def planned(workspace: Workspace, computation: Computation, request: Request) -> Iterator[Prepared]:
     """What a run would do now. Nothing is recorded; the messages can be read inside the block."""
     known = workspace.registry.find(computation)
-    snapshot = sealing.newest(workspace, computation, known, request.snapshot_path)
-    with workspace.files.draft() as draft:
+    with workspace.files.draft() as draft:  # first of all: by it `forget` knows of this plan
+        snapshot = sealing.newest(workspace, computation, known, request.snapshot_path)
         yield prepare(workspace, computation, known, snapshot, request, draft)
 
 

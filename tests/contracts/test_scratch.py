@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,11 +36,13 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def left(root: Path, mark: str | None, *, hours_ago: float = 0, name: str = "abcdefgh") -> Path:
+def left(
+    root: Path, mark: str | None, *, hours_ago: float = 0, name: str = "abcdefgh", stores: Sequence[str] = ()
+) -> Path:
     """The folder of a process that is gone, with a user in it."""
     folder = root / f"{scratch.PREFIX}{name}"
     (folder / "files").mkdir(parents=True)
-    (folder / "owner").write_text(json.dumps({"process": mark, "stores": []}))
+    (folder / "owner").write_text(json.dumps({"process": mark, "stores": list(stores)}))
     (folder / "files" / "draft").write_text("canary")
     moment = time.time() - hours_ago * 60 * 60
     for path in (folder, *folder.rglob("*")):
@@ -83,8 +85,10 @@ def test_a_scratch_folder_says_whose_it_is_and_which_file_stores_it_may_have_dat
     with store.draft():
         [found] = scratch_in(tmp_path / "files" / "drafts")
         assert (found.mark, found.is_ours, found.is_left) == (mark_of_this_process(), True, False)
+        assert found.stores >= {(tmp_path / "files").as_uri()}
         assert found in store.scratch()
-        assert not found.concerns("file:///another/store")
+        assert store.readers() == []
+        assert found not in FileStore(str(tmp_path / "others")).scratch()
 
 
 def test_what_a_dead_process_left_goes_at_once_and_what_a_living_one_has_stays(temporary: Path) -> None:
@@ -154,7 +158,7 @@ def test_forget_waits_for_a_plan_that_has_read_the_user_and_purges_nothing_besid
     world.snapshot(["ana", "ben"])
     world.sync()
     with a_process() as mark:
-        left(temporary, mark)
+        left(temporary, mark, stores=["file:///another/store", f"file://{world.folder}/.windsor/files"])
         with pytest.raises(LeaseHeld, match=rf"process {mark.split(' ')[-2]} on .* Run the same command again"):
             forget(world.workspace, "ana", who="test", why=None)
         assert is_suppressed(world.workspace, "ana")
@@ -170,10 +174,9 @@ def test_forget_does_not_wait_for_a_command_on_other_files(
     world.snapshot(["ana"])
     world.sync()
     with a_process() as mark:
-        folder = left(temporary, mark)
-        (folder / "owner").write_text(json.dumps({"process": mark, "stores": ["file:///another/store"]}))
+        folders = [left(temporary, mark, stores=["file:///another/store"]), left(temporary, mark, name="nostores")]
         assert forget(world.workspace, "ana", who="test", why=None).snapshots == 1
-        assert folder.exists()
+        assert all(folder.exists() for folder in folders)
 
 
 def test_audit_names_a_folder_that_nobody_here_can_judge_and_its_remedy_removes_it(

@@ -1,6 +1,7 @@
 """Whatever a folder is called: it is a path, and what lies in a folder that it would match as a pattern stays unread."""
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,8 +98,9 @@ def test_a_plan_and_a_sync_read_no_snapshot_of_a_folder_that_the_workspace_match
     for path in ("snapshots/audience/*.csv", "snapshots/audience/", "../client[1]/snapshots/audience/2*.csv"):
         ours.document["audiences"][0]["snapshot"] = {"path": path, "format": "engage_csv"}
         ours.reopen()
-        ours.snapshot(["ana"])
-        theirs.snapshot(["theirs"])
+        for world, user in ((ours, "ana"), (theirs, "theirs")):
+            shutil.rmtree(world.folder / "snapshots", ignore_errors=True)
+            world.snapshot([user])
         if path.startswith(".."):  # there the setting itself says so
             [message] = ours.plan()
             assert message["userId"] == "theirs"

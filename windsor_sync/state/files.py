@@ -92,9 +92,18 @@ class FileStore:
             yield folder
 
     def scratch(self) -> list[Scratch]:
-        """The scratch folders in which data of this store may be, on this machine and in the store's own folder."""
+        """The scratch folders of processes that use this store, or no store yet, here and in the store's own folder."""
         roots = [self._drafts] if self._drafts else []
-        return [found for found in scratch_in(*roots) if found.concerns(self._url) and found.is_used]
+        found = [one for one in scratch_in(*roots) if one.is_used]
+        return [one for one in found if not one.stores or self._url in one.stores]
+
+    def readers(self) -> list[Scratch]:
+        """Those of other processes that use this store now; what dead ones left is removed."""
+        found = [one for one in self.scratch() if one.stores and not one.is_ours]
+        for one in found:
+            if one.is_left:
+                one.remove()
+        return [one for one in found if one.is_there]
 
     def keep(self, draft: Path, path: str) -> None:
         """Give a finished draft its place in the store, whole or not at all; a file that stands there is replaced."""
