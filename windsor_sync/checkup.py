@@ -9,10 +9,12 @@ from functools import cache, partial
 from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.runs import recent
 from windsor_sync.settings import Computation, Events, Mistake, Settings, format_duration
+from windsor_sync.settings.choices import MaxAgeAction
 from windsor_sync.settlement import as_it_stands
 from windsor_sync.sources import Connections, SourceFile, source_for
 from windsor_sync.sources.files import open_bytes
 from windsor_sync.sources.warehouse_session import opened
+from windsor_sync.staleness import stale
 from windsor_sync.state.database import open_database
 from windsor_sync.state.files import FileStore
 from windsor_sync.stores import file_system, in_reach, trouble, words_of
@@ -82,9 +84,21 @@ def _origins(settings: Settings, reach: Reach, told: Callable[[Computation], tup
     reached = cache(lambda connection: tried(connection, partial(reach, connection)))  # many audiences, one warehouse
     for computation in settings.computations:
         if computation.enabled:
-            yield tried(computation.name, partial(_source, computation, reached, told))
+            yield _freshly(computation, tried(computation.name, partial(_source, computation, reached, told)))
     if settings.events is not None:
         yield tried("events", partial(_archive, settings.events))
+
+
+def _freshly(computation: Computation, found: Finding) -> Finding:
+    """The finding, as a warning where the snapshot is stale; as an error where a sync would refuse it."""
+    if found.level is not Level.OK or computation.snapshot.path is None:
+        return found
+    origin = source_for(computation).origin
+    why = stale(computation, origin.taken_at) if origin else None
+    is_refused = computation.snapshot.max_age_action is MaxAgeAction.FAIL
+    return (
+        Finding(found.subject, Level.ERROR if is_refused else Level.WARNING, f"{found.text}. {why}") if why else found
+    )
 
 
 def tried(subject: str, look: Callable[[], str]) -> Finding:

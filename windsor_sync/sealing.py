@@ -23,6 +23,9 @@ from windsor_sync.spec.personas import ComputationClass
 from windsor_sync.state.tables import snapshots, suppressions
 from windsor_sync.workspace import Workspace
 
+NOT_IN_RECIPE = {"path", "consists_of", "max_age", "max_age_action", "size_tolerance_percent"}
+"""Settings of a snapshot that say which file is read, or whether, and not how."""
+
 NOBODY = "nobody"
 """Stands for a checksum where an audience was retired."""
 
@@ -249,7 +252,9 @@ def _recipe(computation: Computation, suppressed: tuple[str, ...]) -> str:
     """How a source becomes a snapshot: when any of this changes, an unchanged file is another snapshot."""
     parts = [
         READING,
-        computation.snapshot.model_dump(mode="json", exclude={"path", "consists_of", "size_tolerance_percent"}),
+        computation.snapshot.model_dump(
+            computation.snapshot.model_dump(mode="json", exclude=NOT_IN_RECIPE),
+        ),
         computation.identify_by,
         computation.emails,
         computation.computation_class,

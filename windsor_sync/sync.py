@@ -4,6 +4,7 @@ Airflow's tasks, the command line and a notebook call these; none of them holds 
 share `prepare`, so the messages a plan lists are the messages a run sends.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -30,14 +31,17 @@ from windsor_sync.registry import Registered
 from windsor_sync.runs import Run, RunState, outboxes_of, run_of
 from windsor_sync.sealing import Snapshot, storage_name
 from windsor_sync.settings import Computation, ComputedTrait
-from windsor_sync.settings.choices import UnreadableRows
+from windsor_sync.settings.choices import MaxAgeAction, UnreadableRows
 from windsor_sync.settlement import settle, settle_dead_predecessor
 from windsor_sync.spec import personas
+from windsor_sync.staleness import stale
 from windsor_sync.words import counted
 from windsor_sync.workspace import Workspace
 
 Progress = Callable[[Run, Delivery], None]
 """Called after each checkpoint with the run as it was opened and what has been answered since."""
+
+_log = logging.getLogger(__name__)
 
 NOTHING = Tally(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
@@ -120,6 +124,7 @@ def prepare(
     head = workspace.ledger.head(known.audience_id) if known.audience_id is not None else None
     _refuse_older(computation, head, snapshot, request)
     _refuse_header_only(computation, head, snapshot, request)
+    _refuse_stale(computation, snapshot, request)
     number = known.runs + 1
     drops_exits = isinstance(computation, ComputedTrait) and not computation.sends_null_when_missing
     limits = replace(request.limits, drops_exits=drops_exits)
@@ -342,6 +347,16 @@ def _refuse_older(computation: Computation, head: Head | None, snapshot: Snapsho
         f"the one of {head.taken_at:%Y-%m-%d %H:%M:%S} UTC. Nothing was sent. If the older one is right, name it: "
         f"windsor-sync backfill {computation.key} --snapshot PATH"
     )
+
+
+def _refuse_stale(computation: Computation, snapshot: Snapshot, request: Request) -> None:
+    """Say that the snapshot is stale, or refuse it, as `max_age_action` has it; one that a person named may be old."""
+    why = stale(computation, snapshot.taken_at)
+    if why is None or request.snapshot_path is not None or request.is_beyond_guard:
+        return
+    if computation.snapshot.max_age_action is MaxAgeAction.FAIL:
+        raise SnapshotError(f"{why} Nothing was sent; the last good snapshot stands.")
+    _log.warning("%s", why)
 
 
 def _refuse_header_only(computation: Computation, head: Head | None, snapshot: Snapshot, request: Request) -> None:

@@ -44,6 +44,7 @@ class World:
         }
         self.document: dict[str, Any] = {
             "space": "spa_test",
+            "defaults": {"max_age": None},  # the days of these worlds are past
             "audiences": [self.entry(AUDIENCE, "audience", id="aud_test")],
             "computed_traits": [self.entry(TRAIT, "trait", id="tra_test")],
         }

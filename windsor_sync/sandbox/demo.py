@@ -48,6 +48,8 @@ destination:
   url: {url}
   name: demo
   requests_per_second: 5000
+defaults:
+  max_age: null # its days are of 1997
 audiences:
   - name: {audience}
     id: aud_demo

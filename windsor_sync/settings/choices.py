@@ -32,6 +32,11 @@ class ConsistsOf(StrEnum):
     ALL_FILES = "all_files"
 
 
+class MaxAgeAction(StrEnum):
+    WARN = "warn"
+    FAIL = "fail"
+
+
 class Region(StrEnum):
     US = "us"
     EU = "eu"

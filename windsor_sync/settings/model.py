@@ -20,6 +20,7 @@ from windsor_sync.settings.choices import (
     DiffEngine,
     Emails,
     IdentifyBy,
+    MaxAgeAction,
     Region,
     SnapshotFormat,
     UnreadableRows,
@@ -165,7 +166,20 @@ class Handling(Section):
     )
 
 
-class Defaults(Handling):
+class Freshness(Section):
+    """What `defaults` says for all snapshots, and each of them may say for itself."""
+
+    max_age: Interval | None = Field(
+        default=timedelta(hours=36),
+        description="A snapshot file older than this is stale; null lets it be of any age.",
+    )
+    max_age_action: Annotated[MaxAgeAction, one_of(MaxAgeAction)] = Field(
+        default=MaxAgeAction.WARN,
+        description="What a stale snapshot comes to: warn, and it is synced; or fail, and nothing is sent.",
+    )
+
+
+class Defaults(Handling, Freshness):
     """What holds for every audience and computed trait that does not say otherwise."""
 
     guard_floor: Annotated[int, whole_number(0)] = Field(
@@ -178,7 +192,7 @@ class Defaults(Handling):
     )
 
 
-class Snapshot(Section):
+class Snapshot(Freshness):
     """Where an audience's members are read: files, or a query."""
 
     path: Location | None = Field(

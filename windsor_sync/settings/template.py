@@ -51,6 +51,8 @@ defaults:
   max_exited_percent: 30         # more members than this leaving at once are withheld until a person approves
   max_entered_percent: null      # the same for entries; null sets no limit
   unreadable_rows: withhold_exits # a row that names nobody may be any member's: exits wait for a person; or tell
+  max_age: 36h                   # an older snapshot file is stale; null lets it be of any age
+  max_age_action: warn           # a stale snapshot is synced with a warning; or fail, and nothing is sent
   guard_floor: 100               # an audience with fewer members is never held back
   max_rejected_percent: 0        # a run of which Windsor rejects more than this fails
 
@@ -64,6 +66,7 @@ audiences:
       path: snapshots/order_completed_last_30days/*.csv    # the newest file is read
       format: engage_csv         # Engage's download; or csv, jsonl, parquet
       # taken_at: "%Y-%m-%d"     # the date in the path; default: the file's modification time
+      # consists_of: all_files   # files that may be one export, and whose names leave it open; or one_file
       # size_tolerance_percent: 20    # a query that leaves users out may lack so many of those Segment reports
       max_malformed_percent: 0.1 # more rows than this that cannot be read: the snapshot is refused
   # - name: VIP

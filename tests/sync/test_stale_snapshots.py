@@ -1,0 +1,98 @@
+"""A snapshot that is too old, or from the future, is never taken for today's in silence."""
+
+import logging
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.world import World
+from windsor_sync.checkup import Level, examine
+from windsor_sync.errors import SnapshotError
+from windsor_sync.runs import RunState
+from windsor_sync.sync import Request
+
+STALE = r"is stale: it was taken at .*, 3 days ago, and max_age is 1d12h"
+
+
+def old(world: World, days: float = 3, **settings: Any) -> Path:
+    """A snapshot of two members that was written so many days ago."""
+    world.document["defaults"] = settings
+    world.reopen()
+    path = world.snapshot({"ana", "ben"})
+    moment = (datetime.now(UTC) - timedelta(days=days, hours=1)).timestamp()
+    os.utime(path, (moment, moment))
+    return path
+
+
+def test_a_stale_snapshot_is_synced_and_every_run_says_so(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    old(world)
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            assert world.sync().state is RunState.DONE
+        assert len([record for record in caplog.records if "is stale" in record.getMessage()]) == 1
+    assert world.shown() == {"ana": True, "ben": True}
+
+
+def test_a_stale_snapshot_sends_nothing_where_it_must_not(world: World) -> None:
+    path = old(world, max_age_action="fail")
+    with pytest.raises(SnapshotError, match=rf"{STALE}.*Nothing was sent; the last good snapshot stands"):
+        world.sync()
+    with pytest.raises(SnapshotError, match=STALE):
+        world.plan()
+    assert world.shown() == {}
+    assert world.sync(request=Request(kind="backfill", snapshot_path=str(path))).state is RunState.DONE
+
+
+@pytest.mark.parametrize(("settings", "days"), [({"max_age": None}, 3), ({}, 1), ({"max_age": "4d"}, 3)])
+def test_a_snapshot_that_may_be_as_old_as_it_is_is_not_stale(
+    world: World, caplog: pytest.LogCaptureFixture, settings: dict[str, Any], days: float
+) -> None:
+    old(world, days, **settings)
+    with caplog.at_level(logging.WARNING):
+        world.sync()
+    assert "stale" not in caplog.text
+
+
+def test_a_snapshot_may_have_an_age_of_its_own(world: World) -> None:
+    world.document["audiences"][0]["snapshot"]["max_age"] = None
+    old(world, max_age_action="fail")
+    assert world.sync().state is RunState.DONE
+
+
+@pytest.mark.parametrize(("action", "level"), [("warn", Level.WARNING), ("fail", Level.ERROR)])
+def test_check_names_a_stale_snapshot(world: World, action: str, level: Level) -> None:
+    old(world, max_age_action=action)
+    (found,) = [finding for finding in examine(world.workspace) if "stale" in finding.text]
+    assert found.level is level
+
+
+def test_a_snapshot_from_the_future_is_refused_until_it_is_gone(world: World) -> None:
+    world.document["audiences"][0]["snapshot"]["taken_at"] = "%Y-%m-%d"
+    world.reopen()
+    folder = world.folder / "snapshots/audience"
+    folder.mkdir(parents=True)
+    (folder / "vip_2062-01-31.csv").write_text("user_id\nana\n")
+    (folder / "vip_2026-01-31.csv").write_text("user_id\nben\n")
+    with pytest.raises(
+        SnapshotError, match=r"vip_2062-01-31\.csv is from the future: the date in its path is 2062-01-31"
+    ):
+        world.sync()
+    (folder / "vip_2062-01-31.csv").unlink()
+    world.sync()
+    assert world.shown() == {"ben": True}
+
+
+@pytest.mark.parametrize(("minutes", "is_refused"), [(4, False), (7, True)])
+def test_clocks_may_differ_by_minutes(world: World, minutes: int, *, is_refused: bool) -> None:
+    path = old(world)
+    ahead = (datetime.now(UTC) + timedelta(minutes=minutes)).timestamp()
+    os.utime(path, (ahead, ahead))
+    if is_refused:
+        with pytest.raises(SnapshotError, match=r"its modification time is .* touch the file"):
+            world.sync()
+    else:
+        assert world.sync().state is RunState.DONE
