@@ -252,9 +252,7 @@ def _recipe(computation: Computation, suppressed: tuple[str, ...]) -> str:
     """How a source becomes a snapshot: when any of this changes, an unchanged file is another snapshot."""
     parts = [
         READING,
-        computation.snapshot.model_dump(
-            computation.snapshot.model_dump(mode="json", exclude=NOT_IN_RECIPE),
-        ),
+        computation.snapshot.model_dump(mode="json", exclude=NOT_IN_RECIPE),
         computation.identify_by,
         computation.emails,
         computation.computation_class,

@@ -203,6 +203,7 @@ def test_an_earlier_export_beside_them_is_left_alone(bench: Bench, names: tuple[
         ("eu/vip.csv", "us/vip.csv"),
         ("hour=04/part-0.csv", "run=1/part-0.csv"),
         ("data_0.csv", "data_2.csv"),
+        ("vip #.csv", "vip @.csv", "vip ~.csv"),
     ],
 )
 def test_files_that_may_be_one_export_are_refused_with_their_names_and_the_setting(

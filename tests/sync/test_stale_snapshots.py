@@ -66,7 +66,7 @@ def test_a_snapshot_may_have_an_age_of_its_own(world: World) -> None:
 @pytest.mark.parametrize(("action", "level"), [("warn", Level.WARNING), ("fail", Level.ERROR)])
 def test_check_names_a_stale_snapshot(world: World, action: str, level: Level) -> None:
     old(world, max_age_action=action)
-    (found,) = [finding for finding in examine(world.workspace) if "stale" in finding.text]
+    (found,) = [finding for finding in examine(world.workspace) if "is stale" in finding.text]
     assert found.level is level
 
 

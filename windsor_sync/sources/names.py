@@ -41,6 +41,9 @@ _PIECE = re.compile(
     re.IGNORECASE,
 )
 
+_MARKS = str.maketrans("#@~", "???")
+"""What stands for numbers, ids and moments in a shape; a name's own are something else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Name:
@@ -62,7 +65,7 @@ def read_name(path: str) -> Name:
     """Read a path relative to the folder that its pattern fixes."""
     blanked, moments = _without_moments(path)
     *folders, name = blanked.split("/")
-    stem, ending = _ending(name)
+    stem, ending = _ending(name.translate(_MARKS))
     shape: list[str] = []
     numbers: list[str] = []
     ids: list[str] = []
