@@ -12,6 +12,7 @@ TEMPLATE: Final = """\
 
 # What Windsor was told, and what it has not acknowledged yet: an SQLite file, or postgresql+psycopg://HOST/DATABASE
 # where several machines share the work. Keep a password out of this file: set WINDSOR_SYNC_STATE instead.
+# A new URL is an empty state: `windsor-sync state copy --to URL` moves the one that is there.
 state: sqlite:///.windsor/state.db
 
 # Where sealed snapshots and outboxes are kept: a folder, or s3://bucket/prefix, gs://bucket/prefix.
