@@ -1,28 +1,28 @@
 """Checks what is recorded against what is there, and mends what can be mended without telling Windsor anything."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-import duckdb
-from sqlalchemy import Row, select
+from sqlalchemy import Row
 
-from windsor_sync.embedded import open_duckdb, parquet_files
-from windsor_sync.errors import LeaseHeld
-from windsor_sync.ledger import Head
-from windsor_sync.registry import EVENTS
+from windsor_sync.errors import LeaseHeld, StoredFileError
+from windsor_sync.forward import windows
+from windsor_sync.registry import EVENTS_CLASS
 from windsor_sync.runs import Run, UnbalancedBooksError, recent
 from windsor_sync.scratch import QUIET_S
 from windsor_sync.settlement import settle_dead
 from windsor_sync.spec.trait_keys import TraitKey
-from windsor_sync.state.tables import snapshots
-from windsor_sync.words import counted
 from windsor_sync.workspace import Workspace
 
 RUNS_LOOKED_AT = 1_000
 
 SCRATCH = "(scratch)"
 """Stands where the audience does."""
+
+Looked = Callable[[int, int], None]
+"""Called after each file: how many were read, of how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,20 @@ class Irregularity:
     """somebody is at it right now, and nothing is wrong"""
 
 
-def audit(workspace: Workspace, *, repair: bool) -> list[Irregularity]:
-    """Look at every audience and at the forwarded events; with `repair`, close the runs that died and let others be."""
-    found = [found for row in workspace.registry.everything() for found in _audience(workspace, row, repair=repair)]
+def audit(
+    workspace: Workspace, *, repair: bool, is_quick: bool = False, looked_at: Looked | None = None
+) -> list[Irregularity]:
+    """Look at every audience and at the forwarded events; with `repair`, close the runs that died and let others be.
+
+    Files are read and compared with their checksums; with `is_quick` only their sizes, row counts and stamps.
+    """
+    rows = workspace.registry.everything()
+    found = [one for row in rows for one in _audience(workspace, row, repair=repair)]
+    stands_on = [(row.trait_key, path) for row in rows for path in _stands_on(workspace, row)]
+    for number, (key, path) in enumerate(stands_on, start=1):
+        found.extend(_file(workspace, key, path, is_quick=is_quick))
+        if looked_at is not None:
+            looked_at(number, len(stands_on))
     return [*found, *_left_behind(workspace, repair=repair)]
 
 
@@ -69,9 +80,9 @@ def _audience(workspace: Workspace, row: Row[Any], *, repair: bool) -> Iterator[
             yield _died(workspace, key, run, repair=repair)
         else:
             yield from _books(key, run)
-    head = workspace.ledger.head(audience_id)
-    if head is not None:
-        yield from _files(workspace, key, head)
+    if row.ledger_lost_at is not None:
+        text = f"What Windsor was told of {key} is not known since {row.ledger_lost_at:%Y-%m-%d %H:%M:%S} UTC."
+        yield Irregularity(key, text, f"Run `windsor-sync recover {key}`.")
 
 
 def _died(workspace: Workspace, key: str, run: Run, *, repair: bool) -> Irregularity:
@@ -96,55 +107,23 @@ def _books(key: str, run: Run) -> Iterator[Irregularity]:
         yield Irregularity(key, str(error), "Report it; a resync makes Windsor right whatever happened.")
 
 
-def _files(workspace: Workspace, key: str, head: Head) -> Iterator[Irregularity]:
-    """The sealed files the ledger stands on: there, whole, and with the rows they had."""
-    if head.snapshot_id is None:
-        yield from _events_outbox(head)
-        return
-    query = select(snapshots.c.size_bytes, snapshots.c.members, snapshots.c.path).where(
-        snapshots.c.id == head.snapshot_id
-    )
-    with workspace.database.read() as connection:
-        size, members, path = connection.execute(query).one()
-    if not workspace.files.exists(path) or workspace.files.size_bytes(path) != size:
-        text = f"The sealed snapshot {path} is missing or not as long as it was."
-        yield Irregularity(key, text, _remedy(key, head.snapshot or ""))
-        return
-    if _rows(head.snapshot or "") != members:
-        text = f"The sealed snapshot {path} does not have its {counted(members, 'row')}."
-        yield Irregularity(key, text, _remedy(key, head.snapshot or ""))
-    last = max((shard.last for shard in head.shards), default=0)
-    if head.outbox is not None and _rows(head.outbox) != last:
-        text = f"The outbox of run {head.run_id} does not have its {counted(last, 'row')}."
-        yield Irregularity(key, text, _remedy(key, head.outbox))
+def _stands_on(workspace: Workspace, row: Row[Any]) -> list[str]:
+    """The stored files that the ledger stands on; an outbox of which nothing is owed is none of them."""
+    head = workspace.ledger.head(row.id)
+    if head is None or row.ledger_lost_at is not None:
+        return []
+    seen = _windows(workspace, row.id) if row.computation_class == EVENTS_CLASS else []
+    return [path for path in (head.snapshot_path, None if head.is_settled else head.outbox_path, *seen) if path]
 
 
-def _remedy(key: str, location: str) -> str:
-    """What helps where a sealed file is not what it was; no run, of whatever kind, gets past one that cannot be read."""
-    if _rows(location) < 0:
-        return (
-            f"Nothing can be sent about {key} until it is restored from a backup of the file store. Without one, give "
-            "`destination.name` a new value: an initial sync then tells every member true again, and nobody false."
-        )
-    return (
-        f"What Windsor was told is not known any more. Run `windsor-sync backfill {key} --mode resync`: it tells every "
-        "member true and everyone told true once false."
-    )
+def _windows(workspace: Workspace, audience_id: int) -> list[str]:
+    """The lists of messageIds by which the next forwarding knows what it has sent."""
+    events = workspace.settings.events
+    return windows(workspace, audience_id, events, datetime.now(UTC)) if events else []
 
 
-def _events_outbox(head: Head) -> Iterator[Irregularity]:
-    last = max((shard.last for shard in head.shards), default=0)
-    if head.outbox is not None and not head.is_settled and _rows(*head.parts) != last:
-        rows = counted(last, "row")
-        text = f"The outbox of run {head.run_id} does not have its {rows}; what it still owed is not known any more."
-        yield Irregularity(EVENTS, text, "Restore the file store from a backup; the archive still has the messages.")
-
-
-def _rows(*locations: str) -> int:
-    """Rows of a Parquet file, or of several; −1 when one cannot be read, or there is none."""
+def _file(workspace: Workspace, key: str, path: str, *, is_quick: bool) -> Iterator[Irregularity]:
     try:
-        with open_duckdb() as connection:
-            row = connection.execute(f"SELECT count(*) FROM {parquet_files(locations)}").fetchone()
-    except duckdb.Error:
-        return -1
-    return int(row[0]) if row else -1
+        workspace.stored.confirm(path, thoroughly=not is_quick)
+    except StoredFileError as error:
+        yield Irregularity(key, error.finding, error.remedy)

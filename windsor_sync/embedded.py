@@ -13,10 +13,13 @@ from windsor_sync.errors import ConfigError
 from windsor_sync.limits import require_address_space
 from windsor_sync.patterns import has_magic, literal
 from windsor_sync.scratch import scratch_folder
-from windsor_sync.stores import store_unavailable, words_of_name
+from windsor_sync.stores import store_damaged, store_unavailable, words_of_name
 
 MEMORY_LIMIT_MB = 500
 """What DuckDB may hold before it spills to disk; the process adds about 150 MB of its own."""
+
+MISSING = "a stored file is missing"
+DAMAGED = "a stored file is damaged"
 
 _NO_ROOM = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS))
 _RAISED = re.compile(r"^(\w+): ", re.MULTILINE)
@@ -49,21 +52,22 @@ def open_duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
 
 @contextmanager
 def open_stored() -> Iterator[duckdb.DuckDBPyConnection]:
-    """An engine on files of the file store; raises StateUnavailable when one cannot be read or written."""
+    """Open an engine on files of the file store; raises StoredFileError for one that is gone or damaged, StateUnavailable
+    when one cannot be read or written."""
     with stored_files(), open_duckdb() as connection:
         yield connection
 
 
 @contextmanager
 def stored_files() -> Iterator[None]:
-    """Make what an engine says of files that it cannot read or write StateUnavailable; other errors are defects of ours."""
+    """Translate what an engine says of stored files: StoredFileError or StateUnavailable; other errors are defects of ours."""
     try:
         yield
     except duckdb.Error as error:
         words = _words_about_files(error)
         if words is None:
             raise
-        raise store_unavailable(words) from None
+        raise (store_damaged if words in (MISSING, DAMAGED) else store_unavailable)(words) from None
 
 
 def no_room(error: duckdb.Error) -> str | None:
@@ -75,12 +79,13 @@ def _words_about_files(error: duckdb.Error) -> str | None:
     """What was wrong with a file, without its name; None for an error that is not about files."""
     text = str(error)
     if type(error) is duckdb.Error:  # so it hands on the exception of a file system that it was made to use
-        return words_of_name((_RAISED.findall(text) or ["Error"])[-1])
+        raised = (_RAISED.findall(text) or ["Error"])[-1]
+        return MISSING if raised == "FileNotFoundError" else words_of_name(raised)
     if isinstance(error, duckdb.InvalidInputException):
-        return "a stored file is damaged" if ".parquet'" in text else None
+        return DAMAGED if ".parquet'" in text else None
     if not isinstance(error, duckdb.IOException):
         return None
-    return no_room(error) or ("a stored file is missing" if "No files found" in text else "IOException")
+    return no_room(error) or (MISSING if "No files found" in text else "IOException")
 
 
 def quoted(text: str) -> str:
@@ -114,6 +119,11 @@ def parquet_files(locations: Sequence[str], options: str = "") -> str:
 def parquet_rows(location: str) -> str:
     """Return the query that reads how many rows a Parquet file says it has."""
     return f"SELECT num_rows FROM parquet_file_metadata({_one_file(location)})"
+
+
+def parquet_notes(location: str, key: str) -> str:
+    """Return the query that reads what a Parquet file says of itself under a key."""
+    return f"SELECT decode(value) FROM parquet_kv_metadata({_one_file(location)}) WHERE decode(key) = {quoted(key)}"
 
 
 def csv(location: str, options: str) -> str:

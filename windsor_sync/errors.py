@@ -55,6 +55,20 @@ class StateUnavailable(WindsorSyncError):
 class OutOfResources(WindsorSyncError):
     """This process has no memory or no file handle left; what was answered is recorded, the rest is owed."""
 
+    exit_status = 6
+
+
+class StoredFileError(WindsorSyncError):
+    """A stored file or the state is lost, damaged or not ours: running again does not help, and a named command heals it."""
+
+    exit_status = 9
+
+    def __init__(self, message: str, finding: str | None = None, remedy: str = "") -> None:
+        super().__init__(message)
+        self.finding = finding or message
+        """what is wrong, alone"""
+        self.remedy = remedy
+
 
 class SegmentUnavailable(WindsorSyncError):
     """Segment's Public API is out of reach, and what it says is needed; nothing was sent."""

@@ -35,11 +35,14 @@ from windsor_sync.settlement import settle, settle_dead_predecessor
 from windsor_sync.sources.archive import ArchiveFile, list_files
 from windsor_sync.spec.routing import Routing
 from windsor_sync.spec.trait_keys import trait_key
-from windsor_sync.state.files import PARTS, fresh_folder
 from windsor_sync.state.tables import archive_files
+from windsor_sync.stored_files import Placed, Stamp, enter
 from windsor_sync.workspace import Workspace
 
 KIND = "forward"
+
+KEPT_BESIDE = ("seen", "aside")
+"""Folders of what a run keeps beside its outbox: the messageIds it read, and where the lines are that it refused."""
 
 MOST_BYTES = 256 * 1024 * 1024
 """Archive files, compressed, that one run takes in: a few million events; what is left is the next run's."""
@@ -139,7 +142,10 @@ def open_run(
                 lease.fence(connection)
                 late.record(connection, audience_id)
         return None
+    if head and head.outbox_path and not head.is_settled:
+        workspace.stored.confirm(head.outbox_path, thoroughly=True)
     number = workspace.registry.by_id(audience_id).runs + 1
+    stamp = workspace.stored.stamp(audience_id, "outboxes", number)
     task = IntakeTask(
         archive=events.archive,
         files=files,
@@ -149,9 +155,10 @@ def open_run(
         seen=_seen(workspace, known, events, started_at),
         previous=head,
         number=number,
+        stamp=partial(_stamped, stamp),
     )
-    paths = _fresh_paths(f"events/{audience_id}-{number}")
-    intake = _take_in(workspace, task, paths, on_reading)
+    paths = {"outboxes": stamp.parts, "seen": stamp.beside("seen").path, "aside": stamp.beside("aside").path}
+    intake, placed = _take_in(workspace, task, stamp, on_reading)
     # With the id: a second destination of this state may begin its run of the same number in the same second.
     run_id = f"events-{number}-{started_at:%Y%m%dT%H%M%SZ}-{audience_id}"
     row = {"id": run_id, "audience_id": audience_id, "started_at": started_at, **_row_of(task, request, intake, paths)}
@@ -162,7 +169,8 @@ def open_run(
     files = [file for file in files if file.path not in unreadable]
     shards = [ShardProgress(0, 0, intake.rows, position=0, reach=0)] if intake.rows else []
     read = partial(_record_files, audience_id=audience_id, run_id=run_id, files=files, intake=intake, at=started_at)
-    workspace.ledger.open_run(lease, row, shards, [read, partial(late.record, audience_id=audience_id)])
+    stores = partial(enter, audience_id=audience_id, placed=placed)
+    workspace.ledger.open_run(lease, row, shards, [stores, read, partial(late.record, audience_id=audience_id)])
     run = run_of(workspace.database, run_id)
     assert run is not None
     return run
@@ -191,8 +199,9 @@ def deliver_run(
     """Send the run's messages and close its books."""
     if run.outbox is None:
         return settle(workspace, lease, run, None)
+    workspace.stored.confirm(run.outbox, thoroughly=True)
     suppressed = sealing.suppressed_users(workspace)
-    files = workspace.files.locations(run.outbox)
+    files = list(map(workspace.files.location, workspace.stored.parts(run.outbox)))
     decided = workspace.ledger.decided(run.run_id)
     outcome = deliver(
         Consignment(
@@ -298,24 +307,22 @@ def counted(intake: Intake, files: Sequence[ArchiveFile]) -> dict[str, Any]:
     }
 
 
-def _fresh_paths(name: str) -> dict[str, str]:
-    """Where a run's files go; also a run of the same number, which lost its lease while it read, has others."""
-    outbox = fresh_folder(f"outboxes/{name}")
-    own_name = outbox.removeprefix("outboxes/").removesuffix(PARTS)
-    return {"outboxes": outbox, "seen": f"seen/{own_name}.parquet", "aside": f"aside/{own_name}.parquet"}
+def _stamped(stamp: Stamp, name: str) -> str:
+    """The option of COPY for a file of the run: a part of its outbox, or `seen` or `aside`."""
+    return (stamp.beside(name) if name in KEPT_BESIDE else stamp.part(name)).options()
 
 
-def _take_in(workspace: Workspace, task: IntakeTask, paths: dict[str, str], on_reading: Reading | None) -> Intake:
+def _take_in(
+    workspace: Workspace, task: IntakeTask, stamp: Stamp, on_reading: Reading | None
+) -> tuple[Intake, list[Placed]]:
     """Read the files and give what came of it its place in the store."""
-    files = workspace.files
+    files, put = workspace.files, workspace.stored.put
     with files.draft_folder() as outbox, files.draft() as seen, files.draft() as aside:
         intake = take_in(task, outbox=outbox, seen=seen, aside=aside, on_progress=on_reading)
         intake.check()
-        for part in sorted(outbox.iterdir()):
-            files.keep(part, f"{paths['outboxes'].removesuffix(PARTS)}/{part.name}")
-        files.keep(seen, paths["seen"])
-        files.keep(aside, paths["aside"])
-    return intake
+        placed = [put(part, stamp.part(part.name).path, stamp.parts) for part in sorted(outbox.iterdir())]
+        placed += [put(seen, stamp.beside("seen").path), put(aside, stamp.beside("aside").path)]
+    return intake, placed
 
 
 def _record_files(
@@ -360,7 +367,14 @@ def _has_to_send(head: Head | None, *, releases: bool) -> bool:
 def _seen(workspace: Workspace, known: Registered, events: Events, now: datetime) -> list[str]:
     """Where the messageIds of the window's runs are."""
     assert known.audience_id is not None
-    since = now - timedelta(days=events.dedupe_days)
-    found = recent(workspace.database, audience_ids=[known.audience_id], since=since, limit=1_000_000)
-    paths = [run.options["seen"] for run in found if run.options.get("seen")]
+    paths = windows(workspace, known.audience_id, events, now)
+    for path in paths:
+        workspace.stored.confirm(path, thoroughly=True)
     return [workspace.files.location(path) for path in paths]
+
+
+def windows(workspace: Workspace, audience_id: int, events: Events, now: datetime) -> list[str]:
+    """The files of the messageIds that are remembered, below the file store."""
+    since = now - timedelta(days=events.dedupe_days)
+    found = recent(workspace.database, audience_ids=[audience_id], since=since, limit=1_000_000)
+    return [run.options["seen"] for run in found if run.options.get("seen")]

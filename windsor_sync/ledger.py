@@ -19,6 +19,7 @@ from windsor_sync.progress import ShardProgress, Stretch
 from windsor_sync.state.database import Database
 from windsor_sync.state.files import FileStore
 from windsor_sync.state.tables import audiences, progress, runs, snapshots, stretches, verdicts
+from windsor_sync.stored_files import parts_of
 
 
 class Verdict(StrEnum):
@@ -71,6 +72,10 @@ class Head:
     """of forwarded events, while they are not settled: locations of the files that the outbox has"""
     shards: tuple[ShardProgress, ...] = ()
     verdicts: tuple[RowVerdict, ...] = ()
+    snapshot_path: str | None = None
+    """of the sealed file, below the file store"""
+    outbox_path: str | None = None
+    """of the outbox, below the file store"""
 
 
 class Ledger:
@@ -106,16 +111,22 @@ class Ledger:
             number=row.number,
             snapshot_id=row.snapshot_id,
             snapshot=self._files.location(row.path) if row.path else None,
+            snapshot_path=row.path,
             checksum=row.checksum,
             taken_at=row.taken_at or row.started_at,
             members=row.members or 0,
             outbox=self._files.location(row.outbox) if row.outbox else None,
+            outbox_path=row.outbox,
             held=tuple(row.held),
             is_settled=is_settled,
-            parts=() if is_settled or row.snapshot_id else tuple(self._files.locations(row.outbox or "")),
+            parts=() if is_settled or row.snapshot_id else self._parts(connection, row.outbox),
             shards=self.shards(connection, row.id),
             verdicts=self._verdicts(connection, row.id),
         )
+
+    def _parts(self, connection: Connection, outbox: str | None) -> tuple[str, ...]:
+        found = parts_of(connection, self._files, outbox) if outbox else []
+        return tuple(map(self._files.location, found))
 
     def shards(self, connection: Connection, run_id: str) -> tuple[ShardProgress, ...]:
         """The shards of a run's outbox, in order."""
@@ -149,7 +160,7 @@ class Ledger:
             connection.execute(
                 update(audiences)
                 .where(audiences.c.id == run["audience_id"])
-                .values(head_run=run["id"], runs=run["number"])
+                .values(head_run=run["id"], runs=run["number"], ledger_lost_at=None)
             )
             for act in also:
                 act(connection)

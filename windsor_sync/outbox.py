@@ -70,6 +70,8 @@ class Limits:
 
     is_resync: bool = False
     """say `true` to every member again, and `false` to everyone told true once who is not one"""
+    is_recovery: bool = False
+    """a resync that takes who was told true from what the outboxes and older snapshots still have, not from the ledger"""
     drops_exits: bool = False
     """absence sends nothing: computed traits without `on_missing`"""
     retry: Retry | None = None

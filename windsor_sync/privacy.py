@@ -10,11 +10,14 @@ import duckdb
 from sqlalchemy import Connection, delete, insert, select, update
 
 from windsor_sync.approvals import trail
+from windsor_sync.diff.duckdb import WRITTEN_AS
 from windsor_sync.embedded import open_stored, parquet, quoted
 from windsor_sync.errors import LeaseHeld
+from windsor_sync.snapshot import content_checksum
 from windsor_sync.spec.routing import suppression_hash
 from windsor_sync.spec.trait_keys import TraitKey
-from windsor_sync.state.tables import audiences, runs, snapshots, suppressions
+from windsor_sync.state.tables import audiences, snapshots, suppressions
+from windsor_sync.stored_files import Named, Placed, take_place_of
 from windsor_sync.workspace import Workspace
 
 OUTBOX_BLANKS = (
@@ -59,6 +62,7 @@ def is_suppressed(workspace: Workspace, user_id: str) -> bool:
 def forget(workspace: Workspace, user_id: str, *, who: str, why: str | None) -> Forgotten:
     """Suppress the user for good and purge every stored file of them; safe to repeat.
 
+    A file with the user is written again without them, under a name of its own; the state names it before the old one goes.
     Windsor itself is not told: it takes no deletions from here, so a person has to delete the user there.
     Raises LeaseHeld while a run is writing, or another command has what it read in its scratch folder; then the user is
     suppressed, but not purged yet.
@@ -67,9 +71,12 @@ def forget(workspace: Workspace, user_id: str, *, who: str, why: str | None) -> 
     is_new = _suppress(workspace, digest, who=who, why=why)
     with _everything_held(workspace, f"forget by {who}"):
         _wait_for_readers(workspace)
-        purged_snapshots = sum(_purge_snapshot(workspace, path, user_id) for path in _paths(workspace, "snapshots"))
-        purged_outboxes = sum(_purge_outbox(workspace, path, user_id) for path in _paths(workspace, "outboxes"))
-    return Forgotten(is_new, purged_snapshots, purged_outboxes)
+        named = workspace.stored.named()
+        purged = [file for file in named if _purge(workspace, file, user_id)]
+        _remove_unnamed(workspace, {file.path for file in named}, user_id)
+    snapshots_purged = {file.whole for file in purged if file.is_snapshot}
+    outboxes_purged = {file.whole for file in purged if not file.is_snapshot}
+    return Forgotten(is_new, len(snapshots_purged), len(outboxes_purged))
 
 
 def _suppress(workspace: Workspace, digest: str, *, who: str, why: str | None) -> bool:
@@ -113,64 +120,65 @@ def _wait_for_readers(workspace: Workspace) -> None:
     workspace.files.readers()  # of a process that died meanwhile, what it left
 
 
-def _paths(workspace: Workspace, kind: str) -> list[str]:
-    """The stored files, whatever destination they are for."""
-    column = snapshots.c.path if kind == "snapshots" else runs.c.outbox
-    query = select(column).where(column.is_not(None))
-    with workspace.database.read() as connection:
-        found = set(connection.execute(query).scalars())
-    return sorted(path for path in found if workspace.files.parts(path))
-
-
-def _purge_snapshot(workspace: Workspace, path: str, user_id: str) -> bool:
-    """Remove the user's rows; the books of the snapshot count them as suppressed from now on."""
-    location = workspace.files.location(path)
-    with workspace.files.draft() as draft, open_stored() as connection:
-        rows = _count(connection, location, f"{_USER} = {quoted(user_id)}")
-        if not rows:
-            return False
-        connection.execute(
-            f"COPY (SELECT * FROM {parquet(location)} WHERE {_USER} IS DISTINCT FROM {quoted(user_id)}) "
-            f"TO {quoted(str(draft))} (FORMAT parquet, COMPRESSION zstd)"
-        )
-        workspace.files.keep(draft, path)
-    size = workspace.files.size_bytes(path)
+def _purge(workspace: Workspace, file: Named, user_id: str) -> bool:
+    """Put a file without the user in the place of one with them; whether the user was in it."""
+    location = workspace.files.location(file.path)
+    stamp = workspace.stored.again(file)
+    with workspace.files.draft() as draft:
+        with open_stored() as connection:
+            rows, without = _without(connection, file, location, user_id)
+            if not rows:
+                return False
+            connection.execute(f"COPY ({without}) TO {quoted(str(draft))} ({WRITTEN_AS}, {stamp.options()})")
+            checksum = content_checksum(connection, draft) if file.is_snapshot else ""
+        placed = workspace.stored.put(draft, stamp.path, None if file.path == file.whole else file.whole)
     with workspace.database.write() as connection_:
-        _recount(connection_, path, rows, size)
+        take_place_of(connection_, file, placed)
+        if file.is_snapshot:
+            _recount(connection_, placed, rows, checksum)
+    workspace.files.delete(file.path)
     return True
 
 
-def _recount(connection: Connection, path: str, rows: int, size: int) -> None:
-    for row in connection.execute(select(snapshots).where(snapshots.c.path == path)).all():
+def _without(connection: duckdb.DuckDBPyConnection, file: Named, location: str, user_id: str) -> tuple[int, str]:
+    """How many rows a file has about the user, and the query that reads it without them.
+
+    A snapshot loses the rows. An outbox has them blanked, so that positions and books still hold.
+    """
+    is_theirs = f"{_USER} = {quoted(user_id)}"
+    if file.is_snapshot:
+        query = f"SELECT * FROM {parquet(location)} WHERE {_USER} IS DISTINCT FROM {quoted(user_id)}"
+        return _count(connection, location, is_theirs), query
+    names: tuple[str, ...] = OUTBOX_BLANKS
+    if "previous_id" in _columns(connection, location):  # forwarded events; an alias names two users
+        is_theirs, names = f"({is_theirs} OR previous_id = {quoted(user_id)})", EVENTS_BLANKS
+    blanks = ", ".join(f"CASE WHEN {is_theirs} THEN NULL ELSE {name} END AS {name}" for name in names)
+    query = f"SELECT * REPLACE ({blanks}) FROM {parquet(location)} ORDER BY seq"
+    return _count(connection, location, is_theirs), query
+
+
+def _recount(connection: Connection, placed: Placed, rows: int, checksum: str) -> None:
+    """The books of the snapshots that stand on the file count the user as suppressed from now on."""
+    for row in connection.execute(select(snapshots).where(snapshots.c.path == placed.path)).all():
         left_out = {**row.left_out, "suppressed": row.left_out.get("suppressed", 0) + rows}
         connection.execute(
             update(snapshots)
             .where(snapshots.c.id == row.id)
-            .values(members=row.members - rows, left_out=left_out, size_bytes=size)
+            .values(members=row.members - rows, left_out=left_out, size_bytes=placed.size_bytes, checksum=checksum)
         )
 
 
-def _purge_outbox(workspace: Workspace, path: str, user_id: str) -> bool:
-    return sum(_purge_part(workspace, part, user_id) for part in workspace.files.parts(path)) > 0
-
-
-def _purge_part(workspace: Workspace, path: str, user_id: str) -> bool:
-    """Blank what names the user: the row keeps its place, so that positions and books still hold."""
-    location = workspace.files.location(path)
-    with workspace.files.draft() as draft, open_stored() as connection:
-        is_theirs = f"{_USER} = {quoted(user_id)}"
-        names: tuple[str, ...] = OUTBOX_BLANKS
-        if "previous_id" in _columns(connection, location):  # forwarded events; an alias names two users
-            is_theirs, names = f"({is_theirs} OR previous_id = {quoted(user_id)})", EVENTS_BLANKS
-        if not _count(connection, location, is_theirs):
-            return False
-        blanks = ", ".join(f"CASE WHEN {is_theirs} THEN NULL ELSE {name} END AS {name}" for name in names)
-        connection.execute(
-            f"COPY (SELECT * REPLACE ({blanks}) FROM {parquet(location)} ORDER BY seq) "
-            f"TO {quoted(str(draft))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)"
-        )
-        workspace.files.keep(draft, path)
-    return True
+def _remove_unnamed(workspace: Workspace, named: set[str], user_id: str) -> None:
+    """Remove what killed processes left of the user: files of this installation that its state does not name."""
+    for path in workspace.stored.unnamed(named):
+        with open_stored() as connection:
+            location = workspace.files.location(path)
+            user = f"{_USER} = {quoted(user_id)}"
+            if "previous_id" in _columns(connection, location):
+                user = f"({user} OR previous_id = {quoted(user_id)})"
+            is_in = _count(connection, location, user)
+        if is_in:
+            workspace.files.delete(path)
 
 
 def _count(connection: duckdb.DuckDBPyConnection, location: str, condition: str) -> int:

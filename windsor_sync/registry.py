@@ -48,6 +48,8 @@ class Registered:
     """number of its newest run; 0 before the first"""
     audience_id: int | None
     """None until its first sync pins it"""
+    is_ledger_lost: bool = False
+    """what Windsor was told is not known; the next run recovers it"""
 
 
 class Registry:
@@ -63,13 +65,13 @@ class Registry:
             row = self._row(connection, wanted)
         if row is None:
             return Registered(wanted.key, 0, None)
-        return Registered(TraitKey(row.trait_key), row.runs, row.id)
+        return _registered(row)
 
     def by_id(self, audience_id: int) -> Registered:
         """An audience that is known."""
         with self._database.read() as connection:
             row = connection.execute(select(audiences).where(audiences.c.id == audience_id)).one()
-        return Registered(TraitKey(row.trait_key), row.runs, row.id)
+        return _registered(row)
 
     def known(self) -> list[Row[Any]]:
         """Every audience this destination was ever told of, retired ones included."""
@@ -134,7 +136,7 @@ class Registry:
                 assert created.inserted_primary_key is not None
                 return Registered(wanted.key, 0, int(created.inserted_primary_key[0]))
             connection.execute(update(audiences).where(audiences.c.id == row.id).values(**names))
-            return Registered(TraitKey(row.trait_key), row.runs, row.id)
+            return _registered(row)
 
     def _row(self, connection: Connection, wanted: Configured) -> Row[Any] | None:
         """The row of this audience: by its id in Segment, so that a rename moves nothing, else by its key."""
@@ -152,6 +154,10 @@ class Registry:
         if row is not None:
             _check_owner(wanted, row)
         return row
+
+
+def _registered(row: Row[Any]) -> Registered:
+    return Registered(TraitKey(row.trait_key), row.runs, row.id, row.ledger_lost_at is not None)
 
 
 def _check_pinned(wanted: Configured, pinned: str) -> None:

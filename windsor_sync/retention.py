@@ -3,25 +3,26 @@
 Never touched are an audience's newest run with its files, which are what Windsor was told, and the counts of any run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import Connection, Row, delete, select, update
 
 from windsor_sync.errors import LeaseHeld
 from windsor_sync.lease import Lease
 from windsor_sync.registry import EVENTS_CLASS
+from windsor_sync.sealing import RECENT
 from windsor_sync.spec.trait_keys import TraitKey
-from windsor_sync.state.files import part_of
-from windsor_sync.state.tables import audiences, progress, runs, snapshots, stretches, verdicts
+from windsor_sync.state.tables import audiences, progress, runs, snapshots, stored_files, stretches, verdicts
+from windsor_sync.stored_files import installation_mark, strike
 from windsor_sync.workspace import Workspace
 
 KEPT_DAYS = 90
 """How long outboxes, verdicts and lists of refused lines are kept, unless told otherwise."""
 
-SNAPSHOTS_KEPT = 3
+SNAPSHOTS_KEPT = RECENT
 """Of each audience."""
 
 OWNERLESS_AFTER = timedelta(days=1)
@@ -65,9 +66,13 @@ def _prune_one(
 ) -> None:
     old = list(_old_runs(workspace, row, before))
     spare = [] if row.computation_class == EVENTS_CLASS else _spare_snapshots(workspace, row)
+    gone = [path for run in old for path in run.paths] + spare
+    parts = {path: workspace.stored.parts(path) for path in gone}
     if not dry_run:
         with workspace.database.write() as connection:
             lease.fence(connection)
+            for path in gone:
+                strike(connection, path)
             for run in old:
                 connection.execute(delete(verdicts).where(verdicts.c.run_id == run.run_id))
                 connection.execute(delete(stretches).where(stretches.c.run_id == run.run_id))
@@ -77,8 +82,8 @@ def _prune_one(
                 )
     done.runs += len(old)
     done.snapshots += len(spare)
-    for path in [path for run in old for path in run.paths] + spare:
-        _remove(workspace, path, done, dry_run=dry_run)
+    for path in gone:
+        _remove(workspace, path, parts[path], done, dry_run=dry_run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,35 +114,66 @@ def _old_runs(workspace: Workspace, row: Row[tuple[object, ...]], before: dateti
 
 
 def _spare_snapshots(workspace: Workspace, row: Row[tuple[object, ...]]) -> list[str]:
-    """Sealed files that are neither among the newest nor what Windsor was told."""
+    """Sealed files that are neither recent nor what Windsor was told, for this audience and any other that names them.
+
+    An older version let audiences of two destinations share a file.
+    """
     query = select(snapshots.c.path).where(snapshots.c.audience_id == row.id).order_by(snapshots.c.id.desc())
-    told = select(snapshots.c.path).join(runs, runs.c.snapshot_id == snapshots.c.id).where(runs.c.id == row.head_run)
     with workspace.database.read() as connection:
         paths = list(dict.fromkeys(connection.execute(query).scalars()))
-        kept = {*paths[:SNAPSHOTS_KEPT], *connection.execute(told).scalars()}
+        kept = {path for audience_id in _owners(connection, paths) for path in _kept(connection, audience_id)}
     return [path for path in paths if path not in kept and workspace.files.exists(path)]
 
 
+def _owners(connection: Connection, paths: Sequence[str]) -> set[int]:
+    """The audiences whose snapshots name one of the files."""
+    return {
+        audience_id
+        for start in range(0, len(paths), 500)
+        for audience_id in connection.execute(
+            select(snapshots.c.audience_id).where(snapshots.c.path.in_(paths[start : start + 500])).distinct()
+        ).scalars()
+    }
+
+
+def _kept(connection: Connection, audience_id: int) -> set[str]:
+    """The snapshots that an audience keeps: the newest, those sealed within a day, and what Windsor was told."""
+    here = snapshots.c.audience_id == audience_id
+    newest = select(snapshots.c.path).where(here).order_by(snapshots.c.id.desc()).limit(SNAPSHOTS_KEPT)
+    recent = select(snapshots.c.path).where(here, snapshots.c.sealed_at > datetime.now(UTC) - OWNERLESS_AFTER)
+    told = (
+        select(snapshots.c.path)
+        .join(runs, runs.c.snapshot_id == snapshots.c.id)
+        .join(audiences, audiences.c.head_run == runs.c.id)
+        .where(audiences.c.id == audience_id)
+    )
+    return {path for query in (newest, recent, told) for path in connection.execute(query).scalars()}
+
+
 def _remove_ownerless(workspace: Workspace, before: datetime, done: Pruned, *, dry_run: bool) -> None:
+    """Of this installation only: what another one stored here is not named by this state either."""
     owned = set(_owned(workspace))
+    mark = f"/{installation_mark(workspace.database.installation())}-"
     for kind in KINDS:
         for stored in list(workspace.files.stored(kind)):
-            if owned.isdisjoint((stored.path, part_of(stored.path))) and stored.modified_at < before:
+            is_ours = mark in stored.path and stored.path not in owned
+            if is_ours and stored.modified_at < before:
                 done.ownerless += 1
-                _remove(workspace, stored.path, done, dry_run=dry_run)
+                _remove(workspace, stored.path, [stored.path], done, dry_run=dry_run)
 
 
 def _owned(workspace: Workspace) -> Iterator[str]:
     """Every path that the state names, whatever destination it belongs to."""
     with workspace.database.read() as connection:
+        yield from connection.execute(select(stored_files.c.path)).scalars()
         yield from connection.execute(select(snapshots.c.path)).scalars()
         for outbox, options in connection.execute(select(runs.c.outbox, runs.c.options).join(audiences)):
             yield from (path for path in (outbox, options.get("seen"), options.get("aside")) if path)
 
 
-def _remove(workspace: Workspace, path: str, done: Pruned, *, dry_run: bool) -> None:
-    parts = workspace.files.parts(path)
-    done.files += len(parts)
-    done.bytes += sum(map(workspace.files.size_bytes, parts))
+def _remove(workspace: Workspace, path: str, parts: Sequence[str], done: Pruned, *, dry_run: bool) -> None:
+    found = [part for part in parts if workspace.files.exists(part)]
+    done.files += len(found)
+    done.bytes += sum(map(workspace.files.size_bytes, found))
     if not dry_run:
         workspace.files.delete(path)

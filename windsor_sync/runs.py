@@ -170,11 +170,11 @@ def _with_snapshots() -> Select[Any]:
     )
 
 
-def outboxes_of(database: Database, audience_id: int) -> list[str]:
-    """The outboxes of all of an audience's runs, below the file store."""
-    query = select(runs.c.outbox).where(runs.c.audience_id == audience_id, runs.c.outbox.is_not(None))
+def outboxes_of(database: Database, audience_id: int) -> list[tuple[int, str]]:
+    """The outboxes of all of an audience's runs: number of the run, and the path below the file store."""
+    query = select(runs.c.number, runs.c.outbox).where(runs.c.audience_id == audience_id, runs.c.outbox.is_not(None))
     with database.read() as connection:
-        return [str(path) for path in connection.execute(query.order_by(runs.c.number)).scalars()]
+        return [(number, path) for number, path in connection.execute(query.order_by(runs.c.number))]
 
 
 def finish(

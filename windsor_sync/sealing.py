@@ -2,16 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, insert, select
+from sqlalchemy import Connection, Row, insert, select, update
 
 from windsor_sync.dispatch import Suppressed
 from windsor_sync.embedded import open_stored, quoted
-from windsor_sync.errors import ConfigError
+from windsor_sync.errors import ConfigError, SnapshotError
+from windsor_sync.ledger import Head
 from windsor_sync.registry import Registered
 from windsor_sync.segment import suppressions as segment_suppressions
 from windsor_sync.segment import view as segment_view
@@ -20,11 +23,14 @@ from windsor_sync.snapshot import LeftOut, Sealed, Unreadable, seal
 from windsor_sync.sources import Source, source_for
 from windsor_sync.sources import newest as newest_file
 from windsor_sync.spec.personas import ComputationClass
-from windsor_sync.state.tables import snapshots, suppressions
+from windsor_sync.state.tables import audiences, runs, snapshots, suppressions
+from windsor_sync.stored_files import Stamp, enter, strike
 from windsor_sync.workspace import Workspace
 
 NOT_IN_RECIPE = {"path", "consists_of", "max_age", "max_age_action", "size_tolerance_percent"}
 """Settings of a snapshot that say which file is read, or whether, and not how."""
+
+FOLDER = "snapshots"
 
 NOBODY = "nobody"
 """Stands for a checksum where an audience was retired."""
@@ -40,12 +46,16 @@ NO_MEMBERS = """(
 """The columns of a sealed snapshot, without rows."""
 
 
+RECENT = 3
+"""So many of an audience's newest sealed snapshots may be used again; `state prune` keeps as many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A sealed snapshot in the file store."""
+    """A sealed snapshot: in the file store, or a draft that has no place there yet."""
 
-    path: str
-    """below the store"""
+    path: str | None
+    """below the store; None of a draft"""
     location: str
     checksum: str
     taken_at: datetime
@@ -61,13 +71,21 @@ class Snapshot:
     """None where every row could be read"""
     snapshot_id: int | None = None
     """None until it is recorded"""
+    stamp: Stamp | None = None
+    """of a draft: whose it says it is, and under which path it may be stored"""
 
 
-def newest(workspace: Workspace, computation: Computation, known: Registered, path: str | None = None) -> Snapshot:
+@contextmanager
+def newest(
+    workspace: Workspace,
+    computation: Computation,
+    known: Registered,
+    path: str | None = None,
+) -> Iterator[Snapshot]:
     """Seal the audience's newest snapshot, or take the one at `path`; an unchanged source file is not read again.
 
-    The newest one is held against what Segment says of the audience, where windsor.yaml has a `segment:` section; an older one
-    named by a person is not.
+    What is sealed is a draft, gone when the block ends unless `record` has stored it. The newest one is held against what
+    Segment says of the audience, where windsor.yaml has a `segment:` section; an older one named by a person is not.
     """
     segment_suppressions.refresh(workspace)
     described = segment_view.described(workspace, computation) if path is None else None
@@ -75,12 +93,13 @@ def newest(workspace: Workspace, computation: Computation, known: Registered, pa
     suppressed = suppressed_hashes(workspace)
     recipe = _recipe(computation, suppressed)
     found = _by_fingerprint(workspace, known, source, recipe)
-    snapshot = found or _seal(workspace, computation, known, source, suppressed, recipe)
-    if described is not None:
-        nobodys = (LeftOut.DUPLICATE, LeftOut.NOT_MEMBERS)
-        named = snapshot.rows_read - sum(snapshot.left_out.get(reason, 0) for reason in nobodys)
-        segment_view.check_size(workspace, computation, described, named)
-    return snapshot
+    with workspace.files.draft() as draft:
+        snapshot = found or _sealed(workspace, computation, known, source, suppressed, recipe, draft)
+        if described is not None:
+            nobodys = (LeftOut.DUPLICATE, LeftOut.NOT_MEMBERS)
+            named = snapshot.rows_read - sum(snapshot.left_out.get(reason, 0) for reason in nobodys)
+            segment_view.check_size(workspace, computation, described, named)
+        yield snapshot
 
 
 def path_as_of(computation: Computation, moment: datetime) -> str:
@@ -91,21 +110,33 @@ def path_as_of(computation: Computation, moment: datetime) -> str:
     return newest_file(settings.path, settings.taken_at, moment, consists_of=settings.consists_of).path
 
 
-def record(workspace: Workspace, known: Registered, snapshot: Snapshot) -> int:
-    """Enter a snapshot into the state, unless it is there; returns its id."""
+def record(workspace: Workspace, known: Registered, snapshot: Snapshot) -> Snapshot:
+    """Store a snapshot and enter it into the state, unless it is there."""
     if snapshot.snapshot_id is not None:
-        return snapshot.snapshot_id
+        return snapshot
+    assert known.audience_id is not None
+    twin = _twin(workspace, known.audience_id, snapshot.checksum)
+    placed = None
+    if twin is None or not workspace.stored.is_whole(twin.path):
+        assert snapshot.stamp is not None
+        placed = workspace.stored.put(Path(snapshot.location), snapshot.stamp.path)
+    path = placed.path if placed else str(twin.path) if twin else ""
+    size = placed.size_bytes if placed else int(twin.size_bytes) if twin else 0
     with workspace.database.write() as connection:
+        if placed:
+            enter(connection, known.audience_id, [placed])
+        if placed and twin:
+            _stand_on(connection, known.audience_id, twin.path, placed.path, placed.size_bytes)
         created = connection.execute(
             insert(snapshots).values(
                 audience_id=known.audience_id,
-                path=snapshot.path,
+                path=path,
                 checksum=snapshot.checksum,
                 recipe=snapshot.recipe,
                 fingerprint=snapshot.fingerprint,
                 taken_at=snapshot.taken_at,
                 sealed_at=datetime.now(UTC),
-                size_bytes=snapshot.size_bytes,
+                size_bytes=size,
                 rows_read=snapshot.rows_read,
                 members=snapshot.members,
                 left_out=dict(snapshot.left_out),
@@ -113,7 +144,34 @@ def record(workspace: Workspace, known: Registered, snapshot: Snapshot) -> int:
             )
         )
         assert created.inserted_primary_key is not None
-        return int(created.inserted_primary_key[0])
+        snapshot_id = int(created.inserted_primary_key[0])
+    return replace(
+        snapshot, path=path, location=workspace.files.location(path), size_bytes=size, snapshot_id=snapshot_id
+    )
+
+
+def mend(workspace: Workspace, computation: Computation, known: Registered, head: Head, snapshot: Snapshot) -> bool:
+    """Seal the ledger's snapshot again where it is lost or damaged and its source is the same; False where it is not.
+
+    `snapshot` is the newest one, which may have the same members.
+    """
+    assert known.audience_id is not None
+    if snapshot.checksum == head.checksum:
+        stored = record(workspace, known, snapshot)
+        with workspace.database.write() as connection:
+            _stand_on(connection, known.audience_id, str(head.snapshot_path), str(stored.path), stored.size_bytes)
+        return True
+    if computation.snapshot.path is None:
+        return False
+    try:
+        path = path_as_of(computation, head.taken_at)
+        with newest(workspace, computation, known, path) as again:
+            if again.checksum != head.checksum:
+                return False
+            record(workspace, known, again)
+    except SnapshotError:
+        return False
+    return True
 
 
 def recorded(workspace: Workspace, snapshot_id: int) -> Snapshot:
@@ -125,24 +183,27 @@ def recorded(workspace: Workspace, snapshot_id: int) -> Snapshot:
 
 def nobody(workspace: Workspace, known: Registered) -> Snapshot:
     """A snapshot without members: what a retirement brings Windsor to."""
-    path = f"snapshots/{storage_name(known.key)}/nobody.parquet"
-    with workspace.files.draft() as draft, open_stored() as connection:
-        connection.execute(f"COPY (SELECT * FROM {NO_MEMBERS}) TO {quoted(str(draft))} (FORMAT parquet)")
-        workspace.files.keep(draft, path)
-    moment = datetime.now(UTC)
-    snapshot = Snapshot(
-        path=path,
-        location=workspace.files.location(path),
-        checksum=NOBODY,
-        taken_at=moment,
-        rows_read=0,
-        members=0,
-        left_out={},
-        size_bytes=workspace.files.size_bytes(path),
-        recipe=NOBODY,
-        fingerprint=None,
-    )
-    return replace(snapshot, snapshot_id=record(workspace, known, snapshot))
+    assert known.audience_id is not None
+    stamp = workspace.stored.stamp(known.audience_id, FOLDER)
+    with workspace.files.draft() as draft:
+        with open_stored() as connection:
+            connection.execute(
+                f"COPY (SELECT * FROM {NO_MEMBERS}) TO {quoted(str(draft))} (FORMAT parquet, {stamp.options()})"
+            )
+        snapshot = Snapshot(
+            path=None,
+            location=str(draft),
+            checksum=NOBODY,
+            taken_at=datetime.now(UTC),
+            rows_read=0,
+            members=0,
+            left_out={},
+            size_bytes=draft.stat().st_size,
+            recipe=NOBODY,
+            fingerprint=None,
+            stamp=stamp,
+        )
+        return record(workspace, known, snapshot)
 
 
 def suppressed_hashes(workspace: Workspace) -> tuple[str, ...]:
@@ -156,38 +217,30 @@ def suppressed_users(workspace: Workspace) -> Suppressed:
     return Suppressed(frozenset(suppressed_hashes(workspace)), workspace.database.installation())
 
 
-def storage_name(key: str) -> str:
-    """A folder name for a trait key, which may hold any character."""
-    if key.replace("_", "").isalnum() and key.isascii() and len(key) < 100:
-        return key
-    return hashlib.sha256(key.encode()).hexdigest()[:16]
-
-
-def _seal(
+def _sealed(
     workspace: Workspace,
     computation: Computation,
     known: Registered,
     source: Source,
     suppressed: tuple[str, ...],
     recipe: str,
+    draft: Path,
 ) -> Snapshot:
-    with workspace.files.draft() as draft:
-        sealed: Sealed = seal(
-            source,
-            draft,
-            identify_by=computation.identify_by,
-            emails=computation.emails,
-            wants_value=computation.computation_class is ComputationClass.TRAIT,
-            max_malformed_percent=computation.snapshot.max_malformed_percent,
-            suppressed=suppressed,
-            salt=workspace.database.installation(),
-        )
-        path = f"snapshots/{storage_name(known.key)}/{sealed.checksum[:32]}.parquet"
-        if not workspace.files.exists(path):
-            workspace.files.keep(draft, path)
+    stamp = workspace.stored.stamp(known.audience_id, FOLDER) if known.audience_id is not None else None
+    sealed: Sealed = seal(
+        source,
+        draft,
+        identify_by=computation.identify_by,
+        emails=computation.emails,
+        wants_value=computation.computation_class is ComputationClass.TRAIT,
+        max_malformed_percent=computation.snapshot.max_malformed_percent,
+        suppressed=suppressed,
+        salt=workspace.database.installation(),
+        stamp=stamp.options() if stamp else "",
+    )
     return Snapshot(
-        path=path,
-        location=workspace.files.location(path),
+        path=None,
+        location=str(draft),
         checksum=sealed.checksum,
         taken_at=sealed.taken_at,
         rows_read=sealed.rows_read,
@@ -198,10 +251,12 @@ def _seal(
         fingerprint=sealed.fingerprint,
         emails_left_out=sealed.emails_left_out,
         unreadable=sealed.unreadable,
+        stamp=stamp,
     )
 
 
 def _by_fingerprint(workspace: Workspace, known: Registered, source: Source, recipe: str) -> Snapshot | None:
+    """The last snapshot, when its source file is unchanged and the sealed one is whole."""
     fingerprint = source.origin.trusted_fingerprint if source.origin else None
     if fingerprint is None or known.audience_id is None:
         return None
@@ -212,9 +267,47 @@ def _by_fingerprint(workspace: Workspace, known: Registered, source: Source, rec
             .order_by(snapshots.c.id.desc())
             .limit(1)
         ).one_or_none()
-    if row is None or row.fingerprint != fingerprint or row.recipe != recipe or not workspace.files.exists(row.path):
+    if row is None or row.fingerprint != fingerprint or row.recipe != recipe:
         return None
-    return _snapshot(workspace, row)
+    head = workspace.ledger.head(known.audience_id)
+    is_told = head is not None and head.is_settled and head.checksum == row.checksum
+    # An idle run, which reads neither file, takes no longer for a larger audience.
+    return _snapshot(workspace, row) if workspace.stored.is_whole(row.path, thoroughly=not is_told) else None
+
+
+def _twin(workspace: Workspace, audience_id: int, checksum: str) -> Row[tuple[object, ...]] | None:
+    """The audience's newest snapshot with the same members, among the recent ones and the one Windsor was told.
+
+    Older ones may be gone before this run is open: `state prune` runs beside it.
+    """
+    recent = (
+        select(snapshots.c.id)
+        .where(snapshots.c.audience_id == audience_id)
+        .order_by(snapshots.c.id.desc())
+        .limit(RECENT)
+    )
+    told = (
+        select(runs.c.snapshot_id)
+        .join(audiences, audiences.c.head_run == runs.c.id)
+        .where(audiences.c.id == audience_id)
+    )
+    same = select(snapshots).where(snapshots.c.audience_id == audience_id, snapshots.c.checksum == checksum)
+    with workspace.database.read() as connection:
+        near = {*connection.execute(recent).scalars(), *connection.execute(told).scalars()}
+        found = connection.execute(same.where(snapshots.c.id.in_(near)).order_by(snapshots.c.id.desc()).limit(1))
+        return found.one_or_none()
+
+
+def _stand_on(connection: Connection, audience_id: int, damaged: str, path: str, size_bytes: int) -> None:
+    """Let every snapshot that stood on a damaged file stand on a whole one with the same members."""
+    if damaged == path:
+        return
+    strike(connection, damaged)
+    connection.execute(
+        update(snapshots)
+        .where(snapshots.c.audience_id == audience_id, snapshots.c.path == damaged)
+        .values(path=path, size_bytes=size_bytes)
+    )
 
 
 def _snapshot(workspace: Workspace, row: Row[tuple[object, ...]]) -> Snapshot:

@@ -17,6 +17,7 @@ from windsor_sync.errors import (
     OutOfResources,
     SnapshotError,
     StateUnavailable,
+    StoredFileError,
     WindsorSyncError,
 )
 from windsor_sync.events import malformed
@@ -50,12 +51,20 @@ ERROR_OF: dict[RunState, type[WindsorSyncError]] = {
 
 
 def settle(workspace: Workspace, lease: Lease, run: Run, outcome: Delivery | None) -> Run:
-    """Record how the run ended. Raises UnbalancedBooksError (after recording it), or LeaseLost without recording."""
+    """Record how the run ended.
+
+    Raises UnbalancedBooksError or StoredFileError after recording it, and LeaseLost without recording.
+    """
     if outcome and isinstance(outcome.stopped_by, LeaseLost | StateUnavailable):
         raise outcome.stopped_by
     if outcome and isinstance(outcome.stopped_by, MessagesRejected) and run.intake is not None:
         _take_back(workspace, lease, run)
-    books = closing_books(workspace, run)
+    try:
+        books = closing_books(workspace, run)
+    except StoredFileError as lost:
+        books = as_it_stands(workspace, run).books
+        finish(workspace.database, lease, run.run_id, RunState.FAILED, books, datetime.now(UTC), str(lost))
+        raise
     state, sentence = _ending(workspace, run, books, outcome)
     sentence = " ".join(filter(None, (run.options.get("unreadable"), sentence)))
     try:
@@ -88,7 +97,7 @@ def settle_dead_predecessor(workspace: Workspace, lease: Lease, head: Head | Non
 def settle_dead(workspace: Workspace, lease: Lease, run: Run) -> None:
     """Close the books of a run that died; under its lease, so that nobody is delivering it."""
     sentence = "It died; what it had not delivered stays owed, and the next run sends it."
-    books = closing_books(workspace, run)
+    books = as_it_stands(workspace, run).books  # its outbox may be what was lost
     finish(workspace.database, lease, run.run_id, RunState.INTERRUPTED, books, datetime.now(UTC), sentence)
 
 
@@ -97,6 +106,8 @@ def closing_books(workspace: Workspace, run: Run) -> Books:
     ledger = workspace.ledger.of_run(run.run_id)
     if ledger is None:
         return run.books
+    if ledger.outbox_path is not None:
+        workspace.stored.confirm(ledger.outbox_path)
     rest = remaining(ledger) if run.intake is not None else remains(ledger)
     return replace(
         run.books,
@@ -111,13 +122,13 @@ def closing_books(workspace: Workspace, run: Run) -> Books:
 def as_it_stands(workspace: Workspace, run: Run) -> Run:
     """The run, with the books of one that has not ended counted now: until its end none are recorded.
 
-    Where its outbox is out of reach, all that is not acknowledged counts as owed.
+    Where its outbox is out of reach, lost or damaged, all that is not acknowledged counts as owed.
     """
     if run.finished_at is not None:
         return run
     try:
         return replace(run, books=closing_books(workspace, run))
-    except StateUnavailable:
+    except (StateUnavailable, StoredFileError):
         ledger = workspace.ledger.of_run(run.run_id)
         delivered = sum(shard.delivered for shard in ledger.shards) if ledger else 0
         return replace(run, books=replace(run.books, delivered=delivered, owed=run.books.changes - delivered))

@@ -67,6 +67,7 @@ class Recipe:
     suppressed: Sequence[str] = ()
     """hex SHA-256 of `salt` and an id"""
     salt: str = ""
+    stamp: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +118,14 @@ def seal(
     max_malformed_percent: float = 0.1,
     suppressed: Sequence[str] = (),
     salt: str = "",
+    stamp: str = "",
 ) -> Sealed:
     """Read the source and write its members to `path`, whole or not at all.
 
+    `stamp` is an option of DuckDB's COPY that says in the file whose it is.
     Raises SnapshotError when the source cannot be used, or too many of its rows cannot.
     """
-    recipe = Recipe(identify_by, emails, wants_value, suppressed, salt)
+    recipe = Recipe(identify_by, emails, wants_value, suppressed, salt, stamp)
     with open_duckdb() as connection, _whole(path) as draft, _translated(source):
         began = datetime.now(UTC)
         source.load(connection)
@@ -242,6 +245,7 @@ def _write(connection: duckdb.DuckDBPyConnection, recipe: Recipe, draft: Path) -
             {_email(recipe)} AS email, profile_id, coalesce(reason, value) AS value
         FROM checked""",
         draft,
+        recipe.stamp,
     )
 
 
@@ -391,7 +395,7 @@ def _rewrite(connection: duckdb.DuckDBPyConnection, recipe: Recipe, draft: Path)
         email = f"nullif({_email(recipe)}, '{NO_EMAIL}') AS email"
         members += f" UNION ALL SELECT user_id, anonymous_id, {email}, profile_id, value FROM merged"
     try:
-        _copy(connection, members, draft)
+        _copy(connection, members, draft, recipe.stamp)
     finally:
         everything.unlink()
 
@@ -412,12 +416,11 @@ def _emails_left_out(connection: duckdb.DuckDBPyConnection, draft: Path) -> int:
     return int(members)
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, members: str, path: Path) -> None:
+def _copy(connection: duckdb.DuckDBPyConnection, members: str, path: Path, stamp: str) -> None:
     """Write rows in any order: to keep theirs would take more memory, and one thread."""
     connection.execute("SET preserve_insertion_order = false")
-    connection.execute(
-        f"COPY ({members}) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
-    )
+    options = ", ".join(filter(None, ("FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1", stamp)))
+    connection.execute(f"COPY ({members}) TO {quoted(str(path))} ({options})")
     connection.execute("RESET preserve_insertion_order")
 
 
@@ -433,6 +436,11 @@ def _read_back(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, 
         f"SELECT count(*), bit_xor(md5_number(concat({parts}))) FROM {parquet(str(path))}"
     ).fetchall()
     return members, hashlib.sha256(f"{members}:{digest or 0:032x}".encode()).hexdigest()
+
+
+def content_checksum(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
+    """The checksum of a sealed file's content, whatever the order of its rows."""
+    return _read_back(connection, path)[1]
 
 
 def _confirm_books(source: Source, rows_read: int, members: int, left_out: Counter[LeftOut]) -> None:

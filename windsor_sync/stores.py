@@ -9,7 +9,7 @@ from typing import Any
 
 import fsspec
 
-from windsor_sync.errors import StateUnavailable
+from windsor_sync.errors import StateUnavailable, StoredFileError
 from windsor_sync.patterns import is_url
 
 _OF_DRIVERS = {
@@ -21,6 +21,7 @@ _OF_DRIVERS = {
 
 _CODE_OF = {
     "FileNotFoundError": errno.ENOENT,
+    "FileExistsError": errno.EEXIST,
     "PermissionError": errno.EACCES,
     "TimeoutError": errno.ETIMEDOUT,
     "FSTimeoutError": errno.ETIMEDOUT,
@@ -70,6 +71,14 @@ def store_unavailable(words: str) -> StateUnavailable:
         f"The file store (`files` in windsor.yaml) cannot be read or written: {words}. What was recorded before stands, "
         "nothing half-written stays, and what is not sent stays owed. Run it again when the store answers and has room; if "
         "that does not help, let this user read and write there. `windsor-sync audit` says what is missing or damaged."
+    )
+
+
+def store_damaged(words: str) -> StoredFileError:
+    """The error for a stored file that is gone or cannot be read, where a reader that knows only its content met it."""
+    return StoredFileError(
+        f"In the file store (`files` in windsor.yaml) {words}. What was recorded before stands, and what is not sent stays owed. "
+        "Run `windsor-sync audit`: it names the file, and the command that heals what stands on it."
     )
 
 

@@ -16,25 +16,27 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from windsor_sync import approvals, sealing
+from windsor_sync import approvals, remembered, sealing
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.diff.duckdb import DiffTask, Tally
 from windsor_sync.diff.engines import engine
+from windsor_sync.diff.task import Record
 from windsor_sync.dispatch import Consignment, StopSwitch, deliver, identify_parcels
-from windsor_sync.errors import SnapshotError
+from windsor_sync.errors import SnapshotError, StoredFileError
 from windsor_sync.guard import Limit, Ruling, judge, withhold_unknown
 from windsor_sync.lease import Lease
 from windsor_sync.ledger import Head
 from windsor_sync.outbox import CHUNK_ROWS, KINDS, Limits, Renderer, count_held, count_protected, read_rows
 from windsor_sync.progress import ShardProgress
 from windsor_sync.registry import Registered
-from windsor_sync.runs import Run, RunState, outboxes_of, run_of
-from windsor_sync.sealing import Snapshot, storage_name
+from windsor_sync.runs import Run, RunState, run_of
+from windsor_sync.sealing import Snapshot
 from windsor_sync.settings import Computation, ComputedTrait
 from windsor_sync.settings.choices import MaxAgeAction, UnreadableRows
 from windsor_sync.settlement import settle, settle_dead_predecessor
 from windsor_sync.spec import personas
 from windsor_sync.staleness import stale
+from windsor_sync.stored_files import Stamp, enter, storage_name
 from windsor_sync.words import counted
 from windsor_sync.workspace import Workspace
 
@@ -77,6 +79,8 @@ class Prepared:
     """changes that would be sent if nothing held them back"""
     protected: int = 0
     """of these, exits of users whose row in the snapshot cannot be read"""
+    is_recovery: bool = False
+    """what Windsor was told was taken from outboxes and older snapshots"""
 
     @property
     def members_before(self) -> int:
@@ -103,24 +107,38 @@ class Prepared:
 def seal(workspace: Workspace, computation: Computation, request: Request) -> Snapshot:
     """Seal and record the snapshot a run will use; the first sync pins the audience's key here."""
     known = workspace.registry.register(computation)
-    with workspace.files.draft_folder():  # by it `forget` knows that a snapshot is read, until its file is recorded
-        snapshot = sealing.newest(workspace, computation, known, request.snapshot_path)
-        return replace(snapshot, snapshot_id=sealing.record(workspace, known, snapshot))
+    with (
+        workspace.files.draft_folder(),  # by it `forget` knows that a snapshot is read, until its file is recorded
+        sealing.newest(workspace, computation, known, request.snapshot_path) as snapshot,
+    ):
+        return sealing.record(workspace, known, snapshot)
 
 
 @contextmanager
 def planned(workspace: Workspace, computation: Computation, request: Request) -> Iterator[Prepared]:
     """What a run would do now. Nothing is recorded; the messages can be read inside the block."""
     known = workspace.registry.find(computation)
-    with workspace.files.draft() as draft:  # first of all: by it `forget` knows of this plan
-        snapshot = sealing.newest(workspace, computation, known, request.snapshot_path)
+    with (
+        workspace.files.draft() as draft,  # first of all: by it `forget` knows of this plan
+        sealing.newest(workspace, computation, known, request.snapshot_path) as snapshot,
+    ):
         yield prepare(workspace, computation, known, snapshot, request, draft)
 
 
 def prepare(
-    workspace: Workspace, computation: Computation, known: Registered, snapshot: Snapshot, request: Request, draft: Path
+    workspace: Workspace,
+    computation: Computation,
+    known: Registered,
+    snapshot: Snapshot,
+    request: Request,
+    draft: Path,
+    stamp: Stamp | None = None,
 ) -> Prepared:
-    """Compare the snapshot with what Windsor was told, write the changes to `draft`, and let the guard judge them."""
+    """Compare the snapshot with what Windsor was told, write the changes to `draft`, and let the guard judge them.
+
+    `stamp` says in the draft whose it is, where it is to be stored. Raises StoredFileError when the files that the ledger
+    stands on are not what was stored.
+    """
     head = workspace.ledger.head(known.audience_id) if known.audience_id is not None else None
     _refuse_older(computation, head, snapshot, request)
     _refuse_header_only(computation, head, snapshot, request)
@@ -128,12 +146,13 @@ def prepare(
     number = known.runs + 1
     drops_exits = isinstance(computation, ComputedTrait) and not computation.sends_null_when_missing
     limits = replace(request.limits, drops_exits=drops_exits)
+    told, limits = _what_was_told(workspace, known, head, limits, is_beyond_guard=request.is_beyond_guard)
     if head and head.is_settled and head.checksum == snapshot.checksum and not limits.is_resync:
         tally = NOTHING
     else:
         suppressed = sealing.suppressed_hashes(workspace)
         task = DiffTask(
-            head=head,
+            head=told,
             snapshot=snapshot.location,
             number=number,
             taken_at=snapshot.taken_at,
@@ -141,12 +160,21 @@ def prepare(
             suppressed=suppressed,
             protected=snapshot.unreadable.protected if snapshot.unreadable else (),
             salt=workspace.database.installation(),
-            departed=_outboxes_so_far(workspace, known) if limits.is_resync else (),
+            departed=_once_told(workspace, known, limits),
             limits=limits,
+            stamp=stamp.options() if stamp else "",
         )
         tally = engine(workspace.settings.diff)(task, draft)
     prepared = Prepared(
-        known, number, snapshot, head, tally, Ruling((), ()), renderer(workspace, computation, known), draft
+        known,
+        number,
+        snapshot,
+        head,
+        tally,
+        Ruling((), ()),
+        renderer(workspace, computation, known),
+        draft,
+        is_recovery=limits.is_recovery,
     )
     if request.is_beyond_guard:
         return prepared
@@ -157,15 +185,43 @@ def prepare(
     )
 
 
-def _outboxes_so_far(workspace: Workspace, known: Registered) -> tuple[str, ...]:
-    """Where a resync finds everyone who was told true once and false later."""
-    if known.audience_id is None:
-        return ()
-    return tuple(
-        workspace.files.location(path)
-        for path in outboxes_of(workspace.database, known.audience_id)
-        if workspace.files.exists(path)
+def _what_was_told(
+    workspace: Workspace, known: Registered, head: Head | None, limits: Limits, *, is_beyond_guard: bool
+) -> tuple[Head | None, Limits]:
+    """The ledger for the diff, with its files checked; without files, and as a recovery, where it is lost.
+
+    A resync and a retirement (`is_beyond_guard`) need no ledger that is whole.
+    """
+    if head is None:
+        return None, limits
+    if limits.is_recovery or known.is_ledger_lost:
+        return _without_files(head), replace(limits, is_resync=True, is_recovery=True)
+    told = _owing(head)
+    try:
+        confirm(workspace, told)
+    except StoredFileError:
+        if not (limits.is_resync or is_beyond_guard):
+            raise
+        return _without_files(head), replace(limits, is_resync=True, is_recovery=True)
+    return told, limits
+
+
+def confirm(workspace: Workspace, head: Head) -> None:
+    """Raise StoredFileError unless the files that the ledger stands on are what was stored, by their checksums."""
+    for path in filter(None, (head.snapshot_path, head.outbox_path)):
+        workspace.stored.confirm(path, thoroughly=True)
+
+
+def _without_files(head: Head) -> Head:
+    return replace(
+        head, snapshot=None, snapshot_path=None, checksum=None, outbox=None, outbox_path=None, shards=(), verdicts=()
     )
+
+
+def _once_told(workspace: Workspace, known: Registered, limits: Limits) -> tuple[Record, ...]:
+    if limits.is_recovery:
+        return remembered.everyone_told(workspace, known)
+    return remembered.exits(workspace, known) if limits.is_resync else ()
 
 
 def _ruling(workspace: Workspace, computation: Computation, prepared: Prepared) -> Ruling:
@@ -206,19 +262,21 @@ def open_run(
     audience_id = known.audience_id
     known = workspace.registry.by_id(audience_id)  # its run number, now that the lease is ours
     started_at = datetime.now(UTC)
+    mend(workspace, computation, known, snapshot)
+    stamp = workspace.stored.stamp(audience_id, "outboxes", known.runs + 1)
+    placed = []
     with workspace.files.draft() as draft:
-        prepared = prepare(workspace, computation, known, snapshot, request, draft)
-        outbox = None
+        prepared = prepare(workspace, computation, known, snapshot, request, draft, stamp)
         if prepared.tally.rows:
-            outbox = f"outboxes/{storage_name(known.key)}/{known.audience_id}-{prepared.number}.parquet"
-            workspace.files.keep(draft, outbox)
+            placed.append(workspace.stored.put(draft, stamp.path))
+    outbox = placed[0].path if placed else None
     settle_dead_predecessor(workspace, lease, prepared.head)
     # With the audience's id: a second destination of this state may begin its run of the same number in the same second.
     run_id = f"{storage_name(known.key)}-{prepared.number}-{started_at:%Y%m%dT%H%M%SZ}-{audience_id}"
     row = {
         "id": run_id,
         "audience_id": audience_id,
-        "snapshot_id": sealing.record(workspace, known, snapshot),
+        "snapshot_id": snapshot.snapshot_id,
         "outbox": outbox,
         "started_at": started_at,
         **_row_of(prepared, request),
@@ -226,9 +284,40 @@ def open_run(
     # What a backfill leaves for later was not judged: an approval of it has not served yet.
     has_served = prepared.ruling.uses_approval or not (prepared.ruling.trips or prepared.tally.later)
     lapses = [partial(approvals.settle, audience_id=audience_id, moment=started_at)] if has_served else []
-    workspace.ledger.open_run(lease, row, _shards(prepared.tally.rows, computation.delivery_shards), [*also, *lapses])
+    stores = partial(enter, audience_id=audience_id, placed=placed)
+    shards = _shards(prepared.tally.rows, computation.delivery_shards)
+    workspace.ledger.open_run(lease, row, shards, [stores, *also, *lapses])
     run = _required(workspace, run_id)
     return run if outbox else settle(workspace, lease, run, None)
+
+
+def ledger_is_whole(workspace: Workspace, known: Registered) -> bool:
+    """Whether what Windsor was told is known, and the files that say so are what was stored."""
+    assert known.audience_id is not None
+    head = workspace.ledger.head(known.audience_id)
+    if head is None or known.is_ledger_lost:
+        return not known.is_ledger_lost
+    try:
+        confirm(workspace, _owing(head))
+    except StoredFileError:
+        return False
+    return True
+
+
+def _owing(head: Head) -> Head:
+    """The ledger without an outbox of which nothing is owed: it is its snapshot then."""
+    return replace(head, outbox=None, outbox_path=None, shards=(), verdicts=()) if head.is_settled else head
+
+
+def mend(workspace: Workspace, computation: Computation, known: Registered, snapshot: Snapshot) -> None:
+    """Seal the ledger's snapshot again where it is not what was stored; who cannot be helped so is told by `prepare`."""
+    assert known.audience_id is not None
+    head = workspace.ledger.head(known.audience_id)
+    if head is None or head.snapshot_path is None or known.is_ledger_lost:
+        return
+    is_read = not (head.is_settled and head.checksum == snapshot.checksum)
+    if not workspace.stored.is_whole(head.snapshot_path, thoroughly=is_read):
+        sealing.mend(workspace, computation, known, head, snapshot)
 
 
 def _row_of(prepared: Prepared, request: Request) -> dict[str, Any]:
@@ -245,6 +334,7 @@ def _row_of(prepared: Prepared, request: Request) -> dict[str, Any]:
             "withheld_because": list(prepared.ruling.reasons),
             **({"unreadable": prepared.unreadable} if prepared.unreadable else {}),
             **({"emails_left_out": left_out} if (left_out := prepared.snapshot.emails_left_out) else {}),
+            "is_recovery": prepared.is_recovery,
             "to_send": prepared.tally.changes - prepared.tally.deferred - prepared.tally.later - prepared.withheld,
         },
         "members_before": prepared.members_before,
@@ -279,6 +369,7 @@ def send_owed(
     """Send what is owed of the run, or of one shard; None when nothing is, or when a newer run has replaced it."""
     if run.outbox is None or run.state is RunState.DONE:
         return None
+    workspace.stored.confirm(run.outbox, thoroughly=True)
     known = workspace.registry.by_id(run.audience_id)
     head = workspace.ledger.head(run.audience_id)
     if head is None or head.run_id != run.run_id:

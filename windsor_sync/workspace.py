@@ -27,6 +27,7 @@ from windsor_sync.sources.public_api import PublicApi
 from windsor_sync.spec.trait_keys import TraitKey
 from windsor_sync.state.database import Database, open_database
 from windsor_sync.state.files import FileStore
+from windsor_sync.stored_files import StoredFiles
 
 API_KEY_VARIABLE = "WINDSOR_API_KEY"
 SEGMENT_TOKEN_VARIABLE = "SEGMENT_PUBLIC_API_TOKEN"  # noqa: S105
@@ -71,6 +72,7 @@ class Workspace:
     files: FileStore
     ledger: Ledger
     registry: Registry
+    stored: StoredFiles
     api_key: Callable[[], str]
     """asked for only when something is about to be sent"""
     engine_limits: EngineLimits = field(default_factory=EngineLimits)
@@ -129,6 +131,7 @@ def open_workspace(
                 files=files,
                 ledger=Ledger(database, files),
                 registry=_registry(database, settings, segment),
+                stored=StoredFiles(database, files),
                 api_key=api_key or key_from_environment,
                 engine_limits=EngineLimits(
                     max_in_flight=destination.max_in_flight, give_up_after_s=destination.give_up_after_s

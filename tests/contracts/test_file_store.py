@@ -1,5 +1,7 @@
 """The file store: a file is there whole or not at all, in a folder and in an object store."""
 
+import errno
+import hashlib
 import os
 import threading
 import uuid
@@ -9,7 +11,6 @@ from typing import Any
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from s3fs.utils import FileExpired
 
 from windsor_sync.errors import ConfigError, StateUnavailable
 from windsor_sync.state.files import PARTS, FileStore, fresh_folder, part_of
@@ -122,7 +123,7 @@ def test_an_upload_that_was_killed_half_way_is_swept_away_after_a_day(
     put(store, b"members")
     assert store._fs.exists(arriving)  # it may be under way
     monkeypatch.setattr("windsor_sync.state.files.ABANDONED_S", -60.0)  # a day has passed
-    put(FileStore(root), b"members")
+    put(FileStore(root), b"more", "snapshots/vip/cd34.parquet")
     assert not store._fs.exists(arriving)
     assert content(store) == b"members"
 
@@ -137,44 +138,62 @@ def test_who_may_not_look_for_killed_uploads_keeps_files_all_the_same(monkeypatc
     assert content(store) == b"members"
 
 
-def test_keeping_replaces_what_stands_there(files: FileStore) -> None:
+def test_a_file_that_stands_is_never_replaced(files: FileStore) -> None:
     put(files, b"old")
-    put(files, b"newer")
-    assert content(files) == b"newer"
-    assert len(everything(files)) == 1
+    with pytest.raises(StateUnavailable, match="File exists"):
+        put(files, b"newer")
+    assert content(files) == b"old"
+    assert everything(files) == [f"{files._root}/{PATH}"]
 
 
-def test_a_reader_sees_the_old_file_or_the_new_one_and_never_a_part(files: FileStore) -> None:
-    old, new = b"a" * 100_000, b"b" * 200_000
-    put(files, old)
-    torn: list[int] = []
-    done = threading.Event()
+def test_of_two_writers_of_one_name_one_is_refused(files: FileStore) -> None:
+    """Whatever the moment: between looking whether a file stands there and putting one, the other may be first."""
+    barrier = threading.Barrier(4)
+    outcomes: list[bytes | None] = []
 
-    def read() -> None:
-        while not done.is_set():
-            try:
-                found = content(files)
-            except FileExpired:  # S3 tells a reader that the object was replaced since it was opened
-                continue
-            if found not in (old, new):
-                torn.append(len(found))
+    def write(text: bytes) -> None:
+        barrier.wait()
+        try:
+            put(files, text)
+            outcomes.append(text)
+        except StateUnavailable:
+            outcomes.append(None)
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    for number in range(30):
-        put(files, old if number % 2 else new)
-    done.set()
-    reader.join()
-    assert torn == []
+    writers = [threading.Thread(target=write, args=(bytes([65 + number]) * 50_000,)) for number in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [content(files)] == [text for text in outcomes if text]
+
+
+def test_where_files_have_one_name_only_none_is_replaced_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    files = FileStore(str(tmp_path))
+    put(files, b"old")
+    with pytest.raises(StateUnavailable, match="File exists"):
+        put(files, b"newer")
+    assert content(files) == b"old"
+
+
+def test_a_checksum_is_of_the_bytes(files: FileStore) -> None:
+    put(files, b"members")
+    assert files.checksum(PATH) == hashlib.sha256(b"members").hexdigest()
+    with pytest.raises(FileNotFoundError):
+        files.checksum("snapshots/vip/none.parquet")
 
 
 def test_an_upload_that_breaks_off_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     files = FileStore(f"tearing://{uuid.uuid4().hex}")
     put(files, b"old")
     monkeypatch.setattr(TearingFileSystem, "tears", True)
-    for path in (PATH, "snapshots/vip/new.parquet"):
-        with pytest.raises(StateUnavailable, match="ConnectionResetError"):
-            put(files, b"a new file", path)
+    with pytest.raises(StateUnavailable, match="ConnectionResetError"):
+        put(files, b"a new file", "snapshots/vip/new.parquet")
     assert content(files) == b"old"
     assert len(everything(files)) == 1
 

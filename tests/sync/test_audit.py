@@ -36,18 +36,44 @@ def test_a_sealed_snapshot_that_was_overwritten_is_found_though_it_has_its_lengt
     spoil(stored(world, "snapshots"))
     found = found_by_audit(world)
     assert (found.audience, found.is_mended) == (KEY, False)
-    assert "does not have its 2 rows" in found.text
-    assert f"Nothing can be sent about {KEY} until it is restored from a backup" in found.remedy
+    assert "was changed since it was written" in found.text
+    assert found.remedy.startswith(f"Run `windsor-sync recover {KEY}`")
+
+
+def test_a_quick_audit_leaves_the_contents_out(world: World) -> None:
+    world.snapshot(["ana", "ben"])
+    world.sync()
+    file = stored(world, "snapshots")
+    content = bytearray(file.read_bytes())
+    content[10] ^= 1
+    file.write_bytes(content)
+    assert audit(world.workspace, repair=False, is_quick=True) == []
+    assert len(audit(world.workspace, repair=False)) == 1
+    spoil(file)
+    (found,) = audit(world.workspace, repair=False, is_quick=True)
+    assert "cannot be read, or does not have its 2 rows" in found.text
+
+
+def test_an_audit_tells_how_many_files_it_has_read(world: World) -> None:
+    world.snapshot(["ana", "ben"])
+    world.windsor.set_faults(Faults(rejected_users=frozenset({"ana"})))
+    world.sync()
+    told: list[tuple[int, int]] = []
+    audit(world.workspace, repair=False, looked_at=lambda done, total: told.append((done, total)))
+    assert told == [(1, 2), (2, 2)]
 
 
 @pytest.mark.parametrize("lose", [spoil, Path.unlink])
-def test_an_outbox_that_cannot_be_read_any_more_is_found(world: World, lose: Callable[[Path], None]) -> None:
+def test_an_outbox_that_owes_something_and_cannot_be_read_any_more_is_found(
+    world: World, lose: Callable[[Path], None]
+) -> None:
     world.snapshot(["ana", "ben"])
+    world.windsor.set_faults(Faults(rejected_users=frozenset({"ana"})))
     world.sync()
     lose(stored(world, "outboxes"))
     found = found_by_audit(world)
-    assert "outbox" in found.text
-    assert "does not have its 2 rows" in found.text
+    assert found.text.startswith("The stored file outboxes/")
+    assert found.remedy.startswith(f"Run `windsor-sync recover {KEY}`")
 
 
 def test_the_lost_outbox_of_events_that_are_still_owed_is_found(world: World) -> None:
@@ -59,8 +85,8 @@ def test_the_lost_outbox_of_events_that_are_still_owed_is_found(world: World) ->
     assert audit(world.workspace, repair=False) == []
     stored(world, "outboxes").unlink()
     found = found_by_audit(world)
-    assert "what it still owed is not known any more" in found.text
-    assert "the archive still has the messages" in found.remedy
+    assert found.text.startswith("The stored file outboxes/events/")
+    assert found.remedy.startswith("Run `windsor-sync recover --events`")
 
 
 def test_books_that_do_not_balance_are_found(world: World) -> None:

@@ -15,12 +15,14 @@ from sqlalchemy import and_, select, update
 from tests.cli.test_tables_and_words import call
 from tests.support.archive import FIRST_DAY, Archive, arrived, sent
 from tests.support.world import KEY, World
+from windsor_sync.audit import audit
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.delivery.shared_rate import Weight
-from windsor_sync.errors import ConfigError, LeaseHeld, LeaseLost, SnapshotError, WindsorSyncError
+from windsor_sync.errors import ConfigError, LeaseHeld, LeaseLost, SnapshotError, StoredFileError
 from windsor_sync.events.books import overview, overview_of
 from windsor_sync.forward import Request, forward
 from windsor_sync.privacy import forget
+from windsor_sync.recovery_of_events import Recovered, recover_events
 from windsor_sync.registry import EVENTS
 from windsor_sync.retirement import retire
 from windsor_sync.runs import Run, RunState, recent
@@ -672,9 +674,9 @@ def without(world: World, kind: str) -> None:
     shutil.rmtree(world.folder / ".windsor" / "files" / kind)
 
 
-@pytest.mark.parametrize(("kind", "words"), [("outboxes", "does not have its 1 row"), ("seen", "folder `seen`")])
-def test_a_file_store_that_lost_what_is_needed_is_named_and_nothing_is_sent(
-    world: World, kind: str, words: str
+@pytest.mark.parametrize("kind", ["outboxes", "seen"])
+def test_a_file_store_that_lost_what_is_needed_is_named_and_the_command_it_names_brings_every_message(
+    world: World, kind: str
 ) -> None:
     archive = Archive(world)
     world.destination |= {"give_up_after_s": 0.2, "timeout_s": 2}
@@ -683,9 +685,16 @@ def test_a_file_store_that_lost_what_is_needed_is_named_and_nothing_is_sent(
     assert one_run(world).books.owed == 1
     without(world, kind)
     world.windsor.set_faults(Faults())
-    with pytest.raises(WindsorSyncError, match=words):
+    with pytest.raises(StoredFileError, match=f"{kind}/events/.* is missing.*`windsor-sync recover --events`") as lost:
         forwarded(world)
-    assert arrived(world) == {}
+    assert (arrived(world), lost.value.exit_status) == ({}, 9)
+    (found,) = audit(world.workspace, repair=False)
+    assert "recover --events" in found.remedy
+    recover_events(world.workspace, "a test", None)
+    forwarded(world)
+    assert len(arrived(world)) == 1
+    assert audit(world.workspace, repair=False) == []
+    assert recover_events(world.workspace, "a test", None) == Recovered(0, 0)
 
 
 def test_an_outbox_of_which_nothing_is_owed_is_not_missed(world: World) -> None:

@@ -343,7 +343,7 @@ def test_audit_finds_a_lost_snapshot_and_names_what_mends_it(world: World) -> No
     sealed.unlink()
     (found,) = audit(world.workspace, repair=False)
     assert "missing" in found.text
-    assert "restored from a backup of the file store" in found.remedy
+    assert f"windsor-sync recover {KEY}" in found.remedy
 
 
 def test_an_approval_in_the_state_names_who_when_and_why(world: World) -> None:

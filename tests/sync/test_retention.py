@@ -1,6 +1,7 @@
 """`state prune`: what is old goes, what Windsor was told stays known."""
 
 import os
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from windsor_sync.outbox import Limits
 from windsor_sync.retention import SNAPSHOTS_KEPT, prune
 from windsor_sync.runs import RunState, recent
 from windsor_sync.state.tables import runs, snapshots, verdicts
+from windsor_sync.stored_files import own_name
 from windsor_sync.sync import Request as SyncRequest
 from windsor_sync.why import why
 
@@ -25,6 +27,7 @@ def age(world: World) -> None:
     """Let a hundred days pass over everything that has happened."""
     with world.workspace.database.write() as connection:
         connection.execute(update(runs).values(started_at=LONG_AGO, finished_at=LONG_AGO))
+        connection.execute(update(snapshots).values(sealed_at=LONG_AGO))
     for path in stored(world):
         os.utime(path, (LONG_AGO.timestamp(), LONG_AGO.timestamp()))
 
@@ -84,12 +87,39 @@ def test_recent_runs_and_owed_changes_are_not_touched(world: World) -> None:
 
 
 def test_a_file_that_a_killed_process_left_goes_after_a_day(aged: World) -> None:
-    orphan = aged.folder / ".windsor" / "files" / "snapshots" / KEY / "orphan.parquet"
+    name = own_name(aged.workspace.database.installation(), 1)
+    orphan = aged.folder / ".windsor" / "files" / "snapshots" / KEY / f"{name}.parquet"
     orphan.write_bytes(b"")
     assert prune(aged.workspace).ownerless == 0
     os.utime(orphan, (LONG_AGO.timestamp(), LONG_AGO.timestamp()))
     assert prune(aged.workspace).ownerless == 1
     assert not orphan.exists()
+
+
+def test_a_file_of_another_installation_is_left_alone_however_old(aged: World) -> None:
+    theirs = aged.folder / ".windsor" / "files" / "snapshots" / KEY / f"{own_name(str(uuid.uuid4()), 1)}.parquet"
+    theirs.write_bytes(b"")
+    os.utime(theirs, (LONG_AGO.timestamp(), LONG_AGO.timestamp()))
+    assert prune(aged.workspace).ownerless == 0
+    assert theirs.exists()
+
+
+def test_a_destination_that_rests_keeps_what_it_stands_on_while_another_one_goes_on_and_prunes(world: World) -> None:
+    members = [f"user-{number}" for number in range(20)]
+    world.snapshot(members)
+    world.sync()
+    world.reopen()
+    world.destination["name"] = "another"
+    for number in range(5):
+        world.snapshot(members[number:])
+        world.sync()
+    age(world)
+    prune(world.workspace)
+    world.reopen()
+    world.destination["name"] = "windsor"
+    assert audit(world.workspace, repair=False) == []
+    run = world.sync()
+    assert (run.state, run.books.exited) == (RunState.DONE, 4)
 
 
 def test_an_audience_that_is_being_written_is_left_for_later(aged: World) -> None:

@@ -19,7 +19,14 @@ LONGEST = timedelta(days=1)
 
 A_PERSON_MUST_ACT = tuple(
     RetryRule(exception=f"{ERRORS}.{name}", action=RetryAction.FAIL, reason="a person has to act")
-    for name in ("ConfigError", "SnapshotError", "CredentialsRefused", "ChangesWithheld", "MessagesRejected")
+    for name in (
+        "ConfigError",
+        "SnapshotError",
+        "StoredFileError",
+        "CredentialsRefused",
+        "ChangesWithheld",
+        "MessagesRejected",
+    )
 )
 # They are looked at before those above, and a rule holds for subclasses too: SourceUnavailable is a SnapshotError.
 TRY_AGAIN = tuple(

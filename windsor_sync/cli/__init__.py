@@ -20,6 +20,7 @@ COMMANDS = {
     "sync": "syncing",
     "backfill": "syncing",
     "retry": "syncing",
+    "recover": "syncing",
     "forward": "forwarding",
     "approve": "decisions",
     "retire": "decisions",

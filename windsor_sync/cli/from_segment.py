@@ -66,10 +66,10 @@ def in_space(settings: "Settings") -> "list[Described]":
 
 def missing(settings: "Settings", found: "Sequence[Described]") -> "tuple[list[Entry], dict[str, str]]":
     """The entries windsor.yaml lacks, and, by id, why something it lacks cannot be added."""
-    from windsor_sync.sealing import storage_name
     from windsor_sync.settings.insertion import Entry
     from windsor_sync.spec.personas import ComputationClass
     from windsor_sync.spec.trait_keys import trait_key
+    from windsor_sync.stored_files import storage_name
 
     entries: list[Entry] = []
     problems: dict[str, str] = {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from windsor_sync.cli.options import as_json, load_settings
-from windsor_sync.cli.output import print_json, print_pairs, print_table, run_as_json
+from windsor_sync.cli.output import print_json, print_pairs, print_table, progress, run_as_json
 from windsor_sync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -143,23 +143,30 @@ def why(config: Path | None, user: str, audience: str | None, is_json: bool) -> 
 
 @click.command(short_help="Check what is recorded against what is there.")
 @click.option("--repair", is_flag=True, help="Close the books of runs that died; sends nothing.")
+@click.option(
+    "--quick", "is_quick", is_flag=True, help="Leave out the contents of files: size, row count and owner only."
+)
 @as_json
 @click.pass_obj
-def audit(config: Path | None, repair: bool, is_json: bool) -> int:
+def audit(config: Path | None, repair: bool, is_quick: bool, is_json: bool) -> int:
     """Check that every run ended and its books balance, and that the files the ledger stands on are whole.
 
-    Exit status 1 where something is found that was not mended. A run that is going on is named, and is nothing wrong.
+    Every such file is read and compared with its checksum, unless --quick is given. Exit status 1 where something
+    is found that was not mended. A run that is going on is named, and is nothing wrong.
 
     \b
     Example:
       windsor-sync audit
       windsor-sync audit --repair
+      windsor-sync audit --quick
     """
     from windsor_sync.audit import audit as look
     from windsor_sync.workspace import open_workspace
 
-    with open_workspace(load_settings(config)) as workspace:
-        found = look(workspace, repair=repair)
+    with open_workspace(load_settings(config)) as workspace, progress() as view:
+        found = look(
+            workspace, repair=repair, is_quick=is_quick, looked_at=lambda done, total: view.count("files", done, total)
+        )
     if is_json:
         print_json({"irregularities": [asdict(one) for one in found]})
     else:

@@ -183,6 +183,13 @@ class ProgressView:
         elif self._is_time_to_log():
             say(f"{title}: {done:,} of {total:,} rows")
 
+    def count(self, title: str, done: int, total: int) -> None:
+        """Take note of how many things of a kind are done."""
+        if self._bar is not None:
+            self._show(title, title, done, total, "")
+        elif self._is_time_to_log():
+            say(f"{title}: {done:,} of {total:,}")
+
     def _show(self, name: str, title: str, done: int, total: int | None, unit: str) -> None:
         now = time.monotonic()
         if name not in self._tasks:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     MakeRequest = Callable[[Computation], Request]
     RunOne = Callable[[Workspace, StopSwitch, Progress], Run]
 
-WORST_FIRST = (1, 2, 5, 8, 7, 6, 130, 3, 4)
+WORST_FIRST = (1, 2, 5, 9, 8, 7, 6, 130, 3, 4)
 """Which exit status stands for several audiences that ended differently."""
 
 UNITS = "members are users, the rest changes; delivered + rejected + withheld + owed is every change."

@@ -1,15 +1,18 @@
 """`plan`, `sync`, `backfill` and `retry`."""
 
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from windsor_sync.cli.options import as_json, audiences_or_all
-from windsor_sync.cli.running import plan_audiences, run_audiences
+from windsor_sync.cli.options import as_json, audiences_or_all, chosen, load_settings
+from windsor_sync.cli.output import print_json
+from windsor_sync.cli.running import plan_audiences, run_audiences, run_jobs
 
 if TYPE_CHECKING:
+    from windsor_sync.cli.running import RunOne
     from windsor_sync.settings import Computation
 
 
@@ -153,3 +156,55 @@ def retry(
     request = Request("retry", f"by hand, {this_person()}", limits=limits)
     act = plan_audiences if dry_run else run_audiences
     return act(config, audiences, lambda _: request, is_all=not audiences, is_json=is_json)
+
+
+@click.command(short_help="Bring an audience to the truth whose stored files are lost or damaged.")
+@audiences_or_all
+@click.option("--events", "is_events", is_flag=True, help="The forwarding of events instead of audiences.")
+@click.option("--reason", metavar="TEXT", help="Why, for the record.")
+@as_json
+@click.pass_obj
+def recover(
+    config: Path | None, audiences: tuple[str, ...], is_all: bool, is_events: bool, reason: str | None, is_json: bool
+) -> int:
+    """Bring audiences to the truth of which a stored file is lost or damaged, or whose ledger is not known any more.
+
+    Where the source of the lost snapshot is still the same, it is sealed again, and the run sends what a sync would.
+    Otherwise every member is told true, and everyone else who was ever told true is told false, as outboxes and older
+    snapshots have it. Other audiences are not touched. Where nothing is lost, it is a sync.
+
+    \b
+    Example:
+      windsor-sync recover vip_customer --reason "the disk was full"
+      windsor-sync recover --events
+    """
+    from windsor_sync.approvals import this_person
+    from windsor_sync.recovery import recover as bring_back
+
+    if is_events:
+        return _recover_events(config, this_person(), reason, is_json=is_json)
+
+    def job(computation: "Computation") -> "RunOne":
+        return lambda workspace, stop, view: bring_back(workspace, computation, this_person(), reason, stop, view)
+
+    found = chosen(load_settings(config), audiences, is_all=is_all)
+    return run_jobs(config, [(str(one.key), job(one)) for one in found], is_json=is_json)
+
+
+def _recover_events(config: Path | None, who: str, reason: str | None, *, is_json: bool) -> int:
+    from windsor_sync.recovery_of_events import recover_events
+    from windsor_sync.words import counted
+    from windsor_sync.workspace import open_workspace
+
+    with open_workspace(load_settings(config)) as workspace:
+        done = recover_events(workspace, who, reason)
+    if is_json:
+        print_json(asdict(done))
+        return 0
+    click.echo(
+        f"{counted(done.files, 'archive file')} will be read again by the next forwarding, which sends all of their messages; "
+        f"{counted(done.windows, 'list')} of messageIds given up. Run `windsor-sync forward` to go on."
+        if done.files or done.windows
+        else "Nothing that the forwarding stands on is lost. Nothing was done."
+    )
+    return 0

@@ -1,7 +1,8 @@
 -- told × snapshot → changes. One statement for every engine; it reads these views:
 --   snapshot_before, snapshot_now  identity, user_id, anonymous_id, email, value
 --   owed                           what owed.sql finds: the changes Windsor has not acknowledged
---   departed                       identity, user_id, anonymous_id, email: told true once, false later (resync only)
+--   departed                       identity, user_id, anonymous_id, email, was_told: told true once (resync only); was_told
+--                                  false where a later record says that the user left
 --   run                            one row: number, taken_at, moment, previous_number, is_resync, drops_exits,
 --                                  retries (whether rejected changes are tried now), retry_code and retry_since (which; null: all)
 -- The two snapshots may leave out users of whom there is nothing to say (see suspects.sql), always in both.
@@ -19,7 +20,7 @@ WITH told AS (
     FROM owed o
     WHERE o.was_told OR o.doubted
     UNION ALL
-    SELECT d.identity, d.user_id, d.anonymous_id, d.email, NULL, FALSE, TRUE
+    SELECT d.identity, d.user_id, d.anonymous_id, d.email, NULL, d.was_told, TRUE
     FROM departed d
     WHERE NOT EXISTS (SELECT 1 FROM snapshot_before s WHERE s.identity = d.identity)
       AND NOT EXISTS (SELECT 1 FROM owed o WHERE o.identity = d.identity)

@@ -8,7 +8,7 @@ import duckdb
 
 from windsor_sync.diff import statement
 from windsor_sync.diff.task import DiffTask, Tally
-from windsor_sync.embedded import open_stored, parquet, parquet_files, quoted
+from windsor_sync.embedded import open_stored, parquet, quoted
 from windsor_sync.ledger import Head
 from windsor_sync.outbox import COLUMNS
 
@@ -16,7 +16,7 @@ __all__ = ["DiffTask", "Remains", "Tally", "define_ledger", "diff", "remains", "
 
 ROW_GROUP_ROWS = 20_480
 """Small enough that delivery reads a stretch of an outbox without unpacking its neighbours."""
-WRITTEN_AS = f"(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
+WRITTEN_AS = f"FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
 
 KEY_HASH = "hash({})"
 """Of the id alone, without saying whose it is: to put 'u' or 'a' before ten million texts takes half a second."""
@@ -32,14 +32,14 @@ def diff(task: DiffTask, draft: Path) -> Tally:
     with open_stored() as connection:
         define_views(connection, task)
         narrow(connection, task)
-        write(connection, statement.sendable(task.limits, has_protected=bool(task.protected)), draft)
+        write(connection, statement.sendable(task.limits, has_protected=bool(task.protected)), draft, task.stamp)
         return tally(connection, str(draft))
 
 
-def write(connection: duckdb.DuckDBPyConnection, changes: str, draft: Path) -> None:
-    """Number the changes and write them as an outbox."""
+def write(connection: duckdb.DuckDBPyConnection, changes: str, draft: Path, stamp: str = "") -> None:
+    """Number the changes and write them as an outbox, with its stamp."""
     rows = f"SELECT row_number() OVER () - 1 AS seq, {', '.join(statement.outbox_columns())} FROM ({changes})"
-    connection.execute(f"COPY ({rows}) TO {quoted(str(draft))} {WRITTEN_AS}")
+    connection.execute(f"COPY ({rows}) TO {quoted(str(draft))} ({', '.join(filter(None, (WRITTEN_AS, stamp)))})")
 
 
 def tally(connection: duckdb.DuckDBPyConnection, location: str) -> Tally:
@@ -105,7 +105,8 @@ def define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None:
     _view(connection, "snapshot_before", _members(head.snapshot if head else None))
     _view(connection, "snapshot_now", _members(task.snapshot))
     define_ledger(connection, head)
-    _view(connection, "departed", _departed(task.departed))
+    types = {"identity": "VARCHAR", **{name: MEMBER[name] for name in ("user_id", "anonymous_id", "email")}}
+    _view(connection, "departed", statement.departed(task.departed, parquet, types))
     for name, users in (("suppressed", task.suppressed), ("protected", task.protected)):
         _table(connection, name, {"user_hash": "VARCHAR"}, [(user_hash,) for user_hash in users])
     _table(connection, "run", statement.RUN, [statement.run_row(task)])
@@ -167,17 +168,6 @@ def _outbox_before(head: Head | None) -> str:
     if head is None or head.outbox is None:
         return statement.nobody(COLUMNS)
     return f"SELECT * REPLACE ({statement.status_before(head)} AS status) FROM {parquet(head.outbox)}"
-
-
-def _departed(outboxes: tuple[str, ...]) -> str:
-    if not outboxes:
-        return statement.nobody({"identity": "VARCHAR", **MEMBER})
-    return f"""
-        SELECT
-            identity, any_value(user_id) AS user_id, any_value(anonymous_id) AS anonymous_id,
-            arg_max(email, since_run) AS email
-        FROM {parquet_files(outboxes)} WHERE change = 'exited' AND identity IS NOT NULL GROUP BY identity
-    """
 
 
 def _view(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> None:

@@ -41,7 +41,7 @@ def diff(task: DiffTask, draft: Path) -> Tally:
     try:
         changes.write.parquet(str(parts))
         with open_duckdb() as connection:
-            duckdb.write(connection, _parts(parts), draft)
+            duckdb.write(connection, _parts(parts), draft, task.stamp)
             return duckdb.tally(connection, str(draft))
     finally:
         shutil.rmtree(parts, ignore_errors=True)
@@ -65,7 +65,8 @@ def _define_views(spark: SparkSession, task: DiffTask) -> None:
     for name, users in (("suppressed", task.suppressed), ("protected", task.protected)):
         _table(spark, name, {"user_hash": "VARCHAR"}, [(user_hash,) for user_hash in users])
     _table(spark, "run", statement.RUN, [statement.run_row(task)])
-    _view(spark, "departed", _departed(task.departed))
+    types = _spark_types({"identity": "VARCHAR", "user_id": "VARCHAR", "anonymous_id": "VARCHAR", "email": "VARCHAR"})
+    _view(spark, "departed", statement.departed(task.departed, _file, types))
     _view(spark, "owed", statement.sql("owed"))
 
 
@@ -74,18 +75,6 @@ def _outbox_before(head: Head | None) -> str:
         return statement.nobody(_spark_types(COLUMNS))
     columns = ", ".join(name for name in COLUMNS if name != "status")
     return f"SELECT {columns}, {statement.status_before(head)} AS status FROM {_file(head.outbox)}"
-
-
-def _departed(outboxes: tuple[str, ...]) -> str:
-    if not outboxes:
-        return statement.nobody(_spark_types({"identity": "VARCHAR", **duckdb.MEMBER}))
-    rows = " UNION ALL ".join(f"SELECT * FROM {_file(location)}" for location in outboxes)
-    return f"""
-        SELECT
-            identity, any_value(user_id) AS user_id, any_value(anonymous_id) AS anonymous_id,
-            max_by(email, since_run) AS email
-        FROM ({rows}) WHERE change = 'exited' AND identity IS NOT NULL GROUP BY identity
-    """
 
 
 def _no_members() -> str:

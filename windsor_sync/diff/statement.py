@@ -1,10 +1,11 @@
 """The SQL that every engine runs, and what its views are made of."""
 
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 
-from windsor_sync.diff.task import DiffTask
+from windsor_sync.diff.task import DiffTask, Record
 from windsor_sync.embedded import quoted
 from windsor_sync.ledger import Head
 from windsor_sync.outbox import COLUMNS, KINDS, Limits
@@ -76,6 +77,32 @@ def sendable(limits: Limits, sha256: str = "sha256({})", *, has_protected: bool 
         SELECT {columns}, {status} AS status
         FROM {changes}
         WHERE change <> 'exited' OR {user_hash} NOT IN (SELECT user_hash FROM suppressed)
+    """
+
+
+def departed(records: Sequence[Record], table: Callable[[str], str], types: Mapping[str, str]) -> str:
+    """Who was told true once, as a select over `records`; `table` makes a location a table, `types` names its columns."""
+    if not records:
+        return nobody({**types, "was_told": "BOOLEAN"})
+    rows = " UNION ALL ".join(_of_record(record, table(record.location)) for record in records)
+    return f"""
+        SELECT
+            identity, any_value(user_id) AS user_id, any_value(anonymous_id) AS anonymous_id,
+            max_by(email, number) AS email, max_by(is_member, number) AS was_told
+        FROM ({rows}) AS records WHERE identity IS NOT NULL GROUP BY identity
+    """
+
+
+def _of_record(record: Record, table: str) -> str:
+    columns = "user_id, anonymous_id, email"
+    if record.is_snapshot:
+        identity = "coalesce('u' || user_id, 'a' || anonymous_id)"
+        return f"SELECT {identity} AS identity, {columns}, TRUE AS is_member, {record.number} AS number FROM {table}"
+    held = "".join(f" AND change <> {quoted(kind)}" for kind in record.held)
+    sent = [f"(seq >= {first} AND seq < {last} AND status = 'send'{held})" for first, last in record.sent]
+    return f"""
+        SELECT identity, {columns}, change <> 'exited' AS is_member, {record.number} AS number
+        FROM {table} WHERE {" OR ".join(["change = 'exited'", *sent])}
     """
 
 

@@ -8,6 +8,21 @@ from windsor_sync.outbox import Limits
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """A stored file that says who was told true once: an outbox, or an older snapshot."""
+
+    location: str
+    number: int
+    """of its run: of two records about one user the later one holds"""
+    is_snapshot: bool = False
+    """every row was told true"""
+    sent: tuple[tuple[int, int], ...] = ()
+    """[first, last): stretches of an outbox whose entries may have been sent; exits count in all of it"""
+    held: tuple[str, ...] = ()
+    """kinds of change that were withheld"""
+
+
+@dataclass(frozen=True, slots=True)
 class DiffTask:
     """What a diff compares, and for which run."""
 
@@ -25,9 +40,11 @@ class DiffTask:
     protected: tuple[str, ...] = ()
     """whose row in the snapshot cannot be read, as hex SHA-256 in the same way: they may be members, and their exits wait"""
     salt: str = ""
-    departed: tuple[str, ...] = ()
-    """locations of older outboxes, whose exits a resync repeats"""
+    departed: tuple[Record, ...] = ()
+    """what a resync reads of who was ever told true"""
     limits: Limits = field(default_factory=Limits)
+    stamp: str = ""
+    """an option of COPY that says in the outbox whose it is; none for a plan"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ class IntakeTask:
     """the last run: what it owes is carried over"""
     number: int
     """of this run"""
+    stamp: Callable[[str], str] = lambda _: ""
+    """see `sealing.Seal`"""
 
 
 class UncountedLinesError(WindsorSyncError):
@@ -116,6 +118,7 @@ def take_in(
                 seen=task.seen,
                 previous=task.previous,
                 number=task.number,
+                stamp=task.stamp,
             ),
             outbox,
             seen,

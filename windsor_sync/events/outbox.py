@@ -14,10 +14,11 @@ from windsor_sync.delivery.engine import Parcel
 from windsor_sync.diff import statement
 from windsor_sync.diff.duckdb import Remains
 from windsor_sync.embedded import open_stored, parquet_files
-from windsor_sync.errors import WindsorSyncError
 from windsor_sync.ledger import Head
 from windsor_sync.progress import ShardProgress
+from windsor_sync.registry import EVENTS
 from windsor_sync.spec.calls import Call, json_text
+from windsor_sync.stored_files import damaged
 from windsor_sync.words import counted
 
 COLUMNS = {
@@ -95,7 +96,7 @@ OWED = """
 def define_ledger(connection: duckdb.DuckDBPyConnection, head: Head | None) -> None:
     """The tables outbox_before, progress_before and verdicts_before of the last run of events.
 
-    Raises WindsorSyncError when a part of what is owed is not in the file store any more. The outbox of a run that owes
+    Raises StoredFileError when a part of what is owed is not in the file store any more. The outbox of a run that owes
     nothing is not looked at.
     """
     if head and head.outbox is not None and not head.is_settled:
@@ -115,10 +116,7 @@ def _define_whole(connection: duckdb.DuckDBPyConnection, head: Head) -> None:
     except duckdb.IOException:  # one cannot be opened
         row = None
     if row != (expected,):
-        raise WindsorSyncError(
-            f"The outbox of run {head.run_id} does not have its {counted(expected, 'row')}. Nothing was sent, and what it owes "
-            "stays owed. Restore the file store from a backup, then run it again."
-        )
+        raise damaged(EVENTS, str(head.outbox_path), f"does not have its {counted(expected, 'row')}")
 
 
 def define_outbox(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ All of it is done out of core by the embedded engine; what a message may be has 
 gets its place, for which its keys are enough; then the outbox is written in stretches, side by side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,11 @@ import duckdb
 
 from windsor_sync.diff import statement
 from windsor_sync.embedded import open_stored, parquet_files, quoted
-from windsor_sync.errors import WindsorSyncError
 from windsor_sync.events.outbox import CHUNK_ROWS, COLUMNS, OWED, define_ledger, define_outbox, define_table
 from windsor_sync.events.parts import ASIDE, KEPT, LINES_PER_FILE
 from windsor_sync.ledger import Head
 
-_WRITTEN_AS = f"(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {CHUNK_ROWS})"
+_WRITTEN_AS = f"FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {CHUNK_ROWS}"
 
 STRETCH_WEIGHT = 8 * CHUNK_ROWS
 """What goes into one file of the outbox; those of two files are in memory at a time."""
@@ -51,6 +50,8 @@ class Seal:
     seen: Sequence[str]
     previous: Head | None
     number: int
+    stamp: Callable[[str], str] = lambda _: ""
+    """an option of COPY that says in a file whose it is; it takes the file's name in the outbox, or `seen` or `aside`"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,14 @@ def seal(task: Seal, outbox: Path, seen: Path, aside: Path) -> Sealed:
             # What is held on is known by being carried, and would be written down by every run until it is released.
             f"SELECT upper, lower FROM ids UNION ALL SELECT {_HALVES} FROM carried WHERE status = 'send' AND message_id NOT NULL",
             seen,
+            task.stamp("seen"),
         )
         _copy(
             connection,
             f"SELECT name AS file, ordinal % {LINES_PER_FILE} AS line, code FROM aside "
             f"JOIN files ON position = ordinal // {LINES_PER_FILE} ORDER BY ordinal",
             aside,
+            task.stamp("aside"),
         )
         return _counted(connection, outbox)
 
@@ -111,17 +114,10 @@ def _find_repetitions(connection: duckdb.DuckDBPyConnection, seen: Sequence[str]
     """
     connection.execute(f"CREATE TABLE ids AS SELECT ordinal, {_HALVES} FROM kept")
     before = f"SELECT upper, lower FROM {parquet_files(seen)} UNION ALL" if seen else ""
-    try:
-        connection.execute(f"""
-            CREATE TABLE known AS SELECT DISTINCT upper, lower
-            FROM ({before} SELECT {_HALVES} FROM carried) SEMI JOIN ids USING (upper, lower)
-        """)
-    except duckdb.IOException:
-        raise WindsorSyncError(
-            "Which messages earlier runs have sent cannot be read: a file of the folder `seen` is missing in the file store, or "
-            "this machine's disk is full. Nothing was sent, and the files of the archive count as unread. Restore the file "
-            "store from a backup or make room, then run it again."
-        ) from None
+    connection.execute(f"""
+        CREATE TABLE known AS SELECT DISTINCT upper, lower
+        FROM ({before} SELECT {_HALVES} FROM carried) SEMI JOIN ids USING (upper, lower)
+    """)
     connection.execute("""
         CREATE TABLE repeated AS
         SELECT ordinal FROM ids SEMI JOIN known USING (upper, lower)
@@ -169,15 +165,17 @@ def _write_outbox(connection: duckdb.DuckDBPyConnection, task: Seal, outbox: Pat
             ORDER BY seq
         """
         with connection.cursor() as cursor:
-            _copy(cursor, rows, outbox / f"{number:06d}.parquet")
+            name = f"{number:06d}.parquet"
+            _copy(cursor, rows, outbox / name, task.stamp(name))
 
     connection.execute("SET threads = 1")  # each of the pool's is one more
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         list(pool.map(write, stretches))
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, rows: str, path: Path) -> None:
-    connection.execute(f"COPY ({rows}) TO {quoted(str(path))} {_WRITTEN_AS}")
+def _copy(connection: duckdb.DuckDBPyConnection, rows: str, path: Path, stamp: str) -> None:
+    options = ", ".join(filter(None, (_WRITTEN_AS, stamp)))
+    connection.execute(f"COPY ({rows}) TO {quoted(str(path))} ({options})")
 
 
 def _counted(connection: duckdb.DuckDBPyConnection, outbox: Path) -> Sealed:

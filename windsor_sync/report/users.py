@@ -24,7 +24,7 @@ def show_user(workspace: Workspace, run: Run, seq: int, *, who: str) -> Shown:
     """Write down that `who` asks, then look up the row in the run's outbox."""
     with workspace.database.write() as connection:
         trail(connection, who=who, what="show user", subject=run.audience, why=None, run=run.run_id, row=seq)
-    files = workspace.files.locations(run.outbox) if run.outbox else []
+    files = list(map(workspace.files.location, workspace.stored.parts(run.outbox))) if run.outbox else []
     row = _ids(files, seq) if files else None
     user_id, anonymous_id = row or (None, None)
     return Shown(seq, user_id or anonymous_id, is_anonymous=user_id is None and anonymous_id is not None)

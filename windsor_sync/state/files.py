@@ -1,10 +1,11 @@
 """The file store: immutable Parquet files below one folder or object-store URL (fsspec).
 
-A file appears whole or not at all: it is written beside its place and moved there. What goes wrong with the store is
-StateUnavailable, from every method.
+A file appears whole or not at all, and never in the place of another one: it is written beside its place and linked
+there. What goes wrong with the store is StateUnavailable, from every method.
 """
 
 import errno
+import hashlib
 import os
 import shutil
 import time
@@ -29,6 +30,15 @@ DRAFTS = "drafts"
 
 PARTS = "/*.parquet"
 """At the end of a path: the files of that folder together are one table. The folder's name is never used again."""
+
+
+NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
+"""What a file system says that knows no second name for a file."""
+
+OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "az", "memory"})
+"""Where fsspec puts a file only if there is none (a conditional put)."""
+
+BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +116,14 @@ class FileStore:
         return [one for one in found if one.is_there]
 
     def keep(self, draft: Path, path: str) -> None:
-        """Give a finished draft its place in the store, whole or not at all; a file that stands there is replaced."""
+        """Give a finished draft its place in the store, whole or not at all.
+
+        Raises StateUnavailable where a file stands already: none is ever replaced.
+        """
         draft.stat()  # that it was never written would be our own mistake, not the store's
         with in_reach():
             if self.is_local:
-                self._rename(draft, Path(self._full(path)))
+                self._link(draft, Path(self._full(path)))
             else:
                 self._upload(draft, self._full(path))
 
@@ -124,6 +137,20 @@ class FileStore:
         if found is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return int(found["size"])
+
+    def checksum(self, path: str) -> str:
+        """Hex SHA-256 of its bytes; raises FileNotFoundError."""
+        digest = hashlib.sha256()
+        missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        with in_reach():
+            try:
+                with self._fs.open(self._full(path), "rb") as file:
+                    while block := file.read(BLOCK_BYTES):
+                        digest.update(block)
+                return digest.hexdigest()
+            except FileNotFoundError:
+                pass
+        raise missing
 
     def stored(self, folder: str) -> Iterator[StoredFile]:
         """What lies below a folder of the store, drafts aside."""
@@ -170,17 +197,33 @@ class FileStore:
             moment = self._fs.modified(name)
         return moment
 
-    def _rename(self, draft: Path, final: Path) -> None:
+    def _link(self, draft: Path, final: Path) -> None:
         final.parent.mkdir(parents=True, exist_ok=True)
         _sync_to_disk(draft)
-        draft.replace(final)
+        try:
+            os.link(draft, final)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            _copy_to_new(draft, final)
+        draft.unlink()
         for folder in final.parents:  # each may be new, and is known to the disk through its parent
             _sync_to_disk(folder)
             if folder == Path(self._root):
                 return
 
     def _upload(self, draft: Path, final: str) -> None:
-        """Not every remote file system shows a file only when all of it has arrived, as object stores do."""
+        """Object stores take a whole file, and only where none is; other remote file systems show one that is arriving."""
+        if OBJECT_STORES.intersection(_protocols(self._fs)):
+            self._fs.put_file(str(draft), final, mode="create")
+        elif self._fs.exists(final):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        else:
+            self._upload_and_move(draft, final)
+        with suppress(StateUnavailable), in_reach():  # the file is in its place; who may not list or remove keeps it so
+            self._sweep_uploads()
+
+    def _upload_and_move(self, draft: Path, final: str) -> None:
         arriving = self._full(f"{DRAFTS}/{_fresh_name()}")
         try:
             self._fs.put_file(str(draft), arriving)
@@ -194,8 +237,6 @@ class FileStore:
             with suppress(Exception):
                 self._fs.rm_file(arriving)
             raise
-        with suppress(StateUnavailable), in_reach():  # the file is in its place; who may not list or remove keeps it so
-            self._sweep_uploads()
 
     def _sweep_uploads(self) -> None:
         """Remove what a killed process had on its way; looked for once, and not while the store may be out of reach."""
@@ -233,6 +274,18 @@ def part_of(path: str) -> str:
 def _aware(moment: datetime) -> datetime:
     """A moment in UTC, also of a store that leaves out the zone."""
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+def _copy_to_new(draft: Path, final: Path) -> None:
+    """Write the bytes to a name that nobody has; until the state names it, nobody reads it."""
+    with draft.open("rb") as source, final.open("xb") as target:
+        shutil.copyfileobj(source, target, BLOCK_BYTES)
+        target.flush()
+        os.fsync(target.fileno())
 
 
 def _fresh_name() -> str:
