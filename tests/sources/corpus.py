@@ -133,6 +133,16 @@ TEXT = (
     counted("one row with too many cells", rows(MANY, b"u,x,y,z\n"), MANY, {"malformed": 1}),
     counted("one row with too few cells", rows(MANY, b"u\n"), MANY, {"malformed": 1}),
     refused("one row in five hundred too many", rows(500, b"u\n"), "1 of 501 rows cannot be read", "line 252"),
+    *(
+        refused(f"quotation marks that a backslash escapes, {name}", rows(30, row), "escaped by a backslash", "line 17")
+        for name, row in {
+            "and a comma": b'u,"say \\"hi\\", ok"\n',
+            "at the end": b'u,"a \\"word\\""\n',
+            "in the first cell": b'"u\\"1",a@x\n',
+            "around one word, and a comma": b'"a \\"b\\", c",x\n',
+            "and a comma, twice": b'u,"\\"a\\", \\"b\\", c"\n',
+        }.items()
+    ),
     refused("a last row that is cut", rows(MANY) + b"u", "cut short", "instead of 2 cells"),
     refused("semicolons", b"user_id;email\nu1;a@x\n", "separates its columns with semicolons"),
     refused("tabs", b"user_id\temail\nu1\ta@x\n", "separates its columns with tabs"),

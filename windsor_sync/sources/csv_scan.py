@@ -6,7 +6,7 @@ the lines up to the next and is rejected as a single row. `ignore_errors` alone 
 It numbers rows, not lines, and counts blank lines before the header among them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ from windsor_sync.sources.text import PlainText
 
 MAX_REJECTS = 100_000
 STRAY_QUOTE = "a stray quotation mark"
+ESCAPED_QUOTE = 'a quotation mark is escaped by a backslash; CSV doubles it, so let the export write ""'
+QUOTES = frozenset({STRAY_QUOTE, ESCAPED_QUOTE})
+LOOKED_AT_BYTES, LOOKED_AT_ROWS = 1 << 16, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,11 @@ class Scan:
             "FROM reject_errors GROUP BY line ORDER BY line"
         ).fetchall()
         above = self.header.blank_lines + 1
-        broken = (BrokenRow(line - above, at - 1, self._reason(kind, found)) for line, at, kind, found in rejects)
+        looked_at = {at - 1 for _, at, *_ in rejects[:LOOKED_AT_ROWS]}
+        broken = (
+            BrokenRow(line - above, at - 1, self._reason(kind, found, at - 1, looked_at))
+            for line, at, kind, found in rejects
+        )
         return Counted(rows, row_lines, tuple(broken))
 
     def pads_rows(self, connection: duckdb.DuckDBPyConnection) -> bool:
@@ -113,7 +120,19 @@ class Scan:
             raise unusable(finding, "Save it with one kind of them.")
         raise unusable(f"{self.text.name} cannot be read as CSV.", AGAIN)
 
-    def _reason(self, kind: str, columns: int | None) -> str:
+    def _reason(self, kind: str, columns: int | None, begins_at: int, looked_at: Container[int]) -> str:
+        if begins_at in looked_at and self._has_escaped_quote(begins_at):
+            return ESCAPED_QUOTE
+        if kind == "TOO MANY COLUMNS" and columns is not None and columns <= len(self.header.names):
+            return f"more than {len(self.header.names)} cells"  # how many, the engine does not say
         if kind in {"MISSING COLUMNS", "TOO MANY COLUMNS"}:
             return f"{columns} instead of {len(self.header.names)} cells"
         return "longer than 2 MB" if kind == "LINE SIZE OVER MAXIMUM" else STRAY_QUOTE
+
+    def _has_escaped_quote(self, begins_at: int) -> bool:
+        """Whether the line that begins there has a quotation mark behind a backslash, as MySQL, Hive and Spark write them."""
+        if not self.text.quotes:
+            return False
+        with self.text.path.open("rb") as file:
+            file.seek(begins_at)
+            return b'\\"' in file.readline(LOOKED_AT_BYTES)

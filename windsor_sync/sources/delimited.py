@@ -16,7 +16,7 @@ from itertools import chain, repeat
 
 import duckdb
 
-from windsor_sync.sources.csv_scan import STRAY_QUOTE, Counted, Scan
+from windsor_sync.sources.csv_scan import QUOTES, Counted, Scan
 from windsor_sync.sources.csv_text import Header, blank_lines, records, refuse_open_quote
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.text import PlainText, lines_of_bytes
@@ -152,7 +152,7 @@ def _define_broken(
     if rejects:
         columns = [[reject.row for reject in rejects], [reject.reason for reject in rejects]]
         connection.execute("INSERT INTO broken SELECT unnest(?), unnest(?)", columns)
-        culprit = next((reject for reject in rejects if reject.reason == STRAY_QUOTE), rejects[-1])
+        culprit = next((reject for reject in rejects if reject.reason in QUOTES), rejects[-1])
         connection.execute("INSERT INTO broken SELECT ?, ? FROM range(?)", [culprit.row, culprit.reason, swallowed])
 
 
