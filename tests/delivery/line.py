@@ -103,7 +103,6 @@ class MemoryJournal:
             assert old.position <= new.position <= new.reach <= new.last
             assert new.stretches == joined(new.stretches)
             assert all(new.position <= stretch.first < stretch.last <= new.last for stretch in new.stretches)
-            assert old.delivered <= new.delivered
             assert (new.first, new.last) == (old.first, old.last)
         assert len({verdict.seq for verdict in decided}) == len(decided)
         for new in shards:

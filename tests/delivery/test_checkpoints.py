@@ -114,3 +114,31 @@ def test_a_row_that_gets_no_answer_holds_up_no_other(scripted_line: MakeLine) ->
     doubts = watch_doubt(delivery)
     assert delivery.deliver().delivered == 400
     assert max(doubts) <= IN_FLIGHT + 10
+
+
+# -- a connection that is a step behind --------------------------------------------------------------------------
+
+
+def test_an_answer_too_many_puts_all_that_its_connection_answered_in_doubt(scripted_line: MakeLine) -> None:
+    """From row 4 on each row got the answer of the one before: row 5 was refused, and its yes was row 4's."""
+
+    def fate(row: int, tries: int) -> bytes | Reply | None:
+        if row == 4:
+            return Reply(answer(200), afterwards=answer(200))
+        return answer(400) if row == 5 else None
+
+    delivery = scripted_line(fate, 20, limits=patient(max_in_flight=1))
+    delivery.rate = Rate(40)
+    outcome = delivery.deliver()
+    delivery.check(outcome)
+    doubted = delivery.journal.of(delivery.journal.is_in_doubt)
+    assert set(range(5)) <= set(doubted) <= set(range(7))
+    assert {seq for seq in range(20) if delivery.journal.is_told(seq)} >= set(range(7, 20))
+    assert outcome.unanswered == len(doubted)
+
+
+def test_a_connection_answers_only_so_many_requests(scripted_line: MakeLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("windsor_sync.delivery.connections.MAX_ANSWERS", 10)
+    delivery = scripted_line(lambda row, tries: None, 30, limits=patient(max_in_flight=1))
+    assert delivery.deliver().delivered == 30
+    assert delivery.windsor.connections == 3

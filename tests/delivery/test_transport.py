@@ -6,6 +6,8 @@ import ipaddress
 import logging
 import socket
 import ssl
+import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -83,6 +85,7 @@ def test_any_2xx_that_is_not_a_page_is_a_yes(scripted: ScriptedWindsor, reply: b
         answer(200, b"<!doctype html><title>Log in</title>", kind="text/html; charset=utf-8"),
         answer(200, b"\xef\xbb\xbf \r\n<HTML>", kind="Text/HTML"),
         answer(200, gzip.compress(b"<html>"), "Content-Encoding: gzip", kind="application/xhtml+xml"),
+        answer(200, gzip.compress(b"a few bytes"), "Content-Encoding: gzip, gzip", kind="text/plain"),
     ],
 )
 def test_a_web_page_is_no_yes_and_leaves_doubt(scripted: ScriptedWindsor, reply: bytes) -> None:
@@ -102,7 +105,10 @@ BROKEN = {
         b"HTTP/1.1 101 Whatever\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
     ),
     "a length that is none": Reply(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n{}"),
-    "broken compression": Reply(answer(200, b"no gzip", "Content-Encoding: gzip")),
+    "trailers without an end": Reply(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + b"X: y\r\n" * 200_000
+    ),
+    "half of a large body": Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 100_000, closes=True),
     "broken chunks": Reply(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
 }
 
@@ -135,6 +141,7 @@ def test_silence_becomes_a_time_out_that_leaves_doubt(scripted: ScriptedWindsor,
 
 def test_an_answer_that_drips_for_ever_ends_too() -> None:
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
         while not writer.is_closing():
             writer.write(b" ")
@@ -215,6 +222,32 @@ def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_request(scripted: 
     assert (first.status, third.status) == (200, 400)
     assert second == Answer(0, message="an answer without a request", was_sent=False)
     assert scripted.bodies == [b"1", b"3"]
+
+
+def test_an_answer_that_waits_unread_is_not_taken_for_the_next_request(scripted: ScriptedWindsor) -> None:
+    """The event loop has not looked at the connection since it came."""
+    first = Reply(answer(200), afterwards=answer(200))
+    scripted.script = lambda body, tries: first if body == b"1" else answer(400, b'{"message": "no"}')
+
+    async def run() -> list[Answer]:
+        wire = SegmentWebhook(scripted.url, "scripted")
+        async with HttpTransport(connections=1, timeout_s=5) as transport:
+            answers = [await transport.send(wire.request([b"1"]), lambda: None)]
+            time.sleep(0.2)  # noqa: ASYNC251
+            return [*answers, await transport.send(wire.request([b"2"]), lambda: None)]
+
+    assert [got.status for got in asyncio.run(run())] == [200, 0]
+
+
+def test_a_compressed_answer_is_not_asked_for_and_not_undone(scripted: ScriptedWindsor) -> None:
+    bomb = gzip.compress(b'{"message": "' + b"a" * 50_000_000 + b'"}')
+    scripted.script = lambda body, tries: answer(400, bomb, "Content-Encoding: gzip")
+    tracemalloc.start()
+    try:
+        assert ask(scripted.url, BODY) == [Answer(400)]
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_body_that_ends_with_its_connection_is_read_to_its_end(scripted: ScriptedWindsor) -> None:

@@ -5,6 +5,7 @@ is left here: write the bytes, read the answer.
 """
 
 import asyncio
+import select
 import ssl
 from collections import defaultdict
 from collections.abc import Callable
@@ -12,8 +13,16 @@ from typing import NamedTuple, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from windsor_sync.delivery.verdicts import Hearing
+
 MAX_ANSWER_BYTES = 65_536
-"""Of a head, and of a body: it is only read for the message of a refusal."""
+"""Kept of a head, and of a body: it is only read for the message of a refusal."""
+
+MAX_FRAMING_BYTES = 1 << 20
+"""Of all that is neither head nor body: lengths of chunks, and trailers."""
+
+MAX_ANSWERS = 1_000
+"""Over one connection: so many would be in doubt if one came too many."""
 
 IDLE_S = 30.0
 """A connection that rested for longer is not used again: the other side may be about to close it."""
@@ -50,6 +59,7 @@ class Received(NamedTuple):
     """names in lower case"""
     body: bytes
     """at most MAX_ANSWER_BYTES of it"""
+    hearing: Hearing
 
 
 class Connection(asyncio.Protocol):
@@ -64,7 +74,8 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._begin()
         self.is_reusable = True
-        self.is_out_of_step = False
+        self.hearing = Hearing()
+        self._unread = select.poll()
         self.rests_since = self._loop.time()
 
     async def exchange(self, request: bytes, silence_s: float, until: float) -> Received:
@@ -87,6 +98,13 @@ class Connection(asyncio.Protocol):
             self._waiter = None
             self.rests_since = self._loop.time()
 
+    async def is_quiet(self) -> bool:
+        """Whether it can be used again: open, and nothing came that nobody asked for."""
+        if self.is_reusable and self._unread.poll(0):
+            for _ in range(2):  # the event loop looks at its sockets in the first round and reads in the second
+                await asyncio.sleep(0)
+        return self.is_reusable and not self.hearing.is_out_of_step
+
     def close(self) -> None:
         """Close at once, whatever is under way."""
         self.is_reusable = False
@@ -97,10 +115,11 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._unread.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         if self._waiter is None or self._waiter.done():
-            self.is_out_of_step = True
+            self.hearing.is_a_step_behind()
             return
         self._heard_at = self._loop.time()
         try:
@@ -109,10 +128,9 @@ class Connection(asyncio.Protocol):
             self._fail(NotHttpError("upgrade"))
         except HttpParserError:  # its text may quote what came
             self._fail(NotHttpError("parse"))
-        if not self._is_headed:
-            self._size += len(data)
-            if self._size > MAX_ANSWER_BYTES:
-                self._fail(NotHttpError("head"))
+        self._size += len(data)  # without the body
+        if self._size > (MAX_FRAMING_BYTES if self._is_headed else MAX_ANSWER_BYTES):
+            self._fail(NotHttpError("head or trailers"))
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_reusable = False
@@ -124,9 +142,11 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._waiter is None or self._waiter.done():
-            self.is_out_of_step = True  # part of an answer that nobody asked for came right behind another one
+            self.hearing.is_a_step_behind()  # part of an answer that nobody asked for came right behind another one
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_headed:
+            return  # a trailer
         name = name.lower()
         self._headers.append((name, value))
         if name == b"content-length" or name == b"transfer-encoding":
@@ -136,9 +156,10 @@ class Connection(asyncio.Protocol):
         self._is_headed = True
 
     def on_body(self, data: bytes) -> None:
+        self._size -= len(data)
         self._body += data[: MAX_ANSWER_BYTES - len(self._body)]
-        if len(self._body) >= MAX_ANSWER_BYTES:
-            self.is_reusable = False  # nobody reads the rest
+        if len(self._body) >= MAX_ANSWER_BYTES and self._parser.get_status_code() >= 300:
+            self.is_reusable = False  # nobody reads the rest of a refusal; a yes has to be complete
             self._complete()
 
     def on_message_complete(self) -> None:
@@ -158,9 +179,9 @@ class Connection(asyncio.Protocol):
 
     def _complete(self) -> None:
         if self._waiter is None or self._waiter.done():
-            self.is_out_of_step = True
+            self.hearing.is_a_step_behind()
         else:
-            received = Received(self._parser.get_status_code(), self._headers, bytes(self._body))
+            received = Received(self._parser.get_status_code(), self._headers, bytes(self._body), self.hearing)
             self._waiter.set_result(received)
 
     def _fail(self, error: Exception) -> None:
@@ -188,7 +209,7 @@ class Connections:
         """Lend a connection for one exchange, to be given back whatever comes of it; raises NeverLeftError."""
         await self._free.acquire()
         try:
-            return self._rested(origin) or await self._open(origin, within_s)
+            return await self._rested(origin) or await self._open(origin, within_s)
         except BaseException:
             self._free.release()
             raise
@@ -196,6 +217,8 @@ class Connections:
     def give_back(self, origin: Origin, connection: Connection) -> None:
         """Keep it for the next exchange, if it is fit for one."""
         self._free.release()
+        if len(connection.hearing) >= MAX_ANSWERS:
+            connection.close()
         if connection.is_reusable:
             self._idle[origin].append(connection)
 
@@ -206,14 +229,15 @@ class Connections:
                 connection.close()
         self._idle.clear()
 
-    def _rested(self, origin: Origin) -> Connection | None:
+    async def _rested(self, origin: Origin) -> Connection | None:
         idle = self._idle[origin]
         while idle:
             connection = idle.pop()
-            if connection.is_out_of_step:
+            is_quiet = await connection.is_quiet()
+            if connection.hearing.is_out_of_step:
                 connection.close()
                 raise OutOfStepError
-            if connection.is_reusable and asyncio.get_running_loop().time() - connection.rests_since <= IDLE_S:
+            if is_quiet and asyncio.get_running_loop().time() - connection.rests_since <= IDLE_S:
                 return connection
             connection.close()
         return None
@@ -232,8 +256,9 @@ class Connections:
                 )
         except (OSError, ssl.CertificateError, ValueError) as error:  # ValueError: a host name that cannot be one
             raise NeverLeftError from error
-        if not connection.is_reusable:
-            raise NeverLeftError from ConnectionResetError()  # closed as soon as it was open
+        if not await connection.is_quiet():
+            connection.close()
+            raise NeverLeftError from ConnectionResetError()  # closed, or answered, as soon as it was open
         return connection
 
     def _trust(self) -> ssl.SSLContext:

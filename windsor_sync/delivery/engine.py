@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from windsor_sync.delivery.parcels import Attempt, Letter, Letters, Parcel, attempts_of, requests_of
@@ -36,6 +37,9 @@ from windsor_sync.progress import ShardProgress
 from windsor_sync.spec.calls import Call
 
 __all__ = ["Delivery", "Engine", "EngineLimits", "Parcel"]
+
+
+A_STEP_BEHIND = "an answer too many came over its connection"
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +247,8 @@ class Engine:
             decision = decide(answer)
             if decision.is_final:
                 self._patience.useful_answer()
+                if answer.hearing is not None:
+                    answer.hearing.heard(partial(self._take_back, attempts))
                 return answer
             self._note_doubt(attempts, answer)
             if decision is Decision.STOP:
@@ -335,6 +341,9 @@ class Engine:
 
     def _delivered(self, attempt: Attempt) -> None:
         parcel = attempt.parcel
+        if attempt.is_suspect:
+            self._unsure(attempt)
+            return
         self.outcome.delivered += 1
         attempt.is_settled = True
         if attempt.struggle.is_second_round:
@@ -345,20 +354,48 @@ class Engine:
             self._records.settled(parcel.shard, parcel.seq, is_delivered=True)
             self._records.answered()
         self._supply.answered(attempt)
+        _is_sure(attempt, Verdict.DELIVERED)
 
     def _rejected(self, attempt: Attempt, answer: Answer) -> None:
         """Refused for good, alone; one refusal of its kind is enough where Windsor does not take the call."""
+        if attempt.is_suspect:
+            self._unsure(attempt)
+            return
         is_unsupported = decide(answer) is Decision.UNSUPPORTED
         if answer.was_sent and is_unsupported:
             self._unsupported[attempt.parcel.call] = answer
         recorded = self._set_aside(attempt, Verdict.REJECTED, answer)
         self._supply.answered(attempt)
+        _is_sure(attempt, Verdict.REJECTED)
         self.outcome.rejected += 1
         if is_unsupported and attempt.parcel.call != Call.IDENTIFY:
             return  # of the others Windsor need not take all; what takes no identify is no Windsor
         self._refused += 1
         if self.outcome.delivered == 0 and self._refused >= self._limits.rejections_to_stop:
             self._halt(everything_rejected(self._refused, recorded.code, recorded.message))
+
+    def _unsure(self, attempt: Attempt) -> None:
+        """Its answer may have been another row's: it stays owed, in doubt."""
+        attempt.in_doubt = True
+        self._set_aside(attempt, Verdict.UNANSWERED)
+        self.outcome.unanswered += 1
+        self._supply.answered(attempt)
+
+    def _take_back(self, attempts: Sequence[Attempt]) -> None:
+        """Put rows in doubt that were answered over a connection that turned out to be a step behind."""
+        for attempt in attempts:
+            shard, seq = attempt.parcel.shard, attempt.parcel.seq
+            attempt.is_suspect = True
+            if attempt.sure is None:
+                continue  # not settled yet, or owed in any case
+            if attempt.sure is Verdict.DELIVERED:
+                self._records[shard].withdrawn()
+                self.outcome.delivered -= 1
+            else:
+                self.outcome.rejected -= 1
+            attempt.sure = None
+            self.outcome.unanswered += 1
+            self._records.answered(_verdict(seq, Verdict.UNANSWERED, message=A_STEP_BEHIND, in_doubt=True))
 
     def _leave(self, attempts: Sequence[Attempt], answer: Answer, *, again: bool) -> None:
         """They stay owed, and with them what goes after them; `again`: they are tried once more at the end."""
@@ -389,6 +426,12 @@ class Engine:
         recorded = _verdict(parcel.seq, verdict, code, words, in_doubt=in_doubt)
         self._records.answered(recorded)
         return recorded
+
+
+def _is_sure(attempt: Attempt, verdict: Verdict) -> None:
+    """Note it, for the case that it is taken back; what was sent need not be kept for that."""
+    attempt.sure = verdict
+    attempt.parcel = attempt.parcel._replace(messages=(), private=())
 
 
 def _verdict(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from windsor_sync.delivery.lanes import Ticket
 from windsor_sync.delivery.patience import Struggle
-from windsor_sync.ledger import RowVerdict
+from windsor_sync.ledger import RowVerdict, Verdict
 
 
 class Parcel(NamedTuple):
@@ -39,6 +39,10 @@ class Attempt:
     """Windsor does not say whether it applied a part of a batch that it refused: in doubt until judged alone"""
     owed: RowVerdict | None = None
     """recorded when it was put off"""
+    is_suspect: bool = False
+    """an answer to it came over a connection that was a step behind: no further answer makes it sure"""
+    sure: Verdict | None = None
+    """delivered or rejected, as recorded"""
     is_settled: bool = False
     """it has a verdict, or will be tried again later: nothing more of it goes out now"""
 

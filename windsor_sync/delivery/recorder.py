@@ -191,6 +191,8 @@ class Recorder:
         marks = [tracker.closing() for tracker in self._trackers.values()]
         if marks:
             await self._record(marks)
+        while self._verdicts:  # answers that were taken back meanwhile
+            await self._record([tracker.closing() for tracker in self._trackers.values()])
 
     @property
     def _under_way(self) -> int:

@@ -6,12 +6,16 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
-EMAIL = re.compile(r"[^\s@'\"<>(),;:]+@[^\s@'\"<>(),;:]+")
+EMAIL = re.compile(r"(?<![^\s@'\"<>(),;:])[^\s@'\"<>(),;:]+@[^\s@'\"<>(),;:]+")
+"""Begins where such a word begins: each word is looked at once."""
 LONG_NUMBER = re.compile(r"\+?\d[\d ()./-]{5,}\d")
 PLACEHOLDER = "…"
 
 SHORT = 4
 """Characters below which a value is only taken out where it stands alone: `1` is also part of many other numbers."""
+
+LOOKED_AT = 2_048
+"""Characters of a message that are looked at; what comes after them is left out."""
 
 LONGEST = 300
 """Characters kept of a message: one line of a table."""
@@ -25,7 +29,7 @@ def redacted(text: str | None, private: Iterable[str | None]) -> str | None:
     """
     if text is None:
         return None
-    plain = _plain(text)
+    plain = _plain(text[:LOOKED_AT])
     forms = {form for value in private if value for form in _forms(value)}
     spans = [match.span() for form in forms for match in _pattern(form).finditer(plain)]
     spans += [match.span() for pattern in (EMAIL, LONG_NUMBER) for match in pattern.finditer(plain)]

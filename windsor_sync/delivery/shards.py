@@ -95,6 +95,10 @@ class ShardTracker:
         """A row that had been set aside got its yes after all, and a verdict of its own."""
         self.delivered += 1
 
+    def withdrawn(self) -> None:
+        """A yes was none, or another row's; the row has a verdict of its own."""
+        self.delivered -= 1
+
     def news(self, room: int, *, is_read: bool = True) -> ShardProgress | None:
         """Return what a checkpoint has to record, with `room` more rows let go; None when nothing is new.
 

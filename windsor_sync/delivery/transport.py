@@ -7,7 +7,7 @@ request itself once many are in flight, so the bytes go over `connections`.
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Protocol, Self
@@ -88,29 +88,30 @@ def _origin(url: httpx.URL) -> Origin:
 
 def _bytes_of(request: httpx.Request) -> bytes:
     """As it goes over the wire. Nothing breaks out of its line: keys are base64, tokens and paths are quoted."""
-    head = b"".join(b"%b: %b\r\n" % header for header in request.headers.raw)
+    head = b"".join(b"%b: %b\r\n" % header for header in request.headers.raw if header[0].lower() != b"accept-encoding")
+    head += b"Accept-Encoding: identity\r\n"
     return b"%b %b HTTP/1.1\r\n%b\r\n%b" % (request.method.encode(), request.url.raw_path, head, request.content)
 
 
 def _answer(received: Received) -> Answer:
-    status, is_success = received.status, 200 <= received.status < 300
+    status, is_success, hearing = received.status, 200 <= received.status < 300, received.hearing
     if is_success and not any(_calls_for_a_look(name, value) for name, value in received.headers):
-        return Answer(status)
-    response = httpx.Response(status, headers=received.headers, content=received.body)  # undoes a compression
-    headers: Mapping[str, str] = response.headers
-    if is_success and is_page(response.content, headers):
-        return Answer(status, message="a web page instead of an answer", is_page=True)
-    if is_success:
-        return Answer(status)
-    return Answer(
-        status,
-        retry_after_s=retry_after_s(headers.get("retry-after"), datetime.now(UTC)),
-        message=words_of(response.content, headers),
-    )
+        return Answer(status, hearing=hearing)
+    headers = httpx.Headers(received.headers)
+    is_plain = headers.get("content-encoding", "identity").strip().lower() == "identity"
+    if not is_success:
+        wait_s = retry_after_s(headers.get("retry-after"), datetime.now(UTC))
+        words = words_of(received.body, headers) if is_plain else None
+        return Answer(status, retry_after_s=wait_s, message=words, hearing=hearing)
+    if not is_plain and "json" not in headers.get("content-type", "").lower():
+        return Answer(status, message="a compressed answer, which may be a web page", is_page=True, hearing=hearing)
+    if is_plain and is_page(received.body, headers):
+        return Answer(status, message="a web page instead of an answer", is_page=True, hearing=hearing)
+    return Answer(status, hearing=hearing)
 
 
 def _calls_for_a_look(name: bytes, value: bytes) -> bool:
-    """Whether the body of a 2xx may be a page."""
+    """Whether the body of a 2xx may be a page. A compressed one is not undone: a few bytes may become gigabytes."""
     return name == b"content-encoding" or (name == b"content-type" and b"html" in value.lower())
 
 

@@ -6,8 +6,8 @@ and 5xx are tried again except 501.
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -39,6 +39,35 @@ class Decision(StrEnum):
         return self in (Decision.DELIVERED, Decision.REJECTED, Decision.UNSUPPORTED)
 
 
+class Hearing:
+    """Who was answered over one connection, for the case that it turns out to be a step behind.
+
+    An answer too many means that any answer before it may have been another request's.
+    """
+
+    def __init__(self) -> None:
+        self.is_out_of_step = False
+        self._doubts: list[Callable[[], None]] = []
+
+    def __len__(self) -> int:
+        """How many answers would be in doubt."""
+        return len(self._doubts)
+
+    def heard(self, doubt: Callable[[], None]) -> None:
+        """Remember an answer; `doubt` is called, now or later, when the connection is a step behind."""
+        if self.is_out_of_step:
+            doubt()
+        else:
+            self._doubts.append(doubt)
+
+    def is_a_step_behind(self) -> None:
+        """There was an answer too many."""
+        self.is_out_of_step = True
+        doubts, self._doubts = self._doubts, []
+        for doubt in doubts:
+            doubt()
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came back for one request."""
@@ -51,7 +80,9 @@ class Answer:
     was_sent: bool = True
     """whether the request may have reached Windsor"""
     is_page: bool = False
-    """HTML: written for people, by whatever stands in Windsor's place"""
+    """HTML: written for people, by whatever stands in Windsor's place; or nothing that can be told from it"""
+    hearing: "Hearing | None" = field(default=None, compare=False, repr=False)
+    """of the connection over which it came"""
 
 
 def decide(answer: Answer) -> Decision:
