@@ -35,6 +35,7 @@ def session() -> Iterator[None]:
         "spark.sql.adaptive.enabled": "false",
         "spark.sql.codegen.wholeStage": "false",
         "spark.log.level": "ERROR",
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",  # it does not live long
     }
     for name, value in quick.items():
         builder = builder.config(name, value)
