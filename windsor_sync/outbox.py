@@ -129,6 +129,23 @@ def count_protected(location: str) -> int:
     return int(rows)
 
 
+def count_lost_zeros(location: str) -> tuple[int, int]:
+    """How many told users with leading zeros in their id exit, and how many of them enter without the zeros."""
+    rows = f"SELECT user_id, change, was_told FROM {parquet(location)}"
+    with open_stored() as connection:
+        connection.execute(
+            f"CREATE TABLE zeros AS SELECT user_id FROM ({rows}) "
+            "WHERE change = 'exited' AND was_told AND regexp_full_match(user_id, '0+[1-9][0-9]*')"
+        )
+        [(exited,)] = connection.execute("SELECT count(*) FROM zeros").fetchall()
+        if not exited:
+            return 0, 0
+        [(without,)] = connection.execute(
+            f"SELECT count(*) FROM zeros z JOIN ({rows}) n ON n.user_id = ltrim(z.user_id, '0') AND n.change = 'entered'"
+        ).fetchall()
+    return int(exited), int(without)
+
+
 class Renderer:
     """Turns the rows of one audience's outbox into the identify calls Engage would send."""
 

@@ -24,6 +24,7 @@ from windsor_sync.embedded import no_room, open_duckdb, parquet, parquet_rows, q
 from windsor_sync.errors import SnapshotError
 from windsor_sync.sources import Source
 from windsor_sync.sources.csv_text import HEADER_AGAIN
+from windsor_sync.sources.disfigured import COUNTS, disfigured
 from windsor_sync.sources.files import confirm_unchanged
 from windsor_sync.sources.refusal import unusable
 from windsor_sync.stores import store_unavailable
@@ -132,6 +133,7 @@ def seal(
         _define_checked(connection, recipe)
         _write(connection, recipe, draft)
         rows_read, left_out = _tally(connection, draft)
+        _refuse_disfigured(connection, source, draft)
         if left_out[LeftOut.MALFORMED]:
             source.refuse_cut_short(connection)
         _refuse_nobody(source, recipe, rows_read, left_out)
@@ -276,6 +278,12 @@ def _refuse_nobody(source: Source, recipe: Recipe, rows_read: int, left_out: Cou
             f"{source.describe()}: none of its {readable} rows has a value of the computed trait.",
             "Choose the trait when downloading, or name its column in the snapshot's columns setting.",
         )
+
+
+def _refuse_disfigured(connection: duckdb.DuckDBPyConnection, source: Source, draft: Path) -> None:
+    [(ids, *counts)] = connection.execute(f"SELECT {COUNTS} FROM {parquet(str(draft))}").fetchall()
+    if refusal := disfigured(source.describe(), ids, counts):
+        raise refusal
 
 
 def _refuse_contradictions(connection: duckdb.DuckDBPyConnection, source: Source) -> None:

@@ -26,7 +26,16 @@ from windsor_sync.errors import SnapshotError, StoredFileError
 from windsor_sync.guard import Limit, Ruling, judge, withhold_unknown
 from windsor_sync.lease import Lease
 from windsor_sync.ledger import Head
-from windsor_sync.outbox import CHUNK_ROWS, KINDS, Limits, Renderer, count_held, count_protected, read_rows
+from windsor_sync.outbox import (
+    CHUNK_ROWS,
+    KINDS,
+    Limits,
+    Renderer,
+    count_held,
+    count_lost_zeros,
+    count_protected,
+    read_rows,
+)
 from windsor_sync.progress import ShardProgress
 from windsor_sync.registry import Registered
 from windsor_sync.runs import Run, RunState, run_of
@@ -34,6 +43,7 @@ from windsor_sync.sealing import Snapshot
 from windsor_sync.settings import Computation, ComputedTrait
 from windsor_sync.settings.choices import MaxAgeAction, UnreadableRows
 from windsor_sync.settlement import settle, settle_dead_predecessor
+from windsor_sync.sources.disfigured import LEAST
 from windsor_sync.spec import personas
 from windsor_sync.staleness import stale
 from windsor_sync.stored_files import Stamp, enter, storage_name
@@ -165,6 +175,7 @@ def prepare(
             stamp=stamp.options() if stamp else "",
         )
         tally = engine(workspace.settings.diff)(task, draft)
+    _refuse_lost_zeros(computation, tally, draft, request)
     prepared = Prepared(
         known,
         number,
@@ -448,6 +459,20 @@ def _refuse_stale(computation: Computation, snapshot: Snapshot, request: Request
     if computation.snapshot.max_age_action is MaxAgeAction.FAIL:
         raise SnapshotError(f"{why} Nothing was sent; the last good snapshot stands.")
     _log.warning("%s", why)
+
+
+def _refuse_lost_zeros(computation: Computation, tally: Tally, draft: Path, request: Request) -> None:
+    """A program that takes ids for numbers makes 123 of 00123: the one would be told false, and the other is nobody."""
+    if not (tally.told_exited and tally.entered) or request.snapshot_path is not None or request.is_beyond_guard:
+        return
+    exited, without = count_lost_zeros(str(draft))
+    if without >= LEAST and without * 2 > exited:
+        raise SnapshotError(
+            f"{without:,} user ids in the newest snapshot of {computation.name} lack the leading zeros that Windsor was told: a "
+            "program such as Excel or pandas read them as numbers. Nothing was sent, the last good snapshot stands. Export the "
+            "column as text; if the ids really changed, name the file: "
+            f"windsor-sync backfill {computation.key} --snapshot PATH"
+        )
 
 
 def _refuse_header_only(computation: Computation, head: Head | None, snapshot: Snapshot, request: Request) -> None:

@@ -88,7 +88,7 @@ class Workspace:
         require_handles(destination.max_in_flight)
         require_address_space()
         wire = WIRES[destination.wire]
-        return HttpLine(wire(destination.url, self.api_key()), destination, self.database, self.engine_limits)
+        return HttpLine(wire(destination.url, self.api_key().strip()), destination, self.database, self.engine_limits)
 
     @property
     def supported_calls(self) -> frozenset[str]:

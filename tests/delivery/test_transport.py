@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from tests.delivery.scripted import Reply, ScriptedWindsor, answer
 from windsor_sync.delivery.transport import HttpTransport
-from windsor_sync.delivery.verdicts import Answer, Decision, decide, may_have_been_applied
+from windsor_sync.delivery.verdicts import Answer, Decision, decide, may_have_been_applied, shown_location
 from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
 from windsor_sync.errors import LeaseLost
 
@@ -292,7 +292,15 @@ def test_a_request_that_is_cancelled_leaves_no_answer_behind_for_the_next(script
 def test_redirects_are_not_followed(scripted: ScriptedWindsor, status: int) -> None:
     scripted.script = lambda body, tries: answer(status, b"", f"Location: {scripted.url}elsewhere")
     (got,) = ask(scripted.url, BODY)
-    assert (got.status, decide(got), len(scripted.bodies)) == (status, Decision.REJECTED, 1)
+    assert (got.status, decide(got), len(scripted.bodies)) == (status, Decision.STOP, 1)
+    assert got.location == f"{scripted.url}elsewhere"
+
+
+def test_where_a_redirect_points_to_is_shown_without_what_may_be_secret() -> None:
+    assert shown_location("https://user:secret@windsor.example/hook/?key=secret") == "https://windsor.example/hook/"
+    assert shown_location("https://windsor.example/hook/0123456789abcdef0123/") == "https://windsor.example/hook/…/"
+    assert shown_location("/elsewhere") == "/elsewhere"
+    assert [shown_location(odd) for odd in (None, "", "http://[", "https://a\x1b[2J/")] == [None] * 4
 
 
 def test_a_message_takes_no_proxy_whatever_the_environment_says(

@@ -22,8 +22,8 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 TABLE = {
     Decision.DELIVERED: (200, 201, 202, 204, 299),
-    Decision.REJECTED: (300, 301, 302, 304, 307, 308, 400, 402, 404, 405, 409, 410, 413, 415, 422, 451, 499),
-    Decision.STOP: (401, 403),
+    Decision.REJECTED: (400, 402, 404, 405, 409, 410, 413, 415, 422, 451, 499),
+    Decision.STOP: (300, 301, 302, 304, 307, 308, 401, 403),
     Decision.WAIT: (408, 423),
     Decision.SLOW_DOWN: (429,),
     Decision.UNSUPPORTED: (501,),

@@ -165,6 +165,7 @@ def test_a_name_of_ones_own_goes_into_the_columns_setting(bench: Bench, kind: st
     ("name", "content"),
     [
         ("s.csv", "user_id,consent\nana,true\nben,false\n"),
+        ("s.csv", "user_id,consent\nana,t\nben,f\n"),
         ("s.csv", "user_id,email,consent\nana,a@example.com,True\nben,b@example.com,True\n"),
         ("s.jsonl", '{"user_id":"ana","consent":true}\n{"user_id":"ben","consent":false}\n'),
     ],
@@ -189,6 +190,7 @@ def test_a_query_or_a_frame_with_such_a_column_is_refused_too(bench: Bench, ware
     "content",
     [
         "user_id,plan\nana,gold\nben,silver\n",
+        "user_id,initial\nana,n\nben,n\n",
         "user_id,visits\nana,1\nben,0\n",
         "user_id,consent,country\nana,true,de\nben,false,fr\n",
         "key,user_id,consent\nuse_1,ana,true\nuse_2,ben,false\n",

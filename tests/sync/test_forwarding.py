@@ -549,7 +549,8 @@ def test_a_wrong_address_costs_no_event_of_a_run_that_has_only_a_few(world: Worl
         world.destination["url"] = f"http://127.0.0.1:{elsewhere.server_port}/"
         for _ in range(2):
             run = one_run(world)
-            assert (run.state, run.books.rejected, run.books.owed) == (RunState.REJECTED, 0, 3)
+            ended = RunState.UNAVAILABLE if answers is _MovedAway else RunState.REJECTED
+            assert (run.state, run.books.rejected, run.books.owed) == (ended, 0, 3)
             assert f"({answers.status})" in (run.sentence or "")
         elsewhere.shutdown()
     world.destination["url"] = world.windsor.url

@@ -23,7 +23,7 @@ from windsor_sync.delivery.patience import Bounds, Patience, Step, Struggle
 from windsor_sync.delivery.rate import Rate
 from windsor_sync.delivery.recorder import AHEAD_S, Journal, Recorder, Rhythm
 from windsor_sync.delivery.redaction import redacted
-from windsor_sync.delivery.stops import credentials_refused, everything_rejected, unavailable
+from windsor_sync.delivery.stops import everything_rejected, stopped, unavailable
 from windsor_sync.delivery.supply import Supply, Waiting
 from windsor_sync.delivery.transport import Transport
 from windsor_sync.delivery.verdicts import NOT_IMPLEMENTED, Answer, Decision, decide, may_have_been_applied
@@ -252,7 +252,7 @@ class Engine:
                 return answer
             self._note_doubt(attempts, answer)
             if decision is Decision.STOP:
-                self._halt(credentials_refused(answer))
+                self._halt(stopped(answer))
                 return None
             if decision is Decision.SLOW_DOWN:
                 self._rate.slow_down(answer.retry_after_s)

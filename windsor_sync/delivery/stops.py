@@ -4,6 +4,17 @@ from windsor_sync.delivery.verdicts import Answer
 from windsor_sync.errors import CredentialsRefused, DestinationUnavailable, MessagesRejected
 
 
+def stopped(answer: Answer) -> CredentialsRefused | DestinationUnavailable:
+    """Every further request would fail too."""
+    return redirected(answer) if 300 <= answer.status < 400 else credentials_refused(answer)
+
+
+def redirected(answer: Answer) -> DestinationUnavailable:
+    """Windsor is at another address."""
+    to = f" to {answer.location}: if that is Windsor's, put it into destination.url" if answer.location else ""
+    return DestinationUnavailable(f"destination.url is redirected ({answer.status}){to}")
+
+
 def credentials_refused(answer: Answer) -> CredentialsRefused:
     """The key is no good."""
     return CredentialsRefused(f"Windsor refused the API key ({answer.status})")

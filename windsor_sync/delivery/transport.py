@@ -22,7 +22,7 @@ from windsor_sync.delivery.connections import (
     OutOfStepError,
     Received,
 )
-from windsor_sync.delivery.verdicts import Answer, is_page, retry_after_s, words_of
+from windsor_sync.delivery.verdicts import Answer, is_page, retry_after_s, shown_location, words_of
 
 _Permit = Callable[[], None]
 
@@ -102,7 +102,8 @@ def _answer(received: Received) -> Answer:
     if not is_success:
         wait_s = retry_after_s(headers.get("retry-after"), datetime.now(UTC))
         words = words_of(received.body, headers) if is_plain else None
-        return Answer(status, retry_after_s=wait_s, message=words, hearing=hearing)
+        to = shown_location(headers.get("location")) if 300 <= status < 400 else None
+        return Answer(status, retry_after_s=wait_s, message=words, location=to, hearing=hearing)
     if not is_plain and "json" not in headers.get("content-type", "").lower():
         return Answer(status, message="a compressed answer, which may be a web page", is_page=True, hearing=hearing)
     if is_plain and is_page(received.body, headers):

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from urllib.parse import urlsplit
 
+TOKEN_LENGTH = 16
 NOT_IMPLEMENTED = 501
 """Windsor does not take calls of this type."""
 
@@ -31,7 +33,7 @@ class Decision(StrEnum):
     RETRY = "retry"
     """it may or may not have been applied"""
     STOP = "stop"
-    """the key was refused: every further request would fail too"""
+    """the key was refused, or the address is another one: every further request would fail too"""
 
     @property
     def is_final(self) -> bool:
@@ -81,6 +83,8 @@ class Answer:
     """whether the request may have reached Windsor"""
     is_page: bool = False
     """HTML: written for people, by whatever stands in Windsor's place; or nothing that can be told from it"""
+    location: str | None = None
+    """where a redirect points to"""
     hearing: "Hearing | None" = field(default=None, compare=False, repr=False)
     """of the connection over which it came"""
 
@@ -94,16 +98,16 @@ def decide(answer: Answer) -> Decision:
     status = answer.status
     if 200 <= status < 300:
         return Decision.RETRY if answer.is_page else Decision.DELIVERED
-    if status in (401, 403):
-        return Decision.STOP
+    if status in (401, 403) or 300 <= status < 400:
+        return Decision.STOP  # redirects are not followed, and no message is to blame for one
     if status == 429:
         return Decision.SLOW_DOWN
     if status in (408, 423):
         return Decision.WAIT
     if status == NOT_IMPLEMENTED:
         return Decision.UNSUPPORTED
-    if 300 <= status < 500:
-        return Decision.REJECTED  # redirects too: they are not followed
+    if 400 <= status < 500:
+        return Decision.REJECTED
     return Decision.RETRY
 
 
@@ -133,6 +137,18 @@ def retry_after_s(header: str | None, now: datetime) -> float | None:
         return max(0.0, (moment - now).total_seconds())
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def shown_location(header: str | None) -> str | None:
+    """Where a redirect points to, without credentials, query, and what may be a token in its path."""
+    try:
+        parts = urlsplit(header or "")
+        path = "/".join("…" if len(each) >= TOKEN_LENGTH else each for each in parts.path.split("/"))
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return None
+    text = f"{parts.scheme}://{host}{path}" if host else path
+    return text if text and text.isprintable() else None
 
 
 def words_of(body: bytes, headers: Mapping[str, str]) -> str | None:

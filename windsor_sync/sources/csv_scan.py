@@ -126,7 +126,8 @@ class Scan:
         if kind == "TOO MANY COLUMNS" and columns is not None and columns <= len(self.header.names):
             return f"more than {len(self.header.names)} cells"  # how many, the engine does not say
         if kind in {"MISSING COLUMNS", "TOO MANY COLUMNS"}:
-            return f"{columns} instead of {len(self.header.names)} cells"
+            expected = len(self.header.names)
+            return f"{columns} instead of {expected} cells" if columns != expected else f"more than {expected} cells"
         return "longer than 2 MB" if kind == "LINE SIZE OVER MAXIMUM" else STRAY_QUOTE
 
     def _has_escaped_quote(self, begins_at: int) -> bool:

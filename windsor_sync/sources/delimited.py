@@ -9,6 +9,7 @@ shorter than the header, down to a width that the caller knows.
 """
 
 import csv
+import re
 from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,15 @@ from windsor_sync.sources.text import PlainText, lines_of_bytes
 LOCATED = 100
 """For so many broken rows it is known where they stand; more are only counted."""
 TAIL_BYTES = 4 << 20
+FOOTER_BYTES, FOOTER_LINES = 4096, 6
+FOOTER = re.compile(
+    r'"?\(\d+ rows?( affected)?\)"?,*$|"?(grand |sub)?totals?\b[ :,"]|--+ ?(end|eof)\b'
+    r"|\d+ rows? (selected|affected|returned|in set)\b"
+    r'|"?(report )?generated (by|on|at)\b|"?confidential information\b',
+    re.IGNORECASE,
+)
+ESCAPED_BYTES = 1 << 16
+ESCAPED = "quotation marks escaped with a backslash; in CSV they are doubled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,7 @@ class Split:
 def split(text: PlainText, header: Header, connection: duckdb.DuckDBPyConnection) -> Split:
     """Count rows and broken rows against the lines of the file, and define `cells` and `broken`."""
     refuse_open_quote(text)
+    _refuse_footer(text)
     scan = Scan(text, header, in_parallel=not text.has_quoted_newline)
     if scan.allows_short_rows and scan.pads_rows(connection):
         scan = replace(scan, header=replace(header, least_cells=len(header.names)))
@@ -87,6 +98,20 @@ def split(text: PlainText, header: Header, connection: duckdb.DuckDBPyConnection
     _define_broken(scan, rejects, swallowed, connection)
     is_one_line_a_row = missing == 0 and not text.has_quoted_newline
     return Split(text, header, counted.rows, rejects, is_one_line_a_row, _ends_broken(text, rejects, counted))
+
+
+def _refuse_footer(text: PlainText) -> None:
+    """A program's last words are no row: `(2 rows)`, `Total 12`, `-- end --`."""
+    with text.path.open("rb") as file:
+        file.seek(max(text.path.stat().st_size - FOOTER_BYTES, 0))
+        last = file.read().decode(errors="replace").rstrip().splitlines()[-FOOTER_LINES:]
+    first = next((place for place, line in enumerate(last) if FOOTER.match(line)), None)
+    if first is not None:
+        number = text.lines - len(last) + first + 1
+        raise unusable(
+            f"{text.name} ends with a footer in line {number}, such as psql, sqlcmd or a report writes ((2 rows), Total …).",
+            "Export it without (psql: \\pset footer off, or COPY … TO … CSV), or remove these lines.",
+        )
 
 
 def refuse_cut_short(found: Split, connection: duckdb.DuckDBPyConnection) -> None:
@@ -119,7 +144,14 @@ def _rejects(text: PlainText, counted: Counted, blank: Sequence[int]) -> Iterato
     """The broken rows, with their numbers among all rows and the lines of the first of them."""
     lines = lines_of_bytes(text, (_first_byte(text, row.begins_at) for row in counted.broken[:LOCATED]))
     for row, line in zip(counted.broken, chain(lines, repeat(0)), strict=False):
-        yield Reject(row.place - bisect(blank, line or text.lines), line, row.reason)
+        reason = ESCAPED if line and _escapes_with_backslashes(text, row.begins_at) else row.reason
+        yield Reject(row.place - bisect(blank, line or text.lines), line, reason)
+
+
+def _escapes_with_backslashes(text: PlainText, position: int) -> bool:
+    with text.path.open("rb") as file:
+        file.seek(position)
+        return b'\\"' in file.read(ESCAPED_BYTES).lstrip(b"\r\n").split(b"\n", 1)[0]
 
 
 def _first_byte(text: PlainText, position: int) -> int:

@@ -17,7 +17,7 @@ from windsor_sync.sources.columns import hint, recognized
 from windsor_sync.sources.csv_text import HEADER_AGAIN, Header, header_again, read_header, shown
 from windsor_sync.sources.delimited import Split, refuse_cut_short, split
 from windsor_sync.sources.files import SourceFile
-from windsor_sync.sources.json_text import define_macros, pointer
+from windsor_sync.sources.json_text import WITH_COMMA, WITH_POINT, define_macros, define_numbers, pointer
 from windsor_sync.sources.membership import define_rows, flag_of
 from windsor_sync.sources.refusal import unusable
 from windsor_sync.sources.text import plain_text
@@ -76,7 +76,10 @@ class EngageCsvSource:
         value, traits = self._value(known, layout, connection)
         if flag:
             value = f"c{header.names.index(flag.column)}"
-        define_rows(connection, _rows(layout, value, traits), flag, self.describe())
+        rows = _rows(layout, value, traits)
+        if self._value_of and not traits:
+            rows = define_numbers(connection, rows, WITH_COMMA, WITH_POINT)
+        define_rows(connection, rows, flag, self.describe())
         own = {
             "user_id": layout.user_ids,
             "anonymous_id": layout.anonymous_ids,

@@ -9,6 +9,13 @@ import duckdb
 STRING = r'"(?:[^"\\]|\\.)*"'
 NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?"
 MOST_DIGITS = 100
+SAMPLE_ROWS = 10_000
+WHOLE = "-?(0|[1-9][0-9]{0,18})"
+"""BigQuery writes whole numbers as texts in JSON."""
+WITH_COMMA = "-?(0|[1-9][0-9]*|[1-9][0-9]{0,2}([.][0-9]{3})+),[0-9]+"
+"""84,92 and 1.234,56 as a spreadsheet writes them in many countries."""
+UNQUOTED = "trim(value, '\"')"
+WITH_POINT = f"replace(replace({UNQUOTED}, '.', ''), ',', '.')"
 BEYOND_NUMBERS = rf"[0-9]{{{MOST_DIGITS + 1}}}|[eE]\+?0*(?:[2-9][0-9]{{2}}|[1-9][0-9]{{3}})"
 """More digits in a row, or a larger exponent, than a number may have: below both, every reader of JSON can hold it."""
 TOO_DEEP = r"(?:[\[{][^\[\]{}]*){500}"
@@ -128,6 +135,24 @@ def define_macros(connection: duckdb.DuckDBPyConnection) -> None:
     """Make the macros above known to this connection."""
     for signature, body in _MACROS.items():
         connection.execute(f"CREATE OR REPLACE TEMP MACRO {signature} AS {body}")
+
+
+def define_numbers(connection: duckdb.DuckDBPyConnection, select: str, pattern: str, number: str) -> str:
+    """The rows of a select, texts of `value` made numbers where the whole column is texts that match, at least one of them.
+
+    `number` makes a matching text, as JSON, a number, as SQL.
+    """
+    is_one = f"regexp_full_match(value, '\"{pattern}\"')"
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW as_texts AS {select}")
+    sample = f"(SELECT value FROM as_texts WHERE value IS NOT NULL LIMIT {SAMPLE_ROWS})"
+    [(some,)] = connection.execute(f"SELECT count(*) FILTER ({is_one}) FROM {sample}").fetchall()
+    if not some:
+        return select
+    is_number = f"regexp_full_match(value, '{NUMBER}')"
+    others = f"SELECT 1 FROM as_texts WHERE value IS NOT NULL AND NOT {is_one} AND NOT {is_number} LIMIT 1"
+    if connection.execute(others).fetchall():
+        return select
+    return f"SELECT * REPLACE (CASE WHEN {is_one} THEN plain_number({number}) ELSE value END AS value) FROM as_texts"
 
 
 def pointer(key: str) -> str:

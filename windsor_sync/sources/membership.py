@@ -24,7 +24,8 @@ WORD = "coalesce(lower(trim(value, ' \"')), '')"
 """The cell of a flag, which may be JSON."""
 COUNTS = f"""
     count(*), count(*) FILTER ({WORD} NOT IN ('', 'null', 'none', 'nan', '<na>', '\\n')),
-    count(*) FILTER ({WORD} IN {TRUE} OR {WORD} IN {FALSE}), count(*) FILTER ({WORD} IN ('0', '1', '0.0', '1.0'))"""
+    count(*) FILTER ({WORD} IN {TRUE}), count(*) FILTER ({WORD} IN {FALSE}),
+    count(*) FILTER ({WORD} IN ('0', '1', '0.0', '1.0')), count(*) FILTER ({WORD} IN ('true', 'false', 'yes', 'no'))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,10 @@ def define_rows(connection: duckdb.DuckDBPyConnection, select: str, flag: Flag |
 
 def _says_membership(connection: duckdb.DuckDBPyConnection, flag: Flag, source: str) -> bool:
     rows = f"(SELECT value FROM unsettled WHERE malformed IS NULL {f'LIMIT {SAMPLE_ROWS}' if flag.is_alone else ''})"
-    [(read, filled, truths, digits)] = connection.execute(f"SELECT {COUNTS} FROM {rows}").fetchall()
+    [(read, filled, yes, no, digits, words)] = connection.execute(f"SELECT {COUNTS} FROM {rows}").fetchall()
     if not flag.is_alone:
-        return bool(truths * 2 > filled or not read or (flag.is_certain and not filled)) or flag.is_mapped
-    if filled and truths == filled and digits < filled:
+        return bool((yes + no) * 2 > filled or not read or (flag.is_certain and not filled)) or flag.is_mapped
+    if filled and yes + no == filled and not digits and (words or (yes and no)):  # letters alone may be initials
         name = harmless(flag.column)
         raise unusable(
             f"{source}: the column {name} says true or false of each user, and not whether that means membership.",

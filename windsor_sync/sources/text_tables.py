@@ -11,7 +11,15 @@ from windsor_sync.sources.columns import hint, recognized
 from windsor_sync.sources.csv_text import HEADER_AGAIN, Header, header_again, read_header, shown
 from windsor_sync.sources.delimited import Split, refuse_cut_short, some_row_is_readable, split
 from windsor_sync.sources.files import SourceFile
-from windsor_sync.sources.json_text import define_macros, pointer
+from windsor_sync.sources.json_text import (
+    UNQUOTED,
+    WHOLE,
+    WITH_COMMA,
+    WITH_POINT,
+    define_macros,
+    define_numbers,
+    pointer,
+)
 from windsor_sync.sources.membership import Flag, define_rows, flag_of
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.text import PlainText, plain_text
@@ -57,7 +65,10 @@ class CsvSource:
         value = f"json_of_cell({cells['value']})" if self._value_of else "NULL::VARCHAR"
         if flag:
             value = f"c{header.names.index(flag.column)}"
-        define_rows(connection, self._rows(cells, known, value, header_again(header)), flag, self.describe())
+        rows = self._rows(cells, known, value, header_again(header))
+        if self._value_of:
+            rows = define_numbers(connection, rows, WITH_COMMA, WITH_POINT)
+        define_rows(connection, rows, flag, self.describe())
         self.columns = frozenset(cells)
 
     def refuse_cut_short(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -140,7 +151,10 @@ class JsonLinesSource:
         known = recognized(keys, name, self._mapping, meant)
         spelled = {ours: theirs for ours, theirs in zip(known, keys, strict=True) if ours != theirs} | self._mapping
         flag = None if self._value_of else flag_of(keys, self._members_of, self._mapping, name)
-        define_rows(connection, self._rows(spelled, flag), flag, self.describe())
+        rows = self._rows(spelled, flag)
+        if self._value_of:
+            rows = define_numbers(connection, rows, WHOLE, UNQUOTED)
+        define_rows(connection, rows, flag, self.describe())
 
     def refuse_cut_short(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Raise SnapshotError if the last row is malformed: the rest of the file may be missing."""
