@@ -7,7 +7,7 @@ paths absolute; a model built by hand is checked field by field only.
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -166,25 +166,32 @@ class Handling(Section):
     )
 
 
-class Freshness(Section):
-    """What `defaults` says for all snapshots, and each of them may say for itself."""
-
-    max_age: Interval | None = Field(
+def _max_age() -> Any:
+    return Field(
         default=timedelta(hours=36),
         description="A snapshot file older than this is stale; null lets it be of any age.",
     )
-    max_age_action: Annotated[MaxAgeAction, one_of(MaxAgeAction)] = Field(
+
+
+def _max_age_action() -> Any:
+    return Field(
         default=MaxAgeAction.WARN,
         description="What a stale snapshot comes to: warn, and it is synced; or fail, and nothing is sent.",
     )
 
 
-class Defaults(Handling, Freshness):
+FRESHNESS = ("max_age", "max_age_action")
+"""What `defaults` says for all snapshots, and each of them may say for itself."""
+
+
+class Defaults(Handling):
     """What holds for every audience and computed trait that does not say otherwise."""
 
     guard_floor: Annotated[int, whole_number(0)] = Field(
         default=100, description="An audience with fewer members than this is not held back by the percentages."
     )
+    max_age: Interval | None = _max_age()
+    max_age_action: Annotated[MaxAgeAction, one_of(MaxAgeAction)] = _max_age_action()
     max_rejected_percent: Share = Field(
         default=0.0,
         description="A run fails when Windsor rejects more than this share of its changes, or of the messages it forwards; up "
@@ -192,7 +199,7 @@ class Defaults(Handling, Freshness):
     )
 
 
-class Snapshot(Freshness):
+class Snapshot(Section):
     """Where an audience's members are read: files, or a query."""
 
     path: Location | None = Field(
@@ -227,6 +234,8 @@ class Snapshot(Freshness):
         default=None,
         description="The schema that Engage writes to (engage_…), where the members are read from its tables.",
     )
+    max_age: Interval | None = _max_age()
+    max_age_action: Annotated[MaxAgeAction, one_of(MaxAgeAction)] = _max_age_action()
     max_malformed_percent: Share = Field(
         default=0.1, description="The snapshot is refused when more than this share of its rows cannot be read."
     )
