@@ -174,6 +174,11 @@ class Company(World):
         return _within_reach(head) if head is not None and head.outbox is not None else set()
 
     @property
+    def most_let_go(self) -> int:
+        """How many changes a checkpoint lets go at most, sent or not."""
+        return self.setup.max_in_flight + HASTY.checkpoint_rows
+
+    @property
     def row(self) -> Any:
         """The audience in the state; None before its first sync."""
         return next((row for row in self.workspace.registry.known() if row.trait_key == self.setup.key), None)

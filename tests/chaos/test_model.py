@@ -241,6 +241,7 @@ class Chaos(RuleBasedStateMachine):
     ) -> tuple[Run | None, list[Message]]:
         """Do it in that weather; check what was on the wire."""
         company, before = self.company, len(self.company.wire)
+        doubted_before = company.unanswered_of_dead()
         company.windsor.set_faults(weather.faults)
         run = None
         company.life.moments_left = weather.dies_at
@@ -258,7 +259,10 @@ class Chaos(RuleBasedStateMachine):
         run_id = newest.run_id if newest else None
         self.model.heard(messages, goal, run_id=run_id, is_resync=is_resync, died=died)
         if died:
-            self.model.entitled |= company.unanswered_of_dead()
+            doubted = company.unanswered_of_dead()
+            never_sent = doubted - doubted_before - {message.user for message in messages}
+            assert len(never_sent) <= company.most_let_go, "more is in doubt than what may have left"
+            self.model.entitled |= doubted
             return None, messages
         assert run is not None
         self.model.check_run(run, messages)
