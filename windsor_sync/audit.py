@@ -44,6 +44,7 @@ def audit(
 
     Files are read and compared with their checksums; with `is_quick` only their sizes, row counts and stamps.
     """
+    workspace.marks.require_own()
     rows = workspace.registry.everything()
     found = [one for row in rows for one in _audience(workspace, row, repair=repair)]
     stands_on = [(row.trait_key, path) for row in rows for path in _stands_on(workspace, row)]

@@ -200,6 +200,7 @@ def deliver_run(
     if run.outbox is None:
         return settle(workspace, lease, run, None)
     workspace.stored.confirm(run.outbox, thoroughly=True)
+    workspace.marks.leave(run.audience_id, run.number, run.run_id)
     suppressed = sealing.suppressed_users(workspace)
     files = list(map(workspace.files.location, workspace.stored.parts(run.outbox)))
     decided = workspace.ledger.decided(run.run_id)

@@ -69,6 +69,7 @@ def forget(workspace: Workspace, user_id: str, *, who: str, why: str | None) -> 
     """
     digest = user_hash(workspace, user_id)
     is_new = _suppress(workspace, digest, who=who, why=why)
+    workspace.marks.keep_forgotten(_forgotten(workspace))
     with _everything_held(workspace, f"forget by {who}"):
         _wait_for_readers(workspace)
         named = workspace.stored.named()
@@ -77,6 +78,12 @@ def forget(workspace: Workspace, user_id: str, *, who: str, why: str | None) -> 
     snapshots_purged = {file.whole for file in purged if file.is_snapshot}
     outboxes_purged = {file.whole for file in purged if not file.is_snapshot}
     return Forgotten(is_new, len(snapshots_purged), len(outboxes_purged))
+
+
+def _forgotten(workspace: Workspace) -> list[str]:
+    with workspace.database.read() as connection:
+        query = select(suppressions.c.user_hash).where(suppressions.c.origin == FORGET)
+        return list(connection.execute(query).scalars())
 
 
 def _suppress(workspace: Workspace, digest: str, *, who: str, why: str | None) -> bool:

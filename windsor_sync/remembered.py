@@ -9,7 +9,11 @@ from windsor_sync.ledger import Head
 from windsor_sync.registry import Registered
 from windsor_sync.runs import outboxes_of
 from windsor_sync.state.tables import runs, snapshots
+from windsor_sync.stored_files import stamp_of
 from windsor_sync.workspace import Workspace
+
+ALL_ROWS = 1 << 62
+"""No outbox has as many."""
 
 
 def exits(workspace: Workspace, known: Registered) -> tuple[Record, ...]:
@@ -27,10 +31,29 @@ def everyone_told(workspace: Workspace, known: Registered) -> tuple[Record, ...]
     """Where a recovery finds everyone who was ever told true: every outbox and snapshot that is whole."""
     if known.audience_id is None:
         return ()
-    return (*_snapshots(workspace, known.audience_id), *_outboxes(workspace, known.audience_id))
+    outboxes = (
+        *_outboxes(workspace, known.audience_id, is_state_older=known.is_ledger_lost),
+        *_unnamed(workspace, known.audience_id, "outboxes"),
+    )
+    told = _snapshots(workspace, known.audience_id)
+    if known.is_ledger_lost and all(record.number > 1 for record in outboxes):  # the first ones were pruned
+        told = (*told, *_unnamed(workspace, known.audience_id, "snapshots"))
+    return (*told, *outboxes)
 
 
-def _snapshots(workspace: Workspace, audience_id: int) -> Iterator[Record]:
+def _unnamed(workspace: Workspace, audience_id: int, folder: str) -> tuple[Record, ...]:
+    """The files of the audience that the state does not name, because it was restored or lost: any row may have been sent."""
+    found = []
+    named = {file.path for file in workspace.stored.named()}
+    for path in workspace.stored.unnamed(named):
+        stamp = stamp_of(workspace.files.location(path)) if path.startswith(f"{folder}/") else None
+        if stamp is not None and stamp.audience_id == audience_id and stamp.path == path:
+            location, number = workspace.files.location(path), stamp.number or 0
+            found.append(Record(location, number, is_snapshot=stamp.number is None, sent=((0, ALL_ROWS),)))
+    return tuple(found)
+
+
+def _snapshots(workspace: Workspace, audience_id: int) -> tuple[Record, ...]:
     """The snapshots of runs; one that no run used was told to nobody."""
     query = (
         select(snapshots.c.path, runs.c.number)
@@ -40,19 +63,25 @@ def _snapshots(workspace: Workspace, audience_id: int) -> Iterator[Record]:
     )
     with workspace.database.read() as connection:
         newest = {row.path: row.number for row in connection.execute(query)}
-    for path, number in newest.items():
-        if workspace.stored.is_whole(path):
-            yield Record(workspace.files.location(path), number, is_snapshot=True)
+    return tuple(
+        Record(workspace.files.location(path), number, is_snapshot=True)
+        for path, number in newest.items()
+        if workspace.stored.is_whole(path)
+    )
 
 
-def _outboxes(workspace: Workspace, audience_id: int) -> Iterator[Record]:
-    query = select(runs.c.id, runs.c.outbox).where(runs.c.audience_id == audience_id, runs.c.outbox.is_not(None))
+def _outboxes(workspace: Workspace, audience_id: int, *, is_state_older: bool) -> Iterator[Record]:
+    """The outboxes of runs; of one that an older state has as open all rows may have been sent."""
+    query = select(runs.c.id, runs.c.outbox, runs.c.finished_at).where(
+        runs.c.audience_id == audience_id, runs.c.outbox.is_not(None)
+    )
     with workspace.database.read() as connection:
         found = connection.execute(query.order_by(runs.c.number)).all()
-    for run_id, path in found:
+    for run_id, path, finished_at in found:
         run = workspace.ledger.of_run(run_id)
         if run is not None and workspace.stored.is_whole(path):
-            yield Record(workspace.files.location(path), run.number, sent=_sent(run), held=run.held)
+            sent = ((0, ALL_ROWS),) if is_state_older and finished_at is None else _sent(run)
+            yield Record(workspace.files.location(path), run.number, sent=sent, held=run.held)
 
 
 def _sent(run: Head) -> tuple[tuple[int, int], ...]:

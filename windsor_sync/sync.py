@@ -127,6 +127,7 @@ def seal(workspace: Workspace, computation: Computation, request: Request) -> Sn
 @contextmanager
 def planned(workspace: Workspace, computation: Computation, request: Request) -> Iterator[Prepared]:
     """What a run would do now. Nothing is recorded; the messages can be read inside the block."""
+    workspace.marks.require_own()
     known = workspace.registry.find(computation)
     with (
         workspace.files.draft() as draft,  # first of all: by it `forget` knows of this plan
@@ -203,10 +204,10 @@ def _what_was_told(
 
     A resync and a retirement (`is_beyond_guard`) need no ledger that is whole.
     """
+    if limits.is_recovery or known.is_ledger_lost:
+        return _without_files(head) if head else None, replace(limits, is_resync=True, is_recovery=True)
     if head is None:
         return None, limits
-    if limits.is_recovery or known.is_ledger_lost:
-        return _without_files(head), replace(limits, is_resync=True, is_recovery=True)
     told = _owing(head)
     try:
         confirm(workspace, told)
@@ -388,6 +389,7 @@ def send_owed(
     shards = workspace.ledger.resume(lease, run.run_id, shard)
     if not shards:
         return None
+    workspace.marks.leave(run.audience_id, run.number, run.run_id)
     return deliver(
         Consignment(
             run_id=run.run_id,

@@ -18,6 +18,7 @@ from windsor_sync.holder import name_of_this_process
 from windsor_sync.lease import TTL_S, Lease, held, is_held
 from windsor_sync.ledger import Ledger
 from windsor_sync.limits import require_address_space, require_handles
+from windsor_sync.marks import Marks
 from windsor_sync.registry import Registry
 from windsor_sync.segment.keys import SegmentKeyedRegistry
 from windsor_sync.settings import Destination, Segment, Settings
@@ -73,6 +74,7 @@ class Workspace:
     ledger: Ledger
     registry: Registry
     stored: StoredFiles
+    marks: Marks
     api_key: Callable[[], str]
     """asked for only when something is about to be sent"""
     engine_limits: EngineLimits = field(default_factory=EngineLimits)
@@ -83,7 +85,11 @@ class Workspace:
     """from a connection's id to its warehouse; raises ConfigError when there is none"""
 
     def line(self) -> HttpLine:
-        """The way to Windsor; raises ConfigError when the key is missing, or room for connections."""
+        """The way to Windsor; raises ConfigError when the key is missing, or room for connections.
+
+        Raises StoredFileError where the state is not the one that told this destination last.
+        """
+        self.marks.require_own()
         destination = self.settings.destination
         require_handles(destination.max_in_flight)
         require_address_space()
@@ -132,6 +138,7 @@ def open_workspace(
                 ledger=Ledger(database, files),
                 registry=_registry(database, settings, segment),
                 stored=StoredFiles(database, files),
+                marks=Marks(database, files, destination),
                 api_key=api_key or key_from_environment,
                 engine_limits=EngineLimits(
                     max_in_flight=destination.max_in_flight, give_up_after_s=destination.give_up_after_s

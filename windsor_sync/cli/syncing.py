@@ -161,11 +161,18 @@ def retry(
 @click.command(short_help="Bring an audience to the truth whose stored files are lost or damaged.")
 @audiences_or_all
 @click.option("--events", "is_events", is_flag=True, help="The forwarding of events instead of audiences.")
+@click.option("--state", "is_state", is_flag=True, help="The state itself, after a restore or a loss; sends nothing.")
 @click.option("--reason", metavar="TEXT", help="Why, for the record.")
 @as_json
 @click.pass_obj
 def recover(
-    config: Path | None, audiences: tuple[str, ...], is_all: bool, is_events: bool, reason: str | None, is_json: bool
+    config: Path | None,
+    audiences: tuple[str, ...],
+    is_all: bool,
+    is_events: bool,
+    is_state: bool,
+    reason: str | None,
+    is_json: bool,
 ) -> int:
     """Bring audiences to the truth of which a stored file is lost or damaged, or whose ledger is not known any more.
 
@@ -177,10 +184,13 @@ def recover(
     Example:
       windsor-sync recover vip_customer --reason "the disk was full"
       windsor-sync recover --events
+      windsor-sync recover --state
     """
     from windsor_sync.approvals import this_person
     from windsor_sync.recovery import recover as bring_back
 
+    if is_state:
+        return _recover_state(config, this_person(), reason, is_json=is_json)
     if is_events:
         return _recover_events(config, this_person(), reason, is_json=is_json)
 
@@ -207,4 +217,30 @@ def _recover_events(config: Path | None, who: str, reason: str | None, *, is_jso
         if done.files or done.windows
         else "Nothing that the forwarding stands on is lost. Nothing was done."
     )
+    return 0
+
+
+def _recover_state(config: Path | None, who: str, reason: str | None, *, is_json: bool) -> int:
+    from windsor_sync.recovery_of_state import recover_state
+    from windsor_sync.words import counted
+    from windsor_sync.workspace import open_workspace
+
+    with open_workspace(load_settings(config)) as workspace:
+        done = recover_state(workspace, who, reason)
+    if is_json:
+        print_json(asdict(done))
+        return 0
+    if not (done.audiences or done.forgotten or done.has_events):
+        click.echo("The state knows everything that the file store knows. Nothing was done.")
+        return 0
+    click.echo(
+        f"{counted(len(done.audiences), 'audience')} and {counted(done.forgotten, 'forgotten user')} were brought back from the "
+        "file store. Nothing was sent. Run `windsor-sync sync --all`: it tells every member true, and everyone else who was ever "
+        "told true false."
+    )
+    if done.has_events:
+        click.echo(
+            "Events that were forwarded since are forwarded again, under the same messageIds; `windsor-sync forward --since DAY` "
+            "leaves out older days."
+        )
     return 0

@@ -135,7 +135,7 @@ def _copy(old: Connection, new: Connection, report: Report) -> dict[str, int]:
                 f"The copy of the table {table.name} is not what was read. The target was left as it was, and the state too. "
                 "Run the command again; if it fails again, check the disk of the target."
             )
-        _restart_numbers(new, table)
+        restart_numbers(new, table)
     return {table.name: content.rows for table, content in written.items()}
 
 
@@ -184,7 +184,7 @@ def _is_json(column: Column[Any]) -> bool:
     return isinstance(column.type, JSON)
 
 
-def _restart_numbers(connection: Connection, table: Table) -> None:
+def restart_numbers(connection: Connection, table: Table) -> None:
     """Let the next row that PostgreSQL numbers itself come after those that came with a number."""
     column = table.autoincrement_column
     if column is None or connection.dialect.name != "postgresql":

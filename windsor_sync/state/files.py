@@ -138,6 +138,14 @@ class FileStore:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return int(found["size"])
 
+    def read(self, path: str) -> bytes:
+        """A small file, whole; raises FileNotFoundError."""
+        if not self.exists(path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        with in_reach():
+            content: bytes = self._fs.cat_file(self._full(path))
+        return content
+
     def checksum(self, path: str) -> str:
         """Hex SHA-256 of its bytes; raises FileNotFoundError."""
         digest = hashlib.sha256()

@@ -1,0 +1,126 @@
+"""A state that is older than its files, or lost: noticed before anything is sent, and one command brings it back."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.world import KEY, World
+from windsor_sync.audit import audit
+from windsor_sync.errors import StoredFileError
+from windsor_sync.outbox import Limits
+from windsor_sync.privacy import forget
+from windsor_sync.recovery_of_state import recover_state
+from windsor_sync.runs import RunState
+from windsor_sync.sandbox import Faults
+from windsor_sync.sync import Request
+
+FIRST = [f"user-{number:03}" for number in range(200)]
+SECOND = [*FIRST[50:], *(f"late-{number}" for number in range(20))]
+THIRD = FIRST[10:]
+
+
+def state_of(world: World) -> Path:
+    return world.folder / ".windsor" / "state.db"
+
+
+def backed_up(world: World) -> Path:
+    """A copy of the state as it is now, as a backup makes one."""
+    world.reopen()
+    return Path(
+        shutil.copytree(state_of(world).parent, world.folder / "backup", ignore=shutil.ignore_patterns("files"))
+    )
+
+
+def restore(world: World, backup: Path) -> None:
+    world.reopen()
+    for file in state_of(world).parent.glob("state.db*"):
+        file.unlink()
+    for file in backup.glob("state.db*"):
+        shutil.copy(file, state_of(world).parent)
+
+
+def lose(world: World, _backup: Path) -> None:
+    world.reopen()
+    for file in state_of(world).parent.glob("state.db*"):
+        file.unlink()
+
+
+@pytest.fixture
+def gone_on(world: World) -> tuple[World, Path]:
+    """A world after two syncs and a forgotten user, with the backup of the state from between the syncs."""
+    world.document["defaults"] = {"max_exited_percent": None}
+    world.snapshot(FIRST)
+    world.sync()
+    backup = backed_up(world)
+    world.snapshot(SECOND)
+    world.sync()
+    forget(world.workspace, "user-060", who="a test", why=None)
+    world.snapshot(THIRD)
+    return world, backup
+
+
+@pytest.mark.parametrize("how", [restore, lose])
+def test_nothing_is_sent_until_the_named_command_has_brought_the_state_back(
+    gone_on: tuple[World, Path], how: Callable[[World, Path], None]
+) -> None:
+    world, backup = gone_on
+    how(world, backup)
+    sent = world.sent
+    for command in (world.sync, world.plan, lambda: audit(world.workspace, repair=False)):
+        with pytest.raises(StoredFileError, match=r"Nothing was sent.*`windsor-sync recover --state`"):
+            command()
+    assert world.sent == sent
+    done = recover_state(world.workspace, "a test", "the disk was lost")
+    assert (done.audiences, done.forgotten) == ((KEY,), 1)
+    run = world.sync()
+    assert run.state is RunState.DONE
+    assert world.members_shown() - {"user-060"} == set(THIRD) - {"user-060"}
+    told = {str(message.user_id) for message in world.windsor.store.accepted[sent:]}
+    assert "user-060" not in told  # who was forgotten stays forgotten
+    assert {user for user in told if user.startswith("late-")} == {f"late-{number}" for number in range(20)}
+    assert world.sync().books.changes == 0
+    assert audit(world.workspace, repair=False) == []
+    assert recover_state(world.workspace, "a test", None).audiences == ()
+
+
+def test_message_ids_are_not_used_for_two_messages_after_a_restore(gone_on: tuple[World, Path]) -> None:
+    world, backup = gone_on
+    restore(world, backup)
+    recover_state(world.workspace, "a test", None)
+    world.sync()
+    ids = [message.message_id for message in world.windsor.store.accepted]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_state_that_was_restored_from_now_is_no_older_than_its_files(world: World) -> None:
+    world.snapshot(FIRST)
+    world.sync()
+    restore(world, backed_up(world))
+    world.snapshot(SECOND)
+    assert world.sync().state is RunState.DONE
+    assert world.members_shown() == set(SECOND)
+
+
+def test_a_second_installation_beside_the_first_may_tell_another_address(world: World) -> None:
+    """Two installations share one file store: neither reads, removes or misses a file of the other."""
+    world.snapshot(FIRST)
+    world.windsor.set_faults(Faults.parse({"outage": "unavailable"}))
+    world.destination["give_up_after_s"] = 0.2
+    world.sync()
+    world.windsor.set_faults(Faults())
+    world.reopen()
+    world.document["state"] = "sqlite:///other.db"
+    world.destination["name"] = "another"
+    world.snapshot(["stranger"])
+    assert world.sync().books.entered == 1
+    world.reopen()
+    del world.document["state"]
+    world.destination["name"] = "windsor"
+    world.snapshot(FIRST)
+    assert world.sync().state is RunState.DONE
+    assert set(FIRST) <= world.members_shown()
+    assert world.sync(request=Request("backfill", limits=Limits(is_resync=True))).state is RunState.DONE
+    assert world.shown()["stranger"] is True
+    assert audit(world.workspace, repair=False) == []

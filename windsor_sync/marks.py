@@ -1,0 +1,177 @@
+"""Marks in the file store, by which a state that is older than its files, or not theirs, is noticed before anything is sent.
+
+Before the first message of a run leaves, a mark with the run's number is put into the store. A state that was restored from
+a backup does not know that run; a new, empty state beside marks of another installation is a state that was lost. A mark
+holds no user. Those who were forgotten are kept beside the marks, hashed, so that a lost state cannot tell them again.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row, func, select
+
+from windsor_sync.errors import StateUnavailable, StoredFileError
+from windsor_sync.registry import EVENTS
+from windsor_sync.settings import Destination
+from windsor_sync.settings.addresses import ledger_name
+from windsor_sync.state.database import Database
+from windsor_sync.state.files import FileStore
+from windsor_sync.state.tables import audiences
+
+FOLDER = "marks"
+FORGOTTEN = "forgotten"
+
+_NAME = re.compile(rf"{FOLDER}/(?P<installation>[^/]+)/(?P<audience_id>\d+)-(?P<number>\d+)\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A mark by its name alone."""
+
+    path: str
+    installation: str
+    audience_id: int
+    number: int
+    """of the run"""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a mark says: of which run of which audience messages may have been sent, and where to."""
+
+    installation: str
+    destination: str
+    address: str
+    """host, port and path of the destination"""
+    audience_id: int
+    audience: str
+    """trait key"""
+    computation_class: str
+    name: str
+    segment_id: str | None
+    number: int
+    run_id: str
+    at: str
+    """UTC, ISO 8601"""
+    version: int = 1
+
+
+class Marks:
+    """The marks of a file store, seen from one state and its destination."""
+
+    def __init__(self, database: Database, files: FileStore, destination: Destination) -> None:
+        self._database = database
+        self._files = files
+        self._destination = destination
+
+    def leave(self, audience_id: int, number: int, run_id: str) -> None:
+        """Mark that messages of the run may have been sent from now on; once a run, however many tasks deliver it."""
+        installation = self._database.installation()
+        path = f"{FOLDER}/{installation}/{audience_id}-{number}.json"
+        if self._files.exists(path):
+            return
+        with self._database.read() as connection:
+            row = connection.execute(select(audiences).where(audiences.c.id == audience_id)).one()
+        older = [place for place in self.places() if place.installation == installation]
+        self._write(path, asdict(self._mark(row, installation, number, run_id)))
+        for place in older:
+            if place.audience_id == audience_id and place.number < number:
+                self._files.delete(place.path)
+
+    def _mark(self, row: Row[Any], installation: str, number: int, run_id: str) -> Mark:
+        return Mark(
+            installation=installation,
+            destination=row.destination,
+            address=ledger_name(self._destination.url),
+            audience_id=row.id,
+            audience=row.trait_key,
+            computation_class=row.computation_class,
+            name=row.name,
+            segment_id=row.segment_id,
+            number=number,
+            run_id=run_id,
+            at=datetime.now(UTC).isoformat(),
+        )
+
+    def require_own(self) -> None:
+        """Raise StoredFileError where the state is older than its files, or empty beside files of a lost one."""
+        if behind := self.behind():
+            raise StoredFileError(
+                f"The state is older than the file store: messages of run {behind[0].number} of {self._name(behind[0])} "
+                "were sent, and the state does not know that run. It was restored from a backup, or `state` names another "
+                "database. Nothing was sent. If another database is meant, write its URL as `state`; otherwise run "
+                "`windsor-sync recover --state`, then `windsor-sync sync --all`."
+            )
+        if self.strangers():
+            raise StoredFileError(
+                "The state is new, and the file store holds what another state has told "
+                f"{self._destination.name}. Nothing was sent. If the state was moved, write its URL as `state`. If it is lost, "
+                "run `windsor-sync recover --state`, then `windsor-sync sync --all`. A second installation needs `files` of its "
+                "own."
+            )
+
+    def behind(self) -> list[Place]:
+        """The marks of this installation whose runs the state does not know."""
+        installation = self._database.installation()
+        with self._database.read() as connection:
+            known = {row.id: row.runs for row in connection.execute(select(audiences.c.id, audiences.c.runs))}
+        ours = (place for place in self.places() if place.installation == installation)
+        return [place for place in ours if known.get(place.audience_id, 0) < place.number]
+
+    def strangers(self) -> list[Mark]:
+        """Marks of other installations at this destination, where this state has no run of its own; else none."""
+        with self._database.read() as connection:
+            runs = connection.execute(select(func.coalesce(func.sum(audiences.c.runs), 0))).scalar_one()
+        if runs:
+            return []
+        here = self._destination.name, ledger_name(self._destination.url)
+        found = [self.read(place) for place in self.places()]
+        return [mark for mark in found if mark is not None and (mark.destination, mark.address) == here]
+
+    def places(self) -> list[Place]:
+        """Every mark by its name."""
+        found = (_NAME.fullmatch(stored.path) for stored in self._files.stored(FOLDER))
+        return [
+            Place(match[0], match["installation"], int(match["audience_id"]), int(match["number"]))
+            for match in found
+            if match
+        ]
+
+    def read(self, place: Place) -> Mark | None:
+        """What a mark says; None for one that is gone or cannot be understood."""
+        with suppress(ValueError, TypeError, FileNotFoundError):
+            return Mark(**json.loads(self._files.read(place.path)))
+        return None
+
+    def keep_forgotten(self, hashes: Iterator[str] | list[str]) -> None:
+        """Keep who was forgotten in the store too: hex SHA-256 of the installation id and the user id."""
+        folder = f"{FORGOTTEN}/{self._database.installation()}"
+        kept = {stored.path for stored in self._files.stored(folder)}
+        for user_hash in hashes:
+            if (path := f"{folder}/{user_hash}.json") not in kept:
+                self._write(path, {"user_hash": user_hash})
+
+    def forgotten(self, installation: str) -> list[str]:
+        """The hashes that an installation keeps."""
+        stored = self._files.stored(f"{FORGOTTEN}/{installation}")
+        return sorted(file.path.rpartition("/")[2].removesuffix(".json") for file in stored)
+
+    def _name(self, place: Place) -> str:
+        mark = self.read(place)
+        if mark is None:
+            return "an audience"
+        return "the events" if mark.audience == EVENTS else mark.audience
+
+    def _write(self, path: str, content: dict[str, Any]) -> None:
+        with self._files.draft() as draft:
+            draft.write_text(json.dumps(content), encoding="utf-8")
+            try:
+                self._files.keep(draft, path)
+            except StateUnavailable:
+                if not self._files.exists(path):  # else another task of the run was first
+                    raise

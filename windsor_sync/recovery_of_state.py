@@ -1,0 +1,89 @@
+"""Rebuilds what the file store knows of a state that was restored from a backup, or lost."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from windsor_sync.approvals import trail
+from windsor_sync.errors import ConfigError
+from windsor_sync.marks import Mark
+from windsor_sync.registry import EVENTS_CLASS
+from windsor_sync.state.copying import restart_numbers
+from windsor_sync.state.tables import audiences, installation, suppressions
+from windsor_sync.workspace import Workspace
+
+FORGET = "forget"
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveredState:
+    """What was found in the store and not in the state."""
+
+    audiences: tuple[str, ...]
+    """trait keys whose ledger is lost: the next sync takes who was told true from outboxes and snapshots"""
+    forgotten: int
+    """users whose suppression was brought back"""
+    has_events: bool
+    """whether the forwarding goes back too: it reads archive files again, and sends their messages again"""
+
+
+def recover_state(workspace: Workspace, who: str, reason: str | None) -> RecoveredState:
+    """Bring the state up to what the file store knows; sends nothing, safe to repeat.
+
+    A new state takes over the identity of the one that was lost. Raises ConfigError where the store holds several to choose
+    from.
+    """
+    strangers = workspace.marks.strangers()
+    marks = strangers or [mark for place in workspace.marks.behind() if (mark := workspace.marks.read(place))]
+    newest = {mark.audience_id: mark for mark in sorted(marks, key=lambda mark: mark.number)}
+    identities = {mark.installation for mark in strangers}
+    if len(identities) > 1:
+        raise ConfigError(
+            "The file store holds what several lost states have told this destination. Nothing was done. Copy the files of the "
+            "right one to a folder of their own, and name that as `files`."
+        )
+    ours = identities.pop() if identities else workspace.database.installation()
+    hashes = workspace.marks.forgotten(ours)
+    with workspace.database.write() as connection:
+        if strangers:
+            connection.execute(update(installation).values(id=ours))
+        forgotten = sum(_suppress(connection, user_hash) for user_hash in hashes)
+        for mark in newest.values():
+            _bring_back(connection, mark)
+        restart_numbers(connection, audiences)
+        if newest or forgotten:
+            keys = sorted(mark.audience for mark in newest.values())
+            trail(connection, who=who, what="recover state", subject=", ".join(keys), why=reason, forgotten=forgotten)
+    lost = [mark for mark in newest.values() if mark.computation_class != EVENTS_CLASS]
+    return RecoveredState(tuple(sorted(mark.audience for mark in lost)), forgotten, len(lost) < len(newest))
+
+
+def _bring_back(connection: Connection, mark: Mark) -> None:
+    """Let the audience's next run follow the marked one, and know that what Windsor was told is not known."""
+    moment = datetime.now(UTC)
+    lost_at = None if mark.computation_class == EVENTS_CLASS else moment
+    known = connection.execute(select(audiences.c.id).where(audiences.c.id == mark.audience_id)).one_or_none()
+    if known is None:
+        connection.execute(
+            insert(audiences).values(
+                id=mark.audience_id,
+                destination=mark.destination,
+                trait_key=mark.audience,
+                computation_class=mark.computation_class,
+                name=mark.name,
+                segment_id=mark.segment_id,
+                created_at=moment,
+            )
+        )
+    connection.execute(
+        update(audiences).where(audiences.c.id == mark.audience_id).values(runs=mark.number, ledger_lost_at=lost_at)
+    )
+
+
+def _suppress(connection: Connection, user_hash: str) -> bool:
+    here = suppressions.c.user_hash == user_hash
+    if connection.execute(select(func.count()).select_from(suppressions).where(here)).scalar_one():
+        return False
+    connection.execute(insert(suppressions).values(user_hash=user_hash, origin=FORGET, at=datetime.now(UTC)))
+    return True
