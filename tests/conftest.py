@@ -25,8 +25,10 @@ TOGETHER = {
     "tests/airflow/test_hostile_rejections.py": "a browser and an api-server",
     "tests/airflow/test_page.py": "a browser and an api-server",
     "tests/airflow/test_provider.py": "a browser and an api-server",
+    "tests/deployment/test_two_workers.py": "all of Airflow",
+    "tests/deployment/test_up.py": "all of Airflow",
 }
-"""Files that share what takes long to start: one process runs all of them."""
+"""Files that share what takes long to start, or that would be in each other's way: one process runs all of a kind."""
 
 APART = ("tests/chaos/test_canary.py", "tests/chaos/test_model.py", "tests/docs/test_pages.py")
 """Long files whose tests share nothing: any process runs any test of them."""
