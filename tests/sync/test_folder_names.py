@@ -193,7 +193,7 @@ def test_a_file_store_below_a_prefix_of_any_name_is_used_to_the_letter(
 
 
 READERS = re.compile(
-    r"\b(read_(?:parquet|csv|json|ndjson|blob)|parquet_(?:scan|schema|\w*metadata)|glob|iglob|rglob|url_to_fs)\("
+    r"\b(read_(?:parquet|csv|json|ndjson|blob)|parquet_(?:scan|schema|\w*metadata)|[ir]?glob|url_to_fs)\("
 )
 ALLOWED = {
     "embedded.py": {"read_parquet", "parquet_file_metadata", "parquet_kv_metadata", "read_csv"},
