@@ -21,7 +21,7 @@ from windsor_sync import forward as forwarding
 from windsor_sync import sync as syncing
 from windsor_sync.audit import audit
 from windsor_sync.cli import main
-from windsor_sync.errors import ConfigError
+from windsor_sync.errors import ConfigError, OutOfResources
 from windsor_sync.forward import Request, forward
 from windsor_sync.limits import HANDLES
 from windsor_sync.runs import RunState, recent
@@ -135,7 +135,7 @@ def test_any_command_without_room_ends_in_a_sentence(
     monkeypatch.setattr("windsor_sync.workspace.open_workspace", open_workspace)
     with pytest.raises(SystemExit) as ended:
         main(["--config", str(world.config), "audit"])
-    assert ended.value.code == 1
+    assert ended.value.code == OutOfResources.exit_status
     assert "what was recorded before stands" in capsys.readouterr().err
 
 
