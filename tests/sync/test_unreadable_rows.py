@@ -14,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.world import FIRST_DAY, TRAIT_KEY, World
+from tests.support.world import FIRST_DAY, KEY, TRAIT_KEY, World
 from windsor_sync import approvals
+from windsor_sync.checkup import Level, examine
 from windsor_sync.guard import Ceiling
 from windsor_sync.runs import RunState
 from windsor_sync.snapshot import MAX_PROTECTED, seal
@@ -215,3 +216,16 @@ def test_whatever_rows_are_torn_no_member_of_the_file_is_told_false(tolerant: Wo
     assert in_file <= tolerant.members_shown()
     if not {"torn", "wide"} & set(fates):
         assert tolerant.members_shown() & set(members) == in_file
+
+
+def test_check_names_a_key_that_was_told_and_is_no_longer_configured(world: World) -> None:
+    world.snapshot(["ana"])
+    world.sync()
+    assert not any(finding.level is Level.WARNING and KEY in finding.text for finding in examine(world.workspace))
+    world.document["audiences"][0] |= {"name": "Buyers", "id": "aud_other"}
+    world.reopen()
+    [found] = [
+        finding for finding in examine(world.workspace) if finding.level is Level.WARNING and KEY in finding.text
+    ]
+    assert f"trait: {KEY}" in found.text
+    assert f"windsor-sync retire {KEY}" in found.text
