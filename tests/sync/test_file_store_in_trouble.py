@@ -15,7 +15,7 @@ import pytest
 from tests.chaos.processes import Ended, clean_environment, windsor_sync
 from tests.support.archive import Archive, arrived, sent
 from tests.support.world import World
-from windsor_sync import outbox
+from windsor_sync import dispatch
 from windsor_sync.audit import audit
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.errors import StateUnavailable
@@ -98,7 +98,7 @@ def test_an_object_store_lost_after_the_diff_sends_nothing_twice(
     world: World, s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.document["files"] = "s3://acme/windsor"
-    monkeypatch.setattr(outbox, "CHUNK_ROWS", 100)
+    monkeypatch.setattr(dispatch, "CHUNK_ROWS", 100)
     members = [f"user-{number}" for number in range(2_000)]
     world.snapshot(members)
     limits = replace(world.workspace.engine_limits, checkpoint_rows=200)
