@@ -59,6 +59,7 @@ Every command that prints a table prints JSON with `--json`. Results go to stand
 | 6 | Windsor, the state (its database or files) or Segment is out of reach; what is unsent stays owed. |
 | 7 | Another run holds the lease on the audience. |
 | 8 | The snapshot cannot be used; nothing was sent. |
+| 9 | A stored file or the state is lost, damaged or not ours. The sentence names the command that heals it. |
 | 130 | Stopped on request; what is unsent stays owed. |
 
 Where several audiences end differently, the one that needs a person most decides.

@@ -83,7 +83,8 @@ def cli(ctx: click.Context, config: Path | None) -> None:
 
     Exit status: 0 done; 1 unexpected; 2 usage or configuration; 3 changes withheld, approval needed; 4 done, with
     rejected messages; 5 credentials refused; 6 destination unavailable, changes owed; 7 another run holds the
-    lease; 8 snapshot unusable; 130 stopped on request, changes owed.
+    lease; 8 snapshot unusable; 9 a stored file or the state is lost or damaged, and the sentence names what heals
+    it; 130 stopped on request, changes owed.
     """
     from windsor_sync.scratch import sweep
 
