@@ -103,7 +103,7 @@ def test_an_id_that_resembles_a_footer_is_an_id(bench: Bench, user_id: str) -> N
 def test_quotation_marks_escaped_with_a_backslash_are_named(bench: Bench, quoted: str) -> None:
     rows = [f"u{number},n" for number in range(20)]
     path = bench.write(table("user_id,name", *rows, f"u20,{quoted}", *rows))
-    with pytest.raises(SnapshotError, match=r"escaped with a backslash|is never closed"):
+    with pytest.raises(SnapshotError, match=r"backslash|is never closed"):
         bench.seal(path)
 
 

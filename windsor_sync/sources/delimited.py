@@ -32,8 +32,6 @@ FOOTER = re.compile(
     r'|"?(report )?generated (by|on|at)\b|"?confidential information\b',
     re.IGNORECASE,
 )
-ESCAPED_BYTES = 1 << 16
-ESCAPED = "quotation marks escaped with a backslash; in CSV they are doubled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +142,7 @@ def _rejects(text: PlainText, counted: Counted, blank: Sequence[int]) -> Iterato
     """The broken rows, with their numbers among all rows and the lines of the first of them."""
     lines = lines_of_bytes(text, (_first_byte(text, row.begins_at) for row in counted.broken[:LOCATED]))
     for row, line in zip(counted.broken, chain(lines, repeat(0)), strict=False):
-        reason = ESCAPED if line and _escapes_with_backslashes(text, row.begins_at) else row.reason
-        yield Reject(row.place - bisect(blank, line or text.lines), line, reason)
-
-
-def _escapes_with_backslashes(text: PlainText, position: int) -> bool:
-    with text.path.open("rb") as file:
-        file.seek(position)
-        return b'\\"' in file.read(ESCAPED_BYTES).lstrip(b"\r\n").split(b"\n", 1)[0]
+        yield Reject(row.place - bisect(blank, line or text.lines), line, row.reason)
 
 
 def _first_byte(text: PlainText, position: int) -> int:
