@@ -136,14 +136,14 @@ def open_run(
     late = late_lines(events.archive, rewritten)
     releases = request.releases_aliases and is_first
     settle_dead_predecessor(workspace, lease, head)
+    if head and head.outbox_path and not head.is_settled:
+        workspace.stored.confirm(head.outbox_path, thoroughly=True)
     if not files and not late.new and not _has_to_send(head, releases=releases):
         if late.looked_at:
             with workspace.database.write() as connection:
                 lease.fence(connection)
                 late.record(connection, audience_id)
         return None
-    if head and head.outbox_path and not head.is_settled:
-        workspace.stored.confirm(head.outbox_path, thoroughly=True)
     number = workspace.registry.by_id(audience_id).runs + 1
     stamp = workspace.stored.stamp(audience_id, "outboxes", number)
     task = IntakeTask(
