@@ -212,7 +212,7 @@ def test_files_that_may_be_one_export_are_refused_with_their_names_and_the_setti
     write(bench.folder / "x", names)
     path = pattern(bench.folder / "x", names[0])
     with pytest.raises(SnapshotError) as caught:
-        open_source(path, format="csv")
+        bench.seal(open_source(path, format="csv"))
     assert "consists_of: all_files" in str(caught.value)
     assert "consists_of: one_file" in str(caught.value)
     assert sum(name.removesuffix(".csv") in str(caught.value) for name in names) > 1
@@ -242,6 +242,22 @@ def test_counted_files_that_name_the_same_users_are_several_snapshots(bench: Ben
         (bench.folder / f"vip_{number}.csv").write_text("user_id\nu1\nu2\nu3\n" + f"n{number}\n")
     with pytest.raises(SnapshotError, match=r"vip_0\.csv, vip_1\.csv: .*name the same users.*consists_of: one_file"):
         bench.seal(open_source(f"{bench.folder}/vip_*.csv"))
+
+
+def test_of_numbered_downloads_that_name_the_same_users_the_newest_is_the_snapshot(bench: Bench) -> None:
+    for number in (1, 2, 3):
+        members = "".join(f"u{member}\n" for member in range(number, number + 20))
+        (bench.folder / f"{number}.csv").write_text(f"user_id\n{members}")
+        os.utime(bench.folder / f"{number}.csv", (LONG_AGO + number * 60, LONG_AGO + number * 60))
+    assert bench.user_ids(open_source(f"{bench.folder}/*.csv")) == sorted(f"u{member}" for member in range(3, 23))
+
+
+def test_a_numbered_download_without_rows_is_not_taken_for_the_newest_of_them(bench: Bench) -> None:
+    for number, rows in ((1, "u1\nu2\n"), (2, "")):
+        (bench.folder / f"{number}.csv").write_text(f"user_id\n{rows}")
+        os.utime(bench.folder / f"{number}.csv", (LONG_AGO + number * 60, LONG_AGO + number * 60))
+    with pytest.raises(SnapshotError, match=r"2\.csv and 1\.csv were written within minutes of each other"):
+        bench.seal(open_source(f"{bench.folder}/*.csv"))
 
 
 def test_snapshots_that_are_hours_apart_are_not_parts_of_one(bench: Bench) -> None:

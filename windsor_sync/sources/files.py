@@ -159,7 +159,8 @@ def _whole(place: Place, found: SourceFile, files: list[SourceFile], search: Sea
     if found.path.endswith(".parquet"):
         manifests.refuse_table(fs, _above(folder, place))
     listed = _listed(fs, found, files, _entries(fs, folder))
-    parts, is_sure = listed, True
+    is_sure: bool | None = True
+    parts = listed
     if not listed:
         situation = Situation(
             folder=folder_of(found.path)[: len(folder_of(found.path)) - len(folder) + len(place.folder)],
@@ -178,7 +179,8 @@ def _whole(place: Place, found: SourceFile, files: list[SourceFile], search: Sea
         joined,
         path=joined.path if len({folder_of(part.path) for part in parts}) > 1 else parts[0].path,
         search=replace(search, newest=found.path),
-        has_inferred_parts=not is_sure,
+        has_inferred_parts=is_sure is False,
+        newest=found.path if is_sure is None else None,
     )
 
 

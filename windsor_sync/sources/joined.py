@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from windsor_sync.embedded import parquet, quoted
+from windsor_sync.embedded import parquet, parquet_files, quoted
 from windsor_sync.sources.files import SourceFile
-from windsor_sync.sources.parts import NAMED
+from windsor_sync.sources.parts import NAMED, unsure
 from windsor_sync.sources.refusal import unusable
 from windsor_sync.sources.text import scratch_folder
 
@@ -43,6 +43,8 @@ class JoinedSource:
     def load(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Define the view `rows`. Raises SnapshotError when one of the files cannot be used."""
         copies = [self._copy(source, connection) for source in self._sources]
+        if self.origin.newest is not None:
+            copies = [self._newest([copy for copy, _ in copies], connection, copies)]
         if self.origin.has_inferred_parts:
             self._refuse_overlap([copy for copy, _ in copies], connection)
         self._begins = [0, *accumulate(rows for _, rows in copies)]
@@ -63,6 +65,29 @@ class JoinedSource:
                 self.unit = f"{PurePosixPath(source.origin.path).name}, {source.unit}"
                 return source.physical_lines(here)
         return ()
+
+    def _newest(
+        self, names: Sequence[str], connection: duckdb.DuckDBPyConnection, copies: Sequence[tuple[str, int]]
+    ) -> tuple[str, int]:
+        """The newest of files that name the same users, as snapshots of different times do; parts of one do not.
+
+        Raises SnapshotError where it is not sure.
+        """
+        at = next(index for index, part in enumerate(self.origin.parts) if part.path == self.origin.newest)
+        newest, others = names[at], [copy for index, copy in enumerate(names) if index != at]
+        ids = f"SELECT DISTINCT hash({ID}) AS id FROM {{}} WHERE {ID} IS NOT NULL"
+        [(own, shared)] = connection.execute(f"""
+            SELECT count(*), count(*) FILTER (id IN ({ids.format(parquet_files(others))})) FROM ({ids.format(parquet(newest))})
+        """).fetchall()
+        least = min(
+            connection.execute(f"SELECT count(*) FROM ({ids.format(parquet(copy))})").fetchall()[0][0]
+            for copy in others
+        )
+        if not own or shared * 2 < min(own, least):
+            rest = [part for part in self.origin.parts if part.path != self.origin.newest]
+            raise unusable(*unsure(self.origin.parts[at], rest, is_dated=False))
+        self._sources = [self._sources[at]]
+        return copies[at]
 
     def _refuse_overlap(self, copies: Sequence[str], connection: duckdb.DuckDBPyConnection) -> None:
         """Files that name mostly the same users are snapshots of different times, whatever their names count."""

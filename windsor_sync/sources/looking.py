@@ -57,6 +57,8 @@ class SourceFile:
     """how its parts were found: beside them may be files that are none"""
     has_inferred_parts: bool = field(default=False, compare=False)
     """whether its parts are told by what their names have in common: then what is in them has a say, too"""
+    newest: str | None = field(default=None, compare=False)
+    """of parts of which it is not sure that they are parts: the newest, which is the snapshot if they name the same users"""
 
     @property
     def trusted_fingerprint(self) -> str | None:

@@ -62,9 +62,10 @@ class Situation:
     """the file was named, not searched for: what only may belong to it does not"""
 
 
-def together(found: F, files: Sequence[F], situation: Situation) -> tuple[list[F], bool]:
+def together(found: F, files: Sequence[F], situation: Situation) -> tuple[list[F], bool | None]:
     """Return the files of the snapshot whose newest file is `found`, by path, and whether their names alone say so.
 
+    None stands for files whose names differ in numbers only: what is in them has to say whether they are one snapshot.
     Raises SnapshotError for a part that is missing, for parts of two exports, and where it is not sure what belongs together.
     """
     if situation.consists_of == ConsistsOf.ONE_FILE:
@@ -85,12 +86,12 @@ def together(found: F, files: Sequence[F], situation: Situation) -> tuple[list[F
         if not situation.is_named:
             _refuse_rivals(found, rivals, names)
         if others and not situation.is_named:
-            raise _unsure(found, others, situation)
+            raise _UnsureError(*unsure(found, others, is_dated=situation.is_dated))
         return _by_path(group), _confirm(found, group, names, situation)
-    except _UnsureError as unsure:
+    except _UnsureError as error:
         if situation.is_named:
             return [found], True
-        raise unusable(unsure.finding, unsure.remedy) from None
+        raise unusable(error.finding, error.remedy) from None
 
 
 def confirm_folder(files: Sequence[F], folder: str, situation: Situation) -> None:
@@ -121,20 +122,21 @@ def refuse_unfinished(name: str, paths: Sequence[str]) -> None:
             )
 
 
+def unsure(found: File, others: Sequence[File], *, is_dated: bool) -> tuple[str, str]:
+    """Return what is said of files that may be one snapshot, or several, and the remedy."""
+    why = "have the same taken_at" if is_dated else "were written within minutes of each other"
+    return (
+        f"{_shown([found, *others])} {why}: they may be one snapshot in several files, or several snapshots.",
+        "Set consists_of: all_files in the snapshot's section if they are one, or consists_of: one_file if each of them is one.",
+    )
+
+
 class _UnsureError(Exception):
     """It is not sure which files are the snapshot."""
 
     def __init__(self, finding: str, remedy: str) -> None:
         super().__init__(finding)
         self.finding, self.remedy = finding, remedy
-
-
-def _unsure(found: File, others: Sequence[File], situation: Situation) -> _UnsureError:
-    why = "have the same taken_at" if situation.is_dated else "were written within minutes of each other"
-    return _UnsureError(
-        f"{_shown([found, *others])} {why}: they may be one snapshot in several files, or several snapshots.",
-        "Set consists_of: all_files in the snapshot's section if they are one, or consists_of: one_file if each of them is one.",
-    )
 
 
 def _shown(files: Sequence[File]) -> str:
@@ -224,7 +226,7 @@ def _refuse_rivals(found: File, rivals: Sequence[File], names: dict[str, Name]) 
 # -- numbers -------------------------------------------------------------------------------------------------
 
 
-def _confirm(found: File, group: Sequence[File], names: dict[str, Name], situation: Situation) -> bool:
+def _confirm(found: File, group: Sequence[File], names: dict[str, Name], situation: Situation) -> bool | None:
     """Make sure that the group is one export, and whole; returns whether its names are such as only a program gives."""
     own = names[found.path]
     if _is_part(own):
@@ -241,7 +243,10 @@ def _confirm(found: File, group: Sequence[File], names: dict[str, Name], situati
     has_own_ids = len(ids) == len(group) and bool(own.moments or _common(ids))
     if is_count and ((len(ids) == 1 and (varying or is_spread)) or has_own_ids):
         return False
-    raise _unsure(found, [file for file in group if file is not found], situation)
+    if situation.is_dated or situation.is_named:
+        others = [file for file in group if file is not found]
+        raise _UnsureError(*unsure(found, others, is_dated=situation.is_dated))
+    return None
 
 
 def _common(ids: set[tuple[str, ...]]) -> bool:
