@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from windsor_sync.errors import LeaseHeld, LeaseLost, StateUnavailable
+from windsor_sync.errors import LeaseHeld, LeaseLost, SnapshotError, StateUnavailable, StoredFileError
 from windsor_sync.holder import has_died, mark_of_this_process
 from windsor_sync.state.database import Database
 from windsor_sync.state.tables import leases
@@ -180,13 +180,20 @@ def _evict(connection: Connection, resources: list[str]) -> None:
 def held(
     database: Database, resource: str, holder: str, ttl_s: float = TTL_S, shard: int | None = None
 ) -> Iterator[Lease]:
-    """Hold the lease for the block, renewed by a thread of its own, and release it afterwards."""
+    """Hold the lease for the block, renewed by a thread of its own, and release it afterwards.
+
+    A block that lost the lease meanwhile may have met snapshots or files of the next holder: it raises LeaseLost, not what it
+    says of them.
+    """
     lease = acquire(database, resource, holder, ttl_s, shard)
     done = threading.Event()
     keeper = threading.Thread(target=_keep, args=(lease, done, ttl_s / RENEWALS_PER_TTL), daemon=True, name="lease")
     keeper.start()
     try:
         yield lease
+    except (SnapshotError, StoredFileError):
+        lease.require()
+        raise
     finally:
         done.set()
         keeper.join()

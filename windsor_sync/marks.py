@@ -116,11 +116,14 @@ class Marks:
             )
 
     def behind(self) -> list[Place]:
-        """The marks of this installation whose runs the state does not know."""
+        """The marks of this installation whose runs the state does not know.
+
+        The marks are read first: a run is in the state before it leaves its mark.
+        """
         installation = self._database.installation()
+        ours = [place for place in self.places() if place.installation == installation]
         with self._database.read() as connection:
             known = {row.id: row.runs for row in connection.execute(select(audiences.c.id, audiences.c.runs))}
-        ours = (place for place in self.places() if place.installation == installation)
         return [place for place in ours if known.get(place.audience_id, 0) < place.number]
 
     def strangers(self) -> list[Mark]:
@@ -130,7 +133,8 @@ class Marks:
         if runs:
             return []
         here = self._destination.name, ledger_name(self._destination.url)
-        found = [self.read(place) for place in self.places()]
+        installation = self._database.installation()  # whose first run may have left its mark by now
+        found = [self.read(place) for place in self.places() if place.installation != installation]
         return [mark for mark in found if mark is not None and (mark.destination, mark.address) == here]
 
     def places(self) -> list[Place]:

@@ -378,13 +378,17 @@ def send_owed(
     on_progress: Progress | None = None,
     shard: int | None = None,
 ) -> Delivery | None:
-    """Send what is owed of the run, or of one shard; None when nothing is, or when a newer run has replaced it."""
+    """Send what is owed of the run, or of one shard; None when nothing is, or when a newer run has replaced it.
+
+    Raises LeaseLost when the newer run began while this one stood still.
+    """
     if run.outbox is None or run.state is RunState.DONE:
         return None
     workspace.stored.confirm(run.outbox, thoroughly=True)
     known = workspace.registry.by_id(run.audience_id)
     head = workspace.ledger.head(run.audience_id)
     if head is None or head.run_id != run.run_id:
+        lease.require()
         return None
     shards = workspace.ledger.resume(lease, run.run_id, shard)
     if not shards:

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from sqlalchemy import select, update
 
 from windsor_sync import lease as lease_module
-from windsor_sync.errors import LeaseHeld, LeaseLost, StateUnavailable
+from windsor_sync.errors import (
+    LeaseHeld,
+    LeaseLost,
+    SnapshotError,
+    StateUnavailable,
+    StoredFileError,
+    WindsorSyncError,
+)
 from windsor_sync.lease import TTL_S, Lease, acquire, held
 from windsor_sync.state.database import Database, open_database
 from windsor_sync.state.tables import leases
@@ -172,6 +179,16 @@ def test_a_block_that_fails_releases_too_and_its_own_error_is_the_one_that_count
     with pytest.raises(ZeroDivisionError), held(database, VIP, "a"):
         raise ZeroDivisionError
     assert acquire(database, VIP, "b").is_valid
+
+
+@pytest.mark.parametrize("kind", [SnapshotError, StoredFileError])
+def test_what_a_block_says_of_snapshots_and_files_counts_only_while_the_lease_is_its_own(
+    database: Database, kind: type[WindsorSyncError]
+) -> None:
+    with pytest.raises(kind, match="an older one"), held(database, VIP, "a"):
+        raise kind("an older one")
+    with pytest.raises(LeaseLost), held(database, VIP, "a", OVER):
+        raise kind("an older one")
 
 
 def test_a_keeper_that_lost_the_lease_leaves_it_to_its_new_holder(database: Database) -> None:

@@ -8,13 +8,13 @@ import pytest
 
 from tests.support.world import KEY, World
 from windsor_sync.dispatch import StopSwitch
-from windsor_sync.errors import CredentialsRefused, DestinationUnavailable, LeaseHeld
-from windsor_sync.lease import Lease
+from windsor_sync.errors import CredentialsRefused, DestinationUnavailable, LeaseHeld, LeaseLost
+from windsor_sync.lease import Lease, acquire
 from windsor_sync.runs import Run, RunState, run_of
 from windsor_sync.sandbox import Faults
 from windsor_sync.side_by_side import close_books, deliver_shard
 from windsor_sync.spec.trait_keys import TraitKey
-from windsor_sync.sync import Request, open_run, seal
+from windsor_sync.sync import Request, deliver_run, open_run, seal
 from windsor_sync.workspace import open_workspace
 
 SHARDS = 4
@@ -119,6 +119,15 @@ def test_a_shard_of_a_run_that_a_newer_one_replaced_sends_nothing_and_changes_no
     assert deliver(shared, run, 0) == 0
     assert close(shared, run) == books
     assert (shared.sent, newer.state) == (sent, RunState.DONE)
+
+
+def test_a_run_that_was_replaced_while_it_stood_still_says_that_it_lost_its_lease(shared: World) -> None:
+    run = opened(shared)
+    shared.snapshot(USERS[:390])
+    lease = acquire(shared.workspace.database, f"{KEY} at windsor", "paused", ttl_s=0.0)
+    shared.sync()
+    with pytest.raises(LeaseLost):
+        deliver_run(shared.workspace, shared.computation(), run, lease, shared.stop)
 
 
 def test_two_tries_of_the_same_shard_never_meet(shared: World) -> None:

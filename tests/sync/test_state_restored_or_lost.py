@@ -1,7 +1,8 @@
 """A state that is older than its files, or lost: noticed before anything is sent, and one command brings it back."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from windsor_sync.privacy import forget
 from windsor_sync.recovery_of_state import recover_state
 from windsor_sync.runs import RunState
 from windsor_sync.sandbox import Faults
+from windsor_sync.state.files import StoredFile
 from windsor_sync.sync import Request
 
 FIRST = [f"user-{number:03}" for number in range(200)]
@@ -101,6 +103,25 @@ def test_a_state_that_was_restored_from_now_is_no_older_than_its_files(world: Wo
     world.snapshot(SECOND)
     assert world.sync().state is RunState.DONE
     assert world.members_shown() == set(SECOND)
+
+
+@pytest.mark.parametrize("listing", [1, 2])
+def test_a_first_run_of_another_process_that_begins_meanwhile_is_no_sign_of_a_lost_state(
+    world: World, monkeypatch: pytest.MonkeyPatch, listing: int
+) -> None:
+    world.snapshot(FIRST)
+    files, listings = world.workspace.files, count(1)
+    stored = files.stored
+
+    def after_another_run(folder: str) -> Iterator[StoredFile]:
+        if next(listings) == listing:
+            monkeypatch.undo()
+            world.sync()
+        return stored(folder)
+
+    monkeypatch.setattr(files, "stored", after_another_run)
+    world.workspace.marks.require_own()
+    assert world.members_shown() == set(FIRST)
 
 
 def test_a_second_installation_beside_the_first_may_tell_another_address(world: World) -> None:

@@ -1,0 +1,130 @@
+"""A process that stops itself (SIGSTOP) at its n-th touch of the store or the state; the touches are found while it runs.
+
+As a program, `python -m tests.chaos.paused CONFIG WHAT LEASE_S POINT`, it does one of `TASKS` with a lease of so many seconds,
+and writes what it touched to standard output. With POINT 0 it never stands still.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from inspect import isfunction
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+from windsor_sync import forward
+from windsor_sync.dispatch import StopSwitch
+from windsor_sync.errors import WindsorSyncError
+from windsor_sync.outbox import Limits
+from windsor_sync.runs import Run
+from windsor_sync.settings import load
+from windsor_sync.settlement import error_of
+from windsor_sync.state.files import FileStore
+from windsor_sync.sync import Request, sync
+from windsor_sync.workspace import Workspace, open_workspace
+
+BESIDE = frozenset({"rate", "lease"})
+"""Threads that touch the state by the clock: a stop there could not be repeated."""
+
+ROWS = 6
+"""A checkpoint lets go so many rows, so that a short delivery has several."""
+
+
+class Touches:
+    """Counts the touches of this process, and stops it at one of them."""
+
+    def __init__(self, store: Path, point: int) -> None:
+        self.names: list[str] = []
+        self._store = str(store)
+        self._point = point
+        self._lock = threading.Lock()
+        self._is_over = False
+
+    def watch(self) -> None:
+        """Count from now on: every method of the file store, every call of the system below it, every statement."""
+        for name, method in vars(FileStore).items():
+            if isfunction(method) and not name.startswith("_"):
+                setattr(FileStore, name, self._watched(name, method))
+        sys.addaudithook(self._called)
+        for moment in ("before_cursor_execute", "commit", "rollback"):
+            event.listen(Engine, moment, self._noted(moment))
+
+    def end(self) -> list[str]:
+        """Return what was touched; nothing counts any more."""
+        self.touch("end")
+        self._is_over = True
+        return self.names
+
+    def touch(self, name: str) -> None:
+        """Count, and stand still if this is the point; returns once the process is woken."""
+        if self._is_over or threading.current_thread().name in BESIDE:
+            return
+        with self._lock:
+            self.names.append(name)
+            if len(self.names) == self._point:
+                os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _watched(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def watched(*args: Any, **options: Any) -> Any:
+            self.touch(f"before {name}")
+            result = method(*args, **options)
+            self.touch(f"after {name}")
+            return result
+
+        return watched
+
+    def _called(self, what: str, args: tuple[Any, ...]) -> None:
+        if any(isinstance(arg, str | os.PathLike) and os.fspath(arg).startswith(self._store) for arg in args):
+            self.touch(what)
+
+    def _noted(self, moment: str) -> Callable[..., None]:
+        def statement(_connection: Any, _cursor: Any, text: str, *_: Any) -> None:
+            self.touch(" ".join(text.split()[:3]))
+
+        def end_of_transaction(_connection: Any) -> None:
+            self.touch(moment)
+
+        return statement if moment == "before_cursor_execute" else end_of_transaction
+
+
+def _sync(workspace: Workspace, request: Request) -> list[Run]:
+    (computation,) = workspace.settings.computations
+    return [sync(workspace, computation, request, StopSwitch())]
+
+
+TASKS: dict[str, Callable[[Workspace], list[Run]]] = {
+    "sync": lambda workspace: _sync(workspace, Request()),
+    "resync": lambda workspace: _sync(workspace, Request(kind="backfill", limits=Limits(is_resync=True))),
+    "forward": lambda workspace: forward.forward(workspace, forward.Request(), StopSwitch()),
+}
+
+
+def main() -> int:
+    """Do it, stopped once; returns the exit status."""
+    config, what, lease_s, point = sys.argv[1:]
+    settings = load(Path(config))
+    touches = Touches(Path(config).parent / ".windsor" / "files", int(point))
+    touches.watch()
+    error: WindsorSyncError | None
+    try:
+        with open_workspace(settings) as opened:
+            limits = replace(opened.engine_limits, checkpoint_rows=ROWS)
+            runs = TASKS[what](replace(opened, engine_limits=limits, lease_ttl_s=float(lease_s)))
+            error = error_of(runs[-1]) if runs else None
+    except WindsorSyncError as raised:
+        error = raised
+    print(json.dumps(touches.end()))
+    if error:
+        print(error, file=sys.stderr)
+    return error.exit_status if error else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,280 @@
+"""A process stands still at each of its touches of the store or the state, past its lease, while another one takes over."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from signal import SIGCONT
+from typing import NamedTuple
+
+import pytest
+from sqlalchemy import select
+
+from tests.chaos.paused import ROWS
+from tests.chaos.processes import IS_CHAOS, ROOT, Command, until
+from tests.support.archive import Archive, arrived, sent
+from tests.support.world import World
+from windsor_sync import forward
+from windsor_sync.audit import audit
+from windsor_sync.dispatch import StopSwitch
+from windsor_sync.errors import LeaseHeld, StateUnavailable
+from windsor_sync.runs import Run, RunState, recent
+from windsor_sync.settings import load
+from windsor_sync.state import engines
+from windsor_sync.state.tables import leases
+from windsor_sync.sync import Request, sync
+from windsor_sync.workspace import Workspace, open_workspace
+
+LEASE_S = 0.6
+IN_FLIGHT = 4
+LATE = 1
+"""No program can look at the clock and write in one step: a request that was stopped between the two leaves on waking."""
+
+SAMPLE = 2
+"""Points of each case in the short form; the long form has all of them, in PARTS tests a case."""
+
+PARTS = 40 if IS_CHAOS else 1
+
+MAY_END = {0, StateUnavailable.exit_status, LeaseHeld.exit_status}
+"""Done; the state was out of reach; the lease was lost."""
+
+
+class Case:
+    """A first sync of an audience: which process is stopped, what the other one does, and what has to hold then."""
+
+    task = "sync"
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.snapshots = 0
+        self.members: set[str] = set()
+        self.once_members: set[str] = set()
+        self.once_shown: set[str] = set()
+        world.document |= {"defaults": {"max_exited_percent": None, "max_age": None}, "computed_traits": []}
+        self.set_up()
+        world.config  # noqa: B018
+        self.prepare()
+
+    def set_up(self) -> None:
+        """Add to the configuration what the case needs."""
+
+    def prepare(self) -> None:
+        """Bring the state to where the process that will be stopped starts."""
+        _ = self.world.workspace
+
+    def comes(self) -> None:
+        """Segment computes again: twelve users leave, twelve enter."""
+        self.members = {f"user-{number}" for number in range(12 * self.snapshots, 12 * self.snapshots + 24)}
+        self.once_members |= self.members
+        self.snapshots += 1
+        self.world.snapshot(sorted(self.members))
+
+    def work(self, workspace: Workspace) -> None:
+        """Bring Windsor up to date."""
+        run = sync(workspace, self.world.computation(), Request(), StopSwitch())
+        assert run.state is RunState.DONE, run.sentence
+
+    def look(self) -> None:
+        """Remember whom Windsor shows as members."""
+        self.once_shown |= self.world.members_shown()
+
+    def check(self, late: set[str]) -> None:
+        """Nobody is lost, stale or foreign, but for users of `late`, whom the process that woke has told once more."""
+        assert self.world.members_shown() ^ self.members <= late
+        shown = self.world.shown()
+        assert set(shown) <= self.once_members
+        told_false_only = set(shown) - self.once_shown - self.world.members_shown()
+        assert len(told_false_only) <= sum(run.books.in_doubt for run in self.runs)
+
+    @property
+    def runs(self) -> list[Run]:
+        """Every run."""
+        return recent(self.world.workspace.database, limit=100)
+
+
+class Owed(Case):
+    """An incremental sync of an audience of which the run before still owes changes."""
+
+    def prepare(self) -> None:
+        """End a first sync half-way."""
+        self.comes()
+        stop = StopSwitch()
+        limits = replace(self.world.workspace.engine_limits, checkpoint_rows=ROWS)
+        workspace = replace(self.world.workspace, engine_limits=limits)
+        run = sync(workspace, self.world.computation(), Request(), stop, lambda *_: stop.press())
+        assert run.books.owed
+        self.look()
+
+
+class Resync(Case):
+    """A backfill that tells every member again."""
+
+    task = "resync"
+
+    def prepare(self) -> None:
+        """Sync once, and let some users leave."""
+        for _ in range(2):
+            self.comes()
+            self.work(self.world.workspace)
+            self.look()
+
+
+class Events(Case):
+    """A forwarding of events, after an earlier one."""
+
+    task = "forward"
+
+    def set_up(self) -> None:
+        """Add an archive."""
+        self.archive = Archive(self.world)
+
+    def prepare(self) -> None:
+        """Forward the first file."""
+        self.comes()
+        self.work(self.world.workspace)
+
+    def comes(self) -> None:
+        """Another file of the archive: new events, and one that was there before."""
+        users = [f"user-{number % 6}" for number in range(24)]
+        self.archive.write([*self.archive.written[-1:], *(self.archive.message("track", user) for user in users)])
+
+    def work(self, workspace: Workspace) -> None:
+        """Forward what is new."""
+        for run in forward.forward(workspace, forward.Request(), StopSwitch()):
+            assert run.state is RunState.DONE, run.sentence
+
+    def check(self, late: set[str]) -> None:
+        """Every event arrived, in its user's order."""
+        assert arrived(self.world) == sent(self.archive.written)
+
+
+CASES = (Case, Owed, Resync, Events)
+
+
+class Stopped(NamedTuple):
+    """What became of a process that stood still."""
+
+    is_inside_transaction: bool
+    status: int
+    late: int
+
+
+def process(case: Case, *, point: int, lease_s: float = LEASE_S) -> Command:
+    """The process that stands still at the point; never at point 0."""
+    arguments = ["-m", "tests.chaos.paused", str(case.world.config), case.task, str(lease_s), str(point)]
+    return Command(case.world, arguments, PYTHONPATH=str(ROOT))
+
+
+def touches(case: Case) -> list[str]:
+    """What a process touches that never stands still."""
+    case.comes()
+    with process(case, point=0, lease_s=60) as run:
+        ended = run.end()
+    assert ended.status == 0, ended.errors
+    names: list[str] = json.loads(ended.output)
+    return names
+
+
+def stands_still(run: Command) -> bool:
+    """Wait until the process stands still; False when it ended before."""
+    found = os.waitid(os.P_PID, run.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    return found is not None and found.si_code == os.CLD_STOPPED
+
+
+def is_state_busy(world: World) -> bool:
+    """Whether the process was stopped inside a transaction, in which SQLite lets nobody else write."""
+    with closing(sqlite3.connect(world.folder / ".windsor" / "state.db", timeout=0)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        return False
+
+
+def are_leases_over(world: World) -> bool:
+    """Whether nobody has a lease any more."""
+    database = world.workspace.database
+    with database.read() as connection:
+        now = database.now(connection)
+        return all(deadline < now for deadline in connection.execute(select(leases.c.deadline)).scalars())
+
+
+@contextmanager
+def hasty_workspace(world: World) -> Iterator[Workspace]:
+    """A workspace that waits for no other writer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engines, "BUSY_TIMEOUT_S", 0.05)
+        with open_workspace(load(world.config, env={}), lambda: world.windsor.api_key) as workspace:
+            yield workspace
+
+
+def stop_at(case: Case, point: int) -> Stopped | None:
+    """Stop a process at the point, let another one take over, wake the first, and look at the outcome.
+
+    None when the process ended before it came to the point.
+    """
+    case.comes()
+    with process(case, point=point) as run:
+        if not stands_still(run):
+            assert run.end().status in MAY_END, run.errors
+            return None
+        until(lambda: are_leases_over(case.world))
+        case.look()
+        case.comes()
+        is_inside = is_state_busy(case.world)
+        if is_inside:
+            with pytest.raises(StateUnavailable), hasty_workspace(case.world) as workspace:
+                case.work(workspace)
+        else:
+            case.work(case.world.workspace)
+        case.look()
+        before = case.world.sent
+        run.send(SIGCONT)
+        ended = run.end()
+    assert ended.status in MAY_END, ended.errors
+    has_lost = ended.status == LeaseHeld.exit_status and not is_inside
+    late = {one.user_id for one in case.world.windsor.store.accepted[before:]} if has_lost else set()
+    assert_whole(case, late)
+    return Stopped(is_inside, ended.status, len(late))
+
+
+def assert_whole(case: Case, late: set[str]) -> None:
+    """After one healthy sync nothing is lost, stale or foreign, audit finds nothing, and there is nothing more to send."""
+    assert len(late) <= LATE
+    case.look()
+    case.work(case.world.workspace)
+    case.check(late)
+    assert audit(case.world.workspace, repair=False) == []
+    for run in case.runs:
+        assert run.finished_at is not None
+        run.books.check(run.run_id)
+    so_far = case.world.sent
+    case.work(case.world.workspace)
+    assert case.world.sent == so_far
+
+
+def points(case: type[Case], found: int, part: int) -> range:
+    """The points at which a process is stopped: in the short form a few, spread over the run and others in each case."""
+    if IS_CHAOS:
+        return range(1 + part, found + 1, PARTS)
+    step = found // (SAMPLE * len(CASES))
+    return range(step // 2 + step * CASES.index(case), found, step * len(CASES))
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("case", CASES)
+def test_a_writer_that_stands_still_at_any_touch_loses_nothing_and_overwrites_nothing(
+    make_world: Callable[..., World], case: type[Case], part: int
+) -> None:
+    names = touches(case(make_world(max_in_flight=IN_FLIGHT)))
+    outcomes = []
+    for point in points(case, len(names), part):
+        try:
+            outcomes.append(stop_at(case(make_world(max_in_flight=IN_FLIGHT)), point))
+        except BaseException as error:
+            error.add_note(f"{case.__name__}, point {point} of {len(names)}: {names[point - 1]}")
+            raise
+        print(case.__name__, point, names[point - 1], outcomes[-1])
+    assert sum(one is not None for one in outcomes) > len(outcomes) // 2
