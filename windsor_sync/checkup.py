@@ -70,6 +70,10 @@ def examine(workspace: Workspace, reach: Reach | None = None) -> Iterator[Findin
     """Look at where the snapshots and events come from, and at Segment if it is asked."""
     if workspace.segment is not None:
         yield tried("Segment", lambda: _ask_segment(workspace))
+    try:
+        workspace.marks.require_own()
+    except WindsorSyncError as error:
+        yield Finding("state", Level.ERROR, str(error))
     yield from _origins(workspace.settings, reach or partial(answers, workspace.connections), partial(_told, workspace))
     yield from _forgotten(workspace)
 

@@ -37,6 +37,7 @@ from windsor_sync.outbox import (
     read_rows,
 )
 from windsor_sync.progress import ShardProgress
+from windsor_sync.recovery_of_state import recover_state
 from windsor_sync.registry import Registered
 from windsor_sync.runs import Run, RunState, run_of
 from windsor_sync.sealing import Snapshot
@@ -425,6 +426,8 @@ def sync(
 
     Raises SnapshotError, ConfigError or LeaseHeld when there was nothing to run; then nothing was sent.
     """
+    if request.limits.is_resync and workspace.marks.behind():
+        recover_state(workspace, request.trigger, request.reason)  # a resync needs no ledger that is known
     workspace.line()  # a missing key is told before anything is recorded
     known = workspace.registry.register(computation)
     with workspace.hold(known.key, request.trigger) as lease:

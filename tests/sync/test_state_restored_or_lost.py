@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.world import KEY, World
 from windsor_sync.audit import audit
+from windsor_sync.checkup import examine
 from windsor_sync.errors import StoredFileError
 from windsor_sync.outbox import Limits
 from windsor_sync.privacy import forget
@@ -85,6 +86,18 @@ def test_nothing_is_sent_until_the_named_command_has_brought_the_state_back(
     assert world.sync().books.changes == 0
     assert audit(world.workspace, repair=False) == []
     assert recover_state(world.workspace, "a test", None).audiences == ()
+
+
+def test_a_resync_by_hand_recovers_a_restored_state_first(gone_on: tuple[World, Path]) -> None:
+    world, backup = gone_on
+    restore(world, backup)
+    findings = [finding.text for finding in examine(world.workspace) if finding.subject == "state"]
+    assert [("recover --state" in text) for text in findings] == [True]
+    run = world.sync(request=Request("backfill", limits=Limits(is_resync=True)))
+    assert run.state is RunState.DONE
+    assert world.members_shown() - {"user-060"} == set(THIRD) - {"user-060"}
+    assert world.sync().books.changes == 0
+    assert [finding for finding in examine(world.workspace) if finding.subject == "state"] == []
 
 
 def test_message_ids_are_not_used_for_two_messages_after_a_restore(gone_on: tuple[World, Path]) -> None:
