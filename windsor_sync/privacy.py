@@ -1,7 +1,7 @@
 """Suppresses and forgets a user: nothing is sent about them any more, and what is stored about them is purged."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from windsor_sync.approvals import trail
 from windsor_sync.diff.duckdb import WRITTEN_AS
 from windsor_sync.embedded import open_stored, parquet, quoted
 from windsor_sync.errors import LeaseHeld
+from windsor_sync.lease import Lease
 from windsor_sync.snapshot import content_checksum
 from windsor_sync.spec.routing import suppression_hash
 from windsor_sync.spec.trait_keys import TraitKey
@@ -70,11 +71,11 @@ def forget(workspace: Workspace, user_id: str, *, who: str, why: str | None) -> 
     digest = user_hash(workspace, user_id)
     is_new = _suppress(workspace, digest, who=who, why=why)
     workspace.marks.keep_forgotten(_forgotten(workspace))
-    with _everything_held(workspace, f"forget by {who}"):
+    with _everything_held(workspace, f"forget by {who}") as leases:
         _wait_for_readers(workspace)
         named = workspace.stored.named()
-        purged = [file for file in named if _purge(workspace, file, user_id)]
-        _remove_unnamed(workspace, {file.path for file in named}, user_id)
+        purged = [file for file in named if _purge(workspace, file, user_id, leases.get(file.audience_id))]
+        _remove_unnamed(workspace, {file.path for file in named}, user_id, list(leases.values()))
     snapshots_purged = {file.whole for file in purged if file.is_snapshot}
     outboxes_purged = {file.whole for file in purged if not file.is_snapshot}
     return Forgotten(is_new, len(snapshots_purged), len(outboxes_purged))
@@ -99,14 +100,15 @@ def _suppress(workspace: Workspace, digest: str, *, who: str, why: str | None) -
 
 
 @contextmanager
-def _everything_held(workspace: Workspace, holder: str) -> Iterator[None]:
-    """The leases on all that has runs, for any destination, so that no run reads a file while it is rewritten."""
+def _everything_held(workspace: Workspace, holder: str) -> Iterator[dict[int, Lease]]:
+    """Hold the leases on all that has runs, by audience id, so that no run reads a file while it is rewritten."""
     with workspace.database.read() as connection:
         rows = connection.execute(select(audiences).order_by(audiences.c.id)).all()
-    with ExitStack() as leases:
-        for row in rows:
-            leases.enter_context(workspace.hold(TraitKey(row.trait_key), holder, destination=row.destination))
-        yield
+    with ExitStack() as held:
+        yield {
+            row.id: held.enter_context(workspace.hold(TraitKey(row.trait_key), holder, destination=row.destination))
+            for row in rows
+        }
 
 
 def _wait_for_readers(workspace: Workspace) -> None:
@@ -127,8 +129,11 @@ def _wait_for_readers(workspace: Workspace) -> None:
     workspace.files.readers()  # of a process that died meanwhile, what it left
 
 
-def _purge(workspace: Workspace, file: Named, user_id: str) -> bool:
-    """Put a file without the user in the place of one with them; whether the user was in it."""
+def _purge(workspace: Workspace, file: Named, user_id: str, lease: Lease | None) -> bool:
+    """Put a file without the user in the place of one with them; whether the user was in it.
+
+    `lease` is None for an audience that is newer than the suppression.
+    """
     location = workspace.files.location(file.path)
     stamp = workspace.stored.again(file)
     with workspace.files.draft() as draft:
@@ -140,6 +145,8 @@ def _purge(workspace: Workspace, file: Named, user_id: str) -> bool:
             checksum = content_checksum(connection, draft) if file.is_snapshot else ""
         placed = workspace.stored.put(draft, stamp.path, None if file.path == file.whole else file.whole)
     with workspace.database.write() as connection_:
+        if lease is not None:  # a run that took over may be reading the file
+            lease.fence(connection_)
         take_place_of(connection_, file, placed)
         if file.is_snapshot:
             _recount(connection_, placed, rows, checksum)
@@ -175,7 +182,7 @@ def _recount(connection: Connection, placed: Placed, rows: int, checksum: str) -
         )
 
 
-def _remove_unnamed(workspace: Workspace, named: set[str], user_id: str) -> None:
+def _remove_unnamed(workspace: Workspace, named: set[str], user_id: str, leases: Sequence[Lease]) -> None:
     """Remove what killed processes left of the user: files of this installation that its state does not name."""
     for path in workspace.stored.unnamed(named):
         with open_stored() as connection:
@@ -185,6 +192,8 @@ def _remove_unnamed(workspace: Workspace, named: set[str], user_id: str) -> None
                 user = f"({user} OR previous_id = {quoted(user_id)})"
             is_in = _count(connection, location, user)
         if is_in:
+            for lease in leases:  # what a run that took over has stored is not among `named`
+                lease.require()
             workspace.files.delete(path)
 
 

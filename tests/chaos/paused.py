@@ -22,6 +22,7 @@ from windsor_sync import forward
 from windsor_sync.dispatch import StopSwitch
 from windsor_sync.errors import WindsorSyncError
 from windsor_sync.outbox import Limits
+from windsor_sync.privacy import forget
 from windsor_sync.runs import Run
 from windsor_sync.settings import load
 from windsor_sync.settlement import error_of
@@ -31,6 +32,8 @@ from windsor_sync.workspace import Workspace, open_workspace
 
 BESIDE = frozenset({"rate", "lease"})
 """Threads that touch the state by the clock: a stop there could not be repeated."""
+
+FORGOTTEN = "user-forgotten"
 
 ROWS = 6
 """A checkpoint lets go so many rows, so that a short delivery has several."""
@@ -99,9 +102,15 @@ def _sync(workspace: Workspace, request: Request) -> list[Run]:
     return [sync(workspace, computation, request, StopSwitch())]
 
 
+def _forget(workspace: Workspace) -> list[Run]:
+    forget(workspace, FORGOTTEN, who="a test", why=None)
+    return []
+
+
 TASKS: dict[str, Callable[[Workspace], list[Run]]] = {
     "sync": lambda workspace: _sync(workspace, Request()),
     "resync": lambda workspace: _sync(workspace, Request(kind="backfill", limits=Limits(is_resync=True))),
+    "forget": _forget,
     "forward": lambda workspace: forward.forward(workspace, forward.Request(), StopSwitch()),
 }
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 from sqlalchemy import select
 
-from tests.chaos.paused import ROWS
+from tests.chaos.paused import FORGOTTEN, ROWS
 from tests.chaos.processes import IS_CHAOS, ROOT, Command, until
 from tests.support.archive import Archive, arrived, sent
 from tests.support.world import World
@@ -20,6 +20,7 @@ from windsor_sync import forward
 from windsor_sync.audit import audit
 from windsor_sync.dispatch import StopSwitch
 from windsor_sync.errors import LeaseHeld, StateUnavailable
+from windsor_sync.privacy import forget
 from windsor_sync.runs import Run, RunState, recent
 from windsor_sync.settings import load
 from windsor_sync.state import engines
@@ -124,6 +125,28 @@ class Resync(Case):
         self.look()
 
 
+class Forget(Resync):
+    """A member is forgotten."""
+
+    task = "forget"
+    is_used_again = False
+
+    def comes(self) -> None:
+        """The member is in every snapshot."""
+        super().comes()
+        self.once_members.add(FORGOTTEN)
+        self.world.snapshot([*sorted(self.members), FORGOTTEN])
+
+    def check(self, late: set[str]) -> None:
+        """Forget the member once more, as the error says; then nothing of them is left in the store."""
+        forget(self.world.workspace, FORGOTTEN, who="a test", why=None)
+        again = forget(self.world.workspace, FORGOTTEN, who="a test", why=None)
+        assert (again.is_new, again.snapshots, again.outboxes) == (False, 0, 0)
+        shown = self.world.members_shown() - {FORGOTTEN}
+        assert shown == self.members
+        assert set(self.world.shown()) <= self.once_members
+
+
 class Events(Case):
     """A forwarding of events, after an earlier one."""
 
@@ -154,7 +177,7 @@ class Events(Case):
         assert arrived(self.world) == sent(self.archive.written)
 
 
-CASES = (Case, Owed, Resync, Events)
+CASES = (Case, Owed, Resync, Forget, Events)
 
 
 class Stopped(NamedTuple):
