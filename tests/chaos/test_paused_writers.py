@@ -238,14 +238,14 @@ def hasty_workspace(world: World) -> Iterator[Workspace]:
             yield workspace
 
 
-def stop_at(case: Case, point: int) -> Stopped | None:
+def stop_at(case: Case, point: int, lease_s: float = LEASE_S) -> Stopped | None:
     """Stop a process at the point, let another one take over, wake the first, and look at the outcome.
 
     None when the process ended before it came to the point.
     """
     case.prepare()
     case.comes()
-    with process(case, point=point) as run:
+    with process(case, point=point, lease_s=lease_s) as run:
         if not stands_still(run):
             assert run.end().status in MAY_END, run.errors
             return None
@@ -303,9 +303,13 @@ def test_a_writer_that_stands_still_at_any_touch_loses_nothing_and_overwrites_no
         if not case.is_used_again or (outcomes and outcomes[-1] and outcomes[-1].late):
             track = case(make_world(max_in_flight=IN_FLIGHT))
         try:
-            outcomes.append(stop_at(track, point))
+            outcome = stop_at(track, point)
+            if outcome is None:  # a busy machine: it lost its lease before it came to the point
+                track = case(make_world(max_in_flight=IN_FLIGHT))
+                outcome = stop_at(track, point, 5 * LEASE_S)
+            outcomes.append(outcome)
         except BaseException as error:
             error.add_note(f"{case.__name__}, point {point} of {len(names)}: {names[point - 1]}")
             raise
         print(case.__name__, point, names[point - 1], outcomes[-1])
-    assert sum(one is not None for one in outcomes) > len(outcomes) // 2
+    assert outcomes.count(None) <= len(outcomes) // 2
