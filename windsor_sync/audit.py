@@ -1,5 +1,6 @@
 """Checks what is recorded against what is there, and mends what can be mended without telling Windsor anything."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -7,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from windsor_sync.errors import LeaseHeld, StoredFileError
+from windsor_sync.errors import ConfigError, LeaseHeld, SegmentUnavailable, StoredFileError
 from windsor_sync.forward import windows
 from windsor_sync.registry import EVENTS_CLASS
 from windsor_sync.runs import Run, UnbalancedBooksError, recent
@@ -47,9 +48,9 @@ def audit(
     workspace.marks.require_own()
     rows = workspace.registry.everything()
     found = [one for row in rows for one in _audience(workspace, row, repair=repair)]
-    stands_on = [(row.trait_key, path) for row in rows for path in _stands_on(workspace, row)]
-    for number, (key, path) in enumerate(stands_on, start=1):
-        found.extend(_file(workspace, key, path, is_quick=is_quick))
+    stands_on = [(row, path) for row in rows for path in _stands_on(workspace, row)]
+    for number, (row, path) in enumerate(stands_on, start=1):
+        found.extend(_file(workspace, row, path, is_quick=is_quick))
         if looked_at is not None:
             looked_at(number, len(stands_on))
     return [*found, *_left_behind(workspace, repair=repair)]
@@ -83,7 +84,7 @@ def _audience(workspace: Workspace, row: Row[Any], *, repair: bool) -> Iterator[
             yield from _books(key, run)
     if row.ledger_lost_at is not None:
         text = f"What Windsor was told of {key} is not known since {row.ledger_lost_at:%Y-%m-%d %H:%M:%S} UTC."
-        yield Irregularity(key, text, f"Run `windsor-sync recover {key}`.")
+        yield Irregularity(key, text, _retire(workspace, row) or f"Run `windsor-sync recover {shlex.quote(key)}`.")
 
 
 def _died(workspace: Workspace, key: str, run: Run, *, repair: bool) -> Irregularity:
@@ -123,8 +124,26 @@ def _windows(workspace: Workspace, audience_id: int) -> list[str]:
     return windows(workspace, audience_id, events, datetime.now(UTC)) if events else []
 
 
-def _file(workspace: Workspace, key: str, path: str, *, is_quick: bool) -> Iterator[Irregularity]:
+def _file(workspace: Workspace, row: Row[Any], path: str, *, is_quick: bool) -> Iterator[Irregularity]:
     try:
         workspace.stored.confirm(path, thoroughly=not is_quick)
     except StoredFileError as error:
-        yield Irregularity(key, error.finding, error.remedy)
+        yield Irregularity(row.trait_key, error.finding, _retire(workspace, row) or error.remedy)
+
+
+def _retire(workspace: Workspace, row: Row[Any]) -> str | None:
+    """What heals an audience that is retired or gone from windsor.yaml; None for one that can be recovered by its name."""
+    if row.computation_class == EVENTS_CLASS:
+        return None
+    try:
+        configured = {
+            workspace.registry.find(computation).audience_id for computation in workspace.settings.computations
+        }
+    except (ConfigError, SegmentUnavailable):
+        return None
+    if row.retired_at is None and row.id in configured:
+        return None
+    return (
+        f"Run `windsor-sync retire {shlex.quote(row.trait_key)}`: it tells everyone who was ever told true false. To keep the "
+        "audience, put it back into windsor.yaml and run `windsor-sync recover` with its name."
+    )

@@ -22,6 +22,20 @@ MISSING = "a stored file is missing"
 DAMAGED = "a stored file is damaged"
 
 _NO_ROOM = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS))
+_DAMAGED_ROWS = (
+    ".parquet'",
+    '.parquet"',
+    "Parquet",
+    "Invalid unicode",
+    "Invalid string encoding",
+    "Unimplemented TIMESTAMP",
+)
+_DAMAGED_BYTES = (
+    "TProtocolException", "Out of buffer", "don't know what type", "bigger than allowed", "likely corrupted",
+    "Prefetch registered", "Could not read enough bytes", "converted type can only be set", "FIXED_LEN_BYTE_ARRAY",
+)  # fmt: skip
+"""What DuckDB 1.x says of a Parquet file in which bits were changed."""
+
 _RAISED = re.compile(r"^(\w+): ", re.MULTILINE)
 
 _stores: dict[str, Any] = {}
@@ -78,14 +92,21 @@ def no_room(error: duckdb.Error) -> str | None:
 def _words_about_files(error: duckdb.Error) -> str | None:
     """What was wrong with a file, without its name; None for an error that is not about files."""
     text = str(error)
+    if _is_of_damaged_parquet(error, text):
+        return DAMAGED
     if type(error) is duckdb.Error:  # so it hands on the exception of a file system that it was made to use
         raised = (_RAISED.findall(text) or ["Error"])[-1]
         return MISSING if raised == "FileNotFoundError" else words_of_name(raised)
-    if isinstance(error, duckdb.InvalidInputException):
-        return DAMAGED if ".parquet'" in text else None
     if not isinstance(error, duckdb.IOException):
         return None
     return no_room(error) or (MISSING if "No files found" in text else "IOException")
+
+
+def _is_of_damaged_parquet(error: duckdb.Error, text: str) -> bool:
+    if isinstance(error, duckdb.InvalidInputException | duckdb.NotImplementedException):
+        return any(words in text for words in _DAMAGED_ROWS)
+    is_read = isinstance(error, duckdb.IOException) or type(error) is duckdb.Error
+    return is_read and any(words in text for words in _DAMAGED_BYTES)
 
 
 def quoted(text: str) -> str:

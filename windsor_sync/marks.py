@@ -78,12 +78,13 @@ class Marks:
         with self._database.read() as connection:
             row = connection.execute(select(audiences).where(audiences.c.id == audience_id)).one()
         older = [place for place in self.places() if place.installation == installation]
-        self._write(path, asdict(self._mark(row, installation, number, run_id)))
+        self._write(path, asdict(self.mark_of(row, installation, number, run_id)))
         for place in older:
             if place.audience_id == audience_id and place.number < number:
                 self._files.delete(place.path)
 
-    def _mark(self, row: Row[Any], installation: str, number: int, run_id: str) -> Mark:
+    def mark_of(self, row: Row[Any], installation: str, number: int, run_id: str) -> Mark:
+        """The mark of a run of an audience, as the state has the audience."""
         return Mark(
             installation=installation,
             destination=row.destination,

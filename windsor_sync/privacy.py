@@ -12,13 +12,13 @@ from sqlalchemy import Connection, delete, insert, select, update
 from windsor_sync.approvals import trail
 from windsor_sync.diff.duckdb import WRITTEN_AS
 from windsor_sync.embedded import open_stored, parquet, quoted
-from windsor_sync.errors import LeaseHeld
+from windsor_sync.errors import LeaseHeld, StoredFileError
 from windsor_sync.lease import Lease
 from windsor_sync.snapshot import content_checksum
 from windsor_sync.spec.routing import suppression_hash
 from windsor_sync.spec.trait_keys import TraitKey
 from windsor_sync.state.tables import audiences, snapshots, suppressions
-from windsor_sync.stored_files import Named, Placed, take_place_of
+from windsor_sync.stored_files import Named, Placed, stamp_of, take_place_of
 from windsor_sync.workspace import Workspace
 
 OUTBOX_BLANKS = (
@@ -68,14 +68,26 @@ def forget(workspace: Workspace, user_id: str, *, who: str, why: str | None) -> 
     Raises LeaseHeld while a run is writing, or another command has what it read in its scratch folder; then the user is
     suppressed, but not purged yet.
     """
+    workspace.marks.require_own()
     digest = user_hash(workspace, user_id)
     is_new = _suppress(workspace, digest, who=who, why=why)
     workspace.marks.keep_forgotten(_forgotten(workspace))
     with _everything_held(workspace, f"forget by {who}") as leases:
         _wait_for_readers(workspace)
         named = workspace.stored.named()
-        purged = [file for file in named if _purge(workspace, file, user_id, leases.get(file.audience_id))]
+        needed = _stood_on(workspace)
+        damaged: list[StoredFileError] = []
+        purged = [
+            file
+            for file in named
+            if _purge_or_remove(workspace, file, user_id, leases.get(file.audience_id), needed, damaged)
+        ]
         _remove_unnamed(workspace, {file.path for file in named}, user_id, list(leases.values()))
+    if damaged:
+        raise StoredFileError(
+            f"{damaged[0].finding} Whether it holds the user is not known. The user is suppressed, and purged from every other "
+            f"file. {damaged[0].remedy} Then run the same command again."
+        )
     snapshots_purged = {file.whole for file in purged if file.is_snapshot}
     outboxes_purged = {file.whole for file in purged if not file.is_snapshot}
     return Forgotten(is_new, len(snapshots_purged), len(outboxes_purged))
@@ -129,6 +141,45 @@ def _wait_for_readers(workspace: Workspace) -> None:
     workspace.files.readers()  # of a process that died meanwhile, what it left
 
 
+def _stood_on(workspace: Workspace) -> set[str]:
+    """The files that say what Windsor was told, for any destination."""
+    with workspace.database.read() as connection:
+        ids = list(connection.execute(select(audiences.c.id).where(audiences.c.ledger_lost_at.is_(None))).scalars())
+    heads = [head for audience_id in ids if (head := workspace.ledger.head(audience_id))]
+    paths = [path for head in heads for path in (head.snapshot_path, None if head.is_settled else head.outbox_path)]
+    return {path for path in paths if path}
+
+
+def _purge_or_remove(
+    workspace: Workspace,
+    file: Named,
+    user_id: str,
+    lease: Lease | None,
+    needed: set[str],
+    damaged: list[StoredFileError],
+) -> bool:
+    """Purge a file; remove one that is damaged, or put its error to `damaged` where the ledger stands on it."""
+    try:
+        return _purge(workspace, file, user_id, lease)
+    except StoredFileError as error:
+        if file.whole not in needed:
+            if lease is not None:
+                lease.require()
+            workspace.files.delete(file.path)
+            return True
+        damaged.append(_named(workspace, file, error))
+        return False
+
+
+def _named(workspace: Workspace, file: Named, error: StoredFileError) -> StoredFileError:
+    """The error that names the file and what heals it, where the state can tell."""
+    try:
+        workspace.stored.confirm(file.whole, thoroughly=True)
+    except StoredFileError as named:
+        return named
+    return error
+
+
 def _purge(workspace: Workspace, file: Named, user_id: str, lease: Lease | None) -> bool:
     """Put a file without the user in the place of one with them; whether the user was in it.
 
@@ -136,18 +187,20 @@ def _purge(workspace: Workspace, file: Named, user_id: str, lease: Lease | None)
     """
     location = workspace.files.location(file.path)
     stamp = workspace.stored.again(file)
+    neighbours = workspace.stored.neighbours(file)
     with workspace.files.draft() as draft:
         with open_stored() as connection:
             rows, without = _without(connection, file, location, user_id)
             if not rows:
                 return False
+            workspace.stored.confirm_part(file.path)  # what is damaged must not get a checksum of its own
             connection.execute(f"COPY ({without}) TO {quoted(str(draft))} ({WRITTEN_AS}, {stamp.options()})")
             checksum = content_checksum(connection, draft) if file.is_snapshot else ""
         placed = workspace.stored.put(draft, stamp.path, None if file.path == file.whole else file.whole)
     with workspace.database.write() as connection_:
         if lease is not None:  # a run that took over may be reading the file
             lease.fence(connection_)
-        take_place_of(connection_, file, placed)
+        take_place_of(connection_, file, placed, neighbours)
         if file.is_snapshot:
             _recount(connection_, placed, rows, checksum)
     workspace.files.delete(file.path)
@@ -183,18 +236,52 @@ def _recount(connection: Connection, placed: Placed, rows: int, checksum: str) -
 
 
 def _remove_unnamed(workspace: Workspace, named: set[str], user_id: str, leases: Sequence[Lease]) -> None:
-    """Remove what killed processes left of the user: files of this installation that its state does not name."""
+    """Remove what killed processes left of the user: files of this installation that its state does not name.
+
+    A damaged one is removed too: nobody can tell whether it holds the user. What a recovery will read, because the state
+    was restored or lost, is written again without them.
+    """
     for path in workspace.stored.unnamed(named):
-        with open_stored() as connection:
-            location = workspace.files.location(path)
-            user = f"{_USER} = {quoted(user_id)}"
-            if "previous_id" in _columns(connection, location):
-                user = f"({user} OR previous_id = {quoted(user_id)})"
-            is_in = _count(connection, location, user)
-        if is_in:
-            for lease in leases:  # what a run that took over has stored is not among `named`
-                lease.require()
+        location = workspace.files.location(path)
+        stamp = stamp_of(location)
+        for lease in leases:  # what a run that took over has stored is not among `named`
+            lease.require()
+        try:
+            if stamp is not None and stamp.path == path and _is_ledger_lost(workspace, stamp.audience_id):
+                _purge_unnamed(
+                    workspace, Named(path, path, stamp.audience_id, stamp.number is None, stamp.number), user_id
+                )
+            elif _is_in(location, user_id):
+                workspace.files.delete(path)
+        except StoredFileError:
             workspace.files.delete(path)
+
+
+def _is_ledger_lost(workspace: Workspace, audience_id: int) -> bool:
+    query = select(audiences.c.id).where(audiences.c.id == audience_id, audiences.c.ledger_lost_at.is_not(None))
+    with workspace.database.read() as connection:
+        return connection.execute(query).first() is not None
+
+
+def _purge_unnamed(workspace: Workspace, file: Named, user_id: str) -> None:
+    """Put a file without the user beside one with them, and remove that one; the state names neither."""
+    stamp = workspace.stored.again(file)
+    with workspace.files.draft() as draft:
+        with open_stored() as connection:
+            rows, without = _without(connection, file, workspace.files.location(file.path), user_id)
+            if not rows:
+                return
+            connection.execute(f"COPY ({without}) TO {quoted(str(draft))} ({WRITTEN_AS}, {stamp.options()})")
+        workspace.stored.put(draft, stamp.path)
+    workspace.files.delete(file.path)
+
+
+def _is_in(location: str, user_id: str) -> bool:
+    with open_stored() as connection:
+        user = f"{_USER} = {quoted(user_id)}"
+        if "previous_id" in _columns(connection, location):
+            user = f"({user} OR previous_id = {quoted(user_id)})"
+        return _count(connection, location, user) > 0
 
 
 def _count(connection: duckdb.DuckDBPyConnection, location: str, condition: str) -> int:

@@ -7,10 +7,11 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from windsor_sync.approvals import trail
 from windsor_sync.errors import ConfigError
-from windsor_sync.marks import Mark
+from windsor_sync.marks import Mark, Place
 from windsor_sync.registry import EVENTS_CLASS
 from windsor_sync.state.copying import restart_numbers
 from windsor_sync.state.tables import audiences, installation, suppressions
+from windsor_sync.stored_files import stamp_of
 from windsor_sync.workspace import Workspace
 
 FORGET = "forget"
@@ -35,8 +36,6 @@ def recover_state(workspace: Workspace, who: str, reason: str | None) -> Recover
     from.
     """
     strangers = workspace.marks.strangers()
-    marks = strangers or [mark for place in workspace.marks.behind() if (mark := workspace.marks.read(place))]
-    newest = {mark.audience_id: mark for mark in sorted(marks, key=lambda mark: mark.number)}
     identities = {mark.installation for mark in strangers}
     if len(identities) > 1:
         raise ConfigError(
@@ -44,6 +43,13 @@ def recover_state(workspace: Workspace, who: str, reason: str | None) -> Recover
             "right one to a folder of their own, and name that as `files`."
         )
     ours = identities.pop() if identities else workspace.database.installation()
+    found = (
+        [place for place in workspace.marks.places() if place.installation == ours]
+        if strangers
+        else workspace.marks.behind()
+    )
+    marks = [mark for place in found if (mark := workspace.marks.read(place) or _mark_by_files(workspace, place))]
+    newest = {mark.audience_id: mark for mark in sorted(marks, key=lambda mark: mark.number)}
     hashes = workspace.marks.forgotten(ours)
     with workspace.database.write() as connection:
         if strangers:
@@ -57,6 +63,23 @@ def recover_state(workspace: Workspace, who: str, reason: str | None) -> Recover
             trail(connection, who=who, what="recover state", subject=", ".join(keys), why=reason, forgotten=forgotten)
     lost = [mark for mark in newest.values() if mark.computation_class != EVENTS_CLASS]
     return RecoveredState(tuple(sorted(mark.audience for mark in lost)), forgotten, len(lost) < len(newest))
+
+
+def _mark_by_files(workspace: Workspace, place: Place) -> Mark:
+    """What a mark that cannot be read must have said, as the state or a stored file of its audience has it."""
+    with workspace.database.read() as connection:
+        row = connection.execute(select(audiences).where(audiences.c.id == place.audience_id)).one_or_none()
+    if row is not None:
+        return workspace.marks.mark_of(row, place.installation, place.number, "")
+    stamps = (stamp_of(workspace.files.location(path)) for path in workspace.stored.unnamed(()))
+    stamp = next((stamp for stamp in stamps if stamp and stamp.audience_id == place.audience_id), None)
+    if stamp is None:
+        raise ConfigError(
+            f"{place.path} in the file store cannot be read, and no stored file says which audience it belongs to. Nothing was "
+            "done. Remove that file, then run again: what the audience was told before stays in Windsor."
+        )
+    named = (stamp.audience_id, stamp.audience, stamp.computation_class, stamp.name, stamp.segment_id)
+    return Mark(place.installation, stamp.destination, "", *named, place.number, "", "")
 
 
 def _bring_back(connection: Connection, mark: Mark) -> None:

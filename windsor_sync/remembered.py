@@ -42,15 +42,31 @@ def everyone_told(workspace: Workspace, known: Registered) -> tuple[Record, ...]
 
 
 def _unnamed(workspace: Workspace, audience_id: int, folder: str) -> tuple[Record, ...]:
-    """The files of the audience that the state does not name, because it was restored or lost: any row may have been sent."""
+    """The files of the audience that the state does not name, because it was restored or lost: any row may have been sent.
+
+    What a killed writer or `forget` left beside the outbox of a run that the state knows was never sent.
+    """
     found = []
     named = {file.path for file in workspace.stored.named()}
+    runs_before = workspace.registry.by_id(audience_id).runs
+    settled = _numbers_known(workspace, audience_id)
     for path in workspace.stored.unnamed(named):
         stamp = stamp_of(workspace.files.location(path)) if path.startswith(f"{folder}/") else None
-        if stamp is not None and stamp.audience_id == audience_id and stamp.path == path:
-            location, number = workspace.files.location(path), stamp.number or 0
-            found.append(Record(location, number, is_snapshot=stamp.number is None, sent=((0, ALL_ROWS),)))
+        if stamp is None or stamp.audience_id != audience_id or stamp.path != path:
+            continue
+        number = stamp.number or 0
+        if number <= runs_before and number not in settled:
+            location, is_snapshot = workspace.files.location(path), stamp.number is None
+            found.append(Record(location, number, is_snapshot=is_snapshot, sent=((0, ALL_ROWS),), is_sure=False))
     return tuple(found)
+
+
+def _numbers_known(workspace: Workspace, audience_id: int) -> set[int]:
+    """The numbers of runs that the state knows with all that they sent."""
+    query = select(runs.c.number, runs.c.outbox).where(runs.c.audience_id == audience_id)
+    with workspace.database.read() as connection:
+        found = connection.execute(query).all()
+    return {number for number, outbox in found if outbox is None or workspace.files.exists(outbox)}
 
 
 def _snapshots(workspace: Workspace, audience_id: int) -> tuple[Record, ...]:

@@ -152,6 +152,8 @@ def _kept(connection: Connection, audience_id: int) -> set[str]:
 
 def _remove_ownerless(workspace: Workspace, before: datetime, done: Pruned, *, dry_run: bool) -> None:
     """Of this installation only: what another one stored here is not named by this state either."""
+    if _is_ledger_lost(workspace):  # a recovery reads who was told true from files that the state does not name
+        return
     owned = set(_owned(workspace))
     mark = f"/{installation_mark(workspace.database.installation())}-"
     for kind in KINDS:
@@ -160,6 +162,14 @@ def _remove_ownerless(workspace: Workspace, before: datetime, done: Pruned, *, d
             if is_ours and stored.modified_at < before:
                 done.ownerless += 1
                 _remove(workspace, stored.path, [stored.path], done, dry_run=dry_run)
+
+
+def _is_ledger_lost(workspace: Workspace) -> bool:
+    """Whether the state is older than its files, or was, and an audience has not been recovered yet."""
+    query = select(audiences.c.id).where(audiences.c.ledger_lost_at.is_not(None)).limit(1)
+    with workspace.database.read() as connection:
+        is_lost = connection.execute(query).first() is not None
+    return is_lost or bool(workspace.marks.behind())
 
 
 def _owned(workspace: Workspace) -> Iterator[str]:

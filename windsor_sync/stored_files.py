@@ -6,6 +6,7 @@ writer that lost its lease leaves a file that nobody names, and nothing else.
 
 import hashlib
 import json
+import shlex
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -123,7 +124,8 @@ class StoredFiles:
         if file.path == file.whole:
             return fresh
         folder, _, name = file.path.rpartition("/")
-        return replace(fresh, path=f"{folder}/{name.partition('.')[0]}-{uuid.uuid4().hex[:12]}.parquet")
+        part = name.partition(".")[0].partition("-")[0]  # without what an earlier call has put behind it
+        return replace(fresh, path=f"{folder}/{part}-{uuid.uuid4().hex[:12]}.parquet")
 
     def parts(self, whole: str) -> list[str]:
         """The files of a whole: those that the state names, or of an older version those that stand there."""
@@ -161,6 +163,21 @@ class StoredFiles:
         self._files.keep(draft, path)
         return placed
 
+    def neighbours(self, file: Named) -> list[Placed]:
+        """The other parts of an outbox that an older version stored, of which the state names none; else nothing."""
+        with self._database.read() as connection:
+            known = select(stored_files.c.path).where(stored_files.c.whole == file.whole).limit(1)
+            if file.path == file.whole or connection.execute(known).first():
+                return []
+        others = [path for path in self._files.parts(file.whole) if path != file.path]
+        return [self._as_it_stands(path, file.whole) for path in others]
+
+    def _as_it_stands(self, path: str, whole: str) -> Placed:
+        rows, _ = _footer(self._files.location(path))
+        if rows < 0:
+            raise damaged(EVENTS, path, "cannot be read")
+        return Placed(path, whole, rows, self._files.size_bytes(path), self._files.checksum(path))
+
     def confirm(self, whole: str, *, thoroughly: bool = False) -> None:
         """Raise StoredFileError unless the file (or each of its parts) is what was put in place.
 
@@ -175,6 +192,16 @@ class StoredFiles:
         for row in known:
             if finding := self._finding(row, thoroughly=thoroughly):
                 raise damaged(audience, row.path, finding)
+
+    def confirm_part(self, path: str) -> None:
+        """Raise StoredFileError unless one file is what was put in place, by its checksum; an older version kept none."""
+        with self._database.read() as connection:
+            row = connection.execute(select(stored_files).where(stored_files.c.path == path)).one_or_none()
+            if row is None:
+                return
+            audience = _audience(connection, row.audience_id)
+        if finding := self._finding(row, thoroughly=True):
+            raise damaged(audience, path, finding)
 
     def is_whole(self, whole: str, *, thoroughly: bool = True) -> bool:
         """Whether `confirm` finds nothing wrong."""
@@ -197,7 +224,8 @@ class StoredFiles:
         rows, stamp = _footer(self._files.location(row.path))
         if rows != row.rows:
             return f"cannot be read, or does not have its {row.rows:,} rows"
-        return None if stamp is not None and stamp.path == row.path else "is another file than the one that was written"
+        # An older version has put no stamp into its files.
+        return None if stamp is None or stamp.path == row.path else "is another file than the one that was written"
 
     def _confirm_older(self, connection: Connection, whole: str) -> None:
         """Check a file that an older version stored: whether it has the rows that the state has of it."""
@@ -230,10 +258,10 @@ def strike(connection: Connection, whole: str) -> None:
     connection.execute(delete(stored_files).where(stored_files.c.whole == whole))
 
 
-def take_place_of(connection: Connection, file: Named, placed: Placed) -> None:
-    """Make the state name `placed` wherever it named `file`, or this part of it."""
+def take_place_of(connection: Connection, file: Named, placed: Placed, neighbours: Sequence[Placed] = ()) -> None:
+    """Make the state name `placed` wherever it named `file`, or this part of it; and parts that it did not name yet."""
     connection.execute(delete(stored_files).where(stored_files.c.path == file.path))
-    enter(connection, file.audience_id, [placed])
+    enter(connection, file.audience_id, [placed, *neighbours])
     if file.path == file.whole:
         connection.execute(update(snapshots).where(snapshots.c.path == file.path).values(path=placed.path))
         connection.execute(update(runs).where(runs.c.outbox == file.path).values(outbox=placed.path))
@@ -278,8 +306,8 @@ def damaged(audience: str | None, path: str, finding: str) -> StoredFileError:
         remedy = "Run `windsor-sync recover --events`: it reads the archive files of that run again and sends their messages."
     else:
         remedy = (
-            f"Run `windsor-sync recover {audience}`: it tells every member true, and everyone else who was ever told true "
-            "false."
+            f"Run `windsor-sync recover {shlex.quote(audience)}`: it tells every member true, and everyone else who was ever "
+            "told true false."
         )
     whose = "" if audience is None or audience == EVENTS else f" of {audience}"
     found = f"The stored file {path}{whose} {finding}."

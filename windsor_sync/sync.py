@@ -116,7 +116,11 @@ class Prepared:
 
 
 def seal(workspace: Workspace, computation: Computation, request: Request) -> Snapshot:
-    """Seal and record the snapshot a run will use; the first sync pins the audience's key here."""
+    """Seal and record the snapshot a run will use; the first sync pins the audience's key here.
+
+    Raises StoredFileError where the state is older than its files, or lost.
+    """
+    workspace.marks.require_own()  # an audience that is pinned into a state that is too old takes the number of another one
     known = workspace.registry.register(computation)
     with (
         workspace.files.draft_folder(),  # by it `forget` knows that a snapshot is read, until its file is recorded

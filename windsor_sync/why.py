@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import takewhile
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import duckdb
 
 from windsor_sync.diff.duckdb import define_ledger
-from windsor_sync.embedded import open_stored, parquet, quoted
+from windsor_sync.embedded import open_duckdb, open_stored, parquet, quoted, stored_files
+from windsor_sync.errors import StoredFileError
 from windsor_sync.ledger import Head
 from windsor_sync.privacy import is_suppressed
 from windsor_sync.runs import Run, recent
@@ -99,11 +100,12 @@ def why(workspace: Workspace, user: str, audience_ids: Sequence[int] | None = No
 
 
 def _account(workspace: Workspace, row: Any, user: str) -> Account:
-    runs = recent(workspace.database, audience_ids=[row.id], limit=RUNS_LOOKED_AT)
-    steps = tuple(
-        step for run in _about(workspace, runs, user) for step in _steps(workspace, run, row.computation_class, user)
-    )
     head = workspace.ledger.head(row.id)
+    owing = head.run_id if head and not head.is_settled else None
+    runs, about = _about(
+        workspace, recent(workspace.database, audience_ids=[row.id], limit=RUNS_LOOKED_AT), user, owing
+    )
+    steps = tuple(step for run in about for step in _steps(workspace, run, row.computation_class, user))
     is_in_snapshot = bool(head and head.snapshot and _is_in(head.snapshot, user))
     was_told, told = _told(head, row.computation_class, user, steps, is_in_snapshot=is_in_snapshot)
     return Account(
@@ -121,11 +123,24 @@ def _account(workspace: Workspace, row: Any, user: str) -> Account:
     )
 
 
-def _about(workspace: Workspace, runs: Sequence[Run], user: str) -> list[Run]:
-    """The runs that had something to say of the user: one look at each outbox, on one engine."""
-    asked = [(run, workspace.files.location(run.outbox)) for run in runs if run.outbox]
-    with open_stored() as connection:
-        return [run for run, outbox in asked if _names(connection, outbox, user)]
+def _about(workspace: Workspace, runs: Sequence[Run], user: str, owing: str | None) -> tuple[list[Run], list[Run]]:
+    """All runs, and those that had something to say of the user: one look at each outbox, on one engine.
+
+    A lost or damaged outbox counts as one that is not kept, unless its run is `owing`: then StoredFileError is raised.
+    """
+    kept, about = [], []
+    with open_duckdb() as connection:
+        for run in runs:
+            try:
+                with stored_files():
+                    is_named = run.outbox and _names(connection, workspace.files.location(run.outbox), user)
+            except StoredFileError:
+                if run.run_id == owing:
+                    raise
+                is_named, run = False, replace(run, outbox=None)
+            kept.append(run)
+            about += [run] if is_named else []
+    return kept, about
 
 
 def _kept_since(runs: Sequence[Run]) -> datetime | None:

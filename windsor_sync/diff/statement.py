@@ -100,8 +100,9 @@ def _of_record(record: Record, table: str) -> str:
         return f"SELECT {identity} AS identity, {columns}, TRUE AS is_member, {record.number} AS number FROM {table}"
     held = "".join(f" AND change <> {quoted(kind)}" for kind in record.held)
     sent = [f"(seq >= {first} AND seq < {last} AND status = 'send'{held})" for first, last in record.sent]
+    is_told = f"NOT ({' OR '.join(sent) if record.is_sure else 'FALSE'})" if sent else "FALSE"
     return f"""
-        SELECT identity, {columns}, change <> 'exited' AS is_member, {record.number} AS number
+        SELECT identity, {columns}, change <> 'exited' OR {is_told} AS is_member, {record.number} AS number
         FROM {table} WHERE {" OR ".join(["change = 'exited'", *sent])}
     """
 

@@ -18,6 +18,8 @@ class Record:
     """every row was told true"""
     sent: tuple[tuple[int, int], ...] = ()
     """[first, last): stretches of an outbox whose entries may have been sent; exits count in all of it"""
+    is_sure: bool = True
+    """whether the exits in `sent` were sent indeed; others count as members, so that the guard judges them"""
     held: tuple[str, ...] = ()
     """kinds of change that were withheld"""
 
