@@ -29,10 +29,12 @@ _DAMAGED_ROWS = (
     "Invalid unicode",
     "Invalid string encoding",
     "Unimplemented TIMESTAMP",
+    "stats size",
 )
 _DAMAGED_BYTES = (
     "TProtocolException", "Out of buffer", "don't know what type", "bigger than allowed", "likely corrupted",
     "Prefetch registered", "Could not read enough bytes", "converted type can only be set", "FIXED_LEN_BYTE_ARRAY",
+    "GZIP stream", "invalid TType", "Failed to read Parquet file",
 )  # fmt: skip
 """What DuckDB 1.x says of a Parquet file in which bits were changed."""
 
