@@ -389,12 +389,14 @@ def send_owed(
     """
     if run.outbox is None or run.state is RunState.DONE:
         return None
-    workspace.stored.confirm(run.outbox, thoroughly=True)
     known = workspace.registry.by_id(run.audience_id)
     head = workspace.ledger.head(run.audience_id)
     if head is None or head.run_id != run.run_id:
         lease.require()
         return None
+    assert head.outbox is not None
+    assert head.outbox_path is not None
+    workspace.stored.confirm(head.outbox_path, thoroughly=True)  # not the run's: `forget` may have replaced it since
     shards = workspace.ledger.resume(lease, run.run_id, shard)
     if not shards:
         return None
@@ -404,7 +406,7 @@ def send_owed(
             run_id=run.run_id,
             shards=shards,
             parcels=identify_parcels(
-                workspace.files.location(run.outbox),
+                head.outbox,
                 run.held,
                 renderer(workspace, computation, known),
                 workspace.ledger.decided(run.run_id),

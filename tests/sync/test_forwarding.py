@@ -667,7 +667,8 @@ def test_what_a_killed_reading_leaves_lies_where_drafts_are_swept(world: World) 
         found.extend(path.name for path in (world.folder / ".windsor" / "files" / "drafts").iterdir())
 
     forward(world.workspace, Request(), world.stop, on_reading=look)
-    assert len(set(found)) == 2  # the parts, and the outbox to be
+    assert len(set(found)) == 3  # the outbox to be, the messageIds, and where the refused lines are
+    assert all(name.startswith("windsor-sync-scratch-") for name in found)
 
 
 def without(world: World, kind: str) -> None:
