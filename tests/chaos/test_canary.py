@@ -10,11 +10,13 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from sqlalchemy import delete
 
 from tests.chaos.processes import ROOT, Command, Ended, until
 from tests.support.windsor import StartWindsor
 from tests.support.world import KEY, TRAIT_KEY, World
 from windsor_sync.sandbox import Faults
+from windsor_sync.state.tables import stored_files
 
 EMAIL = "Canary.Serin@aviary.example"
 USER = "canary-finch-5f1e"
@@ -237,8 +239,8 @@ def test_a_damaged_stored_file_is_said_and_nobody_in_it(aviary: World) -> None:
         spoil(path, path.read_bytes()[:-50])
     aviary.snapshot({USER: EMAIL})
     ended = run(aviary, "sync", "--all")
-    assert ended.status == 6
-    assert "a stored file is damaged" in ended.errors
+    assert ended.status == 9
+    assert "bytes instead of" in ended.errors
     assert_silent(aviary)
 
 
@@ -247,6 +249,9 @@ def test_a_crash_shows_where_it_happened_and_nobody(aviary: World) -> None:
     run(aviary, "sync", "--all")
     for path in (aviary.folder / ".windsor" / "files" / "outboxes").rglob("*.parquet"):
         put_ids_for_numbers(path)  # an outbox that no version of ours wrote
+    with aviary.workspace.database.write() as connection:
+        connection.execute(delete(stored_files))  # nor does the state know what it was
+    aviary.reopen()
     aviary.snapshot({USER: EMAIL})
     ended = run(aviary, "sync", "--all")
     assert ended.status == 1
