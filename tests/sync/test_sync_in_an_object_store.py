@@ -35,5 +35,5 @@ def test_audiences_converge_with_everything_in_an_object_store(make_world: Calla
     assert (forgotten.snapshots, forgotten.outboxes) == (2, 1)
     world.sync()
     assert audit(world.workspace, repair=False) == []
-    assert {path.split("/")[2] for path in s3.find("acme/windsor")} == {"snapshots", "outboxes"}
+    assert {path.split("/")[2] for path in s3.find("acme/windsor")} == {"snapshots", "outboxes", "marks", "forgotten"}
     assert not (world.folder / ".windsor" / "files").exists()
