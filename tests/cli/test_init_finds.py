@@ -276,6 +276,8 @@ def test_a_second_run_changes_nothing_and_says_what_to_do(tmp_path: Path) -> Non
 def test_what_is_written_passes_check_as_far_as_the_folder_goes_and_keeps_every_comment(tmp_path: Path) -> None:
     put(tmp_path, "vip/monday.csv")
     put(tmp_path, "revenue.csv", text="user_id,value\nana,1\n")
+    for name in ("vip/monday.csv", "revenue.csv"):
+        os.utime(tmp_path / name)  # of today, so that none is stale
     shown: Any = run("init", "--json", cwd=tmp_path).json
     assert {one["subject"] for one in shown["found"]} >= {"computed trait revenue", "audience vip"}
     text = (tmp_path / "windsor.yaml").read_text("utf-8")

@@ -168,7 +168,7 @@ def test_why_says_what_follows_from_the_newest_step(world: World) -> None:
     assert "it again" not in (delivered := call(world, "why", USERS[100], "--audience", HOSTILE_KEY).out)
     assert "(400" not in delivered
     withheld = call(world, "why", USERS[100], "--audience", KEY).out
-    assert withheld.count("a person may approve them: windsor-sync runs") == 1
+    assert withheld.count("what a person may do: windsor-sync runs") == 1
     rejected = call(world, "why", REJECTED, "--audience", HOSTILE_KEY).out
     assert "rejected (400: " in rejected
     assert "at once: windsor-sync retry" in rejected
@@ -182,12 +182,12 @@ def test_why_asks_for_nothing_once_a_later_run_had_nothing_to_say_of_the_user(wo
     world.sync()
     world.snapshot(USERS[:20])
     world.sync()
-    assert "a person may approve them" in call(world, "why", USERS[100]).out
+    assert "what a person may do" in call(world, "why", USERS[100]).out
     world.snapshot(USERS)
     world.sync()
     healed = call(world, "why", USERS[100]).out
     assert "withheld" in healed
-    assert "approve" not in healed
+    assert "what a person may do" not in healed
 
 
 def test_a_run_that_has_not_ended_shows_what_is_owed_as_it_stands(world: World) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 from hypothesis import strategies as st
 
-from windsor_sync.diff.task import DiffTask
+from windsor_sync.diff.task import DiffTask, Record
 from windsor_sync.embedded import quoted
 from windsor_sync.ledger import Head, RowVerdict, Verdict
 from windsor_sync.outbox import COLUMNS, Limits, Retry
@@ -51,7 +51,7 @@ class State:
             moment=NOW,
             suppressed=self.suppressed,
             salt="salt",
-            departed=(_outbox(folder / "departed.parquet", self.departed),) if self.limits.is_resync else (),
+            departed=(Record(_outbox(folder / "departed.parquet", self.departed), 1),) if self.limits.is_resync else (),
             limits=self.limits,
         )
 

@@ -78,7 +78,7 @@ class Split:
 def split(text: PlainText, header: Header, connection: duckdb.DuckDBPyConnection) -> Split:
     """Count rows and broken rows against the lines of the file, and define `cells` and `broken`."""
     refuse_open_quote(text)
-    _refuse_footer(text)
+    _refuse_footer(text, header.lines)
     scan = Scan(text, header, in_parallel=not text.has_quoted_newline)
     if scan.allows_short_rows and scan.pads_rows(connection):
         scan = replace(scan, header=replace(header, least_cells=len(header.names)))
@@ -98,14 +98,15 @@ def split(text: PlainText, header: Header, connection: duckdb.DuckDBPyConnection
     return Split(text, header, counted.rows, rejects, is_one_line_a_row, _ends_broken(text, rejects, counted))
 
 
-def _refuse_footer(text: PlainText) -> None:
+def _refuse_footer(text: PlainText, header_lines: int) -> None:
     """A program's last words are no row: `(2 rows)`, `Total 12`, `-- end --`."""
     with text.path.open("rb") as file:
         file.seek(max(text.path.stat().st_size - FOOTER_BYTES, 0))
         last = file.read().decode(errors="replace").rstrip().splitlines()[-FOOTER_LINES:]
-    first = next((place for place, line in enumerate(last) if FOOTER.match(line)), None)
-    if first is not None:
-        number = text.lines - len(last) + first + 1
+    before = text.lines - len(last)  # a header may have a column `total`
+    found = (before + place for place, line in enumerate(last, start=1) if FOOTER.match(line))
+    number = next((number for number in found if number > header_lines), None)
+    if number is not None:
         raise unusable(
             f"{text.name} ends with a footer in line {number}, such as psql, sqlcmd or a report writes ((2 rows), Total …).",
             "Export it without (psql: \\pset footer off, or COPY … TO … CSV), or remove these lines.",

@@ -5,11 +5,15 @@ folder, with all files in it. Paths are local, or URLs of any object store that 
 """
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
 
 from windsor_sync.errors import SnapshotError
 from windsor_sync.settings.choices import ConsistsOf
@@ -127,7 +131,17 @@ def _files(place: Place, search: Search) -> tuple[list[SourceFile], bool]:
 
 
 def _entries(fs: Any, folder: str) -> dict[str, Any]:
-    return {str(info["name"]): info for info in fs.ls(folder, detail=True)}
+    """What stands in a folder; a link that this account may not follow hides none of its neighbours."""
+    try:
+        return {str(info["name"]): info for info in fs.ls(folder, detail=True)}
+    except PermissionError:
+        if not isinstance(fs, LocalFileSystem):
+            raise
+        found = {}
+        for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names, to be joined as fsspec does
+            with suppress(PermissionError, FileNotFoundError):
+                found[f"{folder.rstrip('/')}/{name}"] = fs.info(f"{folder.rstrip('/')}/{name}")
+        return found
 
 
 def _in_force(fs: Any, paths: Sequence[str]) -> list[str]:
