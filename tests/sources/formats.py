@@ -140,7 +140,9 @@ def plain_csv(path: Path, members: Sequence[Member]) -> Source:
     packed.write_bytes(
         gzip.compress(_csv(["total", "mail", "customer"], rows, lineterminator="\n", quoting=csv.QUOTE_ALL).encode())
     )
-    columns = {"user_id": "customer", "email": "mail", "value": "total"}
+    columns = {"user_id": "customer", "email": "mail"}
+    if any(member.value is not None for member in members):  # of an audience it would say who is a member
+        return open_source(str(packed), value_of=TRAIT, format="csv", columns={**columns, "value": "total"})
     return _opened(packed, members, format="csv", columns=columns)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -182,4 +183,4 @@ def fingerprint_of(path: str, size: int, modification: str | list[int]) -> str:
 
 def is_file(fs: Any, path: str, info: Mapping[str, Any]) -> bool:
     """Also a link to a file, but not one that leads nowhere."""
-    return Path(path).is_file() if isinstance(fs, LocalFileSystem) else info["type"] == "file"
+    return os.path.isfile(path) if isinstance(fs, LocalFileSystem) else info["type"] == "file"  # noqa: PTH113 - no error
