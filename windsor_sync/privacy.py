@@ -216,9 +216,7 @@ def _without(connection: duckdb.DuckDBPyConnection, file: Named, location: str, 
     if file.is_snapshot:
         query = f"SELECT * FROM {parquet(location)} WHERE {_USER} IS DISTINCT FROM {quoted(user_id)}"
         return _count(connection, location, is_theirs), query
-    names: tuple[str, ...] = OUTBOX_BLANKS
-    if "previous_id" in _columns(connection, location):  # forwarded events; an alias names two users
-        is_theirs, names = f"({is_theirs} OR previous_id = {quoted(user_id)})", EVENTS_BLANKS
+    is_theirs, names = _theirs(connection, location, user_id)
     blanks = ", ".join(f"CASE WHEN {is_theirs} THEN NULL ELSE {name} END AS {name}" for name in names)
     query = f"SELECT * REPLACE ({blanks}) FROM {parquet(location)} ORDER BY seq"
     return _count(connection, location, is_theirs), query
@@ -278,10 +276,16 @@ def _purge_unnamed(workspace: Workspace, file: Named, user_id: str) -> None:
 
 def _is_in(location: str, user_id: str) -> bool:
     with open_stored() as connection:
-        user = f"{_USER} = {quoted(user_id)}"
-        if "previous_id" in _columns(connection, location):
-            user = f"({user} OR previous_id = {quoted(user_id)})"
-        return _count(connection, location, user) > 0
+        is_theirs, _ = _theirs(connection, location, user_id)
+        return _count(connection, location, is_theirs) > 0
+
+
+def _theirs(connection: duckdb.DuckDBPyConnection, location: str, user_id: str) -> tuple[str, tuple[str, ...]]:
+    """Which rows of a file are about the user, as SQL, and the columns that name them."""
+    is_theirs = f"{_USER} = {quoted(user_id)}"
+    if "previous_id" in _columns(connection, location):  # forwarded events; an alias names two users
+        return f"({is_theirs} OR previous_id = {quoted(user_id)})", EVENTS_BLANKS
+    return is_theirs, OUTBOX_BLANKS
 
 
 def _count(connection: duckdb.DuckDBPyConnection, location: str, condition: str) -> int:

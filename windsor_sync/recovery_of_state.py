@@ -8,13 +8,12 @@ from sqlalchemy import Connection, func, insert, select, update
 from windsor_sync.approvals import trail
 from windsor_sync.errors import ConfigError
 from windsor_sync.marks import Mark, Place
+from windsor_sync.privacy import FORGET
 from windsor_sync.registry import EVENTS_CLASS
 from windsor_sync.state.copying import restart_numbers
 from windsor_sync.state.tables import audiences, installation, suppressions
 from windsor_sync.stored_files import stamp_of
 from windsor_sync.workspace import Workspace
-
-FORGET = "forget"
 
 
 @dataclass(frozen=True, slots=True)
