@@ -15,7 +15,7 @@ import pytest
 from tests.support.windsor import StartWindsor, WindsorProcess
 from windsor_sync.errors import ConfigError
 from windsor_sync.sandbox import Faults, Sandbox
-from windsor_sync.sandbox.store import Store
+from windsor_sync.sandbox.store import Merge, Store
 
 PRIVATE = "ann@example.com"
 
@@ -48,6 +48,40 @@ def test_a_restarted_sandbox_shows_the_same_users(
     second = start_windsor(state_file=tmp_path / "windsor.db")
     assert knowledge(second.store) == knowledge(first.store)
     assert second.store.stats()["duplicates"] == 1
+
+
+def test_a_restarted_sandbox_merges_by_its_rules(
+    start_windsor: StartWindsor, client: httpx.Client, tmp_path: Path
+) -> None:
+    def started() -> Sandbox:
+        rules = Store(merge=Merge.KEEPS_OLD, identify_merges=True)
+        return start_windsor(state_file=tmp_path / "windsor.db", store=rules)
+
+    first = started()
+    for message in (
+        {"type": "identify", "anonymousId": "x", "traits": {"vip": True}},
+        {"type": "identify", "userId": "u-1", "anonymousId": "x", "traits": {"vip": False}},
+        {"type": "identify", "userId": "u-2", "traits": {"vip": True}},
+        {"type": "alias", "userId": "u-2", "previousId": "u-1"},
+    ):
+        client.post(first.url, json=message)
+    first.stop()
+    second = started()
+    assert knowledge(second.store) == knowledge(first.store)
+    user = client.get(f"{second.url}api/users/x").json()
+    assert (user["id"], user["properties"]) == ("u-2", {"vip": False})
+
+
+@pytest.mark.parametrize("program", ["windsor_sync.sandbox", "windsor_sync.cli sandbox"])
+def test_the_rules_of_a_merge_are_options(program: str, client: httpx.Client) -> None:
+    with WindsorProcess("--merge", "keeps-neither", "--identify-merges", "yes", program=program) as windsor:
+        for message in (
+            {"type": "identify", "anonymousId": "x", "traits": {"vip": True, "plan": "pro"}},
+            {"type": "identify", "userId": "u-1", "traits": {"vip": True}},
+            {"type": "identify", "userId": "u-1", "anonymousId": "x", "traits": {}},
+        ):
+            client.post(windsor.url, json=message)
+        assert client.get(f"{windsor.url}api/users/x").json()["properties"] == {"plan": "pro"}
 
 
 def test_a_message_after_the_restart_is_known_as_a_repetition(

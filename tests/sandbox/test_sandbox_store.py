@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from windsor_sync.sandbox.records import User
-from windsor_sync.sandbox.store import Store
+from windsor_sync.sandbox.store import Merge, Store
 
 IDS = st.sampled_from(["a", "b", "c", "d"])
 TRAITS = st.dictionaries(st.sampled_from(["vip", "email", "plan"]), st.sampled_from([True, False, None, 1, "x"]))
@@ -17,8 +17,8 @@ TRAITS = st.dictionaries(st.sampled_from(["vip", "email", "plan"]), st.sampled_f
 class Told:
     """A store and a short way to tell it things, one second apart."""
 
-    def __init__(self) -> None:
-        self.store = Store()
+    def __init__(self, **rules: Any) -> None:
+        self.store = Store(**rules)
         self._clock = count(1_700_000_000.0)
 
     def __call__(self, call: str, **fields: Any) -> None:
@@ -149,6 +149,67 @@ def test_an_alias_that_comes_before_its_previous_user_still_holds(told: Told) ->
     assert len(told.store.users()) == 1
 
 
+@pytest.mark.parametrize(
+    ("rule", "properties", "group"),
+    [
+        (Merge.KEEPS_NEW, {"vip": False, "plan": "pro", "email": "x", "city": "Bonn"}, "g-new"),
+        (Merge.KEEPS_OLD, {"vip": True, "plan": "pro", "email": "x", "city": "Bonn"}, "g-old"),
+        (Merge.KEEPS_NEITHER, {"email": "x", "city": "Bonn"}, None),
+    ],
+)
+def test_the_rule_says_whose_property_a_merged_user_has_where_both_had_it(
+    rule: Merge, properties: dict[str, Any], group: str | None
+) -> None:
+    told = Told(merge=rule)
+    told("identify", userId="old", traits={"vip": True, "plan": "pro", "email": "x"})
+    told("group", userId="old", groupId="g-old")
+    told("identify", userId="new", traits={"vip": False, "plan": "pro", "city": "Bonn"})
+    told("group", userId="new", groupId="g-new")
+    told("alias", userId="new", previousId="old")
+    merged = told.user("old")
+    assert (merged.id, merged.properties, merged.group and merged.group.id) == ("new", properties, group)
+
+
+@pytest.mark.parametrize("rule", Merge)
+def test_what_is_told_after_a_merge_stands_under_every_rule(rule: Merge) -> None:
+    told = Told(merge=rule)
+    for user_id in ("old", "new"):
+        told("identify", userId=user_id, traits={"vip": user_id == "old"})
+    told("alias", userId="new", previousId="old")
+    told("identify", userId="old", traits={"vip": True})
+    told("alias", userId="new", previousId="old")
+    assert told.store.values("vip") == {"new": True}
+
+
+@pytest.mark.parametrize("rule", Merge)
+def test_an_identify_with_both_ids_makes_one_user_where_it_is_said_to(rule: Merge) -> None:
+    told = Told(merge=rule, identify_merges=True)
+    told("identify", anonymousId="x", traits={"vip": True, "city": "Bonn"})
+    told("track", anonymousId="x", event="Seen")
+    told("identify", userId="u-1", anonymousId="x", traits={"vip": False})
+    told("track", anonymousId="x", event="Seen again")
+    assert [(user.id, user.merged_ids, user.properties) for user in told.store.users()] == [
+        ("u-1", ["x"], {"vip": False, "city": "Bonn"})
+    ]
+    assert [event.name for event in told.user("x").events] == ["Seen", "Seen again"]
+
+
+def test_an_anonymous_id_of_nobody_yet_belongs_to_the_first_user_who_comes_with_it() -> None:
+    told = Told(identify_merges=True)
+    told("identify", userId="u-1", anonymousId="x", traits={"vip": True})
+    told("identify", userId="u-2", anonymousId="x", traits={"vip": False})
+    told("identify", anonymousId="x", traits={"plan": "pro"})
+    assert told.store.values("vip") == {"u-1": True, "u-2": False}
+    assert told.store.values("plan") == {"u-1": "pro"}
+
+
+def test_only_an_identify_merges_its_ids() -> None:
+    told = Told(identify_merges=True)
+    told("track", anonymousId="x", event="Seen")
+    told("track", userId="u-1", anonymousId="x", event="Seen")
+    assert [user.id for user in told.store.users()] == ["x", "u-1"]
+
+
 def test_a_chain_of_aliases_ends_at_the_last_user(told: Told) -> None:
     told("identify", userId="a", traits={"from": "a"})
     told("alias", userId="b", previousId="a")
@@ -214,22 +275,31 @@ def test_each_property_has_the_value_that_came_last(calls: list[tuple[str, dict[
     assert {user.id: user.properties for user in told.store.users()} == expected
 
 
-@given(st.lists(st.tuples(st.sampled_from(["identify", "track", "alias", "anonymous"]), IDS, IDS), max_size=40))
-def test_no_alias_loses_an_event_or_gives_one_to_two_users(calls: list[tuple[str, str, str]]) -> None:
-    told = Told()
+@given(
+    st.lists(st.tuples(st.sampled_from(["identify", "both", "track", "alias", "anonymous"]), IDS, IDS), max_size=40),
+    st.sampled_from(Merge),
+    st.booleans(),
+)
+def test_no_merge_loses_an_event_or_gives_one_to_two_users(
+    calls: list[tuple[str, str, str]], rule: Merge, identify_merges: bool
+) -> None:
+    told = Told(merge=rule, identify_merges=identify_merges)
     for call, user_id, other in calls:
         match call:
             case "identify":
                 told("identify", userId=user_id, traits={})
+            case "both":
+                told("identify", userId=user_id, anonymousId=f"anonymous {other}", traits={})
             case "track":
                 told("track", userId=user_id, event="Seen")
             case "anonymous":
-                told("track", anonymousId=user_id, event="Seen")
+                told("track", anonymousId=f"anonymous {user_id}", event="Seen")
             case "alias":
                 told("alias", userId=user_id, previousId=other)
+                told("alias", userId=other, previousId=f"anonymous {user_id}")
     users = told.store.users()
     held = [id(event) for user in users for event in user.events]
     assert sorted(held) == sorted(id(event) for event in told.store.feed(show_hidden=True))
     for user in users:
-        for name in [user.id, *user.merged_ids] if not user.is_anonymous else []:
+        for name in (user.id, *user.merged_ids):
             assert told.user(name).id == user.id

@@ -47,6 +47,7 @@ destination:
   max_in_flight: 8
   timeout_s: 5
   give_up_after_s: 60
+  identify_merges: false
 schedule: {audiences: PT3H, events: 1h}
 defaults: {identify_by: anonymous_id, emails: last, max_exited_percent: 0, max_entered_percent: 250, guard_floor: 0}
 audiences:
@@ -91,7 +92,7 @@ events:
         max_in_flight=8,
         timeout_s=5,
         give_up_after_s=60,
-    )
+    ).model_copy(update={"identify_merges": False})
     assert (settings.schedule.audiences, settings.schedule.events) == (timedelta(hours=3), timedelta(hours=1))
     (vip,), (revenue,), events = settings.audiences, settings.computed_traits, settings.events
     assert (vip.id, vip.key, vip.computation_class) == ("aud_1", "vip_customer", "audience")
@@ -137,6 +138,7 @@ def test_only_the_url_is_required_and_the_rest_has_defaults(folder: Folder) -> N
     assert settings.destination == Destination(url="http://127.0.0.1:8474/")
     assert (settings.destination.wire, settings.destination.requests_per_second) == (Wire.SEGMENT_WEBHOOK, 200)
     assert (settings.destination.max_in_flight, settings.destination.timeout_s) == (64, 10)
+    assert settings.destination.identify_merges is None
     assert (settings.schedule.audiences, settings.schedule.events) == (timedelta(hours=2.5), timedelta(minutes=15))
     assert (settings.defaults.max_exited_percent, settings.defaults.max_entered_percent) == (30, None)
     assert (settings.defaults.guard_floor, settings.audiences[0].snapshot.max_malformed_percent) == (100, 0.1)

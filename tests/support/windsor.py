@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.commands import Python
 from windsor_sync.sandbox import Faults, Sandbox
+from windsor_sync.sandbox.store import Store
 
 Send = Callable[..., httpx.Response]  # posts one message, its fields given by name
 
@@ -21,7 +22,13 @@ class StartWindsor(Protocol):
     """Starts a sandbox that ends with the test."""
 
     def __call__(
-        self, *, api_key: str = ..., faults: Faults | None = ..., state_file: Path | None = ..., names: list[str] = ...
+        self,
+        *,
+        api_key: str = ...,
+        faults: Faults | None = ...,
+        state_file: Path | None = ...,
+        names: list[str] = ...,
+        store: Store | None = ...,
     ) -> Sandbox: ...
 
 
@@ -36,8 +43,9 @@ def start_windsor() -> Iterator[StartWindsor]:
             faults: Faults | None = None,
             state_file: Path | None = None,
             names: list[str] | None = None,
+            store: Store | None = None,
         ) -> Sandbox:
-            sandbox = Sandbox(api_key=api_key, faults=faults, state_file=state_file, names=names or [])
+            sandbox = Sandbox(api_key=api_key, faults=faults, state_file=state_file, names=names or [], store=store)
             return running.enter_context(sandbox)
 
         yield start
@@ -52,15 +60,15 @@ def windsor(start_windsor: StartWindsor) -> Sandbox:
 class WindsorProcess:
     """A sandbox in a process of its own, for tests in which somebody is killed."""
 
-    def __init__(self, *options: str, port: int = 0) -> None:
-        """Prepare `python -m windsor_sync.sandbox` with these options; port 0 takes a free one."""
-        self._command = ["-m", "windsor_sync.sandbox", "--port", str(port), *options]
+    def __init__(self, *options: str, port: int = 0, program: str = "windsor_sync.sandbox") -> None:
+        """Prepare `python -m` and the program with these options; port 0 takes a free one."""
+        self._command = ["-m", *program.split(), "--port", str(port), *options]
 
     def __enter__(self) -> Self:
         self.process = Python(*self._command, env=os.environ, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.announced = self.process.stdout.readline()
-        self.url = self.announced.removeprefix("Windsor sandbox: ").partition(",")[0].strip()
+        self.url = self.announced.removeprefix("Windsor sandbox: ").split()[0].rstrip(",")
         return self
 
     def __exit__(

@@ -12,21 +12,41 @@ import click
 @click.option("--host", default="127.0.0.1", show_default=True, help="Listen elsewhere only if you must.")
 @click.option("--key", "api_key", default="sandbox", show_default=True, help="The API key it accepts.")
 @click.option("--state", type=click.Path(path_type=Path, dir_okay=False), help="Keep users and events in this file.")
-def sandbox(port: int, host: str, api_key: str, state: Path | None) -> None:
+@click.option(
+    "--merge",
+    type=click.Choice(["keeps-new", "keeps-old", "keeps-neither"]),
+    default="keeps-new",
+    show_default=True,
+    help="Whose value a merged user has where both users had the property: the one's who goes on, the merged-away one's, or "
+    "nobody's.",
+)
+@click.option(
+    "--identify-merges",
+    type=click.Choice(["yes", "no"]),
+    default="no",
+    show_default=True,
+    help="Whether an identify with a user id and an anonymous id makes one user of the two.",
+)
+def sandbox(port: int, host: str, api_key: str, state: Path | None, merge: str, identify_merges: str) -> None:
     """Run a local Windsor: it takes the six calls, shows users with their properties, and the feed.
+
+    What Windsor does when two users become one is not published; --merge and --identify-merges choose.
 
     \b
     Example:
       windsor-sync sandbox
       windsor-sync sandbox --port 9000 --state windsor.db
+      windsor-sync sandbox --merge keeps-old --identify-merges yes
     """
     from windsor_sync.sandbox import serve
+    from windsor_sync.sandbox.store import Merge, Store
 
     serve(
         host,
         port,
         api_key=api_key,
         state_file=state,
+        store=Store(merge=Merge(merge), identify_merges=identify_merges == "yes"),
         announce=lambda url: click.echo(f"Windsor sandbox: {url}   (Ctrl-C ends it)"),
     )
 

@@ -9,6 +9,7 @@ from windsor_sync.errors import WindsorSyncError
 from windsor_sync.sandbox.faults import Faults
 from windsor_sync.sandbox.receiver import DEFAULT_API_KEY
 from windsor_sync.sandbox.running import DEFAULT_PORT, serve
+from windsor_sync.sandbox.store import Merge, Store
 
 
 def main() -> int:
@@ -29,6 +30,7 @@ def main() -> int:
             state_file=given.state,
             faults=Faults.parse(given.faults),
             names=given.name,
+            store=Store(merge=Merge(given.merge), identify_merges=given.identify_merges == "yes"),
             announce=announce,
         )
     except WindsorSyncError as error:
@@ -46,6 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--api-key", default=DEFAULT_API_KEY, help="the key to ask for (default: %(default)s)")
     parser.add_argument("--state", type=Path, help="keep what was received in this file")
     parser.add_argument("--faults", default="{}", help="""what goes wrong, as JSON: '{"busy_rate": 0.1}'""")
+    parser.add_argument("--merge", choices=list(Merge), default=Merge.KEEPS_NEW, help="whose value a merged user has")
+    parser.add_argument(
+        "--identify-merges", choices=["yes", "no"], default="no", help="whether an identify merges its ids"
+    )
     return parser
 
 

@@ -59,9 +59,10 @@ class Sandbox:
         port: int = 0,
         state_file: Path | None = None,
         names: Collection[str] = (),
+        store: Store | None = None,
     ) -> None:
-        """Prepare a sandbox on 127.0.0.1; port 0 takes a free one at the first start."""
-        self.store = Store()
+        """Prepare a sandbox on 127.0.0.1; port 0 takes a free one at the first start. `store`: one with rules of its own."""
+        self.store = store or Store()
         self.api_key = api_key
         self.port = port
         self._receiver = Receiver(self.store, api_key, faults)
@@ -151,14 +152,16 @@ def serve(
     state_file: Path | None = None,
     faults: Faults | None = None,
     names: Collection[str] = (),
+    store: Store | None = None,
     announce: Callable[[str], None] = print,
 ) -> None:
     """Run a sandbox until SIGINT or SIGTERM; `announce` is told its address as soon as it answers.
 
     A host beyond loopback lets other machines read every user without a key. `names` are host names it answers to
-    besides the loopback's and `host`. Raises ConfigError when the port or the state file cannot be had.
+    besides the loopback's and `host`; `store` is one with rules of its own. Raises ConfigError when the port or the state
+    file cannot be had.
     """
-    receiver = Receiver(Store(), api_key, faults)
+    receiver = Receiver(store or Store(), api_key, faults)
     asyncio.run(_serve(receiver, host, port, state_file, names, announce))
 
 

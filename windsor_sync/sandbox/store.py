@@ -7,6 +7,7 @@ hands out copies.
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from enum import StrEnum
 from itertools import islice
 from typing import Any
 
@@ -14,10 +15,36 @@ from windsor_sync.sandbox.messages import Message, user_id_of
 from windsor_sync.sandbox.records import Accepted, Event, Group, Traffic, User, copy_of, event_of
 
 
+class Merge(StrEnum):
+    """Whose property a merged user has where both users had it; Windsor does not publish it. The same holds for the group."""
+
+    KEEPS_NEW = "keeps-new"
+    """the user's who goes on"""
+    KEEPS_OLD = "keeps-old"
+    """the merged-away user's"""
+    KEEPS_NEITHER = "keeps-neither"
+    """nobody's, even where both had the same value: what both were told is told to nobody any more"""
+
+    def of(self, previous: dict[str, Any], user: dict[str, Any]) -> dict[str, Any]:
+        """Return the properties of the merged user."""
+        match self:
+            case Merge.KEEPS_NEW:
+                return {**previous, **user}
+            case Merge.KEEPS_OLD:
+                return {**user, **previous}
+            case Merge.KEEPS_NEITHER:
+                return {
+                    name: value for name, value in {**previous, **user}.items() if (name in previous) != (name in user)
+                }
+
+
 class Store:
     """Users, feed and accepted messages, in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, merge: Merge = Merge.KEEPS_NEW, identify_merges: bool = False) -> None:
+        """`identify_merges`: an identify with a user id and an anonymous id merges the anonymous user into the user."""
+        self._merge_rule = merge
+        self._identify_merges = identify_merges
         self._lock = threading.RLock()
         self.traffic = Traffic()
         self._forget()
@@ -50,6 +77,8 @@ class Store:
             self._accepted.append(Accepted(message_id, call, user_id_of(message), received_at))
             user = self._user_of(message, received_at)
             if call == "identify":
+                if self._identify_merges and message.get("userId") and message.get("anonymousId"):
+                    self._recognise(message["anonymousId"], user)
                 user.properties.update(message.get("traits") or {})
             elif call == "group":
                 user.group = Group(message["groupId"], message.get("traits") or {})
@@ -74,11 +103,21 @@ class Store:
         user.events.append(event)
         self._feed.append(event)
 
+    def _recognise(self, anonymous_id: str, user: User) -> None:
+        """Make the anonymous user part of `user`; an anonymous id that names somebody with a user id stays theirs.
+
+        The identify's own traits come after the merge, so they stand under every rule.
+        """
+        anonymous = self._by_anonymous_id.setdefault(anonymous_id, user)
+        if anonymous.is_anonymous:
+            self._absorb(anonymous, user)
+        elif anonymous is user and anonymous_id not in (user.id, *user.merged_ids):
+            user.merged_ids.append(anonymous_id)
+
     def _merge(self, previous_id: str, user: User) -> None:
         """Make the user of `previous_id` part of `user`, for good: the previous id names `user` from now on.
 
-        Where both have a property, the new user's stands; its group too. A previous id nobody has seen is remembered,
-        since calls may arrive out of order.
+        A previous id nobody has seen is remembered, since calls may arrive out of order.
         """
         previous = self._by_user_id.get(previous_id) or self._by_anonymous_id.get(previous_id)
         if previous is user:
@@ -91,8 +130,9 @@ class Store:
             known.setdefault(previous_id, user)
 
     def _absorb(self, previous: User, user: User) -> None:
-        user.properties = {**previous.properties, **user.properties}
-        user.group = user.group or previous.group
+        user.properties = self._merge_rule.of(previous.properties, user.properties)
+        groups = self._merge_rule.of(_group_of(previous), _group_of(user))
+        user.group = groups.get("group")
         user.events = sorted(previous.events + user.events, key=lambda event: event.received_at)
         user.first_seen_at = min(previous.first_seen_at, user.first_seen_at)
         user.merged_ids += [name for name in (previous.id, *previous.merged_ids) if name not in user.merged_ids]
@@ -179,6 +219,10 @@ class Store:
                 "in_flight": self.traffic.in_flight,
                 "most_in_flight": self.traffic.most_in_flight,
             }
+
+
+def _group_of(user: User) -> dict[str, Group]:
+    return {"group": user.group} if user.group is not None else {}
 
 
 def _mentions(user: User, search: str) -> bool:

@@ -107,6 +107,11 @@ class Destination(Section):
         default=600.0,
         description="Seconds without one answer after which Windsor counts as unavailable. Unsent changes stay owed.",
     )
+    identify_merges: Boolean | None = Field(
+        default=None,
+        description="Whether Windsor makes one user of two when an identify carries a user id and an anonymous id. Leave it out "
+        "where you do not know.",
+    )
 
 
 class Segment(Section):
