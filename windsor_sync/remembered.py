@@ -1,14 +1,16 @@
 """Who was ever told true, from what is still stored: outboxes and sealed snapshots, without the ledger."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from sqlalchemy import select
 
 from windsor_sync.diff.task import Record
 from windsor_sync.ledger import Head
+from windsor_sync.progress import ShardProgress
 from windsor_sync.registry import Registered
 from windsor_sync.runs import outboxes_of
-from windsor_sync.state.tables import runs, snapshots
+from windsor_sync.state.tables import runs
 from windsor_sync.stored_files import stamp_of
 from windsor_sync.workspace import Workspace
 
@@ -32,10 +34,10 @@ def everyone_told(workspace: Workspace, known: Registered) -> tuple[Record, ...]
     if known.audience_id is None:
         return ()
     outboxes = (
-        *_outboxes(workspace, known.audience_id, is_state_older=known.is_ledger_lost),
+        *_outboxes(workspace, known),
         *_unnamed(workspace, known.audience_id, "outboxes"),
     )
-    told = _snapshots(workspace, known.audience_id)
+    told = tuple(_snapshots(workspace, known))
     if known.is_ledger_lost and all(record.number > 1 for record in outboxes):  # the first ones were pruned
         told = (*told, *_unnamed(workspace, known.audience_id, "snapshots"))
     return (*told, *outboxes)
@@ -69,35 +71,53 @@ def _numbers_known(workspace: Workspace, audience_id: int) -> set[int]:
     return {number for number, outbox in found if outbox is None or workspace.files.exists(outbox)}
 
 
-def _snapshots(workspace: Workspace, audience_id: int) -> tuple[Record, ...]:
-    """The snapshots of runs; one that no run used was told to nobody."""
-    query = (
-        select(snapshots.c.path, runs.c.number)
-        .join(runs, runs.c.snapshot_id == snapshots.c.id)
-        .where(snapshots.c.audience_id == audience_id)
-        .order_by(runs.c.number)
-    )
-    with workspace.database.read() as connection:
-        newest = {row.path: row.number for row in connection.execute(query)}
-    return tuple(
-        Record(workspace.files.location(path), number, is_snapshot=True)
-        for path, number in newest.items()
-        if workspace.stored.is_whole(path)
-    )
+def _snapshots(workspace: Workspace, known: Registered) -> Iterator[Record]:
+    """The snapshots of runs, without those whom the run's outbox names as new and still unsent."""
+    by_path: dict[str, list[Head]] = {}
+    for run in _runs(workspace, known):
+        if run.snapshot_path is not None:
+            by_path.setdefault(run.snapshot_path, []).insert(0, run)
+    for path, same in by_path.items():
+        teller = _last_to_tell(workspace, same)
+        if teller is not None and workspace.stored.is_whole(path):
+            rest = None if teller.is_settled else _outbox(workspace, teller)
+            yield Record(workspace.files.location(path), same[0].number, is_snapshot=True, rest=rest)
 
 
-def _outboxes(workspace: Workspace, audience_id: int, *, is_state_older: bool) -> Iterator[Record]:
-    """The outboxes of runs; of one that an older state has as open all rows may have been sent."""
-    query = select(runs.c.id, runs.c.outbox, runs.c.finished_at).where(
-        runs.c.audience_id == audience_id, runs.c.outbox.is_not(None)
-    )
+def _last_to_tell(workspace: Workspace, same: Sequence[Head]) -> Head | None:
+    """Of the runs with one snapshot, newest first, the one by which to say who was told; None where no run told anybody."""
+    for run in same:
+        has_begun = any(last > first for first, last in _sent(run))
+        if run.is_settled or has_begun or _outbox(workspace, run) is not None:
+            return run
+    return None
+
+
+def _outboxes(workspace: Workspace, known: Registered) -> Iterator[Record]:
+    """The outboxes of runs."""
+    for run in _runs(workspace, known):
+        if (outbox := _outbox(workspace, run)) is not None:
+            yield outbox
+
+
+def _outbox(workspace: Workspace, run: Head) -> Record | None:
+    """The outbox of a run; None where it is lost or damaged, or the run has none."""
+    if run.outbox is None or run.outbox_path is None or not workspace.stored.is_whole(run.outbox_path):
+        return None
+    return Record(run.outbox, run.number, sent=_sent(run), held=run.held)
+
+
+def _runs(workspace: Workspace, known: Registered) -> Iterator[Head]:
+    """The audience's runs, oldest first; of the newest one that an older state knows all rows may have been sent since."""
+    query = select(runs.c.id).where(runs.c.audience_id == known.audience_id).order_by(runs.c.number)
     with workspace.database.read() as connection:
-        found = connection.execute(query.order_by(runs.c.number)).all()
-    for run_id, path, finished_at in found:
+        found = list(connection.execute(query).scalars())
+    for run_id in found:
         run = workspace.ledger.of_run(run_id)
-        if run is not None and workspace.stored.is_whole(path):
-            sent = ((0, ALL_ROWS),) if is_state_older and finished_at is None else _sent(run)
-            yield Record(workspace.files.location(path), run.number, sent=sent, held=run.held)
+        if run is not None and known.is_ledger_lost and run_id == found[-1]:
+            yield replace(run, shards=(ShardProgress(0, 0, ALL_ROWS, position=0, reach=ALL_ROWS),))
+        elif run is not None:
+            yield run
 
 
 def _sent(run: Head) -> tuple[tuple[int, int], ...]:

@@ -75,8 +75,18 @@ Members = Mapping[str, Row]
 class Company(World):
     """One audience or computed trait; a process that dies is replaced by `reopen`."""
 
-    def __init__(self, folder: Path, windsor: Sandbox, setup: Setup) -> None:
-        super().__init__(folder, windsor, max_in_flight=setup.max_in_flight, timeout_s=2)
+    def __init__(
+        self,
+        folder: Path,
+        windsor: Sandbox,
+        setup: Setup,
+        *,
+        name: str = "windsor",
+        installed_as: str = "chaos",
+        **document: Any,
+    ) -> None:
+        super().__init__(folder, windsor, name=name, max_in_flight=setup.max_in_flight, timeout_s=2)
+        self.document |= document
         self.setup = setup
         self.life = Life()
         self.downloads: list[tuple[Path, Members]] = []
@@ -90,7 +100,7 @@ class Company(World):
         self.entry_of_yaml["delivery_shards"] = setup.delivery_shards
         if setup.sends_null:
             self.entry_of_yaml["on_missing"] = None
-        self._name_the_installation()
+        self._name_the_installation(installed_as)
 
     @property
     def entry_of_yaml(self) -> dict[str, Any]:
@@ -98,18 +108,22 @@ class Company(World):
         entry: dict[str, Any] = self.document["computed_traits" if self.setup.is_trait else "audiences"][0]
         return entry
 
-    def _name_the_installation(self) -> None:
+    def _name_the_installation(self, name: str) -> None:
         """Always the same, so that the same steps have the same messageIds, and with them the same faults."""
         with self.workspace.database.write() as connection:
-            connection.execute(update(installation).values(id="chaos"))
+            connection.execute(update(installation).values(id=name))
 
     @property
     def workspace(self) -> Workspace:
         """Opened once, in a process that lives as long as `life`."""
         if self._mortal is None:
-            opened = replace(super().workspace, engine_limits=replace(HASTY, max_in_flight=self.setup.max_in_flight))
-            self._mortal = mortal(opened, self.life, self.setup.key)
+            self._mortal = self.alive(super().workspace, self.life)
         return self._mortal
+
+    def alive(self, workspace: Workspace, life: Life) -> Workspace:
+        """The workspace of a process with that life."""
+        limits = replace(HASTY, max_in_flight=self.setup.max_in_flight)
+        return mortal(replace(workspace, engine_limits=limits), life, self.setup.key)
 
     def reopen(self) -> None:
         """Another process; it has waited until the leases of a dead one were over."""

@@ -1,4 +1,4 @@
-"""A process that may die: at any write to its state, at any file it keeps, before or after any request.
+"""A process that may die, or stand still: at any write to its state, at any file it keeps, before or after any request.
 
 Dying is an exception here, and from it on nothing of the process reaches the state, the files or Windsor any more:
 what the next process finds is what a kill leaves behind.
@@ -7,6 +7,7 @@ what the next process finds is what a kill leaves behind.
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -18,10 +19,14 @@ from sqlalchemy import Connection
 from windsor_sync.delivery.transport import Transport
 from windsor_sync.delivery.verdicts import Answer, Decision, decide
 from windsor_sync.errors import StateUnavailable
+from windsor_sync.lease import Lease
 from windsor_sync.ledger import Ledger
+from windsor_sync.marks import Marks
 from windsor_sync.registry import Registry
+from windsor_sync.spec.trait_keys import TraitKey
 from windsor_sync.state.database import Database
 from windsor_sync.state.files import FileStore
+from windsor_sync.stored_files import StoredFiles
 from windsor_sync.workspace import HttpLine, Workspace
 
 BESIDE = frozenset({"rate", "lease"})
@@ -51,6 +56,11 @@ class Life:
     """None: it lives on"""
     wire: list[Message] = field(default_factory=list)
     """every message that left, in order, whatever became of it"""
+    meanwhile: Callable[[], None] | None = None
+    """what others do at its last moment; the process, which stood still, lives on then"""
+    leases: list[Lease] = field(default_factory=list)
+    """all that it has taken"""
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
     def is_over(self) -> bool:
@@ -58,15 +68,27 @@ class Life:
         return self.moments_left is not None and self.moments_left <= 0
 
     def moment(self) -> None:
-        """Live on, or die here."""
+        """Live on, stand still, or die here."""
         if threading.current_thread().name in BESIDE:
             if self.is_over:
                 raise StateUnavailable("the process has died")
             return
-        if self.moments_left is not None:
+        with self._lock:
+            if self.moments_left is None:
+                return
             self.moments_left -= 1
-            if self.moments_left <= 0:
+            if self.moments_left > 0:
+                return
+            if self.meanwhile is None:
                 raise Died
+            act, self.meanwhile, self.moments_left = self.meanwhile, None, None
+            with ThreadPoolExecutor(1) as others:  # an event loop may run in this thread
+                others.submit(act).result()
+
+    def lose_leases(self) -> None:
+        """Let the deadlines of its leases pass by its own clock."""
+        for lease in self.leases:
+            lease._valid_until = 0.0
 
 
 class MortalDatabase(Database):
@@ -148,6 +170,15 @@ class MortalWorkspace(Workspace):
     life: Life = field(default_factory=Life)
     key: str = ""
 
+    @contextmanager
+    def hold(
+        self, key: TraitKey, holder: str, shard: int | None = None, destination: str | None = None
+    ) -> Iterator[Lease]:
+        """A lease, which ends when the process stands still for too long."""
+        with Workspace.hold(self, key, holder, shard, destination) as lease:
+            self.life.leases.append(lease)
+            yield lease
+
     def line(self) -> HttpLine:
         """The way to Windsor."""
         line = Workspace.line(self)
@@ -158,7 +189,7 @@ def mortal(workspace: Workspace, life: Life, key: str) -> MortalWorkspace:
     """The same workspace, in a process that may die; `key` is the trait it is about."""
     database = MortalDatabase(workspace.database, life)
     files = MortalFiles(workspace.settings.files, life)
-    destination = workspace.settings.destination.name
+    destination = workspace.settings.destination
     parts = {part.name: getattr(workspace, part.name) for part in fields(Workspace)}
     opened = MortalWorkspace(**parts, life=life, key=key)
     return replace(
@@ -166,5 +197,7 @@ def mortal(workspace: Workspace, life: Life, key: str) -> MortalWorkspace:
         database=database,
         files=files,
         ledger=Ledger(database, files),
-        registry=Registry(database, destination),
+        registry=Registry(database, destination.name),
+        stored=StoredFiles(database, files),
+        marks=Marks(database, files, destination),
     )

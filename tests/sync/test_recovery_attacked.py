@@ -312,3 +312,18 @@ def test_a_state_restored_to_before_the_first_sync_is_brought_back_twice(world: 
         assert world.members_shown() == set(MEMBERS[first:])
         assert world.sync(TRAIT_KEY).state is RunState.DONE
     assert audit(world.workspace, repair=False) == []
+
+
+def test_a_snapshot_of_which_nothing_was_sent_is_no_proof_that_anybody_was_told(world: World) -> None:
+    """One run was stopped before its first message; a later one found other members. Nothing is told of those of the first."""
+    world.stop.press()
+    world.snapshot(MEMBERS[:20])
+    assert world.sync().state is RunState.INTERRUPTED
+    world.reopen()
+    world.snapshot(MEMBERS[20:])
+    world.sync()
+    stored(world, "snapshots")[1].unlink()
+    world.snapshot(MEMBERS[21:])
+    forget_the_source(world)
+    assert recovered(world).options["is_recovery"]
+    assert world.shown() == dict.fromkeys(MEMBERS[21:], True) | {MEMBERS[20]: False}

@@ -84,7 +84,7 @@ def departed(records: Sequence[Record], table: Callable[[str], str], types: Mapp
     """Who was told true once, as a select over `records`; `table` makes a location a table, `types` names its columns."""
     if not records:
         return nobody({**types, "was_told": "BOOLEAN"})
-    rows = " UNION ALL ".join(_of_record(record, table(record.location)) for record in records)
+    rows = " UNION ALL ".join(_of_record(record, table) for record in records)
     return f"""
         SELECT
             identity, any_value(user_id) AS user_id, any_value(anonymous_id) AS anonymous_id,
@@ -93,18 +93,37 @@ def departed(records: Sequence[Record], table: Callable[[str], str], types: Mapp
     """
 
 
-def _of_record(record: Record, table: str) -> str:
-    columns = "user_id, anonymous_id, email"
+def _of_record(record: Record, table: Callable[[str], str]) -> str:
+    columns, rows = "user_id, anonymous_id, email", table(record.location)
     if record.is_snapshot:
         identity = "coalesce('u' || user_id, 'a' || anonymous_id)"
-        return f"SELECT {identity} AS identity, {columns}, TRUE AS is_member, {record.number} AS number FROM {table}"
-    held = "".join(f" AND change <> {quoted(kind)}" for kind in record.held)
-    sent = [f"(seq >= {first} AND seq < {last} AND status = 'send'{held})" for first, last in record.sent]
-    is_told = f"NOT ({' OR '.join(sent) if record.is_sure else 'FALSE'})" if sent else "FALSE"
+        untold = f"WHERE {identity} NOT IN ({_untold(record.rest, table)})" if record.rest else ""
+        return f"SELECT {identity} AS identity, {columns}, TRUE AS is_member, {record.number} AS number FROM {rows} {untold}"
+    if not record.sent:
+        return f"SELECT identity, {columns}, FALSE AS is_member, {record.number} AS number FROM {rows} WHERE change = 'exited'"
+    sent = _were_sent(record)
+    is_told = f"NOT ({sent if record.is_sure else 'FALSE'})"
     return f"""
         SELECT identity, {columns}, change <> 'exited' OR {is_told} AS is_member, {record.number} AS number
-        FROM {table} WHERE {" OR ".join(["change = 'exited'", *sent])}
+        FROM {rows} WHERE change = 'exited' OR was_told OR in_doubt OR {sent}
     """
+
+
+def _untold(outbox: Record, table: Callable[[str], str]) -> str:
+    """Whom an outbox names as new and has not told yet."""
+    return f"""
+        SELECT identity FROM {table(outbox.location)}
+        WHERE identity IS NOT NULL AND change = 'entered' AND NOT in_doubt AND NOT ({_were_sent(outbox)})
+    """
+
+
+def _were_sent(outbox: Record) -> str:
+    """The condition of the rows that may have been sent."""
+    held = "".join(f" AND change <> {quoted(kind)}" for kind in outbox.held)
+    return (
+        " OR ".join(f"(seq >= {first} AND seq < {last} AND status = 'send'{held})" for first, last in outbox.sent)
+        or "FALSE"
+    )
 
 
 def run_row(task: DiffTask) -> list[object]:

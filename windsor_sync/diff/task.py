@@ -15,13 +15,15 @@ class Record:
     number: int
     """of its run: of two records about one user the later one holds"""
     is_snapshot: bool = False
-    """every row was told true"""
+    """every row was told true, but for what `rest` says"""
     sent: tuple[tuple[int, int], ...] = ()
     """[first, last): stretches of an outbox whose entries may have been sent; exits count in all of it"""
     is_sure: bool = True
     """whether the exits in `sent` were sent indeed; others count as members, so that the guard judges them"""
     held: tuple[str, ...] = ()
     """kinds of change that were withheld"""
+    rest: "Record | None" = None
+    """of a snapshot: the outbox that says who of it was not told yet"""
 
 
 @dataclass(frozen=True, slots=True)
