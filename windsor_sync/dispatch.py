@@ -16,8 +16,8 @@ from windsor_sync.delivery.wires import Wire
 from windsor_sync.lease import Lease
 from windsor_sync.ledger import Ledger, RowVerdict
 from windsor_sync.limits import shortage_in
-from windsor_sync.outbox import CHUNK_ROWS, OutboxRow, Renderer, read_rows
-from windsor_sync.progress import ShardProgress
+from windsor_sync.outbox import CHUNK_ROWS, FALSE_FIRST, OutboxRow, Renderer, read_rows
+from windsor_sync.progress import FIRST_SHARD, ShardProgress
 from windsor_sync.spec.routing import suppression_hash
 
 RENDERED_AT_ONCE = 64
@@ -115,7 +115,8 @@ def _parcel(shard: int, renderer: Renderer, suppressed: Suppressed, row: OutboxR
     user = row.anonymous_id if row.user_id is None else row.user_id
     private = (row.user_id, row.anonymous_id, *(row.email.split("\n") if row.email else ()), row.value)
     messages = () if user is None or user in suppressed else renderer.messages(row)
-    return Parcel(shard, row.seq, messages, private)
+    goes_first = shard == FIRST_SHARD and row.change in FALSE_FIRST  # older outboxes have these anywhere
+    return Parcel(shard, row.seq, messages, private, goes_first=goes_first)
 
 
 class LedgerJournal:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from windsor_sync.lease import Lease
 from windsor_sync.progress import ShardProgress, Stretch
+from windsor_sync.runs import RunState
 from windsor_sync.state.database import Database
 from windsor_sync.state.files import FileStore
 from windsor_sync.state.tables import audiences, progress, runs, snapshots, stretches, verdicts
@@ -195,6 +196,13 @@ class Ledger:
         with self.database.read() as connection:
             rows = connection.execute(select(progress).where(progress.c.run_id == run_id).order_by(progress.c.shard))
             return [(row.ended, row.ended_why) for row in rows]
+
+    def awaits(self, run_id: str, shard: int) -> bool:
+        """Whether a run has this shard, and its delivery has not come to its end."""
+        here = (progress.c.run_id == run_id, progress.c.shard == shard)
+        with self.database.read() as connection:
+            row = connection.execute(select(progress.c.ended).where(*here)).one_or_none()
+        return row is not None and row.ended != RunState.DONE
 
     def decided(self, run_id: str) -> frozenset[int]:
         """The rows of a run that already have a verdict."""

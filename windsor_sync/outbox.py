@@ -50,6 +50,10 @@ class Change(StrEnum):
     UPDATED = "updated"
 
 
+FALSE_FIRST = (Change.EXITED,)
+"""The changes that tell a user `false`, or null. They stand before all others in an outbox, and are answered or set aside
+before any other leaves: where Windsor has merged two users without our knowing, the `true` comes last."""
+
 KINDS = {"entered": ("entered", "updated"), "exited": ("exited",)}
 """What a backfill's `--only` lets through."""
 
@@ -175,7 +179,7 @@ class Renderer:
         )
 
     def _value(self, row: OutboxRow) -> JsonValue:
-        is_member = row.change != Change.EXITED
+        is_member = row.change not in FALSE_FIRST
         if self._computation.computation_class is ComputationClass.AUDIENCE:
             return is_member
         value: JsonValue = json.loads(row.value) if is_member and row.value is not None else None

@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
+FIRST_SHARD = 0
+"""The shard that is delivered before all others: every `false` of an audience's outbox that has a `true` too."""
+
 
 class Stretch(NamedTuple):
     """Rows [first, last) at or above a shard's position that are not in doubt."""

@@ -18,6 +18,7 @@ from windsor_sync.errors import (
     WindsorSyncError,
 )
 from windsor_sync.lease import Lease
+from windsor_sync.progress import FIRST_SHARD
 from windsor_sync.runs import Run, RunState, run_of
 from windsor_sync.settings import Computation
 from windsor_sync.settlement import STATE_OF, settle
@@ -45,9 +46,14 @@ def deliver_shard(
 ) -> Delivery:
     """Send what is owed of one shard, under its lease, and record how that ended; the books stay open.
 
-    Nothing is sent when the outbox is too short to have the shard, or when a newer run has replaced this one.
+    Nothing is sent when the outbox is too short to have the shard, or when a newer run has replaced this one. What
+    FIRST_SHARD still has to tell is sent before any other shard: raises LeaseHeld while another task does that.
     Raises what stopped the delivery.
     """
+    if shard != FIRST_SHARD and workspace.ledger.awaits(run.run_id, FIRST_SHARD):
+        key = workspace.registry.by_id(run.audience_id).key
+        with workspace.hold(key, run.trigger, FIRST_SHARD) as first:
+            deliver_shard(workspace, computation, run, FIRST_SHARD, first, stop, on_progress)
     outcome = send_owed(workspace, computation, run, lease, stop, on_progress, shard)
     if outcome is None:
         return Delivery()

@@ -36,7 +36,7 @@ from windsor_sync.outbox import (
     count_protected,
     read_rows,
 )
-from windsor_sync.progress import ShardProgress
+from windsor_sync.progress import FIRST_SHARD, ShardProgress
 from windsor_sync.recovery_of_state import recover_state
 from windsor_sync.registry import Registered
 from windsor_sync.runs import Run, RunState, run_of
@@ -56,7 +56,7 @@ Progress = Callable[[Run, Delivery], None]
 
 _log = logging.getLogger(__name__)
 
-NOTHING = Tally(0, 0, 0, 0, 0, 0, 0, 0, 0)
+NOTHING = Tally(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Prepared:
 
     def messages(self) -> Iterator[bytes]:
         """The messages the run would send, in their order."""
-        chunks = (chunk for shard in _shards(self.tally.rows, 1) for chunk in shard.chunks(CHUNK_ROWS))
+        chunks = (chunk for shard in _shards(self.tally, 1) for chunk in shard.chunks(CHUNK_ROWS))
         for rows in read_rows(str(self.outbox), chunks, self.ruling.held):
             for row in rows:
                 yield from self.renderer.messages(row)
@@ -302,7 +302,7 @@ def open_run(
     has_served = prepared.ruling.uses_approval or not (prepared.ruling.trips or prepared.tally.later)
     lapses = [partial(approvals.settle, audience_id=audience_id, moment=started_at)] if has_served else []
     stores = partial(enter, audience_id=audience_id, placed=placed)
-    shards = _shards(prepared.tally.rows, computation.delivery_shards)
+    shards = _shards(prepared.tally, computation.delivery_shards)
     workspace.ledger.open_run(lease, row, shards, [stores, *also, *lapses])
     run = _required(workspace, run_id)
     return run if outbox else settle(workspace, lease, run, None)
@@ -502,13 +502,17 @@ def _refuse_header_only(computation: Computation, head: Head | None, snapshot: S
     )
 
 
-def _shards(rows: int, count: int) -> list[ShardProgress]:
-    """Split [0, rows) into `count` stretches of about the same length."""
-    bounds = [rows * index // count for index in range(count + 1)]
+def _shards(tally: Tally, count: int) -> list[ShardProgress]:
+    """Cut an outbox into FIRST_SHARD, which tells every `false`, and `count` stretches of about the same length of the rest.
+
+    Where only `false` is told, or only `true`, there is no FIRST_SHARD.
+    """
+    first = tally.false_rows if tally.false_rows < tally.rows else 0
+    bounds = [0, *(first + (tally.rows - first) * index // count for index in range(count + 1))]
     return [
-        ShardProgress(shard, first, last, position=first, reach=first)
-        for shard, (first, last) in enumerate(pairwise(bounds))
-        if first < last
+        ShardProgress(shard, start, end, position=start, reach=start)
+        for shard, (start, end) in enumerate(pairwise(bounds), start=FIRST_SHARD)
+        if start < end
     ]
 
 

@@ -38,6 +38,35 @@ def test_each_task_delivers_its_share_and_one_closes_the_books(shared: World, ru
     assert {run.state for run in recent(shared.workspace.database)} == {RunState.DONE}
 
 
+def test_one_task_tells_who_left_before_the_others_tell_who_came(shared: World, run_sync: Run) -> None:
+    shared.document["defaults"] |= {"max_exited_percent": None}
+    shared.sync()
+    shared.windsor.store.reset()
+    left, came = set(USERS[:25]), {f"new-{number:02}" for number in range(30)}
+    shared.snapshot([*USERS[25:], *came])
+    dag_run = run_sync()
+    found = states(dag_run)
+    assert {found[task] for task in (f"{GROUP}.deliver_exits", *TASKS, f"{GROUP}.close_books")} == {"success"}
+    arrived = [accepted.user_id for accepted in shared.windsor.store.accepted if accepted.user_id != "ana"]
+    assert (set(arrived[:25]), set(arrived[25:])) == (left, came)
+
+
+def test_nobody_is_told_true_when_the_task_before_fails(shared: World, run_sync: Run) -> None:
+    shared.document["defaults"] |= {"max_exited_percent": None}
+    shared.sync()
+    shared.windsor.store.reset()
+    shared.snapshot([*USERS[25:], "new"])
+    shared.windsor.set_faults(Faults(revoked_after=0))
+    found = states(run_sync())
+    assert found[f"{GROUP}.deliver_exits"] == "failed"
+    assert {found[task] for task in TASKS} == {"upstream_failed"}
+    assert found[f"{GROUP}.close_books"] == "failed"
+    shared.windsor.set_faults(Faults())
+    shared.sync()
+    arrived = [accepted.user_id for accepted in shared.windsor.store.accepted if accepted.user_id != "ana"]
+    assert (set(arrived[:-1]), arrived[-1]) == (set(USERS[:25]), "new")
+
+
 def test_the_closing_task_has_the_colour_of_the_run(shared: World, run_sync: Run) -> None:
     shared.windsor.set_faults(Faults(rejected_users=frozenset(USERS[:1])))
     dag_run = run_sync()

@@ -94,6 +94,7 @@ class MemoryJournal:
         self.checkpoints = 0
         self.before_checkpoint: Callable[[], None] = lambda: None
         self.permit: Callable[[], None] = lambda: None
+        self.before_sending: Callable[[int], None] = lambda row: None
 
     def checkpoint(self, shards: Sequence[ShardProgress], decided: Sequence[RowVerdict]) -> None:
         """Record, as the ledger does."""
@@ -160,6 +161,7 @@ class WatchedTransport(HttpTransport):
         rows = rows_of(request.content)
         for row in rows:
             assert self._journal.is_in_doubt(row), f"row {row} was sent, and a kill now would forget it"
+            self._journal.before_sending(row)
         self.sent += rows
         self.requests.append(rows)
         answer = await super().send(request, permit)

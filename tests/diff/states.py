@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from windsor_sync.diff.task import DiffTask, Record
 from windsor_sync.embedded import quoted
 from windsor_sync.ledger import Head, RowVerdict, Verdict
-from windsor_sync.outbox import COLUMNS, Limits, Retry
+from windsor_sync.outbox import COLUMNS, FALSE_FIRST, Limits, Retry
 from windsor_sync.progress import ShardProgress
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -193,10 +193,12 @@ def states(draw: st.DrawFn, more_users: int = 0) -> State:
 
 
 def outbox_as_set(location: str) -> set[tuple[object, ...]]:
-    """The rows of an outbox, whatever their order; every row has a number of its own, from 0."""
+    """The rows of an outbox, whatever their order; every row has a number of its own, from 0, and every `false` a lower one."""
     with duckdb.connect() as connection:
         rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM read_parquet({quoted(location)})").fetchall()
     assert sorted(row[0] for row in rows) == list(range(len(rows)))
+    falses = sorted(row[0] for row in rows if row[list(COLUMNS).index("change")] in FALSE_FIRST)
+    assert falses == list(range(len(falses)))
     found = {row[1:] for row in rows}
     assert len(found) == len(rows)
     return found

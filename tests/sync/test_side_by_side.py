@@ -17,7 +17,8 @@ from windsor_sync.spec.trait_keys import TraitKey
 from windsor_sync.sync import Request, deliver_run, open_run, seal
 from windsor_sync.workspace import open_workspace
 
-SHARDS = 4
+SHARDS = [1, 2, 3, 4]
+"""Nobody is told `false`, so there is no FIRST_SHARD."""
 USERS = [f"user-{number:03}" for number in range(400)]
 
 
@@ -25,7 +26,7 @@ USERS = [f"user-{number:03}" for number in range(400)]
 def shared(make_world: Callable[..., World]) -> World:
     """An audience of 400 whose delivery four tasks share."""
     world = make_world(give_up_after_s=0.2)
-    world.document["audiences"][0]["delivery_shards"] = SHARDS
+    world.document["audiences"][0]["delivery_shards"] = len(SHARDS)
     world.snapshot(USERS)
     return world
 
@@ -56,17 +57,17 @@ def close(world: World, run: Run) -> Run:
 
 def test_tasks_side_by_side_deliver_what_one_would_have_and_each_user_once(shared: World) -> None:
     run = opened(shared)
-    delivered = [0] * SHARDS
+    delivered: dict[int, int] = {}
 
     def task(shard: int) -> None:
         delivered[shard] = deliver(shared, run, shard)
 
-    tasks = [threading.Thread(target=task, args=(shard,)) for shard in range(SHARDS)]
+    tasks = [threading.Thread(target=task, args=(shard,)) for shard in SHARDS]
     for one in tasks:
         one.start()
     for one in tasks:
         one.join()
-    assert delivered == [100] * SHARDS
+    assert delivered == dict.fromkeys(SHARDS, 100)
     assert run_of(shared.workspace.database, run.run_id).finished_at is None  # type: ignore[union-attr]
     closed = close(shared, run)
     assert (closed.state, closed.books.delivered) == (RunState.DONE, 400)
@@ -76,29 +77,29 @@ def test_tasks_side_by_side_deliver_what_one_would_have_and_each_user_once(share
 
 def test_a_shard_that_died_is_named_in_the_books_and_its_next_try_goes_on_where_it_stopped(shared: World) -> None:
     run = opened(shared)
-    for shard in (0, 1, 3):
+    for shard in (1, 2, 4):
         deliver(shared, run, shard)
     closed = close(shared, run)
     assert (closed.state, closed.books.delivered, closed.books.owed) == (RunState.INTERRUPTED, 300, 100)
     assert "A task of its delivery did not come to its end." in str(closed.sentence)
-    deliver(shared, run, 2)
+    deliver(shared, run, 3)
     assert (close(shared, run).state, shared.sent) == (RunState.DONE, 400)
 
 
 def test_the_worst_that_happened_to_a_shard_is_what_the_run_says(shared: World) -> None:
     run = opened(shared)
-    deliver(shared, run, 0)
+    deliver(shared, run, 1)
     shared.windsor.set_faults(Faults(outage="unavailable"))
     with pytest.raises(DestinationUnavailable):
-        deliver(shared, run, 1)
+        deliver(shared, run, 2)
     shared.windsor.set_faults(Faults(revoked_after=0))
     with pytest.raises(CredentialsRefused):
-        deliver(shared, run, 2)
+        deliver(shared, run, 3)
     shared.windsor.set_faults(Faults())
-    deliver(shared, run, 3)
+    deliver(shared, run, 4)
     closed = close(shared, run)
     assert (closed.state, closed.books.delivered, closed.books.owed) == (RunState.REFUSED, 200, 200)
-    for shard in (1, 2):
+    for shard in (2, 3):
         deliver(shared, run, shard)
     assert (close(shared, run).state, shared.members_shown()) == (RunState.DONE, set(USERS))
 
@@ -116,7 +117,7 @@ def test_a_shard_of_a_run_that_a_newer_one_replaced_sends_nothing_and_changes_no
     shared.snapshot(USERS[:390])
     newer = shared.sync()
     sent, books = shared.sent, run_of(shared.workspace.database, run.run_id)
-    assert deliver(shared, run, 0) == 0
+    assert deliver(shared, run, 1) == 0
     assert close(shared, run) == books
     assert (shared.sent, newer.state) == (sent, RunState.DONE)
 
@@ -133,7 +134,7 @@ def test_a_run_that_was_replaced_while_it_stood_still_says_that_it_lost_its_leas
 def test_two_tries_of_the_same_shard_never_meet(shared: World) -> None:
     run = opened(shared)
     with ExitStack() as stack:
-        lease: Lease = stack.enter_context(shared.workspace.hold(TraitKey(KEY), "the first try", shard=0))
+        lease: Lease = stack.enter_context(shared.workspace.hold(TraitKey(KEY), "the first try", shard=1))
         with pytest.raises(LeaseHeld, match="the first try"):
-            deliver(shared, run, 0)
+            deliver(shared, run, 1)
         assert lease.is_valid

@@ -18,6 +18,7 @@ from windsor_sync.airflow.operators import (
     DiffOperator,
     SealSnapshotOperator,
 )
+from windsor_sync.progress import FIRST_SHARD
 
 POOL = "windsor_api"
 """Bounds how many tasks talk to Windsor at once; `windsor-sync airflow-setup` makes it."""
@@ -78,10 +79,13 @@ def _sync_audience(audience: str, shards: int, interval: timedelta, told: dict[s
     else:
         delivered = CloseBooksOperator(task_id="close_books", audience=audience, run=changes.output, asks=True, **told)
         changes >> delivered
-        for shard in range(shards):
-            task_id = f"deliver_{shard + 1}_of_{shards}"
+        first = DeliverShardOperator(
+            task_id="deliver_exits", audience=audience, run=changes.output, shard=FIRST_SHARD, pool=POOL
+        )
+        for shard in range(FIRST_SHARD + 1, FIRST_SHARD + shards + 1):
+            task_id = f"deliver_{shard}_of_{shards}"
             share = DeliverShardOperator(task_id=task_id, audience=audience, run=changes.output, shard=shard, pool=POOL)
-            changes >> share >> delivered
+            changes >> first >> share >> delivered
     approved = ApproveOperator(task_id="approve", audience=audience, run=changes.output, interval=interval)
     released = DeliverApprovedOperator(
         task_id="deliver_approved", audience=audience, run=changes.output, pool=POOL, **told

@@ -26,7 +26,14 @@ from windsor_sync.delivery.redaction import redacted
 from windsor_sync.delivery.stops import everything_rejected, stopped, unavailable
 from windsor_sync.delivery.supply import Supply, Waiting
 from windsor_sync.delivery.transport import Transport
-from windsor_sync.delivery.verdicts import NOT_IMPLEMENTED, Answer, Decision, decide, may_have_been_applied
+from windsor_sync.delivery.verdicts import (
+    NOT_IMPLEMENTED,
+    Answer,
+    Decision,
+    decide,
+    judges_address,
+    may_have_been_applied,
+)
 from windsor_sync.delivery.wires import Wire
 from windsor_sync.errors import (
     LeaseLost,
@@ -188,6 +195,7 @@ class Engine:
     async def _work(self) -> None:
         while batch := await self._supply.take():
             await self._deliver(batch)
+            self._supply.done()
 
     async def _deliver(self, batch: Sequence[Attempt]) -> None:
         """Send what a batch has to say, request by request, each row until one of its messages is not taken.
@@ -259,8 +267,14 @@ class Engine:
             # What fails again and again among others is looked for in halves; a 429 is nobody's fault.
             splits = len(attempts) > 1 and (struggle.failures > 0 or decision is not Decision.SLOW_DOWN)
             has_room = splits or self._supply.room >= len(attempts)
-            blocks_all = self._supply.is_starved
-            match self._patience.after(answer, decision, struggle, has_room=has_room, blocks_all=blocks_all):
+            match self._patience.after(
+                answer,
+                decision,
+                struggle,
+                has_room=has_room,
+                blocks_all=self._supply.is_starved,
+                is_at_border=self._supply.is_at_border,
+            ):
                 case Step.AGAIN:
                     await self._sleep(self._patience.pause_s(answer, struggle))
                 case Step.LATER if splits:
@@ -370,6 +384,8 @@ class Engine:
         self.outcome.rejected += 1
         if is_unsupported and attempt.parcel.call != Call.IDENTIFY:
             return  # of the others Windsor need not take all; what takes no identify is no Windsor
+        if attempt.parcel.goes_first and not is_unsupported and not judges_address(recorded.code):
+            return  # about these users only, perhaps: the others show it
         self._refused += 1
         if self.outcome.delivered == 0 and self._refused >= self._limits.rejections_to_stop:
             self._halt(everything_rejected(self._refused, recorded.code, recorded.message))

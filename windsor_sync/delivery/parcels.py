@@ -21,6 +21,8 @@ class Parcel(NamedTuple):
     call: str = "identify"
     lanes: tuple[str, ...] = ()
     """it goes out after every earlier row that shares one of them; without lanes no order is kept"""
+    goes_first: bool = False
+    """it is answered or set aside before the first row leaves that does not go first"""
 
 
 @dataclass(slots=True, eq=False)

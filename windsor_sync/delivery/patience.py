@@ -69,12 +69,20 @@ class Patience:
         row.since = min(row.since, self._clock())
 
     def after(
-        self, answer: Answer, decision: Decision, row: Struggle, *, has_room: bool, blocks_all: bool = False
+        self,
+        answer: Answer,
+        decision: Decision,
+        row: Struggle,
+        *,
+        has_room: bool,
+        blocks_all: bool = False,
+        is_at_border: bool = False,
     ) -> Step:
         """Decide on a row that got `answer`.
 
         `has_room`: it may be put off. `blocks_all`: nothing else can be sent before it, so that nothing else will ever
-        show whether it is Windsor or this row that is in trouble.
+        show whether it is Windsor or this row that is in trouble. `is_at_border`: what comes after it will show that, but
+        is sent only once this row is left.
         """
         row.waits += 1
         row.failures += decision is not Decision.SLOW_DOWN
@@ -87,7 +95,8 @@ class Patience:
         # A wait that Windsor asks for in a 423 or 408 is about this row; in a 429 or 503, about everybody.
         announced_s = 0.0 if decision is Decision.WAIT else asked_s
         if self.silent_s + announced_s >= bounds.give_up_after_s:
-            return Step.GIVE_UP
+            is_left = is_at_border and decision is not Decision.SLOW_DOWN and self.silent_s >= bounds.give_up_after_s
+            return Step.LEAVE if is_left else Step.GIVE_UP
         if self._clock() - row.since + asked_s >= bounds.give_up_after_s:
             return Step.LEAVE
         return Step.AGAIN

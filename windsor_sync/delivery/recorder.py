@@ -95,6 +95,7 @@ class Recorder:
         self._trackers: dict[int, ShardTracker] = {}
         self._verdicts: dict[int, RowVerdict] = {}
         self._being_written: dict[int, RowVerdict] = {}
+        self._is_writing = False
         self._pace = Pace()
         self._ahead = 0
         """rows beyond those in flight that the newest checkpoint lets go"""
@@ -168,6 +169,13 @@ class Recorder:
             self._due.set()
             await self._recorded.wait()
 
+    async def all_answers_recorded(self) -> None:
+        """Return once every answer so far is in the journal, or when nothing more will be recorded."""
+        while (self._answers or self._is_writing) and not self._is_over:
+            self._recorded.clear()
+            self._due.set()
+            await self._recorded.wait()
+
     # -- checkpoints -----------------------------------------------------------------------------------------
 
     async def keep(self) -> None:
@@ -229,17 +237,20 @@ class Recorder:
         marks = [mark for mark in news if mark]
         if marks or self._verdicts:
             await self._record(marks)
+        else:
+            self._answers = 0
         self._recorded.set()
 
     async def _record(self, marks: Sequence[ShardProgress]) -> None:
         self._being_written, self._verdicts, self._answers = self._verdicts, {}, 0
+        self._is_writing = True
         try:
             await asyncio.to_thread(self._journal.checkpoint, marks, list(self._being_written.values()))
         except BaseException:
             self._verdicts = self._being_written | self._verdicts  # a position must never pass them unrecorded
             raise
         finally:
-            self._being_written = {}
+            self._being_written, self._is_writing = {}, False
         for mark in marks:
             self._trackers[mark.shard].recorded(mark)
         self._on_recorded()

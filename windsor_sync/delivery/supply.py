@@ -61,6 +61,10 @@ class Supply:
         self._loose = 0
         """how many were put off that have no place in a lane"""
         self._reading = asyncio.Lock()
+        self._in_hand = 0
+        """batches"""
+        self._is_first_part: bool | None = None
+        """whether all rows taken so far go first; None before any was taken"""
 
     def open(self, source: AsyncIterator[Sequence[Parcel]]) -> None:
         """Start."""
@@ -74,10 +78,17 @@ class Supply:
         async with self._reading:
             while not self._has_stopped():
                 if batch := self._gather() or await self._second_round():
+                    self._in_hand += 1
                     return batch
                 if not await self._news():
                     break
         return []
+
+    def done(self) -> None:
+        """A batch that was taken needs nothing more."""
+        self._in_hand -= 1
+        if self.is_at_border:
+            self._records.nudge()
 
     # -- what became of one ----------------------------------------------------------------------------------
 
@@ -90,6 +101,11 @@ class Supply:
     def is_starved(self) -> bool:
         """Whether workers are idle because no more rows may wait behind those that are in hand."""
         return bool(self._ready) and self._is_full and self._reading.locked()
+
+    @property
+    def is_at_border(self) -> bool:
+        """Whether the next row has to wait until all that go first are answered or set aside."""
+        return bool(self._is_first_part and self._ready and not self._ready[0].goes_first)
 
     @property
     def _is_full(self) -> bool:
@@ -165,8 +181,9 @@ class Supply:
 
     def _fresh(self, batch: list[Attempt]) -> Attempt | None:
         """The next of the outbox that is let go and whose lanes are free; those whose lanes are not queue up there."""
-        while self._ready and not self._is_full and self._records.comes_next(self._ready[0].shard, self._ready[0].seq):
+        while self._ready and not self._is_full and not self.is_at_border and self._is_next_let_go():
             parcel = self._ready.popleft()
+            self._is_first_part = parcel.goes_first and self._is_first_part is not False
             self._records.take(parcel.shard, parcel.seq)
             attempt = Attempt(parcel, self._records[parcel.shard].inherits_doubt(parcel.seq), Struggle())
             if not parcel.lanes or not parcel.messages:
@@ -179,6 +196,9 @@ class Supply:
             else:
                 self._waits(attempt)
         return None
+
+    def _is_next_let_go(self) -> bool:
+        return self._records.comes_next(self._ready[0].shard, self._ready[0].seq)
 
     def _waits(self, attempt: Attempt) -> None:
         attempt.waits = True
@@ -193,7 +213,8 @@ class Supply:
 
     async def _second_round(self) -> list[Attempt]:
         """One that was put off, alone; it is in doubt by the journal before it is sent again."""
-        if self._ready or not self._is_read or not self._again:
+        is_through = self.is_at_border or (self._is_read and not self._ready)
+        if not is_through or not self._again:
             return []
         attempt = self._again.popleft()
         assert attempt.owed is not None
@@ -207,6 +228,9 @@ class Supply:
         """Wait until there may be something to take; False when there will be nothing."""
         if not self._ready and not self._is_read:
             await self._read_on()
+        elif self.is_at_border and not self._in_hand and not self._lanes:
+            await self._records.all_answers_recorded()  # a kill from here on must not send again what goes first
+            self._is_first_part = False
         elif self._ready or self._lanes:
             await self._records.news()
         else:

@@ -10,13 +10,15 @@ from windsor_sync.diff import statement
 from windsor_sync.diff.task import DiffTask, Tally
 from windsor_sync.embedded import open_stored, parquet, quoted
 from windsor_sync.ledger import Head
-from windsor_sync.outbox import COLUMNS
+from windsor_sync.outbox import COLUMNS, FALSE_FIRST
 
 __all__ = ["DiffTask", "Remains", "Tally", "define_ledger", "diff", "remains", "tally"]
 
 ROW_GROUP_ROWS = 20_480
 """Small enough that delivery reads a stretch of an outbox without unpacking its neighbours."""
 WRITTEN_AS = f"FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
+
+FALSE_KINDS = ", ".join(map(quoted, FALSE_FIRST))
 
 KEY_HASH = "hash({})"
 """Of the id alone, without saying whose it is: to put 'u' or 'a' before ten million texts takes half a second."""
@@ -32,20 +34,40 @@ def diff(task: DiffTask, draft: Path) -> Tally:
     with open_stored() as connection:
         define_views(connection, task)
         narrow(connection, task)
-        write(connection, statement.sendable(task.limits, has_protected=bool(task.protected)), draft, task.stamp)
+        changes = statement.sendable(task.limits, has_protected=bool(task.protected))
+        write(connection, changes, draft, task.stamp, has_false=task.may_tell_false)
         return tally(connection, str(draft))
 
 
-def write(connection: duckdb.DuckDBPyConnection, changes: str, draft: Path, stamp: str = "") -> None:
-    """Number the changes and write them as an outbox, with its stamp."""
-    rows = f"SELECT row_number() OVER () - 1 AS seq, {', '.join(statement.outbox_columns())} FROM ({changes})"
+def write(
+    connection: duckdb.DuckDBPyConnection, changes: str, draft: Path, stamp: str = "", *, has_false: bool = True
+) -> None:
+    """Number the changes and write them as an outbox, with its stamp; all of FALSE_FIRST come before the others.
+
+    Without `has_false` there are only others: they need not be kept aside until all of FALSE_FIRST are found.
+    """
+    rows = _false_first(changes) if has_false else _numbered(f"({changes})")
     connection.execute(f"COPY ({rows}) TO {quoted(str(draft))} ({', '.join(filter(None, (WRITTEN_AS, stamp)))})")
+
+
+def _false_first(changes: str) -> str:
+    first = f"found WHERE change IN ({FALSE_KINDS})"
+    others = f"found WHERE change NOT IN ({FALSE_KINDS})"
+    return f"""
+        WITH found AS MATERIALIZED ({changes})
+        {_numbered(first)} UNION ALL {_numbered(others, f"(SELECT count(*) FROM {first})")}
+    """
+
+
+def _numbered(rows: str, start: str = "0") -> str:
+    return f"SELECT {start} + row_number() OVER () - 1 AS seq, {', '.join(statement.outbox_columns())} FROM {rows}"
 
 
 def tally(connection: duckdb.DuckDBPyConnection, location: str) -> Tally:
     """Count a sealed outbox."""
     row = connection.execute(f"""
         SELECT count(*),
+            count(*) FILTER (change IN ({FALSE_KINDS})),
             count(*) FILTER (change = 'entered'),
             count(*) FILTER (change = 'exited'),
             count(*) FILTER (change = 'updated'),

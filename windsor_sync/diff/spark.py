@@ -41,7 +41,7 @@ def diff(task: DiffTask, draft: Path) -> Tally:
     try:
         changes.write.parquet(str(parts))
         with open_duckdb() as connection:
-            duckdb.write(connection, _parts(parts), draft, task.stamp)
+            duckdb.write(connection, _parts(parts), draft, task.stamp, has_false=task.may_tell_false)
             return duckdb.tally(connection, str(draft))
     finally:
         shutil.rmtree(parts, ignore_errors=True)

@@ -50,12 +50,19 @@ class DiffTask:
     stamp: str = ""
     """an option of COPY that says in the outbox whose it is; none for a plan"""
 
+    @property
+    def may_tell_false(self) -> bool:
+        """Whether anybody may have been told true."""
+        return self.head is not None or bool(self.departed)
+
 
 @dataclass(frozen=True, slots=True)
 class Tally:
     """How many changes a diff found, by kind and by whether they may go out."""
 
     rows: int
+    false_rows: int
+    """of these, all that tell `false`; they have the lowest numbers"""
     entered: int
     exited: int
     updated: int
