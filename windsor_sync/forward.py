@@ -217,6 +217,8 @@ def deliver_run(
         stop=stop,
         on_progress=(lambda so_far: on_progress(run, so_far)) if on_progress else None,
     )
+    if lease.is_valid:
+        workspace.marks.end(lease, run)
     if outcome.stopped_by is None and outcome.delivered == 0:
         outcome.stopped_by = _wrong_address(workspace.ledger.rejections(run.run_id))
     return settle(workspace, lease, run, outcome)

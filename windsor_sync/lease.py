@@ -44,6 +44,7 @@ class Lease:
         self._database = database
         self._ttl_s = ttl_s
         self._valid_until = valid_until
+        self._turning = threading.Lock()
         self.resource = resource
         self.holder = holder
         self.token = token
@@ -76,9 +77,18 @@ class Lease:
     def renew(self) -> None:
         """Move the deadline; raises LeaseLost when it is too late."""
         before = _clock()
-        with self._database.write() as connection:
+        with self._turning, self._database.write() as connection:
             self.fence(connection)
         self._valid_until = before + self._ttl_s  # only now: a transaction that is rolled back moves no deadline
+
+    def turn(self) -> int:
+        """Go on with a new token, and return it: a copy of the state that was made before has a smaller one."""
+        with self._turning:
+            with self._database.write() as connection:
+                self.fence(connection)
+                raise_token(connection, self.resource, self.token + 1)
+            self.token += 1
+        return self.token
 
     def release(self) -> None:
         """Let the next run in at once; a lease that was lost is left alone."""
@@ -96,6 +106,27 @@ class Lease:
             "database was out of reach. It stopped without sending or recording anything more; what it had recorded "
             "stands. The next run tells Windsor what is owed or in doubt."
         )
+
+
+def resource_of(key: str, destination: str, shard: int | None = None) -> str:
+    """What a lease on an audience at a destination is on, or one on a shard of its delivery."""
+    whole = f"{key} at {destination}"
+    return whole if shard is None else f"{whole}{_PART}{shard}"
+
+
+def tokens(connection: Connection) -> dict[str, int]:
+    """The token of everything that was ever leased."""
+    return {row.resource: row.token for row in connection.execute(select(leases.c.resource, leases.c.token))}
+
+
+def raise_token(connection: Connection, resource: str, token: int) -> None:
+    """Let the next token be greater than this one, also where nobody has had the lease yet."""
+    here = leases.c.resource == resource
+    if connection.execute(update(leases).where(here, leases.c.token < token).values(token=token)).rowcount:
+        return
+    if connection.execute(select(leases.c.token).where(here)).first() is None:
+        moment = datetime.now(UTC)
+        connection.execute(insert(leases).values(resource=resource, token=token, acquired_at=moment, deadline=moment))
 
 
 def acquire(database: Database, resource: str, holder: str, ttl_s: float = TTL_S, shard: int | None = None) -> Lease:

@@ -1,13 +1,14 @@
 """Marks in the file store, by which a state that is older than its files, or not theirs, is noticed before anything is sent.
 
-Before the first message of a run leaves, a mark with the run's number is put into the store. A state that was restored from
-a backup does not know that run; a new, empty state beside marks of another installation is a state that was lost. A mark
-holds no user. Those who were forgotten are kept beside the marks, hashed, so that a lost state cannot tell them again.
+Before the first message of a run leaves, a mark with the run's number is put into the store, and another one when its
+delivery has ended, with the lease's token. A state that was restored from a backup does not know that run, or has a smaller
+token; a new, empty state beside marks of another installation is a state that was lost. A mark holds no user. Those who were
+forgotten are kept beside the marks, hashed, so that a lost or restored state cannot tell them again.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,17 +17,22 @@ from typing import Any
 from sqlalchemy import Row, func, select
 
 from windsor_sync.errors import StateUnavailable, StoredFileError
+from windsor_sync.lease import Lease, resource_of, tokens
 from windsor_sync.registry import EVENTS
+from windsor_sync.runs import Run
 from windsor_sync.settings import Destination
 from windsor_sync.settings.addresses import ledger_name
 from windsor_sync.state.database import Database
 from windsor_sync.state.files import FileStore
-from windsor_sync.state.tables import audiences
+from windsor_sync.state.tables import audiences, suppressions
 
 FOLDER = "marks"
 FORGOTTEN = "forgotten"
 
-_NAME = re.compile(rf"{FOLDER}/(?P<installation>[^/]+)/(?P<audience_id>\d+)-(?P<number>\d+)\.json")
+_NAME = re.compile(
+    rf"{FOLDER}/(?P<installation>[^/]+)/(?P<audience_id>\d+)-(?P<number>\d+)"
+    r"(-ended(-(?P<shard>\d+))?-(?P<token>\d+))?\.json"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,9 @@ class Place:
     audience_id: int
     number: int
     """of the run"""
+    shard: int | None = None
+    token: int = 0
+    """of the lease under which its delivery ended; 0 for a mark of its beginning"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +80,34 @@ class Marks:
 
     def leave(self, audience_id: int, number: int, run_id: str) -> None:
         """Mark that messages of the run may have been sent from now on; once a run, however many tasks deliver it."""
-        installation = self._database.installation()
-        path = f"{FOLDER}/{installation}/{audience_id}-{number}.json"
-        if self._files.exists(path):
+        self._leave(
+            Place(self._path(f"{audience_id}-{number}"), self._database.installation(), audience_id, number), run_id
+        )
+
+    def end(self, lease: Lease, run: Run, shard: int | None = None) -> None:
+        """Mark that the delivery of a run, or of one shard, has ended, however it did, and that the state knows its answers.
+
+        A state that was copied in the middle of it has a smaller token. Where the store does not take the mark, only such a
+        copy is not told from the state of a delivery that was killed.
+        """
+        name = f"{run.audience_id}-{run.number}-ended{'' if shard is None else f'-{shard}'}-{lease.turn()}"
+        place = Place(self._path(name), self._database.installation(), run.audience_id, run.number, shard, lease.token)
+        with suppress(StateUnavailable):
+            self._leave(place, run.run_id)
+
+    def _path(self, name: str) -> str:
+        return f"{FOLDER}/{self._database.installation()}/{name}.json"
+
+    def _leave(self, new: Place, run_id: str) -> None:
+        """Put a mark in place, and remove those that it makes needless."""
+        if self._files.exists(new.path):
             return
         with self._database.read() as connection:
-            row = connection.execute(select(audiences).where(audiences.c.id == audience_id)).one()
-        older = [place for place in self.places() if place.installation == installation]
-        self._write(path, asdict(self.mark_of(row, installation, number, run_id)))
+            row = connection.execute(select(audiences).where(audiences.c.id == new.audience_id)).one()
+        older = self.places()
+        self._write(new.path, asdict(self.mark_of(row, new.installation, new.number, run_id)))
         for place in older:
-            if place.audience_id == audience_id and place.number < number:
+            if _is_needless(place, new):
                 self._files.delete(place.path)
 
     def mark_of(self, row: Row[Any], installation: str, number: int, run_id: str) -> Mark:
@@ -101,10 +128,9 @@ class Marks:
 
     def require_own(self) -> None:
         """Raise StoredFileError where the state is older than its files, or empty beside files of a lost one."""
-        if behind := self.behind():
+        if older := self._older():
             raise StoredFileError(
-                f"The state is older than the file store: messages of run {behind[0].number} of {self._name(behind[0])} "
-                "were sent, and the state does not know that run. It was restored from a backup, or `state` names another "
+                f"The state is older than the file store: {older}. It was restored from a backup, or `state` names another "
                 "database. Nothing was sent. If another database is meant, write its URL as `state`; otherwise run "
                 "`windsor-sync recover --state`, then `windsor-sync sync --all`."
             )
@@ -116,16 +142,33 @@ class Marks:
                 "own."
             )
 
+    def _older(self) -> str | None:
+        """What the store knows and the state does not; None where the state knows everything."""
+        for place in self.behind():
+            if place.token:
+                return f"run {place.number} of {self._name(place)} was delivered further than the state knows"
+            return (
+                f"messages of run {place.number} of {self._name(place)} were sent, and the state does not know that run"
+            )
+        forgotten = self.forgotten(self._database.installation())
+        with self._database.read() as connection:
+            known = set(connection.execute(select(suppressions.c.user_hash)).scalars())
+        return "it does not know of everyone who was forgotten" if set(forgotten) - known else None
+
     def behind(self) -> list[Place]:
-        """The marks of this installation whose runs the state does not know.
+        """The marks of this installation whose runs, or whose ends, the state does not know; first those of unknown runs.
 
         The marks are read first: a run is in the state before it leaves its mark.
         """
         installation = self._database.installation()
         ours = [place for place in self.places() if place.installation == installation]
         with self._database.read() as connection:
-            known = {row.id: row.runs for row in connection.execute(select(audiences.c.id, audiences.c.runs))}
-        return [place for place in ours if known.get(place.audience_id, 0) < place.number]
+            known = {row.id: row for row in connection.execute(select(audiences))}
+            held = tokens(connection)
+        return sorted(
+            (place for place in ours if _is_news(place, known.get(place.audience_id), held)),
+            key=lambda place: place.token,
+        )
 
     def strangers(self) -> list[Mark]:
         """Marks of other installations at this destination, where this state has no run of its own; else none."""
@@ -142,7 +185,14 @@ class Marks:
         """Every mark by its name."""
         found = (_NAME.fullmatch(stored.path) for stored in self._files.stored(FOLDER))
         return [
-            Place(match[0], match["installation"], int(match["audience_id"]), int(match["number"]))
+            Place(
+                match[0],
+                match["installation"],
+                int(match["audience_id"]),
+                int(match["number"]),
+                int(match["shard"]) if match["shard"] else None,
+                int(match["token"] or 0),
+            )
             for match in found
             if match
         ]
@@ -180,3 +230,19 @@ class Marks:
             except StateUnavailable:
                 if not self._files.exists(path):  # else another task of the run was first
                     raise
+
+
+def _is_needless(place: Place, new: Place) -> bool:
+    """Whether a newer mark says all that this one does."""
+    if (place.installation, place.audience_id) != (new.installation, new.audience_id):
+        return False
+    is_earlier_end = place.number == new.number and place.shard == new.shard and 0 < place.token < new.token
+    return place.number < new.number or is_earlier_end
+
+
+def _is_news(place: Place, audience: Row[Any] | None, held: Mapping[str, int]) -> bool:
+    """Whether a state with these tokens does not know what the mark says."""
+    if audience is None or audience.runs < place.number:
+        return True
+    resource = resource_of(audience.trait_key, audience.destination, place.shard)
+    return audience.runs == place.number and held.get(resource, 0) < place.token

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from windsor_sync.approvals import trail
 from windsor_sync.errors import ConfigError
+from windsor_sync.lease import raise_token, resource_of
 from windsor_sync.marks import Mark, Place
 from windsor_sync.privacy import FORGET
 from windsor_sync.registry import EVENTS_CLASS
@@ -50,18 +52,44 @@ def recover_state(workspace: Workspace, who: str, reason: str | None) -> Recover
     marks = [mark for place in found if (mark := workspace.marks.read(place) or _mark_by_files(workspace, place))]
     newest = {mark.audience_id: mark for mark in sorted(marks, key=lambda mark: mark.number)}
     hashes = workspace.marks.forgotten(ours)
+    gone = [row for row in _without_files(workspace) if row.id not in newest]
     with workspace.database.write() as connection:
         if strangers:
             connection.execute(update(installation).values(id=ours))
         forgotten = sum(_suppress(connection, user_hash) for user_hash in hashes)
         for mark in newest.values():
             _bring_back(connection, mark)
+        for place in (place for place in found if place.token):
+            mark = newest[place.audience_id]
+            raise_token(connection, resource_of(mark.audience, mark.destination, place.shard), place.token)
         restart_numbers(connection, audiences)
-        if newest or forgotten:
-            keys = sorted(mark.audience for mark in newest.values())
+        for row in gone:
+            _lose_ledger(connection, row.id)
+        lost = {*(mark.audience for mark in newest.values() if mark.computation_class != EVENTS_CLASS)}
+        lost |= {row.trait_key for row in gone}
+        if newest or gone or forgotten:
+            keys = sorted({*lost, *(mark.audience for mark in newest.values())})
             trail(connection, who=who, what="recover state", subject=", ".join(keys), why=reason, forgotten=forgotten)
-    lost = [mark for mark in newest.values() if mark.computation_class != EVENTS_CLASS]
-    return RecoveredState(tuple(sorted(mark.audience for mark in lost)), forgotten, len(lost) < len(newest))
+    has_events = any(mark.computation_class == EVENTS_CLASS for mark in newest.values())
+    return RecoveredState(tuple(sorted(lost)), forgotten, has_events)
+
+
+def _without_files(workspace: Workspace) -> list[Row[Any]]:
+    """The audiences whose ledger stands on a file that is gone, as after a `forget` that the state does not know."""
+    query = select(audiences).where(audiences.c.computation_class != EVENTS_CLASS, audiences.c.ledger_lost_at.is_(None))
+    with workspace.database.read() as connection:
+        rows = connection.execute(query).all()
+    return [
+        row
+        for row in rows
+        if (head := workspace.ledger.head(row.id))
+        for path in [head.snapshot_path, None if head.is_settled else head.outbox_path]
+        if path and not workspace.files.exists(path)
+    ]
+
+
+def _lose_ledger(connection: Connection, audience_id: int) -> None:
+    connection.execute(update(audiences).where(audiences.c.id == audience_id).values(ledger_lost_at=datetime.now(UTC)))
 
 
 def _mark_by_files(workspace: Workspace, place: Place) -> Mark:

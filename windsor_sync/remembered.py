@@ -87,8 +87,8 @@ def _snapshots(workspace: Workspace, known: Registered) -> Iterator[Record]:
 def _last_to_tell(workspace: Workspace, same: Sequence[Head]) -> Head | None:
     """Of the runs with one snapshot, newest first, the one by which to say who was told; None where no run told anybody."""
     for run in same:
-        has_begun = any(last > first for first, last in _sent(run))
-        if run.is_settled or has_begun or _outbox(workspace, run) is not None:
+        may_have_begun = not run.shards or any(last > first for first, last in _sent(run))  # no shards: it was pruned
+        if run.is_settled or may_have_begun or _outbox(workspace, run) is not None:
             return run
     return None
 

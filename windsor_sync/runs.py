@@ -98,11 +98,6 @@ class Run:
     intake: Mapping[str, Any] | None = None
     """of forwarded events: what was read, and what was left out and why (see `events.books`)"""
 
-    @property
-    def is_head_material(self) -> bool:
-        """Whether it has changes to deliver."""
-        return self.outbox is not None
-
 
 def run_of(database: Database, run_id: str) -> Run | None:
     """One run by its id."""

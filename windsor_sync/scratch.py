@@ -30,7 +30,7 @@ MAKING_S = 60.0
 QUIET_S = 60 * 60.0
 """After how long without a write a person may have such a folder removed."""
 
-_NAME = re.compile(rf"{PREFIX}[a-z0-9_]{{8}}")
+_NAME = re.compile(rf"{PREFIX}[a-z0-9_]{{8}}(\.[a-z]+)?")
 _OWNER = "owner"
 _INSIDE = "files"
 """What the block is given. It is made last."""
@@ -100,18 +100,34 @@ def works_on(store: str) -> None:
 
 
 @contextmanager
-def scratch_folder(root: Path | None = None) -> Iterator[Path]:
-    """A folder for this block alone, in the temporary folder or in `root`; raises OSError where none can be made."""
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
+def scratch_folder(root: Path | None = None, suffix: str = "") -> Iterator[Path]:
+    """A folder for this block alone, in the temporary folder or in `root`; raises OSError where none can be made.
+
+    `suffix` is the end of its name: what kind of file is made in it.
+    """
+    folder = _made(root, suffix)
     try:
-        folder.chmod(stat.S_IRWXU)  # a umask may have taken more than others' rights
-        _name_owner(folder)
-        inside = folder / _INSIDE
-        inside.mkdir()
-        inside.chmod(stat.S_IRWXU)
-        yield inside
+        yield folder / _INSIDE
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _made(root: Path | None, suffix: str) -> Path:
+    """A new folder with its owner; made again when this process stood still meanwhile, and another one swept what it began."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, suffix=suffix, dir=root))
+        try:
+            folder.chmod(stat.S_IRWXU)  # a umask may have taken more than others' rights
+            _name_owner(folder)
+            inside = folder / _INSIDE
+            inside.mkdir()
+            inside.chmod(stat.S_IRWXU)
+            return folder
+        except BaseException as error:
+            was_swept = isinstance(error, FileNotFoundError) and not folder.exists()
+            shutil.rmtree(folder, ignore_errors=True)
+            if not was_swept or not folder.parent.exists():
+                raise
 
 
 def sweep(*roots: Path) -> None:

@@ -98,6 +98,8 @@ def settle_dead(workspace: Workspace, lease: Lease, run: Run) -> None:
     """Close the books of a run that died; under its lease, so that nobody is delivering it."""
     sentence = "It died; what it had not delivered stays owed, and the next run sends it."
     books = as_it_stands(workspace, run).books  # its outbox may be what was lost
+    if run.outbox is not None:
+        workspace.marks.end(lease, run)
     finish(workspace.database, lease, run.run_id, RunState.INTERRUPTED, books, datetime.now(UTC), sentence)
 
 

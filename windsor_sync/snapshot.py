@@ -20,7 +20,7 @@ from pathlib import Path
 
 import duckdb
 
-from windsor_sync.embedded import no_room, open_duckdb, parquet, parquet_rows, quoted
+from windsor_sync.embedded import no_room, open_duckdb, parquet, quoted
 from windsor_sync.errors import SnapshotError
 from windsor_sync.sources import Source
 from windsor_sync.sources.csv_text import HEADER_AGAIN
@@ -162,20 +162,6 @@ def seal(
             fingerprint=source.origin.trusted_fingerprint if source.origin else None,
             size_bytes=draft.stat().st_size,
         )
-
-
-def verify(sealed: Sealed) -> None:
-    """Raise SnapshotError if the sealed file has not the size and the rows it was sealed with."""
-    remedy = "Seal the snapshot again from its source."
-    if not sealed.path.is_file() or sealed.path.stat().st_size != sealed.size_bytes:
-        raise unusable(f"The sealed snapshot {sealed.path} is missing, or has not the size it was sealed with.", remedy)
-    try:
-        with duckdb.connect() as connection:
-            [(members,)] = connection.execute(parquet_rows(str(sealed.path))).fetchall()
-    except duckdb.Error:
-        members = None
-    if members != sealed.members:
-        raise unusable(f"The sealed snapshot {sealed.path} is damaged.", remedy)
 
 
 @contextmanager

@@ -401,7 +401,7 @@ def send_owed(
     if not shards:
         return None
     workspace.marks.leave(run.audience_id, run.number, run.run_id)
-    return deliver(
+    outcome = deliver(
         Consignment(
             run_id=run.run_id,
             shards=shards,
@@ -419,6 +419,9 @@ def send_owed(
         stop=stop,
         on_progress=(lambda so_far: on_progress(run, so_far)) if on_progress else None,
     )
+    if lease.is_valid:
+        workspace.marks.end(lease, run, shard)
+    return outcome
 
 
 def sync(

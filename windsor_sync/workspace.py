@@ -15,7 +15,7 @@ from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
 from windsor_sync.delivery.wires.windsor_hook import WindsorHook
 from windsor_sync.errors import ConfigError
 from windsor_sync.holder import name_of_this_process
-from windsor_sync.lease import TTL_S, Lease, held, is_held
+from windsor_sync.lease import TTL_S, Lease, held, is_held, resource_of
 from windsor_sync.ledger import Ledger
 from windsor_sync.limits import require_address_space, require_handles
 from windsor_sync.marks import Marks
@@ -115,7 +115,7 @@ class Workspace:
         return is_held(self.database, self._resource(key))
 
     def _resource(self, key: TraitKey, destination: str | None = None) -> str:
-        return f"{key} at {destination or self.settings.destination.name}"
+        return resource_of(key, destination or self.settings.destination.name)
 
 
 @contextmanager

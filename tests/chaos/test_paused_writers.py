@@ -3,9 +3,11 @@
 import json
 import os
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from signal import SIGCONT
 from typing import NamedTuple
 
@@ -191,7 +193,7 @@ class Stopped(NamedTuple):
 def process(case: Case, *, point: int, lease_s: float = LEASE_S) -> Command:
     """The process that stands still at the point; never at point 0."""
     arguments = ["-m", "tests.chaos.paused", str(case.world.config), case.task, str(lease_s), str(point)]
-    return Command(case.world, arguments, PYTHONPATH=str(ROOT))
+    return Command(case.world, arguments, PYTHONPATH=str(ROOT), TMPDIR=tempfile.gettempdir())
 
 
 def touches(case: Case) -> list[str]:
@@ -295,8 +297,9 @@ def points(case: type[Case], found: int, part: int) -> range:
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("case", CASES)
 def test_a_writer_that_stands_still_at_any_touch_loses_nothing_and_overwrites_nothing(
-    make_world: Callable[..., World], case: type[Case], part: int
+    make_world: Callable[..., World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: type[Case], part: int
 ) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # audit finds what other tests leave there
     names = touches(track := case(make_world(max_in_flight=IN_FLIGHT)))
     outcomes: list[Stopped | None] = []
     for point in points(case, len(names), part):

@@ -24,7 +24,7 @@ def test_an_open_run_shows_what_it_will_do(stage: Stage) -> None:
     assert (run.state, run.finished_at, run.sentence) == (RunState.OPEN, None, None)
     assert (run.taken_at, run.started_at) == (MOMENT, MOMENT + timedelta(hours=1))
     assert (run.held, run.options) == (("exited",), {"withheld_because": ["a third left"]})
-    assert run.is_head_material
+    assert run.outbox is not None
     assert run.books == Books(5, 3, {"missing_user_id": 2}, members_before=0, entered=7, exited=0, updated=0)
 
 

@@ -192,3 +192,26 @@ def test_audit_names_a_folder_that_nobody_here_can_judge_and_its_remedy_removes_
     assert call(world, "audit", "--repair").status == 0
     assert (young.exists(), quiet.exists()) == (True, False)
     assert ABANDONED_S > 2 * 60 * 60
+
+
+def test_a_process_that_stood_still_while_it_made_its_folder_makes_another_one(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another command has taken the folder, in which no owner was named for a minute, for one that was left behind."""
+    swept: list[Path] = []
+    name_owner = scratch._name_owner
+
+    def stand_still(folder: Path) -> None:
+        if not swept:
+            swept.append(folder)
+            long_ago = time.time() - 2 * scratch.MAKING_S
+            os.utime(folder, (long_ago, long_ago))
+            sweep()
+        name_owner(folder)
+
+    monkeypatch.setattr(scratch, "_name_owner", stand_still)
+    with scratch_folder() as folder:
+        assert folder.is_dir()
+        assert not swept[0].exists()
+        assert [found.is_ours for found in scratch_in()] == [True]
+    assert list(temporary.iterdir()) == []

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from sealing import Bench, read
 
 from windsor_sync import snapshot
-from windsor_sync.errors import SnapshotError
-from windsor_sync.snapshot import COLUMNS, LeftOut, verify
+from windsor_sync.snapshot import COLUMNS, LeftOut
 from windsor_sync.sources import DataFrameSource
 
 SALT = "installation"
@@ -81,7 +80,6 @@ def test_sealing_agrees_with_a_slow_account_of_its_rules_and_its_books_balance(
     assert read(sealed) == members
     assert dict(sealed.left_out) == left_out
     assert sealed.rows_read == len(rows) == sealed.members + sum(sealed.left_out.values())
-    verify(sealed)
 
 
 @settings(max_examples=6, deadline=None)
@@ -155,21 +153,6 @@ def test_a_crash_while_writing_leaves_the_old_file_and_nothing_else(
         bench.seal(path)
     assert before.path.read_bytes() == content
     assert list(before.path.parent.iterdir()) == [before.path]
-
-
-def test_a_sealed_file_that_is_damaged_or_gone_is_noticed(bench: Bench) -> None:
-    sealed = bench.seal(bench.write("user_id\nu1\n"))
-    verify(sealed)
-    content = sealed.path.read_bytes()
-    sealed.path.write_bytes(content[:-8] + bytes(8))
-    with pytest.raises(SnapshotError, match="damaged"):
-        verify(sealed)
-    sealed.path.write_bytes(content[:-1])
-    with pytest.raises(SnapshotError, match="size"):
-        verify(sealed)
-    sealed.path.unlink()
-    with pytest.raises(SnapshotError, match="missing"):
-        verify(sealed)
 
 
 def test_a_sealed_file_holds_the_five_columns_as_text(bench: Bench) -> None:

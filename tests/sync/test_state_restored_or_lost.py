@@ -1,23 +1,30 @@
 """A state that is older than its files, or lost: noticed before anything is sent, and one command brings it back."""
 
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from tests.support.archive import Archive
 from tests.support.world import KEY, World
+from windsor_sync import forward
 from windsor_sync.audit import audit
 from windsor_sync.checkup import examine
 from windsor_sync.errors import StoredFileError
+from windsor_sync.marks import Marks
 from windsor_sync.outbox import Limits
 from windsor_sync.privacy import forget
 from windsor_sync.recovery_of_state import recover_state
 from windsor_sync.runs import RunState
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.files import StoredFile
-from windsor_sync.sync import Request
+from windsor_sync.sync import Request, deliver_run, sync
+from windsor_sync.workspace import Workspace
 
 FIRST = [f"user-{number:03}" for number in range(200)]
 SECOND = [*FIRST[50:], *(f"late-{number}" for number in range(20))]
@@ -36,12 +43,22 @@ def backed_up(world: World) -> Path:
     )
 
 
+def copied(world: World, *_: object) -> Path:
+    """A copy of the state while it is in use."""
+    (folder := world.folder / "backup").mkdir(exist_ok=True)
+    with closing(sqlite3.connect(state_of(world))) as source, closing(sqlite3.connect(folder / "state.db")) as target:
+        source.backup(target)
+    return folder
+
+
 def restore(world: World, backup: Path) -> None:
     world.reopen()
     for file in state_of(world).parent.glob("state.db*"):
         file.unlink()
     for file in backup.glob("state.db*"):
         shutil.copy(file, state_of(world).parent)
+    with closing(sqlite3.connect(state_of(world))) as state, state:
+        state.execute("UPDATE leases SET holder = NULL")  # whoever had one then is gone by now
 
 
 def lose(world: World, _backup: Path) -> None:
@@ -158,3 +175,108 @@ def test_a_second_installation_beside_the_first_may_tell_another_address(world: 
     assert world.sync(request=Request("backfill", limits=Limits(is_resync=True))).state is RunState.DONE
     assert world.shown()["stranger"] is True
     assert audit(world.workspace, repair=False) == []
+
+
+def brisk(world: World) -> Workspace:
+    """A workspace whose deliveries have several checkpoints."""
+    limits = replace(world.workspace.engine_limits, checkpoint_rows=20, max_in_flight=4)
+    return replace(world.workspace, engine_limits=limits)
+
+
+def half_delivered(world: World, members: list[str]) -> Path:
+    """Deliver a run to its end; returns a copy of the state from the middle of it."""
+    world.snapshot(members)
+    backups: list[Path] = []
+
+    def back_up(*_: object) -> None:
+        if not backups:
+            backups.append(copied(world))
+
+    assert sync(brisk(world), world.computation(), Request(), world.stop, back_up).state is RunState.DONE
+    return backups[0]
+
+
+def is_refused_until_recovered(world: World, sentence: str) -> None:
+    """Every command says the sentence, and sends nothing; the named command heals it."""
+    sent = world.sent
+    for command in (world.sync, world.plan, lambda: audit(world.workspace, repair=False)):
+        with pytest.raises(StoredFileError, match=f"{sentence}.*Nothing was sent.*`windsor-sync recover --state`"):
+            command()
+    assert world.sent == sent
+    recover_state(world.workspace, "a test", None)
+    assert world.sync().state is RunState.DONE
+
+
+@pytest.mark.parametrize("members", [FIRST[:100], FIRST])
+def test_a_state_restored_to_the_middle_of_its_newest_delivery_is_noticed(world: World, members: list[str]) -> None:
+    world.document["defaults"]["max_exited_percent"] = None
+    restore(world, half_delivered(world, FIRST))
+    world.snapshot(members)
+    is_refused_until_recovered(world, "run 1 of .* was delivered further than the state knows")
+    assert world.members_shown() == set(members)
+    assert audit(world.workspace, repair=False) == []
+    assert world.sync().books.changes == 0
+
+
+def test_a_state_restored_to_before_a_run_was_taken_up_again_is_noticed(world: World) -> None:
+    world.document["defaults"]["max_exited_percent"] = None
+    world.snapshot(FIRST)
+    run = sync(brisk(world), world.computation(), Request(), world.stop, lambda *_: world.stop.press())
+    assert run.books.owed
+    backup = backed_up(world)
+    with world.workspace.hold(world.computation().key, "a task") as lease:
+        again = deliver_run(world.workspace, world.computation(), run, lease, world.stop)
+    assert again.state is RunState.DONE
+    restore(world, backup)
+    world.snapshot(FIRST[:1])
+    is_refused_until_recovered(world, "was delivered further than the state knows")
+    assert world.members_shown() == {FIRST[0]}
+
+
+def test_a_state_restored_to_the_middle_of_a_delivery_that_was_killed_is_noticed_once_a_command_has_closed_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backups: list[Path] = []
+
+    def die(*_: object) -> None:
+        if backups:
+            raise KeyboardInterrupt
+        backups.append(copied(world))
+
+    world.snapshot(FIRST)
+    with monkeypatch.context() as patched:
+        patched.setattr(Marks, "end", lambda *_: None)
+        with pytest.raises(KeyboardInterrupt):
+            sync(brisk(world), world.computation(), Request(), world.stop, die)
+    assert [finding.is_mended for finding in audit(world.workspace, repair=True)] == [True]
+    restore(world, backups[0])
+    is_refused_until_recovered(world, "was delivered further than the state knows")
+    assert world.members_shown() == set(FIRST)
+
+
+def test_a_state_that_does_not_know_everyone_who_was_forgotten_is_noticed(world: World) -> None:
+    world.snapshot(FIRST)
+    world.sync()
+    backup = backed_up(world)
+    forget(world.workspace, FIRST[7], who="a test", why=None)
+    restore(world, backup)
+    world.snapshot(SECOND)
+    sent = world.sent
+    is_refused_until_recovered(world, "does not know of everyone who was forgotten")
+    assert FIRST[7] not in {str(message.user_id) for message in world.windsor.store.accepted[sent:]}
+
+
+def test_a_state_restored_to_the_middle_of_a_forwarding_is_noticed(world: World) -> None:
+    archive = Archive(world)
+    archive.write([archive.message("track", f"user-{number}") for number in range(60)])
+    backups: list[Path] = []
+
+    def back_up(*_: object) -> None:
+        if not backups:
+            backups.append(copied(world))
+
+    done = forward.forward(brisk(world), forward.Request(), world.stop, on_progress=back_up)
+    assert [run.state for run in done] == [RunState.DONE]
+    restore(world, backups[0])
+    with pytest.raises(StoredFileError, match="run 1 of the events was delivered further than the state knows"):
+        forward.forward(world.workspace, forward.Request(), world.stop)

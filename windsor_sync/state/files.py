@@ -77,10 +77,6 @@ class FileStore:
         full = self._full(path.removesuffix(PARTS))
         return full if self.is_local else str(self._fs.unstrip_protocol(full))
 
-    def locations(self, path: str) -> list[str]:
-        """Where a reader finds each of the stored files that a path means."""
-        return list(map(self.location, self.parts(path)))
-
     def parts(self, path: str) -> list[str]:
         """The stored files that a path means: those of its folder when it ends in PARTS, else itself; none if gone."""
         if path.endswith(PARTS):
@@ -90,15 +86,15 @@ class FileStore:
     @contextmanager
     def draft(self) -> Iterator[Path]:
         """A local path to write to, which nobody else sees; gone when the block ends, unless it was kept."""
-        with self.draft_folder() as folder:
+        with self.draft_folder(suffix=".parquet") as folder:
             yield folder / _fresh_name()
 
     @contextmanager
-    def draft_folder(self) -> Iterator[Path]:
+    def draft_folder(self, suffix: str = "") -> Iterator[Path]:
         """A local folder for drafts; gone when the block ends, with what was not kept."""
         with ExitStack() as opened:
             with in_reach():
-                folder = opened.enter_context(scratch_folder(self._drafts))
+                folder = opened.enter_context(scratch_folder(self._drafts, suffix))
             yield folder
 
     def scratch(self) -> list[Scratch]:
@@ -195,7 +191,7 @@ class FileStore:
     def _find(self, root: str) -> list[str]:
         found: list[str] = []
         with in_reach(), suppress(FileNotFoundError):
-            found = list(self._fs.find(root))
+            found = _files_below(root) if self.is_local else list(self._fs.find(root))
         return found
 
     def _modified(self, name: str) -> datetime | None:
@@ -269,14 +265,15 @@ def _make_and_sweep(drafts: Path) -> None:
                 shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
 
 
-def fresh_folder(path: str) -> str:
-    """A path for parts in a folder of its own beside `path`, which no other call gives."""
-    return f"{path}-{uuid.uuid4().hex[:12]}{PARTS}"
+def _files_below(root: str) -> list[str]:
+    """Every file below a local folder; raises OSError where one cannot be listed: what is in it is not nothing."""
 
+    def unless_gone(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
 
-def part_of(path: str) -> str:
-    """The path that means the stored file and its neighbours, should they be parts."""
-    return path.rpartition("/")[0] + PARTS
+    found = os.walk(root, onerror=unless_gone, followlinks=True)
+    return sorted(os.path.join(folder, name) for folder, _, names in found for name in names)  # noqa: PTH118
 
 
 def _aware(moment: datetime) -> datetime:

@@ -1,0 +1,52 @@
+"""Random walks through all that may befall several sites on one file store; after each of them one sync makes all well.
+
+`WINDSOR_WALKS=100-120` walks those; the number of a walk that failed is in the error.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.processes import IS_CHAOS
+from tests.chaos.town import Town
+from windsor_sync.sandbox import Sandbox
+
+STEPS = 10
+
+IN_ONE_TEST = 10 if IS_CHAOS else 5
+
+
+def walks() -> list[range]:
+    """The walks, for each test some."""
+    asked = os.environ.get("WINDSOR_WALKS", "0-520" if IS_CHAOS else "0-5")
+    first, end = map(int, asked.split("-"))
+    return [range(start, min(start + IN_ONE_TEST, end)) for start in range(first, end, IN_ONE_TEST)]
+
+
+@pytest.fixture(scope="module")
+def windsors() -> Iterator[list[Sandbox]]:
+    with ExitStack() as opened:
+        yield [opened.enter_context(Sandbox(api_key="sandbox")) for _ in range(3)]
+
+
+@pytest.mark.parametrize("numbers", walks(), ids=lambda numbers: f"{numbers.start}-{numbers.stop}")
+def test_after_any_walk_one_sync_or_the_named_command_makes_all_sites_right(
+    windsors: list[Sandbox], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: range
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # audit finds what other tests leave there
+    for number in numbers:
+        (folder := tmp_path / str(number)).mkdir()
+        town = Town(folder, windsors, number)
+        try:
+            for _ in range(STEPS):
+                town.step()
+            town.all_is_well()
+        except BaseException as error:
+            error.add_note(f"walk {number}: " + "; ".join(town.steps))
+            raise
+        finally:
+            town.close()
