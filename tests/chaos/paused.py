@@ -1,9 +1,11 @@
 """A process that stops itself (SIGSTOP) at its n-th touch of the store or the state; the touches are found while it runs.
 
-As a program, `python -m tests.chaos.paused CONFIG WHAT LEASE_S POINT`, it does one of `TASKS` with a lease of so many seconds,
-and writes what it touched to standard output. With POINT 0 it never stands still.
+As a program, `python -m tests.chaos.paused CONFIG WHAT LEASE_S POINT HOW`, it does one of `TASKS` with a lease of so many
+seconds, and writes what it touched to standard output. With POINT 0 it never stands still. With HOW `database` or `store` it
+does not stop: from the point on that one is out of reach, for so many touches as OUTAGES has.
 """
 
+import errno
 import json
 import os
 import signal
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
 
 from windsor_sync import forward
 from windsor_sync.dispatch import StopSwitch
@@ -35,6 +38,9 @@ BESIDE = frozenset({"rate", "lease"})
 
 FORGOTTEN = "user-forgotten"
 
+OUTAGES = (1, 4, 1 << 30)
+"""For how many touches something is out of reach; which of them, the point decides."""
+
 ROWS = 6
 """A checkpoint lets go so many rows, so that a short delivery has several."""
 
@@ -42,10 +48,12 @@ ROWS = 6
 class Touches:
     """Counts the touches of this process, and stops it at one of them."""
 
-    def __init__(self, store: Path, point: int) -> None:
+    def __init__(self, store: str, point: int, how: str = "stop") -> None:
         self.names: list[str] = []
-        self._store = str(store)
+        self._store = store
         self._point = point
+        self._how = how
+        self._left = OUTAGES[point % len(OUTAGES)]
         self._lock = threading.Lock()
         self._is_over = False
 
@@ -70,8 +78,14 @@ class Touches:
             return
         with self._lock:
             self.names.append(name)
-            if len(self.names) == self._point:
+            if len(self.names) == self._point and self._how == "stop":
                 os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _require(self, what: str, error: Exception) -> None:
+        """Raise the error while `what` is out of reach."""
+        if self._how == what and not self._is_over and 0 < self._point <= len(self.names) and self._left > 0:
+            self._left -= 1
+            raise error
 
     def _watched(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(method)
@@ -86,13 +100,17 @@ class Touches:
     def _called(self, what: str, args: tuple[Any, ...]) -> None:
         if any(isinstance(arg, str | os.PathLike) and os.fspath(arg).startswith(self._store) for arg in args):
             self.touch(what)
+            self._require("store", OSError(errno.EIO, os.strerror(errno.EIO)))
 
     def _noted(self, moment: str) -> Callable[..., None]:
         def statement(_connection: Any, _cursor: Any, text: str, *_: Any) -> None:
             self.touch(" ".join(text.split()[:3]))
+            self._require("database", OperationalError("out of reach", None, ConnectionError()))
 
         def end_of_transaction(_connection: Any) -> None:
             self.touch(moment)
+            if moment == "commit":
+                self._require("database", OperationalError("out of reach", None, ConnectionError()))
 
         return statement if moment == "before_cursor_execute" else end_of_transaction
 
@@ -117,9 +135,9 @@ TASKS: dict[str, Callable[[Workspace], list[Run]]] = {
 
 def main() -> int:
     """Do it, stopped once; returns the exit status."""
-    config, what, lease_s, point = sys.argv[1:]
+    config, what, lease_s, point, how = sys.argv[1:]
     settings = load(Path(config))
-    touches = Touches(Path(config).parent / ".windsor" / "files", int(point))
+    touches = Touches(settings.files, int(point), how)
     touches.watch()
     error: WindsorSyncError | None
     try:

@@ -2,10 +2,9 @@
 
 import json
 import os
-import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGCONT
@@ -190,9 +189,9 @@ class Stopped(NamedTuple):
     late: int
 
 
-def process(case: Case, *, point: int, lease_s: float = LEASE_S) -> Command:
+def process(case: Case, *, point: int, lease_s: float = LEASE_S, how: str = "stop") -> Command:
     """The process that stands still at the point; never at point 0."""
-    arguments = ["-m", "tests.chaos.paused", str(case.world.config), case.task, str(lease_s), str(point)]
+    arguments = ["-m", "tests.chaos.paused", str(case.world.config), case.task, str(lease_s), str(point), how]
     return Command(case.world, arguments, PYTHONPATH=str(ROOT), TMPDIR=tempfile.gettempdir())
 
 
@@ -214,13 +213,25 @@ def stands_still(run: Command) -> bool:
 
 
 def is_state_busy(world: World) -> bool:
-    """Whether the process was stopped inside a transaction, in which SQLite lets nobody else write."""
-    with closing(sqlite3.connect(world.folder / ".windsor" / "state.db", timeout=0)) as connection:
+    """Whether the process was stopped inside a transaction, in which nobody else can take the lease."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engines, "BUSY_TIMEOUT_S", 0.05)
         try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
+            with open_workspace(load(world.config, env={})) as workspace, workspace.database.write() as connection:
+                connection.execute(select(leases).with_for_update())
+        except StateUnavailable:
             return True
         return False
+
+
+def takes_over(case: Case) -> bool:
+    """Let another process do the work; False where the first was stopped inside a transaction."""
+    if not is_state_busy(case.world):
+        case.work(case.world.workspace)
+        return True
+    with pytest.raises(StateUnavailable), hasty_workspace(case.world) as workspace:
+        case.work(workspace)
+    return False
 
 
 def are_leases_over(world: World) -> bool:
@@ -254,12 +265,7 @@ def stop_at(case: Case, point: int, lease_s: float = LEASE_S) -> Stopped | None:
         until(lambda: are_leases_over(case.world))
         case.look()
         case.comes()
-        is_inside = is_state_busy(case.world)
-        if is_inside:
-            with pytest.raises(StateUnavailable), hasty_workspace(case.world) as workspace:
-                case.work(workspace)
-        else:
-            case.work(case.world.workspace)
+        is_inside = not takes_over(case)
         case.look()
         before = case.world.sent
         run.send(SIGCONT)
@@ -269,6 +275,17 @@ def stop_at(case: Case, point: int, lease_s: float = LEASE_S) -> Stopped | None:
     late = {one.user_id for one in case.world.windsor.store.accepted[before:]} if has_lost else set()
     assert_whole(case, late)
     return Stopped(is_inside, ended.status, len(late))
+
+
+def meet_outage(case: Case, point: int, how: str) -> int:
+    """Put the database or the store out of a process's reach from the point on, and look at the outcome; its exit status."""
+    case.prepare()
+    case.comes()
+    with process(case, point=point, lease_s=60, how=how) as run:
+        ended = run.end()
+    assert ended.status in MAY_END, ended.errors
+    assert_whole(case, set())
+    return ended.status
 
 
 def assert_whole(case: Case, late: set[str]) -> None:
@@ -316,3 +333,54 @@ def test_a_writer_that_stands_still_at_any_touch_loses_nothing_and_overwrites_no
             raise
         print(case.__name__, point, names[point - 1], outcomes[-1])
     assert outcomes.count(None) <= len(outcomes) // 2
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("how", ["database", "store"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_writer_whose_database_or_store_is_out_of_reach_at_any_touch_loses_nothing(
+    make_world: Callable[..., World],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    case: type[Case],
+    how: str,
+    part: int,
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    names = touches(track := case(make_world(max_in_flight=IN_FLIGHT)))
+    chosen = points(case, len(names), part)
+    for point in chosen if IS_CHAOS else chosen[-1:]:
+        if not case.is_used_again:
+            track = case(make_world(max_in_flight=IN_FLIGHT))
+        try:
+            status = meet_outage(track, point, how)
+        except BaseException as error:
+            error.add_note(f"{case.__name__}, {how}, point {point} of {len(names)}: {names[point - 1]}")
+            raise
+        print(case.__name__, how, point, names[point - 1], f"Outage(status={status})")
+
+
+@pytest.mark.parametrize("place", ["postgresql", "s3"])
+@pytest.mark.parametrize("case", CASES if IS_CHAOS else CASES[:1])
+def test_a_writer_that_stands_still_loses_nothing_with_a_state_in_postgresql_or_files_in_s3(
+    make_world: Callable[..., World],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    case: type[Case],
+    place: str,
+) -> None:
+    world = make_world(max_in_flight=IN_FLIGHT)
+    with ExitStack() as stack:
+        server = request.getfixturevalue("s3" if place == "s3" else "postgres")
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        if place == "s3":
+            world.document["files"] = "s3://acme/windsor"
+        else:
+            world.document["state"] = stack.enter_context(server.state())
+        names = touches(track := case(world))
+        last = min(len(names), 200)
+        for point in range(9, last, 29 if IS_CHAOS else last // 2):
+            outcome = stop_at(track, point)
+            print(case.__name__, place, point, names[point - 1], outcome)
+        world.reopen()
