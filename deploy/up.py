@@ -36,6 +36,7 @@ space: spa_demo
 state: sqlite:///state.db
 files: files
 destination: {{url: "{windsor}", name: demo, requests_per_second: 2000}}
+defaults: {{identify_by: anonymous_id}}
 audiences:
   - {{name: {audience}, id: aud_demo, snapshot: {{path: "snapshots/order_completed/*.csv", taken_at: "%Y-%m-%d"}}}}
   - {{name: {shrinking}, id: aud_news, snapshot: {{path: "snapshots/newsletter/*.csv", taken_at: "%Y-%m-%d"}}}}

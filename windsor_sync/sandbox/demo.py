@@ -50,6 +50,7 @@ destination:
   requests_per_second: 5000
 defaults:
   max_age: null # its days are of 1997
+  identify_by: anonymous_id # who has no account yet is known by this id
 audiences:
   - name: {audience}
     id: aud_demo

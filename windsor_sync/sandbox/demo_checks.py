@@ -50,22 +50,28 @@ class Windsor:
 
 
 def check_users(windsor: Windsor, bought: pd.DataFrame, day: date) -> str:
-    """Compare every user with the day's snapshots; raises WindsorSyncError when one differs."""
+    """Compare every person with the day's snapshots; raises WindsorSyncError when one differs.
+
+    A customer who signed up is one user of Windsor, who goes by the user id; the anonymous id is nobody else.
+    """
     audience, trait = trait_key(shop.AUDIENCE), trait_key(shop.TRAIT)
     users = {user: shown["properties"] for user, shown in windsor.users().items()}
     members = set(shop.members_on(bought, day))
     shown = {user for user, properties in users.items() if properties.get(audience) is True}
     values = {user: properties[trait] for user, properties in users.items() if trait in properties}
     revenue = shop.revenue_on(bought, day)
-    if shown != members or values != revenue:
+    ids = shop.ids_on(bought, day)
+    strangers = users.keys() ^ set(ids.values())
+    if shown != members or values != revenue or strangers:
         raise WindsorSyncError(
             f"Windsor does not show the snapshot of {day}: {len(shown ^ members):,} users differ in {audience}, "
-            f"{sum(values.get(user) != dollars for user, dollars in revenue.items()):,} in {trait}."
+            f"{sum(values.get(user) != revenue.get(user) for user in values | revenue):,} in {trait}, and {len(strangers):,} are "
+            "not one person in both."
         )
     left = sum(properties.get(audience) is False for properties in users.values())
     return (
-        f"Checked: Windsor's {len(users):,} users equal the snapshots of {day}: {len(members):,} have "
-        f"{audience}: true, {left:,} who left have false, {len(revenue):,} have their {trait}."
+        f"Checked: Windsor's {len(users):,} users are the shop's customers, one each, and equal the snapshots of {day}: "
+        f"{len(members):,} have {audience}: true, {left:,} who left have false, {len(revenue):,} have their {trait}."
     )
 
 
@@ -96,13 +102,15 @@ def check_events(windsor: Windsor, bought: pd.DataFrame, days: Sequence[date], a
     of_events = {call["messageId"] for call in made}
     arrived = [one for one in windsor.messages() if one["messageId"] in of_events]
     found = _by_user((one["userId"], one["messageId"]) for one in arrived)
-    users = windsor.users()
+    users, ids = windsor.users(), shop.ids_on(bought, days[-1])
     wrong = {
         "users whose events are not there once and in order": sum(
             found.get(user) != expected.get(user) for user in expected | found
         ),
         "aliases that are not merged": sum(not _is_merged(users, order) for order in orders if order.opens_account),
-        "users who are not in their group": sum(not _is_in_group(users, order) for order in orders),
+        "users who are not in their group": sum(
+            not _is_in_group(users[ids[order.customer_id]], order) for order in orders
+        ),
         "events more or less than the archive has": abs(archived.calls.total() - len(arrived)),
     }
     if any(wrong.values()):
@@ -127,6 +135,6 @@ def _is_merged(users: dict[str, dict[str, Any]], order: Order) -> bool:
     return order.anonymous_id not in users and order.anonymous_id in users[order.customer_id]["merged_ids"]
 
 
-def _is_in_group(users: dict[str, dict[str, Any]], order: Order) -> bool:
-    group = users[order.customer_id]["group"]
+def _is_in_group(user: dict[str, Any], order: Order) -> bool:
+    group = user["group"]
     return group is not None and group["id"] == f"since-{order.first_day:%Y-%m}"

@@ -4,8 +4,10 @@ import csv
 import json
 from collections.abc import Iterable
 from datetime import date
+from hashlib import sha256
 from importlib import resources
 from pathlib import Path
+from uuid import UUID
 
 import pandas as pd
 
@@ -27,32 +29,68 @@ def email_of(customer_id: str) -> str:
     return f"customer-{customer_id}@example.com"
 
 
+def anonymous_id_of(customer_id: str) -> str:
+    """What the customer's device calls them, which the demo makes up too."""
+    return str(UUID(sha256(f"device/{customer_id}".encode()).hexdigest()[:32]))
+
+
+def is_from_app(customer_id: str) -> bool:
+    """Whether the customer uses the phone, as every fifth does."""
+    return int(customer_id) % 5 == 0
+
+
+def has_account(customer_id: str, orders: int) -> bool:
+    """Whether the shop knows the customer by a user id: the phone asks for one at once, the browser at the second order."""
+    return orders > 1 or is_from_app(customer_id)
+
+
+def ids_on(bought: pd.DataFrame, day: date) -> dict[str, str]:
+    """By which id each customer is known at the end of the day: the user id, or without an account the anonymous id."""
+    orders = bought[bought["date"] <= pd.Timestamp(day)].groupby("customer_id").size()
+    return {
+        customer: customer if has_account(customer, number) else anonymous_id_of(customer)
+        for customer, number in zip(map(str, orders.index), orders, strict=True)
+    }
+
+
 def members_on(bought: pd.DataFrame, day: date) -> list[str]:
-    """Who completed an order in (day − 30 days, day]."""
-    return sorted(_window(bought, day, 30)["customer_id"].unique())
+    """Who completed an order in (day − 30 days, day], by the ids of that day."""
+    ids = ids_on(bought, day)
+    return sorted(ids[customer] for customer in _window(bought, day, 30)["customer_id"].unique())
 
 
 def revenue_on(bought: pd.DataFrame, day: date) -> dict[str, float]:
-    """Dollars spent in (day − 180 days, day] by each customer who bought then, to the cent."""
+    """Dollars spent in (day − 180 days, day] by each customer who bought then, to the cent, by the ids of that day."""
+    ids = ids_on(bought, day)
     spent = _window(bought, day, 180).groupby("customer_id")["dollar_value"].sum().round(2)
-    return {str(customer): float(dollars) for customer, dollars in spent.items()}
+    return {ids[str(customer)]: float(dollars) for customer, dollars in spent.items()}
 
 
 def write_snapshots(bought: pd.DataFrame, day: date, folder: Path) -> None:
     """Write the day's two downloads: the audience formatted (a column an id), the trait unformatted (ids as JSON)."""
+    customers = {known: customer for customer, known in ids_on(bought, day).items()}
     _write(
         folder / "order_completed" / f"{day}.csv",
-        ("key", "user_id", "email"),
-        ((_profile(customer), customer, email_of(customer)) for customer in members_on(bought, day)),
+        ("key", "user_id", "anonymous_id", "email"),
+        (
+            (_profile(customer), known if known == customer else "", anonymous_id_of(customer), email_of(customer))
+            for known in members_on(bought, day)
+            for customer in (customers[known],)
+        ),
     )
     _write(
         folder / "total_revenue" / f"{day}.csv",
         ("key", "value", "external_ids"),
         (
-            (_profile(customer), dollars, json.dumps({"user_id": [customer], "email": [email_of(customer)]}))
-            for customer, dollars in revenue_on(bought, day).items()
+            (_profile(customers[known]), dollars, json.dumps(_external_ids(customers[known], known)))
+            for known, dollars in revenue_on(bought, day).items()
         ),
     )
+
+
+def _external_ids(customer_id: str, known: str) -> dict[str, list[str]]:
+    ids = {"anonymous_id": [anonymous_id_of(customer_id)], "email": [email_of(customer_id)]}
+    return {"user_id": [customer_id], **ids} if known == customer_id else ids
 
 
 def _window(bought: pd.DataFrame, day: date, days: int) -> pd.DataFrame:

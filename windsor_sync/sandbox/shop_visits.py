@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 from typing import Any, TypeAlias
-from uuid import UUID
 
 import pandas as pd
 
@@ -54,18 +53,28 @@ class Order:
 
     @property
     def is_from_app(self) -> bool:
-        """Whether the customer uses the phone, as every fifth does."""
-        return int(self.customer_id) % 5 == 0
+        """Whether it was made on the phone."""
+        return shop.is_from_app(self.customer_id)
+
+    @property
+    def has_account(self) -> bool:
+        """Whether the customer has a user id at its end."""
+        return shop.has_account(self.customer_id, self.number)
 
     @property
     def opens_account(self) -> bool:
-        """Whether the customer comes as a stranger and signs in on the way: with the second order."""
-        return self.number == 2 and not self.is_from_app
+        """Whether the customer comes as a stranger and gets a user id on the way."""
+        return self.has_account and not shop.has_account(self.customer_id, self.number - 1)
 
     @property
     def anonymous_id(self) -> str:
         """What the customer's device calls them."""
-        return str(UUID(_digest("device", self.customer_id)[:32]))
+        return shop.anonymous_id_of(self.customer_id)
+
+    @property
+    def customer(self) -> dict[str, str]:
+        """The id by which the shop knows the customer at its end."""
+        return {"userId": self.customer_id} if self.has_account else {"anonymousId": self.anonymous_id}
 
     @property
     def start(self) -> datetime:
@@ -100,10 +109,9 @@ def visit(order: Order) -> Iterator[Message]:
 
 def elsewhere(order: Order) -> Iterator[tuple[Filtered, Message]]:
     """Calls of the same purchase that are not for Windsor, each with the filter that stops it."""
-    user = {"userId": order.customer_id}
     for step, integrations in ((6, {"All": False, "Mailchimp": True}), (7, {"All": True, "Windsor": False})):
         said = {"event": "Review Requested", "properties": {"order_id": order.id}, "integrations": integrations}
-        yield Filtered.FILTERED_BY_INTEGRATIONS_OBJECT, _call(order, step, "track", SERVER, **user, **said)
+        yield Filtered.FILTERED_BY_INTEGRATIONS_OBJECT, _call(order, step, "track", SERVER, **order.customer, **said)
     yield Filtered.SYNCED_FROM_SNAPSHOTS, _engage(order)
 
 
@@ -115,7 +123,7 @@ def again(message: Message) -> Message:
 
 def _pages(order: Order) -> Iterator[Message]:
     """Two pages in a browser, without a user id as long as the customer has not signed in."""
-    ids = {"anonymousId": order.anonymous_id} | ({} if order.opens_account else {"userId": order.customer_id})
+    ids = {"anonymousId": order.anonymous_id} | ({} if order.opens_account else order.customer)
     for step, (name, path) in enumerate((("Home", "/"), ("Basket", "/basket"))):
         properties = {"path": path, "url": SHOP + path, "title": f"{name} – CD shop", "referrer": "", "search": ""}
         yield _call(order, step, "page", BROWSER, **ids, name=name, properties=properties)
@@ -130,7 +138,7 @@ def _screens(order: Order) -> Iterator[Message]:
 
 def _identify(order: Order) -> Message:
     traits = {"email": shop.email_of(order.customer_id), "name": f"Customer {order.customer_id}"}
-    ids = {"anonymousId": order.anonymous_id, "userId": order.customer_id}
+    ids = {"anonymousId": order.anonymous_id} | order.customer
     return _call(order, 3, "identify", PHONE if order.is_from_app else BROWSER, **ids, traits=traits)
 
 
@@ -146,14 +154,14 @@ def _order_completed(order: Order) -> Message:
     if order.is_from_app:
         integrations = {"All": False, "Windsor": True}
     said = {"event": "Order Completed", "properties": properties, "integrations": integrations}
-    return _call(order, 4, "track", SERVER, userId=order.customer_id, **said)
+    return _call(order, 4, "track", SERVER, **order.customer, **said)
 
 
 def _group(order: Order) -> Message:
     """Put the customer among those who first bought in the same month: the shop has no companies."""
     month = f"{order.first_day:%Y-%m}"
     traits = {"name": f"First bought in {month}"}
-    return _call(order, 5, "group", SERVER, userId=order.customer_id, groupId=f"since-{month}", traits=traits)
+    return _call(order, 5, "group", SERVER, **order.customer, groupId=f"since-{month}", traits=traits)
 
 
 def _engage(order: Order) -> Message:
@@ -166,7 +174,7 @@ def _engage(order: Order) -> Message:
         8,
         "identify",
         ENGAGE,
-        userId=order.customer_id,
+        **order.customer,
         traits={key: True, "email": shop.email_of(order.customer_id)},
         context={**context, "library": ENGAGE, "integrations": {"personas": False}},
         integrations={"All": False, "Windsor": True, "Warehouses": {"all": False}},
