@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from windsor_sync.approvals import trail
 from windsor_sync.errors import ConfigError
-from windsor_sync.lease import raise_token, resource_of
+from windsor_sync.lease import raise_token, resource_of, tokens
 from windsor_sync.marks import Mark, Place
 from windsor_sync.privacy import FORGET
 from windsor_sync.registry import EVENTS_CLASS
@@ -16,6 +16,9 @@ from windsor_sync.state.copying import restart_numbers
 from windsor_sync.state.tables import audiences, installation, suppressions
 from windsor_sync.stored_files import stamp_of
 from windsor_sync.workspace import Workspace
+
+BEYOND = 1_000
+"""How far a recovery raises tokens: a writer that stands still since before the restore has a smaller one than any that comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,11 @@ def recover_state(workspace: Workspace, who: str, reason: str | None) -> Recover
         forgotten = sum(_suppress(connection, user_hash) for user_hash in hashes)
         for mark in newest.values():
             _bring_back(connection, mark)
-        for place in (place for place in found if place.token):
+        held = tokens(connection)
+        for place in found:
             mark = newest[place.audience_id]
-            raise_token(connection, resource_of(mark.audience, mark.destination, place.shard), place.token)
+            resource = resource_of(mark.audience, mark.destination, place.shard)
+            raise_token(connection, resource, max(place.token, held.get(resource, 0)) + BEYOND)
         restart_numbers(connection, audiences)
         for row in gone:
             _lose_ledger(connection, row.id)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -150,8 +150,8 @@ def record(workspace: Workspace, known: Registered, snapshot: Snapshot) -> Snaps
     )
 
 
-def mend(workspace: Workspace, computation: Computation, known: Registered, head: Head, snapshot: Snapshot) -> bool:
-    """Seal the ledger's snapshot again where it is lost or damaged and its source is the same; False where it is not.
+def mend(workspace: Workspace, computation: Computation, known: Registered, head: Head, snapshot: Snapshot) -> None:
+    """Seal the ledger's snapshot again where it is lost or damaged, if its source is the same.
 
     `snapshot` is the newest one, which may have the same members.
     """
@@ -160,18 +160,12 @@ def mend(workspace: Workspace, computation: Computation, known: Registered, head
         stored = record(workspace, known, snapshot)
         with workspace.database.write() as connection:
             _stand_on(connection, known.audience_id, str(head.snapshot_path), str(stored.path), stored.size_bytes)
-        return True
-    if computation.snapshot.path is None:
-        return False
-    try:
-        path = path_as_of(computation, head.taken_at)
-        with newest(workspace, computation, known, path) as again:
-            if again.checksum != head.checksum:
-                return False
-            record(workspace, known, again)
-    except SnapshotError:
-        return False
-    return True
+    elif computation.snapshot.path is not None:
+        with suppress(SnapshotError):
+            path = path_as_of(computation, head.taken_at)
+            with newest(workspace, computation, known, path) as again:
+                if again.checksum == head.checksum:
+                    record(workspace, known, again)
 
 
 def recorded(workspace: Workspace, snapshot_id: int) -> Snapshot:

@@ -25,7 +25,7 @@ from windsor_sync.cli import main
 from windsor_sync.embedded import open_duckdb, parquet
 from windsor_sync.errors import WindsorSyncError
 from windsor_sync.outbox import Limits
-from windsor_sync.privacy import forget
+from windsor_sync.privacy import forget, is_suppressed
 from windsor_sync.progress import ShardProgress
 from windsor_sync.retention import prune
 from windsor_sync.runs import Run, recent
@@ -407,8 +407,10 @@ class Town:
             site.life.moments_left = None
             site.reopen()
             forget(site.workspace, user, who="ann", why=None)
-        for each in self.installation(site):
-            each.suppressed.add(user)
+        finally:  # also where a damaged file could not be purged
+            if is_suppressed(site.workspace, user):
+                for each in self.installation(site):
+                    each.suppressed.add(user)
 
     def loses_a_file(self, _: Site) -> None:
         """It is gone, has a bit flipped, is cut, or is another one."""

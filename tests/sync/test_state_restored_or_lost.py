@@ -15,7 +15,7 @@ from tests.support.world import KEY, World
 from windsor_sync import forward
 from windsor_sync.audit import audit
 from windsor_sync.checkup import examine
-from windsor_sync.errors import StoredFileError
+from windsor_sync.errors import LeaseLost, StoredFileError
 from windsor_sync.marks import Marks
 from windsor_sync.outbox import Limits
 from windsor_sync.privacy import forget
@@ -280,3 +280,21 @@ def test_a_state_restored_to_the_middle_of_a_forwarding_is_noticed(world: World)
     restore(world, backups[0])
     with pytest.raises(StoredFileError, match="run 1 of the events was delivered further than the state knows"):
         forward.forward(world.workspace, forward.Request(), world.stop)
+
+
+def test_a_writer_that_stands_still_while_the_state_is_restored_and_recovered_can_record_nothing(world: World) -> None:
+    world.snapshot(FIRST)
+    world.sync()
+    backup = backed_up(world)
+    world.snapshot(SECOND)
+    world.sync()
+    with world.workspace.hold(world.computation().key, "one that stands still") as writer:
+        restore(world, backup)
+        recover_state(world.workspace, "a test", None)
+        with world.workspace.hold(world.computation().key, "one that comes after") as successor:
+            assert successor.token > writer.token
+            writer._database = world.workspace.database
+            with pytest.raises(LeaseLost):
+                writer.renew()
+            writer.release()
+            successor.renew()
