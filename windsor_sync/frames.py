@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from windsor_sync.diff.duckdb import DiffTask, diff
 from windsor_sync.embedded import open_duckdb, parquet
 from windsor_sync.ledger import Head
-from windsor_sync.outbox import Change, Limits
+from windsor_sync.outbox import FALSE_FIRST, Limits
 from windsor_sync.scratch import scratch_folder
 from windsor_sync.settings.choices import Column, Emails, IdentifyBy
 from windsor_sync.snapshot import Sealed, seal
@@ -110,7 +110,7 @@ def _changes(outbox: Path, *, is_membership: bool) -> "pd.DataFrame":
     # Objects, so that an id stays the text it is and a value the kind it is, with None for what is missing.
     changes = pd.DataFrame(found, columns=list(COLUMNS), dtype=object)
     if is_membership:
-        changes["value"] = (changes["change"] != Change.EXITED).astype(bool)
+        changes["value"] = ~changes["change"].isin(list(FALSE_FIRST))
     else:
         changes["value"] = pd.Series([json.loads(row[-1]) for row in found], dtype=object)
     return changes

@@ -87,7 +87,7 @@ def judge(
         if ceiling_count is not None and count <= ceiling_count:
             uses_approval = True
             continue
-        held.extend(kind for kind in KINDS[side] if kind != "updated")
+        held.append(side)
         reasons.append(_reason(side, count, before, percent, ceiling_count))
     return Ruling(tuple(held), tuple(reasons), uses_approval)
 

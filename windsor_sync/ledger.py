@@ -77,6 +77,10 @@ class Head:
     """of the sealed file, below the file store"""
     outbox_path: str | None = None
     """of the outbox, below the file store"""
+    merges: int = 0
+    """the number of the newest merge that the run knew of"""
+    merged: int = 0
+    """rows of the snapshot whose person has another row there"""
 
 
 class Ledger:
@@ -118,6 +122,8 @@ class Ledger:
             members=row.members or 0,
             outbox=self._files.location(row.outbox) if row.outbox else None,
             outbox_path=row.outbox,
+            merges=row.merges,
+            merged=row.merged,
             held=tuple(row.held),
             is_settled=is_settled,
             parts=() if is_settled or row.snapshot_id else self._parts(connection, row.outbox),

@@ -48,13 +48,17 @@ class Change(StrEnum):
     ENTERED = "entered"
     EXITED = "exited"
     UPDATED = "updated"
+    MOVED = "moved"
+    """a member goes by another id, or somebody was merged into them: told once what is true"""
+    MOVED_FROM = "moved_from"
+    """the old id of a member, where Windsor may not have merged the two: told false before the new one is told true"""
 
 
-FALSE_FIRST = (Change.EXITED,)
+FALSE_FIRST = (Change.EXITED, Change.MOVED_FROM)
 """The changes that tell a user `false`, or null. They stand before all others in an outbox, and are answered or set aside
 before any other leaves: where Windsor has merged two users without our knowing, the `true` comes last."""
 
-KINDS = {"entered": ("entered", "updated"), "exited": ("exited",)}
+KINDS = {"entered": ("entered", "updated", "moved", "moved_from"), "exited": ("exited",)}
 """What a backfill's `--only` lets through."""
 
 
@@ -172,7 +176,9 @@ class Renderer:
             str(row.since_run),
         )
         return self._template.render(
-            Identity(row.user_id, row.anonymous_id if row.user_id is None else None, email),
+            Identity(
+                row.user_id, row.anonymous_id if row.user_id is None or row.change == Change.MOVED else None, email
+            ),
             value,
             message_id=identifier,
             timestamp=_aware(row.since_at),

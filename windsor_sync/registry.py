@@ -57,7 +57,7 @@ class Registry:
 
     def __init__(self, database: Database, destination: str) -> None:
         self._database = database
-        self._destination = destination
+        self.destination = destination
 
     def find(self, wanted: Configured) -> Registered:
         """The audience as it is known, or as it would be pinned; raises ConfigError when its key may not be used."""
@@ -80,7 +80,7 @@ class Registry:
     def everything(self) -> list[Row[Any]]:
         """The audiences, and the forwarded events: all that has runs."""
         with self._database.read() as connection:
-            query = select(audiences).where(audiences.c.destination == self._destination).order_by(audiences.c.id)
+            query = select(audiences).where(audiences.c.destination == self.destination).order_by(audiences.c.id)
             return list(connection.execute(query))
 
     def events(self) -> Registered:
@@ -91,14 +91,14 @@ class Registry:
             return self._events()
 
     def _events(self) -> Registered:
-        here = select(audiences).where(audiences.c.destination == self._destination, audiences.c.trait_key == EVENTS)
+        here = select(audiences).where(audiences.c.destination == self.destination, audiences.c.trait_key == EVENTS)
         with self._database.write() as connection:
             row = connection.execute(here).one_or_none()
             if row is not None:
                 return Registered(EVENTS, row.runs, row.id)
             created = connection.execute(
                 insert(audiences).values(
-                    destination=self._destination,
+                    destination=self.destination,
                     trait_key=EVENTS,
                     computation_class=EVENTS_CLASS,
                     name="Events",
@@ -126,7 +126,7 @@ class Registry:
             if row is None:
                 created = connection.execute(
                     insert(audiences).values(
-                        destination=self._destination,
+                        destination=self.destination,
                         trait_key=wanted.key,
                         computation_class=wanted.computation_class.value,
                         created_at=datetime.now(UTC),
@@ -140,7 +140,7 @@ class Registry:
 
     def _row(self, connection: Connection, wanted: Configured) -> Row[Any] | None:
         """The row of this audience: by its id in Segment, so that a rename moves nothing, else by its key."""
-        here = select(audiences).where(audiences.c.destination == self._destination)
+        here = select(audiences).where(audiences.c.destination == self.destination)
         if wanted.id is not None:
             row = connection.execute(
                 here.where(audiences.c.segment_id == wanted.id, audiences.c.retired_at.is_(None))

@@ -24,7 +24,7 @@ def exits(workspace: Workspace, known: Registered) -> tuple[Record, ...]:
         return ()
     return tuple(
         Record(workspace.files.location(path), number)
-        for number, path in outboxes_of(workspace.database, known.audience_id)
+        for _, number, path in outboxes_of(workspace.database, known.audience_id)
         if workspace.files.exists(path)
     )
 

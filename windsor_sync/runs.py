@@ -45,6 +45,10 @@ class Books:
     entered: int
     exited: int
     updated: int
+    moved: int = 0
+    """members told again because they go by another id, or because somebody was merged into them"""
+    moved_from: int = 0
+    """their old ids, told false where Windsor may not have merged them"""
     delivered: int = 0
     rejected: int = 0
     withheld: int = 0
@@ -55,11 +59,13 @@ class Books:
     @property
     def changes(self) -> int:
         """All changes of the run."""
-        return self.entered + self.exited + self.updated
+        return self.entered + self.exited + self.updated + self.moved + self.moved_from
 
     def counts(self) -> dict[str, int]:
         """The numbers of members and changes by name, for JSON, XCom and tables."""
-        names = ("members", "entered", "exited", "updated", "delivered", "rejected", "withheld", "owed", "in_doubt")
+        names = (
+            "members", "entered", "exited", "updated", "moved", "delivered", "rejected", "withheld", "owed", "in_doubt",
+        )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
     def check(self, run_id: str) -> None:
@@ -165,11 +171,12 @@ def _with_snapshots() -> Select[Any]:
     )
 
 
-def outboxes_of(database: Database, audience_id: int) -> list[tuple[int, str]]:
-    """The outboxes of all of an audience's runs: number of the run, and the path below the file store."""
-    query = select(runs.c.number, runs.c.outbox).where(runs.c.audience_id == audience_id, runs.c.outbox.is_not(None))
+def outboxes_of(database: Database, audience_id: int) -> list[tuple[str, int, str]]:
+    """The outboxes of all of an audience's runs: id and number of the run, and the path below the file store."""
+    here = (runs.c.audience_id == audience_id, runs.c.outbox.is_not(None))
+    query = select(runs.c.id, runs.c.number, runs.c.outbox).where(*here)
     with database.read() as connection:
-        return [(number, path) for number, path in connection.execute(query.order_by(runs.c.number))]
+        return [(run_id, number, path) for run_id, number, path in connection.execute(query.order_by(runs.c.number))]
 
 
 def finish(
@@ -218,6 +225,8 @@ def _run(row: Row[Any]) -> Run:
             entered=row.entered,
             exited=row.exited,
             updated=row.updated,
+            moved=row.moved,
+            moved_from=row.moved_from,
             delivered=row.delivered,
             rejected=row.rejected,
             withheld=row.withheld,
@@ -230,7 +239,9 @@ def _run(row: Row[Any]) -> Run:
 def _rows_of(row: Row[Any]) -> dict[str, Any]:
     """Rows read, and what they came to: of a snapshot, or of the event archive."""
     if row.intake is None:
-        return {"rows_read": row.rows_read, "members": row.members, "left_out": row.left_out}
+        merged = {"merged": row.merged} if row.merged else {}
+        members = row.members - row.merged
+        return {"rows_read": row.rows_read, "members": members, "left_out": {**row.left_out, **merged}}
     counted = [row.intake["failed_on_ingest"], row.intake["filtered"], {"duplicate": row.intake["duplicates"]}]
     return {
         "rows_read": row.intake["received"] + row.intake["carried"],

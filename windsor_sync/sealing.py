@@ -35,7 +35,7 @@ FOLDER = "snapshots"
 NOBODY = "nobody"
 """Stands for a checksum where an audience was retired."""
 
-READING = 2
+READING = 3
 """Which rules make rows of a source; another number reads an unchanged source again."""
 
 NO_MEMBERS = """(

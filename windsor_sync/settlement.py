@@ -1,9 +1,11 @@
 """Closes a run: counts what became of every change, checks the books, and says in words how it ended."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from windsor_sync.acknowledged import learn
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.delivery.verdicts import NOT_IMPLEMENTED, judges_address
 from windsor_sync.diff.duckdb import remains
@@ -60,6 +62,7 @@ def settle(workspace: Workspace, lease: Lease, run: Run, outcome: Delivery | Non
     if outcome and isinstance(outcome.stopped_by, MessagesRejected) and run.intake is not None:
         _take_back(workspace, lease, run)
     try:
+        learn(workspace, run)
         books = closing_books(workspace, run)
     except StoredFileError as lost:
         books = as_it_stands(workspace, run).books
@@ -96,6 +99,8 @@ def settle_dead_predecessor(workspace: Workspace, lease: Lease, head: Head | Non
 
 def settle_dead(workspace: Workspace, lease: Lease, run: Run) -> None:
     """Close the books of a run that died; under its lease, so that nobody is delivering it."""
+    with suppress(StoredFileError):  # of an outbox that is lost nothing can be learnt
+        learn(workspace, run)
     sentence = "It died; what it had not delivered stays owed, and the next run sends it."
     books = as_it_stands(workspace, run).books  # its outbox may be what was lost
     if run.outbox is not None:

@@ -86,7 +86,10 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A snapshot as a Parquet file (user_id, anonymous_id, email, profile_id, value) that never changes."""
+    """A snapshot as a Parquet file (user_id, anonymous_id, email, profile_id, value) that never changes.
+
+    Identified by anonymous id, a user with a user id keeps the anonymous ids of their rows too, one a line.
+    """
 
     path: Path
     rows_read: int
@@ -215,7 +218,10 @@ def _define_checked(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> No
     identity, anonymous_id = "user_id", "NULL::VARCHAR"
     if recipe.identify_by == "anonymous_id":
         identity = "coalesce('u' || user_id, 'a' || anonymous_id)"
-        anonymous_id = "CASE WHEN user_id IS NULL THEN anonymous_id END"
+        anonymous_id = "anonymous_id"
+        if recipe.suppressed:
+            is_suppressed = f"sha256({quoted(recipe.salt)} || anonymous_id) IN (SELECT user_hash FROM suppressed)"
+            anonymous_id = f"CASE WHEN user_id IS NULL OR NOT ({is_suppressed}) THEN anonymous_id END"
     connection.execute(f"""
         CREATE TEMP VIEW checked AS SELECT *, CASE {" ".join(reasons)} END AS reason FROM (
             SELECT line, user_id, {anonymous_id} AS anonymous_id, {identity} AS identity, emails, profile_id,
@@ -366,7 +372,7 @@ def _merge_duplicates(connection: duckdb.DuckDBPyConnection) -> int:
     for low, high in pairwise(bounds):
         connection.execute(f"""
             INSERT INTO merged
-            SELECT any_value(user_id), any_value(anonymous_id),
+            SELECT any_value(user_id), string_agg(DISTINCT anonymous_id, chr(10) ORDER BY anonymous_id),
                 string_split(string_agg(nullif(emails, ''), chr(10) ORDER BY line), chr(10)),
                 arg_max(profile_id, line), arg_max(value, line)
             FROM sorted WHERE id_hash BETWEEN {low} AND {high - 1} GROUP BY identity

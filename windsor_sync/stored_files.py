@@ -29,7 +29,10 @@ STAMP_KEY = "windsor_sync"
 
 STAMP_VERSION = 1
 
-FOLDERS_OF_PEOPLE = ("snapshots", "outboxes")
+MERGES = ("merges", "merges_recent")
+"""Folders of what is known of merged ids; see merges.py."""
+
+FOLDERS_OF_PEOPLE = ("snapshots", "outboxes", *MERGES)
 """Below the file store; the other folders hold no ids of people."""
 
 
@@ -170,9 +173,10 @@ class StoredFiles:
             if file.path == file.whole or connection.execute(known).first():
                 return []
         others = [path for path in self._files.parts(file.whole) if path != file.path]
-        return [self._as_it_stands(path, file.whole) for path in others]
+        return [self.as_it_stands(path, file.whole) for path in others]
 
-    def _as_it_stands(self, path: str, whole: str) -> Placed:
+    def as_it_stands(self, path: str, whole: str) -> Placed:
+        """A file that the state does not name yet. Raises StoredFileError when it cannot be read."""
         rows, _ = _footer(self._files.location(path))
         if rows < 0:
             raise damaged(EVENTS, path, "cannot be read")

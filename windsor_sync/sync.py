@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from windsor_sync import approvals, remembered, sealing
+from windsor_sync.acknowledged import begin
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.diff.duckdb import DiffTask, Tally
 from windsor_sync.diff.engines import engine
@@ -92,11 +93,18 @@ class Prepared:
     """of these, exits of users whose row in the snapshot cannot be read"""
     is_recovery: bool = False
     """what Windsor was told was taken from outboxes and older snapshots"""
+    merges: int = 0
+    """the number of the newest merge that is known"""
+
+    @property
+    def members(self) -> int:
+        """How many people the snapshot has: two ids that were merged are one."""
+        return self.snapshot.members - self.tally.merged
 
     @property
     def members_before(self) -> int:
-        """How many users Windsor had been told are members."""
-        return self.snapshot.members - self.tally.entered + self.tally.told_exited
+        """How many people Windsor had been told are members."""
+        return self.members - self.tally.entered + self.tally.told_exited
 
     @property
     def unreadable(self) -> str | None:
@@ -122,6 +130,7 @@ def seal(workspace: Workspace, computation: Computation, request: Request) -> Sn
     """
     workspace.marks.require_own()  # an audience that is pinned into a state that is too old takes the number of another one
     known = workspace.registry.register(computation)
+    begin(workspace)
     with (
         workspace.files.draft_folder(),  # by it `forget` knows that a snapshot is read, until its file is recorded
         sealing.newest(workspace, computation, known, request.snapshot_path) as snapshot,
@@ -134,6 +143,7 @@ def planned(workspace: Workspace, computation: Computation, request: Request) ->
     """What a run would do now. Nothing is recorded; the messages can be read inside the block."""
     workspace.marks.require_own()
     known = workspace.registry.find(computation)
+    begin(workspace)
     with (
         workspace.files.draft() as draft,  # first of all: by it `forget` knows of this plan
         sealing.newest(workspace, computation, known, request.snapshot_path) as snapshot,
@@ -163,8 +173,10 @@ def prepare(
     drops_exits = isinstance(computation, ComputedTrait) and not computation.sends_null_when_missing
     limits = replace(request.limits, drops_exits=drops_exits)
     told, limits = _what_was_told(workspace, known, head, limits, is_beyond_guard=request.is_beyond_guard)
-    if head and head.is_settled and head.checksum == snapshot.checksum and not limits.is_resync:
-        tally = NOTHING
+    merges = workspace.merges.known()
+    is_same = head is not None and head.checksum == snapshot.checksum and head.merges == merges.number
+    if head and head.is_settled and is_same and not limits.is_resync:
+        tally = replace(NOTHING, merged=head.merged)
     else:
         suppressed = sealing.suppressed_hashes(workspace)
         task = DiffTask(
@@ -178,6 +190,9 @@ def prepare(
             salt=workspace.database.installation(),
             departed=_once_told(workspace, known, limits),
             limits=limits,
+            merges=workspace.merges.locations(merges),
+            merges_seen=head.merges if head else merges.number,
+            joins=workspace.settings.destination.identify_merges is True,
             stamp=stamp.options() if stamp else "",
         )
         tally = engine(workspace.settings.diff)(task, draft)
@@ -192,6 +207,7 @@ def prepare(
         renderer(workspace, computation, known),
         draft,
         is_recovery=limits.is_recovery,
+        merges=merges.number,
     )
     if request.is_beyond_guard:
         return prepared
@@ -247,7 +263,7 @@ def _ruling(workspace: Workspace, computation: Computation, prepared: Prepared) 
     ceiling = approval.ceiling if approval else None
     ruling = judge(
         before=prepared.members_before,
-        after=prepared.snapshot.members,
+        after=prepared.members,
         entered=prepared.tally.new_members,
         exited=prepared.tally.lost_members,
         limit=Limit(
@@ -358,6 +374,10 @@ def _row_of(prepared: Prepared, request: Request) -> dict[str, Any]:
         "entered": prepared.tally.entered,
         "exited": prepared.tally.exited,
         "updated": prepared.tally.updated,
+        "moved": prepared.tally.moved,
+        "moved_from": prepared.tally.moved_from,
+        "merged": prepared.tally.merged,
+        "merges": prepared.merges,
     }
 
 

@@ -19,6 +19,7 @@ from windsor_sync.lease import TTL_S, Lease, held, is_held, resource_of
 from windsor_sync.ledger import Ledger
 from windsor_sync.limits import require_address_space, require_handles
 from windsor_sync.marks import Marks
+from windsor_sync.merges import Merges
 from windsor_sync.registry import Registry
 from windsor_sync.segment.keys import SegmentKeyedRegistry
 from windsor_sync.settings import Destination, Segment, Settings
@@ -75,6 +76,7 @@ class Workspace:
     registry: Registry
     stored: StoredFiles
     marks: Marks
+    merges: Merges
     api_key: Callable[[], str]
     """asked for only when something is about to be sent"""
     engine_limits: EngineLimits = field(default_factory=EngineLimits)
@@ -130,15 +132,18 @@ def open_workspace(
     destination = settings.destination
     try:
         files = FileStore(settings.files)
+        stored = StoredFiles(database, files)
         with _asking(settings.segment, segment_token) as segment:
+            registry = _registry(database, settings, segment)
             yield Workspace(
                 settings=settings,
                 database=database,
                 files=files,
                 ledger=Ledger(database, files),
-                registry=_registry(database, settings, segment),
-                stored=StoredFiles(database, files),
+                registry=registry,
+                stored=stored,
                 marks=Marks(database, files, destination),
+                merges=Merges(database, files, stored, registry),
                 api_key=api_key or key_from_environment,
                 engine_limits=EngineLimits(
                     max_in_flight=destination.max_in_flight, give_up_after_s=destination.give_up_after_s

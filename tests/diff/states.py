@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,12 @@ from typing import Any
 import duckdb
 from hypothesis import strategies as st
 
-from windsor_sync.diff.task import DiffTask, Record
+from windsor_sync.diff.statement import MERGES
+from windsor_sync.diff.task import DiffTask, MergeFiles, Record
 from windsor_sync.embedded import quoted
 from windsor_sync.ledger import Head, RowVerdict, Verdict
 from windsor_sync.outbox import COLUMNS, FALSE_FIRST, Limits, Retry
+from windsor_sync.persons import Alias, survivors
 from windsor_sync.progress import ShardProgress
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -22,6 +24,15 @@ IDENTITIES = [*(f"u{number}" for number in range(7)), "a0", "a1", "uä", "u😀"
 TEXTS = st.sampled_from([None, None, "", "x@y.de", "1", "1\n2"])
 
 SUPPRESSES_U1 = (hashlib.sha256(b"salt1").hexdigest(),)
+
+USERS = [identity for identity in IDENTITIES if identity[0] == "u"]
+ANONYMOUS = st.sampled_from([None, "0", "1", "0\n1"])
+PROFILES = st.sampled_from([None, None, "p", "q"])
+
+some_aliases = st.just(()) | st.lists(
+    st.builds(Alias, st.sampled_from([name[1:] for name in IDENTITIES]), st.sampled_from([name[1:] for name in USERS])),
+    max_size=3,
+)
 
 Details = tuple[str | None, str | None]
 """e-mail and value"""
@@ -40,12 +51,19 @@ class State:
     verdicts: tuple[RowVerdict, ...]
     limits: Limits
     suppressed: tuple[str, ...] = ()
+    others: Mapping[str, Details] = field(default_factory=dict)
+    """anonymous ids, one a line, and profile of those who have any"""
+    base: Sequence[Alias] = ()
+    """merged long ago"""
+    recent: Sequence[Alias] = ()
+    merges_seen: int = 0
+    joins: bool = False
 
     def task(self, folder: Path) -> DiffTask:
         """The files, and what a diff of them is asked."""
         return DiffTask(
             head=self._head(folder),
-            snapshot=_snapshot(folder / "now.parquet", self.now),
+            snapshot=self._snapshot(folder / "now.parquet", self.now),
             number=9,
             taken_at=NOW - timedelta(hours=1),
             moment=NOW,
@@ -53,7 +71,32 @@ class State:
             salt="salt",
             departed=(Record(_outbox(folder / "departed.parquet", self.departed), 1),) if self.limits.is_resync else (),
             limits=self.limits,
+            merges=self._merges(folder),
+            merges_seen=self.merges_seen,
+            joins=self.joins,
         )
+
+    def _merges(self, folder: Path) -> MergeFiles:
+        """Both files, as `Merges.record` writes them after one change each."""
+        if not self.base and not self.recent:
+            return MergeFiles()
+        base = survivors(self.base, {})
+        recent = survivors(self.recent, base)
+        paths = (
+            write_rows(
+                folder / f"{name}.parquet", MERGES, [(*pair, number, NOW.replace(tzinfo=None)) for pair in rows.items()]
+            )
+            for number, (name, rows) in enumerate((("base", base), ("recent", recent)), start=1)
+        )
+        return MergeFiles(*paths)
+
+    def _snapshot(self, path: Path, members: Mapping[str, Details]) -> str:
+        rows = []
+        for identity, (email, value) in members.items():
+            user_id, anonymous_id = _ids(identity)
+            others, profile = self.others.get(identity, (None, None))
+            rows.append((user_id, anonymous_id or others, email, profile, value))
+        return write_rows(path, MEMBER, rows)
 
     def _head(self, folder: Path) -> Head | None:
         if self.before is None:
@@ -62,7 +105,7 @@ class State:
             run_id="r8",
             number=8,
             snapshot_id=8,
-            snapshot=_snapshot(folder / "before.parquet", self.before),
+            snapshot=self._snapshot(folder / "before.parquet", self.before),
             checksum="",
             taken_at=NOW - timedelta(days=1),
             members=len(self.before),
@@ -72,11 +115,6 @@ class State:
             shards=self.shards if self.outbox else (),
             verdicts=self.verdicts if self.outbox else (),
         )
-
-
-def _snapshot(path: Path, members: Mapping[str, Details]) -> str:
-    rows = [(*_ids(identity), email, None, value) for identity, (email, value) in members.items()]
-    return write_rows(path, MEMBER, rows)
 
 
 def _outbox(path: Path, rows: Sequence[dict[str, Any]]) -> str:
@@ -120,7 +158,7 @@ def outbox_rows(draw: st.DrawFn, identities: Sequence[str]) -> list[dict[str, An
                 "anonymous_id": anonymous_id,
                 "email": email,
                 "value": value,
-                "change": draw(st.sampled_from(["entered", "exited", "updated"])),
+                "change": draw(st.sampled_from(["entered", "exited", "updated", "moved", "moved_from"])),
                 "was_told": was_told,
                 "told_anonymous_id": anonymous_id if was_told else None,
                 "told_email": told_email,
@@ -189,6 +227,11 @@ def states(draw: st.DrawFn, more_users: int = 0) -> State:
         verdicts=verdicts,
         limits=draw(all_limits),
         suppressed=draw(st.sampled_from([(), SUPPRESSES_U1])),
+        others=draw(st.dictionaries(st.sampled_from(USERS), st.tuples(ANONYMOUS, PROFILES))),
+        base=draw(some_aliases),
+        recent=draw(some_aliases),
+        merges_seen=draw(st.integers(0, 2)),
+        joins=draw(st.booleans()),
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from states import NOW, State, outbox_as_set, states, write_rows
+from states import MEMBER, NOW, State, outbox_as_set, states, write_rows
 
 from windsor_sync.diff import statement
 from windsor_sync.diff.duckdb import KEY_HASH, define_views, diff, narrow, tally, write
@@ -22,7 +22,7 @@ def plain(task: DiffTask, draft: Path) -> Tally:
     """The diff by the full join of both snapshots."""
     with open_duckdb() as connection:
         define_views(connection, task)
-        write(connection, statement.sendable(task.limits), draft)
+        write(connection, statement.sendable(task.limits, statement.changes_sql()), draft)
         return tally(connection, str(draft))
 
 
@@ -31,7 +31,7 @@ def by_hash(task: DiffTask, draft: Path, key_hash: str) -> Tally:
     with open_duckdb() as connection:
         define_views(connection, task)
         narrow(connection, task, key_hash)
-        write(connection, statement.sendable(task.limits), draft)
+        write(connection, statement.sendable(task.limits, statement.changes_sql()), draft)
         return tally(connection, str(draft))
 
 
@@ -50,7 +50,9 @@ def two_snapshots(folder: Path, before: str, now: str) -> DiffTask:
     """An ordinary task between two snapshots given as SQL of (user_id, anonymous_id, email, value)."""
     for name, select in (("before", before), ("now", now)):
         with open_duckdb() as connection:
-            connection.execute(f"COPY ({select}) TO '{folder / name}.parquet' (FORMAT parquet)")
+            connection.execute(
+                f"COPY (SELECT *, NULL::VARCHAR AS profile_id FROM ({select})) TO '{folder / name}.parquet' (FORMAT parquet)"
+            )
     head = Head("r1", 1, 1, str(folder / "before.parquet"), "", NOW, 1, None, (), True)
     return DiffTask(head=head, snapshot=str(folder / "now.parquet"), number=2, taken_at=NOW, moment=NOW)
 
@@ -88,8 +90,8 @@ def test_nothing_and_an_empty_text_are_different_e_mails(tmp_path: Path) -> None
 def test_a_limit_lets_the_same_changes_through_each_time(tmp_path: Path) -> None:
     now = write_rows(
         tmp_path / "now.parquet",
-        {"user_id": "VARCHAR", "anonymous_id": "VARCHAR", "email": "VARCHAR", "value": "VARCHAR"},
-        [(str(number), None, None, None) for number in range(2_000)],
+        MEMBER,
+        [(str(number), None, None, None, None) for number in range(2_000)],
     )
     task = DiffTask(head=None, snapshot=now, number=1, taken_at=NOW, moment=NOW, limits=Limits(count=700))
     found = [diff(task, tmp_path / f"{number}.parquet") for number in range(3)]

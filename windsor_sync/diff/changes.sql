@@ -1,62 +1,200 @@
--- told × snapshot → changes. One statement for every engine; it reads these views:
---   snapshot_before, snapshot_now  identity, user_id, anonymous_id, email, value
+-- told × snapshot → changes, person by person. One statement for every engine; it reads these views:
+--   snapshot_before, snapshot_now  identity, user_id, anonymous_id, email, profile_id, value
 --   owed                           what owed.sql finds: the changes Windsor has not acknowledged
 --   departed                       identity, user_id, anonymous_id, email, was_told: told true once (resync only); was_told
 --                                  false where a later record says that the user left
+--   merges                         what merges.sql finds: id, survivor, number
 --   run                            one row: number, taken_at, moment, previous_number, is_resync, drops_exits,
---                                  retries (whether rejected changes are tried now), retry_code and retry_since (which; null: all)
+--                                  retries (whether rejected changes are tried now), retry_code and retry_since (which; null: all),
+--                                  merges_seen (the newest merge that the run before knew of), joins (whether Windsor merges
+--                                  the two ids of an identify)
+-- {anonymous_ids} makes a row of each anonymous id of a user, which stand one a line.
+-- A person goes by the identity of the id that survived, everyone else by their own.
 -- The two snapshots may leave out users of whom there is nothing to say (see suspects.sql), always in both.
-WITH told AS (
+WITH touched AS (
+    -- Persons of whom Windsor may show something else since: somebody was merged into them.
+    SELECT m.survivor
+    FROM merges m
+    CROSS JOIN run r
+    WHERE m.id = m.survivor AND m.number > r.merges_seen
+),
+now_rows AS (
+    SELECT
+        coalesce('u' || m.survivor, n.identity) AS person, n.identity, coalesce(m.survivor, n.user_id) AS user_id,
+        n.anonymous_id, n.email, n.profile_id, n.value, m.id IS NOT NULL AS is_merged
+    FROM snapshot_now n
+    LEFT JOIN merges m ON m.id = coalesce(n.user_id, n.anonymous_id)
+),
+now_ranked AS (
+    SELECT *, row_number() OVER (PARTITION BY person ORDER BY CASE WHEN identity = person THEN 0 ELSE 1 END, identity) AS place
+    FROM now_rows
+    WHERE is_merged
+),
+now_persons AS (
+    -- Of several rows of one person that of the surviving id counts.
+    SELECT person, user_id, anonymous_id, email, profile_id, value FROM now_rows WHERE NOT is_merged
+    UNION ALL
+    SELECT person, user_id, anonymous_id, email, profile_id, value FROM now_ranked WHERE place = 1
+),
+owed_persons AS (
+    SELECT
+        coalesce('u' || m.survivor, o.identity) AS person, o.*,
+        coalesce(m.survivor, o.user_id) AS surviving_id, m.id IS NOT NULL AS is_merged
+    FROM owed o
+    LEFT JOIN merges m ON m.id = coalesce(o.user_id, o.anonymous_id)
+),
+told_rows AS (
     -- What Windsor was told: the last snapshot less the owed changes. In doubt means it may have been told otherwise.
-    SELECT s.identity, s.user_id, s.anonymous_id, s.email, s.value, TRUE AS was_told, FALSE AS in_doubt
+    SELECT
+        coalesce('u' || m.survivor, s.identity) AS person, s.identity, coalesce(m.survivor, s.user_id) AS user_id,
+        s.anonymous_id, s.email, s.profile_id, s.value, TRUE AS was_told, FALSE AS in_doubt, FALSE AS is_due,
+        NULL AS joins, m.id IS NOT NULL AS is_merged
     FROM snapshot_before s
+    CROSS JOIN run r
+    LEFT JOIN merges m ON m.id = coalesce(s.user_id, s.anonymous_id)
+    LEFT JOIN (SELECT DISTINCT person FROM owed_persons WHERE is_merged) p ON p.person = 'u' || m.survivor
     WHERE NOT EXISTS (SELECT 1 FROM owed o WHERE o.identity = s.identity)
+      -- Of an id that was merged before the last run it is the person's change that is owed.
+      AND (p.person IS NULL OR m.number > r.merges_seen)
     UNION ALL
     SELECT
-        o.identity, o.user_id,
+        o.person, o.identity, o.surviving_id,
         CASE WHEN o.was_told THEN o.told_anonymous_id ELSE o.anonymous_id END,
         CASE WHEN o.was_told THEN o.told_email ELSE o.email END,
-        o.told_value, o.was_told, o.doubted
-    FROM owed o
+        NULL, o.told_value, o.was_told, o.doubted, o.change = 'moved',
+        CASE WHEN o.change = 'moved' AND o.user_id IS NOT NULL THEN o.anonymous_id END, o.is_merged
+    FROM owed_persons o
     WHERE o.was_told OR o.doubted
     UNION ALL
-    SELECT d.identity, d.user_id, d.anonymous_id, d.email, NULL, d.was_told, TRUE
+    SELECT
+        coalesce('u' || m.survivor, d.identity), d.identity, coalesce(m.survivor, d.user_id),
+        d.anonymous_id, d.email, NULL, NULL, d.was_told, TRUE, FALSE, NULL, m.id IS NOT NULL
     FROM departed d
+    LEFT JOIN merges m ON m.id = coalesce(d.user_id, d.anonymous_id)
     WHERE NOT EXISTS (SELECT 1 FROM snapshot_before s WHERE s.identity = d.identity)
       AND NOT EXISTS (SELECT 1 FROM owed o WHERE o.identity = d.identity)
 ),
+told_ranked AS (
+    SELECT
+        person, user_id, anonymous_id, email, profile_id, value,
+        bool_or(was_told) OVER (PARTITION BY person) AS was_told,
+        bool_or(in_doubt) OVER (PARTITION BY person) AS in_doubt,
+        bool_or(is_due) OVER (PARTITION BY person) AS is_due,
+        max(joins) OVER (PARTITION BY person) AS joins,
+        row_number() OVER (
+            PARTITION BY person
+            ORDER BY CASE WHEN was_told THEN 0 ELSE 1 END, CASE WHEN identity = person THEN 0 ELSE 1 END, identity
+        ) AS place
+    FROM told_rows
+    WHERE is_merged
+),
+told AS (
+    SELECT
+        person, user_id, anonymous_id, email, profile_id, value, was_told, in_doubt, is_due, joins, FALSE AS is_touched
+    FROM told_rows
+    WHERE NOT is_merged
+    UNION ALL
+    SELECT
+        t.person, t.user_id, t.anonymous_id, t.email, t.profile_id, t.value, t.was_told, t.in_doubt,
+        t.is_due OR x.survivor IS NOT NULL, t.joins, x.survivor IS NOT NULL
+    FROM told_ranked t
+    LEFT JOIN touched x ON x.survivor = t.user_id
+    WHERE t.place = 1
+),
+matched AS (
+    SELECT
+        coalesce(n.person, t.person) AS person,
+        n.person IS NOT NULL AS is_member,
+        t.person IS NOT NULL AS is_known,
+        n.user_id, n.anonymous_id, n.email, n.value,
+        t.user_id AS told_user_id, t.anonymous_id AS told_anonymous_id, t.email AS told_email, t.value AS told_value,
+        t.profile_id AS told_profile_id,
+        coalesce(t.was_told, FALSE) AS was_told, coalesce(t.in_doubt, FALSE) AS in_doubt, coalesce(t.is_due, FALSE) AS is_due,
+        coalesce(t.is_touched, FALSE) AS is_touched, t.joins
+    FROM told t
+    FULL JOIN now_persons n ON n.person = t.person
+),
+links AS (
+    -- Who is gone under the identity that Windsor was told, and is in the snapshot under another one. Whether Windsor has merged
+    -- the two is not known.
+    SELECT g.person AS left_as, n.person AS found_as, g.told_anonymous_id AS joins
+    FROM matched g
+    JOIN (SELECT person, {anonymous_ids} AS anonymous_id FROM now_rows WHERE user_id IS NOT NULL AND anonymous_id IS NOT NULL) n
+        ON n.anonymous_id = g.told_anonymous_id
+    WHERE NOT g.is_member AND g.told_user_id IS NULL
+    UNION
+    SELECT g.person, n.person, NULL
+    FROM matched g
+    JOIN now_persons n ON n.profile_id = g.told_profile_id
+    WHERE NOT g.is_member
+),
+links_counted AS (
+    SELECT
+        left_as, found_as, joins,
+        count(*) OVER (PARTITION BY left_as) AS found_times,
+        count(*) OVER (PARTITION BY found_as) AS left_times
+    FROM links
+),
+joined AS (
+    -- Where Windsor merges the two ids of an identify, one such call makes them one; only where it is sure which two.
+    SELECT l.left_as, l.found_as, l.joins
+    FROM links_counted l
+    CROSS JOIN run r
+    WHERE r.joins AND l.joins IS NOT NULL AND l.found_times = 1 AND l.left_times = 1
+),
 changes AS (
     SELECT
-        coalesce(n.identity, t.identity) AS identity,
-        coalesce(n.user_id, t.user_id) AS user_id,
-        CASE WHEN n.identity IS NULL THEN t.anonymous_id ELSE n.anonymous_id END AS anonymous_id,
-        CASE WHEN n.identity IS NULL THEN t.email ELSE n.email END AS email,
-        n.value,
+        m.person AS identity,
+        coalesce(m.user_id, m.told_user_id) AS user_id,
         CASE
-            WHEN n.identity IS NULL THEN 'exited'
-            WHEN coalesce(t.was_told, FALSE) THEN 'updated'
+            WHEN coalesce(m.user_id, m.told_user_id) IS NULL THEN coalesce(m.anonymous_id, m.told_anonymous_id)
+            -- An identify with both ids makes Windsor merge the two.
+            WHEN m.is_member AND (f.found_as IS NOT NULL OR m.is_due) THEN coalesce(j.joins, m.joins)
+        END AS anonymous_id,
+        CASE WHEN m.is_member THEN m.email ELSE m.told_email END AS email,
+        m.value,
+        CASE
+            WHEN NOT m.is_member AND l.left_as IS NOT NULL THEN 'moved_from'
+            WHEN NOT m.is_member THEN 'exited'
+            WHEN f.found_as IS NOT NULL OR (m.was_told AND m.is_due) THEN 'moved'
+            WHEN m.was_told THEN 'updated'
             ELSE 'entered'
         END AS change,
-        coalesce(t.was_told, FALSE) AS was_told,
-        CASE WHEN t.was_told THEN t.anonymous_id END AS told_anonymous_id,
-        CASE WHEN t.was_told THEN t.email END AS told_email,
-        CASE WHEN t.was_told THEN t.value END AS told_value,
+        m.was_told OR j.found_as IS NOT NULL AS was_told,
+        CASE WHEN m.was_told THEN m.told_anonymous_id END AS told_anonymous_id,
+        CASE WHEN m.was_told THEN m.told_email END AS told_email,
+        CASE WHEN m.was_told THEN m.told_value END AS told_value,
         -- A resync doubts all that Windsor was told; about who is new to it there is nothing to doubt.
-        t.identity IS NOT NULL AND (t.in_doubt OR r.is_resync) AS in_doubt
-    FROM told t
-    FULL JOIN snapshot_now n ON t.identity = n.identity
+        m.is_known AND (m.in_doubt OR r.is_resync) AS in_doubt,
+        m.is_touched OR f.found_as IS NOT NULL AS is_new
+    FROM matched m
     CROSS JOIN run r
-    WHERE t.identity IS NULL
-       OR (n.identity IS NULL AND NOT r.drops_exits)
-       OR (n.identity IS NOT NULL AND (
-            t.in_doubt OR r.is_resync OR (n.email IS NOT NULL AND t.email IS DISTINCT FROM n.email) OR t.value IS DISTINCT FROM n.value))
+    LEFT JOIN (SELECT DISTINCT left_as FROM links) l ON l.left_as = m.person
+    LEFT JOIN (SELECT DISTINCT found_as FROM links) f ON f.found_as = m.person
+    LEFT JOIN joined j ON j.found_as = m.person
+    LEFT JOIN joined away ON away.left_as = m.person
+    WHERE away.left_as IS NULL
+      AND (NOT m.is_known
+        OR (NOT m.is_member AND NOT r.drops_exits)
+        OR (m.is_member AND (
+            m.in_doubt OR m.is_due OR f.found_as IS NOT NULL OR r.is_resync
+            OR (m.email IS NOT NULL AND m.told_email IS DISTINCT FROM m.email) OR m.told_value IS DISTINCT FROM m.value)))
+    UNION ALL
+    -- Who leaves before the call that should have merged two ids is acknowledged leaves under both.
+    SELECT
+        'a' || m.joins, NULL, m.joins, m.told_email, NULL, 'moved_from', TRUE, m.joins, m.told_email, m.told_value, TRUE, FALSE
+    FROM matched m
+    CROSS JOIN run r
+    WHERE NOT m.is_member AND m.joins IS NOT NULL AND NOT r.drops_exits
+      AND NOT EXISTS (SELECT 1 FROM merges k WHERE k.id = m.joins)
 ),
 traced AS (
-    -- The same change as one that is owed keeps its origin, and with it its messageId.
+    -- The same change as one that is owed keeps its origin, and with it its messageId, unless Windsor may show something else
+    -- since then.
     SELECT
         c.*,
-        o.identity IS NOT NULL AND NOT r.is_resync
-            AND (o.change = 'exited') = (c.change = 'exited')
+        o.identity IS NOT NULL AND NOT r.is_resync AND NOT c.is_new
+            AND (o.change IN ('exited', 'moved_from')) = (c.change IN ('exited', 'moved_from'))
             AND o.email IS NOT DISTINCT FROM c.email
             AND o.value IS NOT DISTINCT FROM c.value AS is_same,
         o.since_run, o.since_at, o.attempts_made, o.last_tried_run, o.last_tried_at, o.last_code

@@ -1,16 +1,17 @@
 """Runs the diff on one machine, in bounded memory, and seals the outcome as an outbox file."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 
 from windsor_sync.diff import statement
-from windsor_sync.diff.task import DiffTask, Tally
+from windsor_sync.diff.task import DiffTask, MergeFiles, Tally
 from windsor_sync.embedded import open_stored, parquet, quoted
 from windsor_sync.ledger import Head
-from windsor_sync.outbox import COLUMNS, FALSE_FIRST
+from windsor_sync.outbox import COLUMNS
+from windsor_sync.persons import BATCH_ALIASES, Alias
 
 __all__ = ["DiffTask", "Remains", "Tally", "define_ledger", "diff", "remains", "tally"]
 
@@ -18,11 +19,9 @@ ROW_GROUP_ROWS = 20_480
 """Small enough that delivery reads a stretch of an outbox without unpacking its neighbours."""
 WRITTEN_AS = f"FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
 
-FALSE_KINDS = ", ".join(map(quoted, FALSE_FIRST))
-
 KEY_HASH = "hash({})"
 """Of the id alone, without saying whose it is: to put 'u' or 'a' before ten million texts takes half a second."""
-MEMBER = {"user_id": "VARCHAR", "anonymous_id": "VARCHAR", "email": "VARCHAR", "value": "VARCHAR"}
+MEMBER = dict.fromkeys(("user_id", "anonymous_id", "email", "profile_id", "value"), "VARCHAR")
 FILE_ROW = "file_row_number::UINTEGER AS file_row"
 """Where a member stands in its file; four bytes, since every member's goes through a join."""
 ROW_OF = {"snapshot_now": "row_now", "snapshot_before": "row_before"}
@@ -33,10 +32,11 @@ def diff(task: DiffTask, draft: Path) -> Tally:
     """Write the changes that turn what Windsor was told into the snapshot to `draft`, and count them."""
     with open_stored() as connection:
         define_views(connection, task)
+        merged = count_merged(connection) if any(task.merges) else 0
         narrow(connection, task)
-        changes = statement.sendable(task.limits, has_protected=bool(task.protected))
+        changes = statement.sendable(task.limits, statement.changes_sql(), has_protected=bool(task.protected))
         write(connection, changes, draft, task.stamp, has_false=task.may_tell_false)
-        return tally(connection, str(draft))
+        return replace(tally(connection, str(draft)), merged=merged)
 
 
 def write(
@@ -51,8 +51,8 @@ def write(
 
 
 def _false_first(changes: str) -> str:
-    first = f"found WHERE change IN ({FALSE_KINDS})"
-    others = f"found WHERE change NOT IN ({FALSE_KINDS})"
+    first = f"found WHERE {statement.SAYS_FALSE}"
+    others = f"found WHERE NOT {statement.SAYS_FALSE}"
     return f"""
         WITH found AS MATERIALIZED ({changes})
         {_numbered(first)} UNION ALL {_numbered(others, f"(SELECT count(*) FROM {first})")}
@@ -67,7 +67,7 @@ def tally(connection: duckdb.DuckDBPyConnection, location: str) -> Tally:
     """Count a sealed outbox."""
     row = connection.execute(f"""
         SELECT count(*),
-            count(*) FILTER (change IN ({FALSE_KINDS})),
+            count(*) FILTER ({statement.SAYS_FALSE}),
             count(*) FILTER (change = 'entered'),
             count(*) FILTER (change = 'exited'),
             count(*) FILTER (change = 'updated'),
@@ -75,7 +75,9 @@ def tally(connection: duckdb.DuckDBPyConnection, location: str) -> Tally:
             count(*) FILTER (status = 'later'),
             count(*) FILTER (change = 'entered' AND status = 'send'),
             count(*) FILTER (change = 'exited' AND was_told AND status = 'send'),
-            count(*) FILTER (change = 'exited' AND was_told)
+            count(*) FILTER (change = 'exited' AND was_told),
+            count(*) FILTER (change = 'moved'),
+            count(*) FILTER (change = 'moved_from')
         FROM {parquet(location)}
     """).fetchone()
     assert row is not None
@@ -118,6 +120,25 @@ def remains(head: Head) -> Remains:
     return Remains(*row)
 
 
+def acknowledged_joins(head: Head) -> Iterator[list[Alias]]:
+    """Yield the pairs of ids that the identifies of a run, each with both, have made one person."""
+    if head.outbox is None:
+        return
+    with open_stored() as connection:
+        define_ledger(connection, head)
+        found = connection.execute("""
+            SELECT o.anonymous_id, o.user_id
+            FROM outbox_before o
+            LEFT JOIN progress_before p ON o.seq >= p.first AND o.seq < p.last
+            LEFT JOIN verdicts_before v ON o.seq = v.seq
+            WHERE o.change = 'moved' AND o.user_id IS NOT NULL AND o.anonymous_id IS NOT NULL AND o.status = 'send'
+              AND (v.verdict = 'delivered' OR (v.verdict IS NULL AND o.seq < p.position))
+            ORDER BY o.seq
+        """)
+        while rows := found.fetchmany(BATCH_ALIASES):
+            yield [Alias(*row) for row in rows]
+
+
 def define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None:
     """Everything that `changes.sql` reads."""
     connection.execute(
@@ -127,6 +148,7 @@ def define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None:
     _view(connection, "snapshot_before", _members(head.snapshot if head else None))
     _view(connection, "snapshot_now", _members(task.snapshot))
     define_ledger(connection, head)
+    define_merges(connection, task.merges)
     types = {"identity": "VARCHAR", **{name: MEMBER[name] for name in ("user_id", "anonymous_id", "email")}}
     _view(connection, "departed", statement.departed(task.departed, parquet, types))
     for name, users in (("suppressed", task.suppressed), ("protected", task.protected)):
@@ -143,17 +165,59 @@ def narrow(connection: duckdb.DuckDBPyConnection, task: DiffTask, key_hash: str 
     if task.limits.is_resync or task.head is None or task.head.snapshot is None:
         return
     key = key_hash.format("coalesce(user_id, anonymous_id)")
-    suspects = statement.sql("suspects").format(key=key, key_of_owed=key_hash.format("substr(identity, 2)"))
+    key_of_owed = key_hash.format("substr(identity, 2)")
+    suspects = statement.sql("suspects").format(key=key, key_of_owed=key_of_owed)
     connection.execute(f"CREATE TABLE suspects AS {suspects}")
+    kin = statement.sql("kin").format(key=key_hash.format("id"), key_of_owed=key_of_owed)
+    connection.execute(f"CREATE TABLE kin AS {kin}")
     for name, row in ROW_OF.items():
-        _keep(connection, name, f"file_row IN (SELECT {row} FROM suspects)")
+        is_kin = f" OR {key} IN (SELECT key FROM kin)" if any(task.merges) else ""
+        _keep(connection, name, f"file_row IN (SELECT {row} FROM suspects){is_kin}")
     if _mistakes_one_for_another(connection):
         for name in ROW_OF:
-            _keep(connection, name, f"{key} IN (SELECT key FROM suspects)")
+            _keep(connection, name, f"{key} IN (SELECT key FROM suspects UNION SELECT key FROM kin)")
+    _add_those_found_again(connection, key, key_hash.format("id"))
     for name in ROW_OF:
         connection.execute(f"DROP VIEW {name}")
         connection.execute(f"ALTER TABLE few_{name} RENAME TO {name}")
     connection.execute("DROP TABLE suspects")
+
+
+def _add_those_found_again(connection: duckdb.DuckDBPyConnection, key: str, key_of_id: str) -> None:
+    """Add the rows of users who have the anonymous id or the profile of somebody who is gone: they may be one person."""
+    connection.execute("""
+        CREATE TABLE gone AS
+        SELECT b.user_id, b.anonymous_id, b.profile_id FROM few_snapshot_before b ANTI JOIN few_snapshot_now n USING (identity)
+        UNION ALL SELECT o.user_id, o.anonymous_id, NULL FROM owed o ANTI JOIN few_snapshot_now n USING (identity)
+    """)
+    wanted = {
+        "anonymous_id": "SELECT anonymous_id FROM gone WHERE user_id IS NULL AND anonymous_id IS NOT NULL",
+        "profile_id": "SELECT profile_id FROM gone WHERE profile_id IS NOT NULL",
+    }
+    for column, query in wanted.items():
+        if not connection.execute(f"{query} LIMIT 1").fetchall():
+            continue
+        ids = statement.DUCKDB.lines.format(column)
+        connection.execute(f"""
+            CREATE OR REPLACE TABLE found AS
+            SELECT {key} AS key FROM (SELECT user_id, anonymous_id, {ids} AS id FROM snapshot_now WHERE {column} IS NOT NULL)
+            WHERE id IN ({query})
+        """)
+        connection.execute(f"""
+            INSERT INTO found SELECT {key_of_id} FROM merges
+            WHERE survivor IN (SELECT survivor FROM merges WHERE {key_of_id} IN (SELECT key FROM found))
+        """)
+        for name in ROW_OF:
+            connection.execute(f"""
+                INSERT INTO few_{name} SELECT * FROM {name}
+                WHERE {key} IN (SELECT key FROM found) AND file_row NOT IN (SELECT file_row FROM few_{name})
+            """)
+
+
+def count_merged(connection: duckdb.DuckDBPyConnection) -> int:
+    """How many rows of the snapshot are of a person who has another row there."""
+    [(rows,)] = connection.execute(statement.MERGED).fetchall()
+    return int(rows)
 
 
 def _keep(connection: duckdb.DuckDBPyConnection, name: str, condition: str) -> None:
@@ -171,6 +235,14 @@ def _mistakes_one_for_another(connection: duckdb.DuckDBPyConnection) -> bool:
         WHERE n.identity <> b.identity
     """).fetchall()
     return bool(mistaken)
+
+
+def define_merges(connection: duckdb.DuckDBPyConnection, files: MergeFiles) -> None:
+    """The view `merges` of `changes.sql`, over the views merges_base and merges_recent."""
+    for name, location in zip(files._fields, files, strict=True):
+        rows = statement.nobody(statement.MERGES) if location is None else f"SELECT * FROM {parquet(location)}"
+        _view(connection, f"merges_{name}", rows)
+    _view(connection, "merges", statement.sql("merges"))
 
 
 def define_ledger(connection: duckdb.DuckDBPyConnection, head: Head | None) -> None:

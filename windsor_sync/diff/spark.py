@@ -8,6 +8,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -18,6 +19,11 @@ from windsor_sync.embedded import open_duckdb, parquet_files
 from windsor_sync.errors import ConfigError
 from windsor_sync.ledger import Head
 from windsor_sync.outbox import COLUMNS
+
+DIALECT = statement.Dialect(sha256="sha2({}, 256)", lines="explode(split({}, '\\n'))")
+
+READ_OFTEN = {"now_rows", "now_persons", "owed_persons", "told_rows", "matched", "links", "joined", "changes"}
+"""Steps of the statement that several others read."""
 
 TYPES = {"VARCHAR": "STRING", "TIMESTAMP": "TIMESTAMP_NTZ"}
 """Where Spark has another name for a type."""
@@ -35,14 +41,16 @@ def diff(task: DiffTask, draft: Path) -> Tally:
         )
     spark = SparkSession.builder.appName("windsor-sync").getOrCreate().newSession()  # views of its own
     _define_views(spark, task)
-    changes = spark.sql(statement.sendable(task.limits, sha256="sha2({}, 256)", has_protected=bool(task.protected)))
+    [[merged]] = spark.sql(statement.MERGED).collect()
+    last = _define_steps(spark, statement.changes_sql(DIALECT))
+    changes = spark.sql(statement.sendable(task.limits, last, DIALECT, has_protected=bool(task.protected)))
     # Beside the draft: there the workers reach it and this process too, and it is swept when this process is killed.
     parts = draft.parent / f"changes-{uuid.uuid4().hex}"
     try:
         changes.write.parquet(str(parts))
         with open_duckdb() as connection:
             duckdb.write(connection, _parts(parts), draft, task.stamp, has_false=task.may_tell_false)
-            return duckdb.tally(connection, str(draft))
+            return replace(duckdb.tally(connection, str(draft)), merged=merged)
     finally:
         shutil.rmtree(parts, ignore_errors=True)
 
@@ -54,12 +62,31 @@ def _parts(folder: Path) -> str:
     return f"SELECT {columns} FROM {parquet_files(files)}"
 
 
+def _define_steps(spark: SparkSession, text: str) -> str:
+    """Make each named select of a statement a view, and return the last one.
+
+    Spark would plan and run a select again for each of its readers; what several read is kept by the workers.
+    """
+    for name, select in statement.steps(text):
+        if not name:
+            return select
+        rows = spark.sql(select)
+        (rows.localCheckpoint(eager=False) if name in READ_OFTEN else rows).createOrReplaceTempView(name)
+    raise AssertionError("a statement ends with a select")
+
+
 def _define_views(spark: SparkSession, task: DiffTask) -> None:
     head = task.head
     before = head.snapshot if head else None
     _view(spark, "snapshot_now", statement.snapshot_view(_file(task.snapshot)))
     _view(spark, "snapshot_before", statement.snapshot_view(_file(before) if before else _no_members()))
     _view(spark, "outbox_before", _outbox_before(head))
+    for name, location in zip(task.merges._fields, task.merges, strict=True):
+        rows = (
+            statement.nobody(_spark_types(statement.MERGES)) if location is None else f"SELECT * FROM {_file(location)}"
+        )
+        _view(spark, f"merges_{name}", rows)
+    _view(spark, "merges", statement.sql("merges"))
     _table(spark, "progress_before", statement.PROGRESS, statement.progress_rows(head))
     _table(spark, "verdicts_before", statement.VERDICTS, statement.verdict_rows(head))
     for name, users in (("suppressed", task.suppressed), ("protected", task.protected)):
@@ -67,7 +94,7 @@ def _define_views(spark: SparkSession, task: DiffTask) -> None:
     _table(spark, "run", statement.RUN, [statement.run_row(task)])
     types = _spark_types({"identity": "VARCHAR", "user_id": "VARCHAR", "anonymous_id": "VARCHAR", "email": "VARCHAR"})
     _view(spark, "departed", statement.departed(task.departed, _file, types))
-    _view(spark, "owed", statement.sql("owed"))
+    spark.sql(statement.sql("owed")).localCheckpoint(eager=False).createOrReplaceTempView("owed")
 
 
 def _outbox_before(head: Head | None) -> str:

@@ -1,10 +1,13 @@
 """The SQL that every engine runs, and what its views are made of."""
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 
+from windsor_sync import outbox
 from windsor_sync.diff.task import DiffTask, Record
 from windsor_sync.embedded import quoted
 from windsor_sync.ledger import Head
@@ -29,7 +32,19 @@ RUN = {
     "retry_code": "INTEGER",
     "retry_since": "TIMESTAMP",
     "salt": "VARCHAR",
+    "merges_seen": "BIGINT",
+    "joins": "BOOLEAN",
 }
+MERGES = {"id": "VARCHAR", "survivor": "VARCHAR", "number": "INTEGER", "since": "TIMESTAMP"}
+
+
+SAYS_FALSE = f"change IN ({', '.join(quoted(change) for change in sorted(outbox.FALSE_FIRST))})"
+
+MERGED = """
+    SELECT count(*) - count(DISTINCT m.survivor)
+    FROM snapshot_now s JOIN merges m ON m.id = coalesce(s.user_id, s.anonymous_id)
+"""
+"""How many rows of the snapshot are of a person who has another row there."""
 
 
 @cache
@@ -38,9 +53,39 @@ def sql(name: str) -> str:
     return resources.files("windsor_sync.diff").joinpath(f"{name}.sql").read_text(encoding="utf-8")
 
 
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What engines say in different words: expressions over {}."""
+
+    sha256: str = "sha256({})"
+    """hex"""
+    lines: str = "unnest(string_split({}, chr(10)))"
+    """a row for each line of a text"""
+
+
+DUCKDB = Dialect()
+
+
+def steps(text: str) -> Iterator[tuple[str, str]]:
+    """The named selects of a statement's WITH, in their order, then the last select, which has no name."""
+    end = 0
+    for found in _STEP.finditer(text):
+        yield found["name"], found["select"]
+        end = found.end()
+    yield "", text[end:]
+
+
+_STEP = re.compile(r"^(?:WITH )?(?P<name>\w+) AS \($(?P<select>.*?)^\),?$", re.MULTILINE | re.DOTALL)
+
+
+def changes_sql(dialect: Dialect = DUCKDB) -> str:
+    """The statement of all changes."""
+    return sql("changes").replace("{anonymous_ids}", dialect.lines.format("anonymous_id"))
+
+
 def snapshot_view(rows: str, *also: str) -> str:
     """A sealed snapshot as the statement reads it; `also`: columns that one engine needs beside."""
-    columns = ", ".join(["user_id", "anonymous_id", "email", "value", *also])
+    columns = ", ".join(["user_id", "anonymous_id", "email", "profile_id", "value", *also])
     return f"SELECT coalesce('u' || user_id, 'a' || anonymous_id) AS identity, {columns} FROM {rows}"
 
 
@@ -49,10 +94,10 @@ def outbox_columns() -> list[str]:
     return [name for name in COLUMNS if name != "seq"]
 
 
-def sendable(limits: Limits, sha256: str = "sha256({})", *, has_protected: bool = False) -> str:
+def sendable(limits: Limits, changes: str, dialect: Dialect = DUCKDB, *, has_protected: bool = False) -> str:
     """The rows of an outbox without their numbers: changes, with what a backfill leaves for later marked.
 
-    The exit of a protected user is withheld, whatever is approved.
+    What would tell a protected user false is withheld, whatever is approved.
 
     Which changes a limit lets through is decided by identity, so that a plan and its run, and every engine, agree.
     """
@@ -66,17 +111,23 @@ def sendable(limits: Limits, sha256: str = "sha256({})", *, has_protected: bool 
         later.append(f"{so_far} > {limits.count}")
     status = f"CASE WHEN status = 'send' AND ({' OR '.join(later)}) THEN 'later' ELSE status END" if later else "status"
     columns = ", ".join(name for name in outbox_columns() if name != "status")
+    sha256 = dialect.sha256
     user_hash = sha256.format("(SELECT salt FROM run) || coalesce(user_id, anonymous_id)")
-    changes = f"({sql('changes')})"
+    changes = f"({changes})"
     if has_protected:
-        # A join, since Spark takes no subquery here.
+        # A join, since Spark takes no subquery here. A person may be listed under any id that was merged into theirs.
         changes = f"""(
-            SELECT {columns}, CASE WHEN p.user_hash IS NULL THEN c.status ELSE 'withheld' END AS status
-            FROM {changes} c LEFT JOIN protected p ON p.user_hash = CASE WHEN change = 'exited' THEN {user_hash} END)"""
+            WITH found AS {changes},
+            leaving AS (SELECT coalesce(user_id, anonymous_id) AS survivor, {user_hash} AS user_hash FROM found WHERE {SAYS_FALSE}
+                UNION SELECT m.survivor, {sha256.format("(SELECT salt FROM run) || m.id")}
+                FROM merges m JOIN found c ON c.user_id = m.survivor WHERE {SAYS_FALSE})
+            SELECT {columns}, CASE WHEN p.survivor IS NULL THEN c.status ELSE 'withheld' END AS status
+            FROM found c LEFT JOIN (SELECT DISTINCT survivor FROM leaving JOIN protected USING (user_hash)) p
+                ON {SAYS_FALSE} AND p.survivor = coalesce(c.user_id, c.anonymous_id))"""
     return f"""
         SELECT {columns}, {status} AS status
         FROM {changes}
-        WHERE change <> 'exited' OR {user_hash} NOT IN (SELECT user_hash FROM suppressed)
+        WHERE change IN ('entered', 'updated') OR {user_hash} NOT IN (SELECT user_hash FROM suppressed)
     """
 
 
@@ -100,12 +151,14 @@ def _of_record(record: Record, table: Callable[[str], str]) -> str:
         untold = f"WHERE {identity} NOT IN ({_untold(record.rest, table)})" if record.rest else ""
         return f"SELECT {identity} AS identity, {columns}, TRUE AS is_member, {record.number} AS number FROM {rows} {untold}"
     if not record.sent:
-        return f"SELECT identity, {columns}, FALSE AS is_member, {record.number} AS number FROM {rows} WHERE change = 'exited'"
+        return (
+            f"SELECT identity, {columns}, FALSE AS is_member, {record.number} AS number FROM {rows} WHERE {SAYS_FALSE}"
+        )
     sent = _were_sent(record)
     is_told = f"NOT ({sent if record.is_sure else 'FALSE'})"
     return f"""
-        SELECT identity, {columns}, change <> 'exited' OR {is_told} AS is_member, {record.number} AS number
-        FROM {rows} WHERE change = 'exited' OR was_told OR in_doubt OR {sent}
+        SELECT identity, {columns}, NOT {SAYS_FALSE} OR {is_told} AS is_member, {record.number} AS number
+        FROM {rows} WHERE {SAYS_FALSE} OR was_told OR in_doubt OR {sent}
     """
 
 
@@ -113,7 +166,8 @@ def _untold(outbox: Record, table: Callable[[str], str]) -> str:
     """Whom an outbox names as new and has not told yet."""
     return f"""
         SELECT identity FROM {table(outbox.location)}
-        WHERE identity IS NOT NULL AND change = 'entered' AND NOT in_doubt AND NOT ({_were_sent(outbox)})
+        WHERE identity IS NOT NULL AND change IN ('entered', 'moved') AND NOT was_told AND NOT in_doubt
+          AND NOT ({_were_sent(outbox)})
     """
 
 
@@ -140,6 +194,8 @@ def run_row(task: DiffTask) -> list[object]:
         retry.code if retry else None,
         naive(retry.since) if retry and retry.since else None,
         task.salt,
+        task.merges_seen,
+        task.joins,
     ]
 
 

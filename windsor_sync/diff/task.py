@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from windsor_sync.ledger import Head
 from windsor_sync.outbox import Limits
@@ -26,6 +27,13 @@ class Record:
     """of a snapshot: the outbox that says who of it was not told yet"""
 
 
+class MergeFiles(NamedTuple):
+    """Locations of the sealed files of what is known of merged ids (see merges.py); None: no such file."""
+
+    base: str | None = None
+    recent: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class DiffTask:
     """What a diff compares, and for which run."""
@@ -47,6 +55,11 @@ class DiffTask:
     departed: tuple[Record, ...] = ()
     """what a resync reads of who was ever told true"""
     limits: Limits = field(default_factory=Limits)
+    merges: MergeFiles = field(default_factory=MergeFiles)
+    merges_seen: int = 0
+    """the number of the newest merge that the last run knew of"""
+    joins: bool = False
+    """whether Windsor merges the two ids of an identify"""
     stamp: str = ""
     """an option of COPY that says in the outbox whose it is; none for a plan"""
 
@@ -76,8 +89,14 @@ class Tally:
     """told, exited and to be sent in this run"""
     told_exited: int
     """exited of those Windsor had been told are members (the others are in doubt)"""
+    moved: int = 0
+    """members who go by another id than the one that Windsor was told, or into whom somebody was merged"""
+    moved_from: int = 0
+    """their old ids, where Windsor may not have merged the two"""
+    merged: int = 0
+    """rows of the snapshot whose person has another row there"""
 
     @property
     def changes(self) -> int:
         """All of them."""
-        return self.entered + self.exited + self.updated
+        return self.entered + self.exited + self.updated + self.moved + self.moved_from

@@ -164,6 +164,11 @@ class FileStore:
                 path = str(self._fs._strip_protocol(name)).removeprefix(f"{self._root}/")
                 yield StoredFile(path, _aware(moment))
 
+    def is_older(self, path: str, before: datetime) -> bool:
+        """Whether the file is there, and was written before a moment."""
+        moment = self._modified(self._full(path))
+        return moment is not None and _aware(moment) < before
+
     def delete(self, path: str) -> None:
         """Remove the file, or the parts with their folder; already gone is fine."""
         for part in self.parts(path):

@@ -151,6 +151,10 @@ runs = Table(
     _count("withheld"),
     _count("owed"),
     _count("in_doubt"),
+    _count("moved"),  # members who go by another id since Windsor was last told
+    _count("moved_from"),  # their old ids, where Windsor may not have merged them
+    _count("merged"),  # rows of the snapshot whose person has another row there
+    _count("merges"),  # the number of the newest merge that the run knew of
     Index(None, "audience_id", "number", unique=True),
     Index(None, "started_at"),
 )
@@ -194,6 +198,17 @@ verdicts = Table(
     Column("message", Text),  # Windsor's own, without what it echoed of the user
     Column("in_doubt", Boolean, nullable=False),
     Column("answered_at", UtcDateTime, nullable=False),
+)
+
+# What is known of ids that a destination has merged: two stored files. `number` grows with every change of them.
+merges = Table(
+    "merges",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    _count("number"),
+    Column("base", Text),  # below the file store
+    Column("recent", Text),  # what came since; it holds where both speak of an id
+    _count("base_rows"),
 )
 
 # The files of the event archive that have been read: every line of them is in an outbox, or counted as left out.

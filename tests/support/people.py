@@ -1,0 +1,65 @@
+"""A company whose people get other ids: rows with anonymous ids in its snapshots, aliases in its archive."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tests.support.archive import Archive
+from tests.support.world import KEY, World
+from windsor_sync.embedded import open_duckdb, parquet
+from windsor_sync.forward import Request, forward
+from windsor_sync.outbox import FALSE_FIRST
+from windsor_sync.runs import Run
+from windsor_sync.sync import Request as SyncRequest
+from windsor_sync.sync import planned
+
+Row = tuple[str, str]
+"""User id and anonymous id, each maybe empty."""
+
+
+class People:
+    """A world with an archive, and short names for what happens to its people."""
+
+    def __init__(self, world: World, **entry: Any) -> None:
+        self.world = world
+        world.document["audiences"][0] |= entry
+        self.archive = Archive(world)
+
+    def snapshot(self, *rows: Row | str) -> Path:
+        """Write a newer download; text is a user id alone."""
+        pairs = [(row, "") if isinstance(row, str) else row for row in rows]
+        return self.world._write("audience", ("user_id", "anonymous_id"), pairs)
+
+    def alias(self, *pairs: tuple[str, str]) -> list[Run]:
+        """Forward an alias a pair: previous id, user id."""
+        self.archive.write([self.archive.message("alias", user, previousId=previous) for previous, user in pairs])
+        return self.forward()
+
+    def forward(self, **request: Any) -> list[Run]:
+        return forward(self.world.workspace, Request(**request), self.world.stop)
+
+    def sync(self, **request: Any) -> Run:
+        run = self.world.sync(KEY, SyncRequest(**request) if request else None)
+        run.books.check(run.run_id)
+        return run
+
+    def planned(self) -> int:
+        """How many messages a sync would send now."""
+        with planned(self.world.workspace, self.world.computation(), SyncRequest()) as prepared:
+            return len(list(prepared.messages()))
+
+    def shown(self, name: str) -> Any:
+        """What Windsor shows of the person whom an id names; None where it knows nothing."""
+        user = self.world.windsor.store.user(name)
+        return None if user is None else user.properties.get(KEY)
+
+    def show(self, names: Iterable[str]) -> dict[str, Any]:
+        return {name: self.shown(name) for name in names}
+
+    def told_by(self, run: Run) -> list[tuple[str, Any]]:
+        """(id, value) of the messages of a run, in their order."""
+        assert run.outbox is not None
+        rows = f"SELECT coalesce(user_id, anonymous_id), change FROM {parquet(self.world.workspace.files.location(run.outbox))}"
+        with open_duckdb() as connection:
+            found = connection.execute(f"{rows} ORDER BY seq").fetchall()
+        return [(name, change not in FALSE_FIRST) for name, change in found]

@@ -1,0 +1,53 @@
+"""Takes into what is known of merges that which Windsor acknowledged: aliases, and identifies that made two ids one.
+
+An alias that is on its way, held or rejected is no merge yet.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+from windsor_sync.diff.duckdb import acknowledged_joins
+from windsor_sync.errors import StoredFileError
+from windsor_sync.events.outbox import acknowledged_aliases
+from windsor_sync.persons import Alias
+from windsor_sync.registry import EVENTS_CLASS
+from windsor_sync.runs import Run, outboxes_of
+from windsor_sync.workspace import Workspace
+
+
+def learn(workspace: Workspace, run: Run) -> int:
+    """Take in what one run brought, of events or of an audience; safe to repeat. Returns how many ids it concerns."""
+    return workspace.merges.record(_of_run(workspace, run.run_id, is_of_events=run.intake is not None))
+
+
+def begin(workspace: Workspace) -> None:
+    """Take in what earlier versions forwarded, once, from the outboxes that are kept."""
+    if not workspace.merges.is_begun():
+        workspace.merges.record(_of_all(workspace))
+
+
+def rebuild(workspace: Workspace) -> int:
+    """Begin anew where the files of merges are lost or damaged; returns how many ids are known to have merged."""
+    return workspace.merges.rebuild(_of_all(workspace))
+
+
+def _of_all(workspace: Workspace) -> Iterator[list[Alias]]:
+    for row in workspace.registry.everything():
+        is_of_events = row.computation_class == EVENTS_CLASS
+        if is_of_events or workspace.settings.destination.identify_merges:
+            for run_id, _, _ in outboxes_of(workspace.database, row.id):
+                with suppress(StoredFileError):  # of what is lost nothing can be known
+                    yield from list(_of_run(workspace, run_id, is_of_events=is_of_events))
+
+
+def _of_run(workspace: Workspace, run_id: str, *, is_of_events: bool) -> Iterator[list[Alias]]:
+    ledger = workspace.ledger.of_run(run_id)
+    if ledger is None or ledger.outbox_path is None:
+        return
+    joins = workspace.settings.destination.identify_merges is True
+    if is_of_events:
+        parts = tuple(map(workspace.files.location, workspace.stored.parts(ledger.outbox_path)))
+        yield from acknowledged_aliases(replace(ledger, parts=parts), joins=joins)
+    elif joins:
+        yield from acknowledged_joins(ledger)
