@@ -27,7 +27,7 @@ API_KEY = "sandbox"
 MARKER = "made-by-windsor-sync-demo"
 START_S = 30.0
 
-COUNTS = ("members", "entered", "exited", "updated", "delivered", "owed")
+COUNTS = ("members", "entered", "exited", "updated", "moved", "delivered", "owed")
 STEPS = {
     "received": "events",
     "failed_on_ingest": "failed on ingest",
