@@ -1,5 +1,6 @@
 """A file store that is out of reach, lets nobody in or has no room says so in our words, and nothing half-written stays."""
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -103,6 +104,19 @@ def test_without_a_folder_for_drafts_a_store_says_so(tmp_path: Path) -> None:
     with pytest.raises(StateUnavailable) as refused, store.draft_folder():
         pass
     assert_said(refused, os.strerror(2))
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ENOSPC])
+def test_a_disk_that_does_not_answer_when_a_store_is_opened_is_out_of_reach_and_no_wrong_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Path, "mkdir", fail)
+    with pytest.raises(StateUnavailable) as refused:
+        FileStore(str(tmp_path / "files"))
+    assert_said(refused, os.strerror(code))
 
 
 def test_a_file_that_goes_while_the_store_is_listed_is_left_out(

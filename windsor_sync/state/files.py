@@ -23,7 +23,7 @@ from windsor_sync.embedded import reach
 from windsor_sync.errors import ConfigError, StateUnavailable
 from windsor_sync.patterns import has_magic
 from windsor_sync.scratch import ABANDONED_S, PREFIX, Scratch, scratch_folder, scratch_in, sweep, works_on
-from windsor_sync.stores import file_system, in_reach, trouble, words_of
+from windsor_sync.stores import file_system, in_reach, store_unavailable, trouble, words_of
 
 DRAFTS = "drafts"
 """Below the root, so that a draft is on the same disk as its final place."""
@@ -34,6 +34,11 @@ PARTS = "/*.parquet"
 
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
 """What a file system says that knows no second name for a file."""
+
+PASSING = frozenset(
+    {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOSPC, errno.EDQUOT, errno.EHOSTDOWN, errno.EHOSTUNREACH}
+)
+"""What a disk says that may be there again, or have room, without a change of settings."""
 
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "az", "memory"})
 """Where fsspec puts a file only if there is none (a conditional put)."""
@@ -53,7 +58,7 @@ class FileStore:
     """Files by their path below the store's root, such as `snapshots/vip/7/ab12.parquet`."""
 
     def __init__(self, root: str) -> None:
-        """Open the store at a path or URL; raises ConfigError when it cannot be used."""
+        """Open the store at a path or URL; raises ConfigError when it cannot be used, StateUnavailable when it may be later."""
         try:
             # Other processes write here too: what was listed a moment ago may not be all.
             self._fs, self._root = file_system(root, use_listings_cache=False)
@@ -67,6 +72,8 @@ class FileStore:
                 sweep()
                 reach(self._fs)
         except trouble(ImportError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in PASSING:
+                raise store_unavailable(words_of(error)) from None
             raise ConfigError(
                 f"`files` in windsor.yaml cannot be used: {_reason(error)}. Nothing was done. Name a folder in which this "
                 "user may write, or the URL of an object store whose fsspec package is installed."
