@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any, SupportsIndex
 
@@ -13,6 +14,7 @@ import pytest
 from tests.chaos.mortal import Died, Life, Message, mortal
 from tests.chaos.processes import until, windsor_sync
 from tests.contracts.stage import stretches
+from tests.support.windsor import StartWindsor
 from tests.support.world import KEY, TRAIT_KEY, World
 from windsor_sync import sync
 from windsor_sync.delivery.engine import EngineLimits
@@ -23,6 +25,7 @@ from windsor_sync.outbox import FALSE_FIRST, Limits
 from windsor_sync.progress import FIRST_SHARD
 from windsor_sync.runs import Run, RunState, run_of
 from windsor_sync.sandbox import Faults
+from windsor_sync.sandbox.store import Merge, Store
 from windsor_sync.side_by_side import close_books, deliver_shard
 from windsor_sync.spec.trait_keys import TraitKey
 from windsor_sync.sync import Request, deliver_run, open_run, seal
@@ -216,6 +219,25 @@ def test_a_kill_and_the_sync_after_it_keep_the_order(changed: Callable[[int], Wo
     assert world.sync().state is RunState.DONE
     assert world.members_shown() == set(COMES)
     assert is_in_order(arrived(world))
+
+
+@pytest.mark.parametrize("rule", Merge)
+def test_a_merge_that_nobody_told_us_of_ends_in_the_truth(
+    tmp_path: Path, start_windsor: StartWindsor, rule: Merge
+) -> None:
+    """The customer's own program sends the aliases; the next snapshot has the new ids."""
+    world = World(tmp_path, start_windsor(store=Store(merge=rule)), max_in_flight=6)
+    world.document["defaults"] |= {"max_exited_percent": None}
+    world.document["audiences"][0]["delivery_shards"] = 2
+    world.snapshot(LEAVES)
+    world.sync()
+    for old, new in zip(LEAVES, COMES, strict=True):
+        world.windsor.store.apply({"type": "alias", "userId": new, "previousId": old}, 0.0)
+    world.windsor.set_faults(Faults(latency_ms=(0, 8)))
+    world.snapshot(COMES)
+    world.sync()
+    assert world.shown() == dict.fromkeys(COMES, True)
+    world.reopen()
 
 
 def test_falses_that_are_rejected_are_set_aside_and_the_trues_go_out(
