@@ -1,9 +1,13 @@
 """A person, not an id: merges that Windsor acknowledged never turn members into `false`."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.support.people import People
+from tests.support.windsor import StartWindsor
 from tests.support.world import World
+from windsor_sync.sandbox.store import Store
 
 
 @pytest.fixture
@@ -123,3 +127,24 @@ def test_an_alias_that_is_on_its_way_is_no_merge_yet(world: World) -> None:
     people.sync()
     assert people.show(["old", "new"]) == {"old": True, "new": True}
     assert people.planned() == 0
+
+
+def test_where_windsor_merges_on_an_identify_one_call_with_both_ids_moves_the_visitor(
+    tmp_path: Path, start_windsor: StartWindsor
+) -> None:
+    windsor = start_windsor(store=Store(identify_merges=True))
+    people = People(World(tmp_path, windsor, identify_merges=True), identify_by="anonymous_id")
+    people.snapshot(("", "anon"))
+    people.sync()
+    people.snapshot(("ana", "anon"))
+    run = people.sync()
+    assert (run.books.moved, run.books.moved_from, run.books.changes) == (1, 0, 1)
+    assert people.show(["anon", "ana"]) == {"anon": True, "ana": True}
+    user = windsor.store.user("ana")
+    assert user is not None
+    assert user.merged_ids == ["anon"]
+    people.snapshot(("", "anon"))  # the id that is merged away is the same person
+    assert people.sync().books.changes == 0
+    people.snapshot("ben")
+    assert people.told_by(people.sync()) == [("ana", False), ("ben", True)]
+    people.world.reopen()
