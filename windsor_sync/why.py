@@ -13,6 +13,8 @@ from windsor_sync.diff.duckdb import define_ledger
 from windsor_sync.embedded import open_duckdb, open_stored, parquet, quoted, stored_files
 from windsor_sync.errors import StoredFileError
 from windsor_sync.ledger import Head
+from windsor_sync.merges import Kin
+from windsor_sync.outbox import SAYS_FALSE
 from windsor_sync.privacy import is_suppressed
 from windsor_sync.runs import Run, recent
 from windsor_sync.spec.personas import ComputationClass
@@ -24,9 +26,11 @@ RUNS_LOOKED_AT = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One change of one run about this user."""
+    """One change of one run about this person."""
 
     run_id: str
+    user: str
+    """the id, of those of the person, that the change names"""
     started_at: datetime
     taken_at: datetime
     """of the snapshot"""
@@ -45,12 +49,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What there is to say about one user and one audience."""
+    """What there is to say about one person and one audience."""
 
     audience: str
     name: str
+    ids: tuple[Kin, ...]
+    """every id of the person, where Windsor has merged several; empty where only the given one is known"""
     is_in_snapshot: bool
-    """whether the newest sealed snapshot has the user"""
+    """whether the newest sealed snapshot has the person, under any of the ids"""
     snapshot_taken_at: datetime | None
     is_suppressed: bool
     steps: tuple[Step, ...]
@@ -62,6 +68,8 @@ class Account:
     was_told: bool
     is_in_doubt: bool
     """whether Windsor may hold something else"""
+    is_merged_since: bool
+    """whether Windsor has merged ids of the person after the newest run compared: it may hold something else"""
     kept_since: datetime | None
     """the oldest run that could be asked about the user; None when every run could be"""
 
@@ -74,7 +82,16 @@ class Account:
         told = f"Windsor was told {_shown(self.told)}{self._told_by}" if self.was_told else self._told_nothing
         if self.is_in_doubt:
             told += ", and may have received a later message without answering"
+        if self.was_told and self.is_merged_since:
+            told += ", and has merged ids of this person since: the next sync tells Windsor again"
         return f"The user {where}; {told}."
+
+    @property
+    def became(self) -> tuple[str, ...]:
+        """Which ids became which, in words, the oldest merge first."""
+        return tuple(
+            f"{one.id} became {one.survivor} on {one.since:%Y-%m-%d}" for one in self.ids if one.id != one.survivor
+        )
 
     @property
     def _told_by(self) -> str:
@@ -91,40 +108,65 @@ class Account:
 
 
 def why(workspace: Workspace, user: str, audience_ids: Sequence[int] | None = None) -> list[Account]:
-    """One account for each audience that was ever synced (or those given), oldest audience first."""
+    """One account for each audience that was ever synced (or those given), oldest audience first.
+
+    It is about the person: all ids that Windsor has merged with the given one count. Raises StoredFileError where a file that
+    is needed for that is lost or damaged.
+    """
+    person = Person(user, tuple(workspace.merges.kin([user])))
     return [
-        _account(workspace, row, user)
+        _account(workspace, row, person)
         for row in workspace.registry.known()
         if audience_ids is None or row.id in audience_ids
     ]
 
 
-def _account(workspace: Workspace, row: Any, user: str) -> Account:
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who is asked for: by one id, and maybe more that Windsor has merged with it."""
+
+    asked_for: str
+    kin: tuple[Kin, ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """All ids, the one that was asked for first."""
+        return tuple(dict.fromkeys((self.asked_for, *(one.id for one in self.kin))))
+
+    @property
+    def condition(self) -> str:
+        """Which rows `o` are theirs, as SQL: by user id, or by anonymous id where there is no user id."""
+        return f"coalesce(o.user_id, o.anonymous_id) IN ({', '.join(map(quoted, self.ids))})"
+
+
+def _account(workspace: Workspace, row: Any, person: Person) -> Account:
     head = workspace.ledger.head(row.id)
     owing = head.run_id if head and not head.is_settled else None
     runs, about = _about(
-        workspace, recent(workspace.database, audience_ids=[row.id], limit=RUNS_LOOKED_AT), user, owing
+        workspace, recent(workspace.database, audience_ids=[row.id], limit=RUNS_LOOKED_AT), person, owing
     )
-    steps = tuple(step for run in about for step in _steps(workspace, run, row.computation_class, user))
-    is_in_snapshot = bool(head and head.snapshot and _is_in(head.snapshot, user))
-    was_told, told = _told(head, row.computation_class, user, steps, is_in_snapshot=is_in_snapshot)
+    steps = tuple(step for run in about for step in _steps(workspace, run, row.computation_class, person))
+    is_in_snapshot = bool(head and head.snapshot and _is_in(head.snapshot, person))
+    was_told, told = _told(head, row.computation_class, person, steps, is_in_snapshot=is_in_snapshot)
     return Account(
         audience=row.trait_key,
         name=row.name,
+        ids=person.kin,
         is_in_snapshot=is_in_snapshot,
         snapshot_taken_at=head.taken_at if head else None,
-        is_suppressed=is_suppressed(workspace, user),
+        is_suppressed=any(is_suppressed(workspace, name) for name in person.ids),
         steps=steps,
         last_run=head.run_id if head else None,
         told=told,
         was_told=was_told,
         is_in_doubt=bool(steps) and steps[0].fate == "in doubt",
+        is_merged_since=bool(runs) and any(one.since > runs[0].started_at for one in person.kin),
         kept_since=_kept_since(runs),
     )
 
 
-def _about(workspace: Workspace, runs: Sequence[Run], user: str, owing: str | None) -> tuple[list[Run], list[Run]]:
-    """All runs, and those that had something to say of the user: one look at each outbox, on one engine.
+def _about(workspace: Workspace, runs: Sequence[Run], person: Person, owing: str | None) -> tuple[list[Run], list[Run]]:
+    """All runs, and those that had something to say of the person: one look at each outbox, on one engine.
 
     A lost or damaged outbox counts as one that is not kept, unless its run is `owing`: then StoredFileError is raised.
     """
@@ -133,7 +175,7 @@ def _about(workspace: Workspace, runs: Sequence[Run], user: str, owing: str | No
         for run in runs:
             try:
                 with stored_files():
-                    is_named = run.outbox and _names(connection, workspace.files.location(run.outbox), user)
+                    is_named = run.outbox and _names(connection, workspace.files.location(run.outbox), person)
             except StoredFileError:
                 if run.run_id == owing:
                     raise
@@ -152,30 +194,32 @@ def _kept_since(runs: Sequence[Run]) -> datetime | None:
 
 
 def _told(
-    head: Head | None, computation_class: str, user: str, steps: Sequence[Step], *, is_in_snapshot: bool
+    head: Head | None, computation_class: str, person: Person, steps: Sequence[Step], *, is_in_snapshot: bool
 ) -> tuple[bool, Any]:
     """Whether Windsor was told anything, and the last thing it acknowledged."""
     delivered = next((step for step in steps if step.fate == "delivered"), None)
     if delivered is not None:
         return True, delivered.value
     if steps:  # what runs whose outboxes are gone had told
-        return steps[-1].was_told_before, steps[-1].told_before
+        oldest = {step.user: step for step in steps}.values()
+        return next(((True, step.told_before) for step in oldest if step.was_told_before), (False, None))
     if is_in_snapshot:  # told by such a run too: else something would be owed
-        return True, _value_in_snapshot(head, computation_class, user)
+        return True, _value_in_snapshot(head, computation_class, person)
     return False, None
 
 
-def _steps(workspace: Workspace, run: Run, computation_class: str, user: str) -> list[Step]:
-    """The run's change about this user, if it has one: zero or one step."""
+def _steps(workspace: Workspace, run: Run, computation_class: str, person: Person) -> list[Step]:
+    """The run's changes about this person, the last one first: mostly one, or one for each of several ids."""
     found = workspace.ledger.of_run(run.run_id)
     if found is None or found.outbox is None:
         return []
     with open_stored() as connection:
         define_ledger(connection, found)
-        rows = connection.execute(f"{FATE} WHERE {_is_user(user)}").fetchall()
+        rows = connection.execute(f"{FATE} WHERE {person.condition} ORDER BY o.seq DESC").fetchall()
     return [
         Step(
             run_id=run.run_id,
+            user=user,
             started_at=run.started_at,
             taken_at=run.taken_at,
             change=change,
@@ -186,13 +230,13 @@ def _steps(workspace: Workspace, run: Run, computation_class: str, user: str) ->
             was_told_before=was_told,
             told_before=_value(computation_class, "entered", told_value) if was_told else None,
         )
-        for seq, change, value, was_told, told_value, fate, code in rows
+        for seq, user, change, value, was_told, told_value, fate, code in rows
     ]
 
 
 FATE = """
     SELECT
-        o.seq, o.change, o.value, o.was_told, o.told_value,
+        o.seq, coalesce(o.user_id, o.anonymous_id), o.change, o.value, o.was_told, o.told_value,
         CASE
             WHEN v.verdict = 'delivered' OR (v.verdict IS NULL AND o.status = 'send' AND o.seq < p.position) THEN 'delivered'
             WHEN v.verdict = 'suppressed' OR o.status = 'withheld' THEN coalesce(v.verdict, o.status)
@@ -208,35 +252,30 @@ FATE = """
 """
 
 
-def _is_in(snapshot: str, user: str) -> bool:
+def _is_in(snapshot: str, person: Person) -> bool:
     with open_stored() as connection:
-        return _names(connection, snapshot, user)
+        return _names(connection, snapshot, person)
 
 
-def _names(connection: duckdb.DuckDBPyConnection, file: str, user: str) -> bool:
-    """Whether a sealed snapshot or an outbox has a row about the user."""
-    query = f"SELECT 1 FROM {parquet(file)} o WHERE {_is_user(user)} LIMIT 1"
+def _names(connection: duckdb.DuckDBPyConnection, file: str, person: Person) -> bool:
+    """Whether a sealed snapshot or an outbox has a row about the person."""
+    query = f"SELECT 1 FROM {parquet(file)} o WHERE {person.condition} LIMIT 1"
     return connection.execute(query).fetchone() is not None
 
 
-def _value_in_snapshot(head: Head | None, computation_class: str, user: str) -> Any:
+def _value_in_snapshot(head: Head | None, computation_class: str, person: Person) -> Any:
     assert head is not None
     with open_stored() as connection:
         row = connection.execute(
-            f"SELECT value FROM {parquet(head.snapshot or '')} o WHERE {_is_user(user)} LIMIT 1"
+            f"SELECT value FROM {parquet(head.snapshot or '')} o WHERE {person.condition} LIMIT 1"
         ).fetchone()
     return _value(computation_class, "entered", row[0] if row else None)
 
 
-def _is_user(user: str) -> str:
-    """The user by user id, or by anonymous id where there is no user id."""
-    return f"(o.user_id = {quoted(user)} OR (o.user_id IS NULL AND o.anonymous_id = {quoted(user)}))"
-
-
 def _value(computation_class: str, change: str, value: str | None) -> Any:
     if computation_class == ComputationClass.AUDIENCE.value:
-        return change != "exited"
-    return json.loads(value) if value is not None and change != "exited" else None
+        return change not in SAYS_FALSE
+    return json.loads(value) if value is not None and change not in SAYS_FALSE else None
 
 
 def _message(head: Head, seq: int) -> str | None:

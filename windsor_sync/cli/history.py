@@ -28,6 +28,13 @@ AND_NOW: "Mapping[str, str]" = {
 """What follows from the newest step, where it is not delivered and no later run has had nothing to say of the user."""
 
 
+IN_WORDS: "Mapping[str, str]" = {
+    "moved": "moved (told again, because ids of this person were merged)",
+    "moved_from": "moved_from (this id belongs to another one now, which is told next)",
+}
+"""Kinds of change that do not explain themselves."""
+
+
 @click.command(short_help="What the last runs did, or one run in full.")
 @click.argument("run", required=False)
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many runs to list.")
@@ -99,7 +106,8 @@ def _print_runs(documents: list[dict[str, Any]]) -> None:
 def why(config: Path | None, user: str, audience: str | None, is_json: bool) -> None:
     """Tell a user's story: every change that was planned for them, what became of it, and what stands now.
 
-    USER is a user id, or an anonymous id of someone without one.
+    USER is a user id, or an anonymous id of someone without one. Ids that Windsor has merged with it are the same
+    person: the story names them, and tells what happened to each.
 
     \b
     Example:
@@ -121,6 +129,8 @@ def why(config: Path | None, user: str, audience: str | None, is_json: bool) -> 
         return
     if not accounts:
         click.echo("No audience was ever synced. Run: windsor-sync sync --all")
+    for words in accounts[0].became if accounts else ():
+        click.echo(f"{words}.")
     for account in accounts:
         click.echo(f"{account.name} ({account.audience}): {account.sentence}")
         for number, step in enumerate(account.steps):
@@ -129,8 +139,10 @@ def why(config: Path | None, user: str, audience: str | None, is_json: bool) -> 
                 if step.code and step.fate in TRIED
                 else ""
             )
+            who = f"{step.user}: " if account.ids else ""
+            change = IN_WORDS.get(step.change, step.change)
             click.echo(
-                f"  {step.started_at:%Y-%m-%d %H:%M} UTC  {step.change} → {json.dumps(step.value)}  {step.fate}{said}"
+                f"  {step.started_at:%Y-%m-%d %H:%M} UTC  {who}{change} → {json.dumps(step.value)}  {step.fate}{said}"
             )
             if number == 0 and step.run_id == account.last_run and step.fate in AND_NOW:
                 click.echo(f"    {AND_NOW[step.fate].format(run=step.run_id)}")
