@@ -1,7 +1,11 @@
-"""Suppresses and forgets a user: nothing is sent about them any more, and what is stored about them is purged."""
+"""Suppresses and forgets a person: nothing is sent about them any more, and what is stored about them is purged.
+
+A person goes by every id that Windsor is known to have merged. That is known from files that name the person too: they are
+purged last, so that a `forget` that was killed and is repeated finds the same ids.
+"""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,16 +13,18 @@ from datetime import UTC, datetime
 import duckdb
 from sqlalchemy import Connection, delete, insert, select, update
 
+from windsor_sync.acknowledged import begin
 from windsor_sync.approvals import trail
 from windsor_sync.diff.duckdb import WRITTEN_AS
 from windsor_sync.embedded import open_stored, parquet, quoted
 from windsor_sync.errors import LeaseHeld, StoredFileError
+from windsor_sync.kinship import with_kin
 from windsor_sync.lease import Lease
 from windsor_sync.snapshot import content_checksum
 from windsor_sync.spec.routing import suppression_hash
 from windsor_sync.spec.trait_keys import TraitKey
 from windsor_sync.state.tables import audiences, snapshots, suppressions
-from windsor_sync.stored_files import Named, Placed, stamp_of, take_place_of
+from windsor_sync.stored_files import MERGES, Named, Placed, stamp_of, take_place_of
 from windsor_sync.workspace import Workspace
 
 OUTBOX_BLANKS = (
@@ -30,6 +36,9 @@ READERS_S = 10.0
 
 FORGET = "forget"
 """Origin of a suppression that a person asked for here: it is never taken back."""
+
+Ids = Collection[str]
+"""All that are known of a person."""
 
 _USER = "coalesce(user_id, anonymous_id)"
 """As in snapshots: a user goes by the anonymous id only where there is no other."""
@@ -46,6 +55,8 @@ class Forgotten:
     snapshots: int
     """files from which the user was removed"""
     outboxes: int
+    ids: tuple[str, ...]
+    """of the person, the given one first; they belong before the eyes of who asked, and into no log"""
 
 
 def user_hash(workspace: Workspace, user_id: str) -> str:
@@ -61,28 +72,33 @@ def is_suppressed(workspace: Workspace, user_id: str) -> bool:
 
 
 def forget(workspace: Workspace, user_id: str, *, who: str, why: str | None) -> Forgotten:
-    """Suppress the user for good and purge every stored file of them; safe to repeat.
+    """Suppress the user for good, under every id that Windsor has merged with the given one, and purge every stored file of them.
 
-    A file with the user is written again without them, under a name of its own; the state names it before the old one goes.
-    Windsor itself is not told: it takes no deletions from here, so a person has to delete the user there.
+    Safe to repeat. A file with the user is written again without them, under a name of its own; the state names it before the
+    old one goes. Windsor itself is not told: it takes no deletions from here, so a person has to delete the user there.
     Raises LeaseHeld while a run is writing, or another command has what it read in its scratch folder; then the user is
     suppressed, but not purged yet.
     """
     workspace.marks.require_own()
-    digest = user_hash(workspace, user_id)
-    is_new = _suppress(workspace, digest, who=who, why=why)
-    workspace.marks.keep_forgotten(_forgotten(workspace))
+    damaged: list[StoredFileError] = []
+    is_new = _suppress(workspace, (user_id,), who=who, why=why)
+    begin(workspace)
+    ids = _person(workspace, user_id, damaged)
+    is_new |= _suppress(workspace, ids, who=who, why=why)
     with _everything_held(workspace, f"forget by {who}") as leases:
         _wait_for_readers(workspace)
-        named = workspace.stored.named()
+        if more := set(_person(workspace, user_id, [])) - set(ids):  # merged while the leases were waited for
+            ids = (*ids, *sorted(more))
+            _suppress(workspace, ids, who=who, why=why)
+        named = [file for file in workspace.stored.named() if not file.is_of_merges]
         needed = _stood_on(workspace)
-        damaged: list[StoredFileError] = []
         purged = [
             file
             for file in named
-            if _purge_or_remove(workspace, file, user_id, leases.get(file.audience_id), needed, damaged)
+            if _purge_or_remove(workspace, file, ids, leases.get(file.audience_id), needed, damaged)
         ]
-        _remove_unnamed(workspace, {file.path for file in named}, user_id, list(leases.values()))
+        _remove_unnamed(workspace, {file.path for file in named}, ids, list(leases.values()))
+        _purge_merges(workspace, ids, leases, damaged)
     if damaged:
         raise StoredFileError(
             f"{damaged[0].finding} Whether it holds the user is not known. The user is suppressed, and purged from every other "
@@ -90,7 +106,16 @@ def forget(workspace: Workspace, user_id: str, *, who: str, why: str | None) -> 
         )
     snapshots_purged = {file.whole for file in purged if file.is_snapshot}
     outboxes_purged = {file.whole for file in purged if not file.is_snapshot}
-    return Forgotten(is_new, len(snapshots_purged), len(outboxes_purged))
+    return Forgotten(is_new, len(snapshots_purged), len(outboxes_purged), ids)
+
+
+def _person(workspace: Workspace, user_id: str, damaged: list[StoredFileError]) -> tuple[str, ...]:
+    """The ids of the person, the given one first; only that where the merges cannot be read, and the error to `damaged`."""
+    try:
+        return (user_id, *sorted(with_kin(workspace, [user_id]) - {user_id}))
+    except StoredFileError as error:
+        damaged.append(error)
+        return (user_id,)
 
 
 def _forgotten(workspace: Workspace) -> list[str]:
@@ -99,16 +124,20 @@ def _forgotten(workspace: Workspace) -> list[str]:
         return list(connection.execute(query).scalars())
 
 
-def _suppress(workspace: Workspace, digest: str, *, who: str, why: str | None) -> bool:
+def _suppress(workspace: Workspace, ids: Ids, *, who: str, why: str | None) -> bool:
+    """Suppress all ids in one commit, and keep that beside the files too; whether one was not suppressed for good before."""
+    digests = {user_hash(workspace, name) for name in ids}
     with workspace.database.write() as connection:
-        row = connection.execute(select(suppressions).where(suppressions.c.user_hash == digest)).one_or_none()
-        if row is not None and row.origin == FORGET:
-            return False
-        if row is not None:  # suppressed in Segment so far, where that can be taken back
+        query = select(suppressions.c.user_hash).where(
+            suppressions.c.user_hash.in_(digests), suppressions.c.origin == FORGET
+        )
+        fresh = sorted(digests - set(connection.execute(query).scalars()))
+        for digest in fresh:  # one that is suppressed in Segment so far, where that can be taken back, is replaced
             connection.execute(delete(suppressions).where(suppressions.c.user_hash == digest))
-        connection.execute(insert(suppressions).values(user_hash=digest, origin=FORGET, at=datetime.now(UTC)))
-        trail(connection, who=who, what="forget", subject="a user", why=why, user_hash=digest)
-    return True
+            connection.execute(insert(suppressions).values(user_hash=digest, origin=FORGET, at=datetime.now(UTC)))
+            trail(connection, who=who, what="forget", subject="a user", why=why, user_hash=digest)
+    workspace.marks.keep_forgotten(_forgotten(workspace))
+    return bool(fresh)
 
 
 @contextmanager
@@ -153,14 +182,14 @@ def _stood_on(workspace: Workspace) -> set[str]:
 def _purge_or_remove(
     workspace: Workspace,
     file: Named,
-    user_id: str,
+    ids: Ids,
     lease: Lease | None,
     needed: set[str],
     damaged: list[StoredFileError],
 ) -> bool:
     """Purge a file; remove one that is damaged, or put its error to `damaged` where the ledger stands on it."""
     try:
-        return _purge(workspace, file, user_id, lease)
+        return _purge(workspace, file, ids, lease)
     except StoredFileError as error:
         if file.whole not in needed:
             if lease is not None:
@@ -180,7 +209,7 @@ def _named(workspace: Workspace, file: Named, error: StoredFileError) -> StoredF
     return error
 
 
-def _purge(workspace: Workspace, file: Named, user_id: str, lease: Lease | None) -> bool:
+def _purge(workspace: Workspace, file: Named, ids: Ids, lease: Lease | None) -> bool:
     """Put a file without the user in the place of one with them; whether the user was in it.
 
     `lease` is None for an audience that is newer than the suppression.
@@ -190,8 +219,8 @@ def _purge(workspace: Workspace, file: Named, user_id: str, lease: Lease | None)
     neighbours = workspace.stored.neighbours(file)
     with workspace.files.draft() as draft:
         with open_stored() as connection:
-            rows, without = _without(connection, file, location, user_id)
-            if not rows:
+            touched, rows, without = _without(connection, file, location, ids)
+            if not touched:
                 return False
             workspace.stored.confirm_part(file.path)  # what is damaged must not get a checksum of its own
             connection.execute(f"COPY ({without}) TO {quoted(str(draft))} ({WRITTEN_AS}, {stamp.options()})")
@@ -207,19 +236,26 @@ def _purge(workspace: Workspace, file: Named, user_id: str, lease: Lease | None)
     return True
 
 
-def _without(connection: duckdb.DuckDBPyConnection, file: Named, location: str, user_id: str) -> tuple[int, str]:
-    """How many rows a file has about the user, and the query that reads it without them.
+def _without(connection: duckdb.DuckDBPyConnection, file: Named, location: str, ids: Ids) -> tuple[int, int, str]:
+    """How many rows of a file name the person, how many of these are theirs, and the query that reads it without them.
 
-    A snapshot loses the rows. An outbox has them blanked, so that positions and books still hold.
+    A snapshot loses the rows. An outbox has them blanked, so that positions and books still hold. A row of somebody else
+    stays, without the anonymous ids in it that are theirs.
     """
-    is_theirs = f"{_USER} = {quoted(user_id)}"
+    theirs = _theirs(connection, location, ids)
+    others = ", ".join(
+        f"CASE WHEN user_id IS NULL THEN {name} ELSE {_lines_without(name, ids)} END AS {name}" for name in theirs.lines
+    )
+    touched = _count(connection, location, theirs.touched)
+    rows = _count(connection, location, theirs.condition)
     if file.is_snapshot:
-        query = f"SELECT * FROM {parquet(location)} WHERE {_USER} IS DISTINCT FROM {quoted(user_id)}"
-        return _count(connection, location, is_theirs), query
-    is_theirs, names = _theirs(connection, location, user_id)
-    blanks = ", ".join(f"CASE WHEN {is_theirs} THEN NULL ELSE {name} END AS {name}" for name in names)
-    query = f"SELECT * REPLACE ({blanks}) FROM {parquet(location)} ORDER BY seq"
-    return _count(connection, location, is_theirs), query
+        query = f"SELECT * REPLACE ({others}) FROM {parquet(location)} WHERE ({theirs.condition}) IS NOT TRUE"
+        return touched, rows, query
+    kept = {name: _lines_without(name, ids) if name in theirs.lines else name for name in theirs.blanks}
+    blanks = ", ".join(
+        f"CASE WHEN {theirs.condition} THEN NULL ELSE {rest} END AS {name}" for name, rest in kept.items()
+    )
+    return touched, rows, f"SELECT * REPLACE ({blanks}) FROM {parquet(location)} ORDER BY seq"
 
 
 def _recount(connection: Connection, placed: Placed, rows: int, checksum: str) -> None:
@@ -233,23 +269,23 @@ def _recount(connection: Connection, placed: Placed, rows: int, checksum: str) -
         )
 
 
-def _remove_unnamed(workspace: Workspace, named: set[str], user_id: str, leases: Sequence[Lease]) -> None:
+def _remove_unnamed(workspace: Workspace, named: set[str], ids: Ids, leases: Sequence[Lease]) -> None:
     """Remove what killed processes left of the user: files of this installation that its state does not name.
 
     A damaged one is removed too: nobody can tell whether it holds the user. What a recovery will read, because the state
     was restored or lost, is written again without them.
     """
     for path in workspace.stored.unnamed(named):
+        if path.startswith(tuple(f"{folder}/" for folder in MERGES)):
+            continue  # by these the person is known until the end
         location = workspace.files.location(path)
         stamp = stamp_of(location)
         for lease in leases:  # what a run that took over has stored is not among `named`
             lease.require()
         try:
             if stamp is not None and stamp.path == path and _is_ledger_lost(workspace, stamp.audience_id):
-                _purge_unnamed(
-                    workspace, Named(path, path, stamp.audience_id, stamp.number is None, stamp.number), user_id
-                )
-            elif _is_in(location, user_id):
+                _purge_unnamed(workspace, Named(path, path, stamp.audience_id, stamp.number is None, stamp.number), ids)
+            elif _is_in(location, ids):
                 workspace.files.delete(path)
         except StoredFileError:
             workspace.files.delete(path)
@@ -261,31 +297,111 @@ def _is_ledger_lost(workspace: Workspace, audience_id: int) -> bool:
         return connection.execute(query).first() is not None
 
 
-def _purge_unnamed(workspace: Workspace, file: Named, user_id: str) -> None:
+def _purge_unnamed(workspace: Workspace, file: Named, ids: Ids) -> None:
     """Put a file without the user beside one with them, and remove that one; the state names neither."""
     stamp = workspace.stored.again(file)
     with workspace.files.draft() as draft:
         with open_stored() as connection:
-            rows, without = _without(connection, file, workspace.files.location(file.path), user_id)
-            if not rows:
+            touched, _, without = _without(connection, file, workspace.files.location(file.path), ids)
+            if not touched:
                 return
             connection.execute(f"COPY ({without}) TO {quoted(str(draft))} ({WRITTEN_AS}, {stamp.options()})")
         workspace.stored.put(draft, stamp.path)
     workspace.files.delete(file.path)
 
 
-def _is_in(location: str, user_id: str) -> bool:
+def _purge_merges(workspace: Workspace, ids: Ids, leases: Mapping[int, Lease], damaged: list[StoredFileError]) -> None:
+    """Take the person out of what is known of merges: out of all files in one commit, since one alone tells half of the ids."""
+    placed: list[tuple[Named, Placed]] = []
+    try:
+        for file in workspace.stored.named():
+            if file.is_of_merges and (fresh := _merges_without(workspace, file, ids)):
+                placed.append((file, fresh))
+    except StoredFileError as error:
+        damaged.append(error)
+        return
+    if placed:
+        with workspace.database.write() as connection:
+            for lease in leases.values():
+                lease.fence(connection)
+            for file, fresh in placed:
+                take_place_of(connection, file, fresh)
+    _remove_older_merges(workspace, list(leases.values()))
+
+
+def _merges_without(workspace: Workspace, file: Named, ids: Ids) -> Placed | None:
+    location = workspace.files.location(file.path)
+    condition = f"id IN ({_listed(ids)}) OR survivor IN ({_listed(ids)})"
+    with workspace.files.draft() as draft:
+        with open_stored() as connection:
+            if not _count(connection, location, condition):
+                return None
+            workspace.stored.confirm_part(file.path)
+            stamp = workspace.stored.again(file)
+            query = f"SELECT * FROM {parquet(location)} WHERE NOT ({condition})"
+            connection.execute(f"COPY ({query}) TO {quoted(str(draft))} ({WRITTEN_AS}, {stamp.options()})")
+        return workspace.stored.put(draft, stamp.path)
+
+
+def _remove_older_merges(workspace: Workspace, leases: Sequence[Lease]) -> None:
+    """Remove files of merges that the state does not name and that name anybody who was forgotten, by the hashes.
+
+    After a `forget` that was killed behind its last commit they are all that still tells which ids were one person.
+    """
+    hashes, salt = _listed(_forgotten(workspace)), quoted(workspace.database.installation())
+    condition = " OR ".join(f"sha256({salt} || {name}) IN ({hashes})" for name in ("id", "survivor"))
+    for path in workspace.stored.unnamed({file.path for file in workspace.stored.named()}):
+        if path.startswith(tuple(f"{folder}/" for folder in MERGES)):
+            for lease in leases:
+                lease.require()
+            try:
+                with open_stored() as connection:
+                    is_named = _count(connection, workspace.files.location(path), condition) > 0
+            except StoredFileError:
+                is_named = True  # nobody can tell
+            if is_named:
+                workspace.files.delete(path)
+
+
+def _is_in(location: str, ids: Ids) -> bool:
     with open_stored() as connection:
-        is_theirs, _ = _theirs(connection, location, user_id)
-        return _count(connection, location, is_theirs) > 0
+        return _count(connection, location, _theirs(connection, location, ids).touched) > 0
 
 
-def _theirs(connection: duckdb.DuckDBPyConnection, location: str, user_id: str) -> tuple[str, tuple[str, ...]]:
-    """Which rows of a file are about the user, as SQL, and the columns that name them."""
-    is_theirs = f"{_USER} = {quoted(user_id)}"
-    if "previous_id" in _columns(connection, location):  # forwarded events; an alias names two users
-        return f"({is_theirs} OR previous_id = {quoted(user_id)})", EVENTS_BLANKS
-    return is_theirs, OUTBOX_BLANKS
+@dataclass(frozen=True, slots=True)
+class _Theirs:
+    """Where a file names a person."""
+
+    condition: str
+    """which rows are about them, as SQL"""
+    touched: str
+    """which rows name them at all"""
+    blanks: tuple[str, ...]
+    """the columns that name the user of a row"""
+    lines: tuple[str, ...]
+    """those of them that hold anonymous ids of the row's user, one a line"""
+
+
+def _theirs(connection: duckdb.DuckDBPyConnection, location: str, ids: Ids) -> _Theirs:
+    is_theirs = f"{_USER} IN ({_listed(ids)})"
+    columns = _columns(connection, location)
+    if "previous_id" in columns:  # forwarded events; an alias names two users
+        is_theirs = f"({is_theirs} OR previous_id IN ({_listed(ids)}))"
+        return _Theirs(is_theirs, is_theirs, EVENTS_BLANKS, ())
+    lines = tuple(name for name in ("anonymous_id", "told_anonymous_id") if name in columns)
+    names_them = (f"list_has_any(string_split({name}, chr(10)), [{_listed(ids)}])" for name in lines)
+    return _Theirs(is_theirs, " OR ".join((is_theirs, *names_them)), OUTBOX_BLANKS, lines)
+
+
+def _lines_without(name: str, ids: Ids) -> str:
+    """What is left of a column of anonymous ids, one a line, as SQL; NULL where nothing is."""
+    rest = f"list_filter(string_split({name}, chr(10)), lambda each: each NOT IN ({_listed(ids)}))"
+    return f"nullif(array_to_string({rest}, chr(10)), '')"
+
+
+def _listed(names: Collection[str]) -> str:
+    """Texts as a list in SQL; of none, one that nothing equals."""
+    return ", ".join(map(quoted, names)) or "NULL"
 
 
 def _count(connection: duckdb.DuckDBPyConnection, location: str, condition: str) -> int:

@@ -22,7 +22,7 @@ from windsor_sync.errors import StoredFileError
 from windsor_sync.registry import EVENTS
 from windsor_sync.state.database import Database
 from windsor_sync.state.files import PARTS, FileStore
-from windsor_sync.state.tables import audiences, progress, runs, snapshots, stored_files
+from windsor_sync.state.tables import audiences, merges, progress, runs, snapshots, stored_files
 
 STAMP_KEY = "windsor_sync"
 """In Parquet's key-value metadata."""
@@ -86,14 +86,19 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A file with rows of people that the state names: a sealed snapshot, or an outbox or a part of one."""
+    """A file with rows of people that the state names: a sealed snapshot, an outbox or a part of one, or known merges."""
 
     path: str
     whole: str
     audience_id: int
     is_snapshot: bool
     number: int | None
-    """of the outbox's run"""
+    """of the outbox's run, or of the newest merge"""
+
+    @property
+    def is_of_merges(self) -> bool:
+        """Whether it holds merged ids."""
+        return self.path.startswith(tuple(f"{folder}/" for folder in MERGES))
 
 
 class StoredFiles:
@@ -139,15 +144,25 @@ class StoredFiles:
         """Every file with rows of people that the state names, whatever destination it is for."""
         of_snapshots = select(snapshots.c.path, snapshots.c.audience_id).distinct()
         of_runs = select(runs.c.outbox, runs.c.audience_id, runs.c.number).where(runs.c.outbox.is_not(None))
+        of_merges = select(stored_files.c.path, stored_files.c.audience_id).join(
+            merges, (merges.c.base == stored_files.c.path) | (merges.c.recent == stored_files.c.path)
+        )
         with self._database.read() as connection:
-            found = [(path, owner, True, None) for path, owner in connection.execute(of_snapshots)]
+            found: list[tuple[str, int, bool, int | None]] = [
+                (path, owner, True, None) for path, owner in connection.execute(of_snapshots)
+            ]
             found += [(path, owner, False, number) for path, owner, number in connection.execute(of_runs)]
+            found += [(path, owner, False, self._number(path)) for path, owner in connection.execute(of_merges)]
             return [
                 Named(path, whole, owner, is_snapshot, number)
                 for whole, owner, is_snapshot, number in found
                 for path in parts_of(connection, self._files, whole)
                 if self._files.exists(path)
             ]
+
+    def _number(self, path: str) -> int | None:
+        stamp = stamp_of(self._files.location(path))
+        return stamp.number if stamp else None
 
     def unnamed(self, named: Collection[str]) -> list[str]:
         """The files with rows of people that are this installation's by their names, and that `named` does not have."""
@@ -269,6 +284,9 @@ def take_place_of(connection: Connection, file: Named, placed: Placed, neighbour
     if file.path == file.whole:
         connection.execute(update(snapshots).where(snapshots.c.path == file.path).values(path=placed.path))
         connection.execute(update(runs).where(runs.c.outbox == file.path).values(outbox=placed.path))
+        connection.execute(update(merges).where(merges.c.recent == file.path).values(recent=placed.path))
+        now_base = {"base": placed.path, "base_rows": placed.rows}
+        connection.execute(update(merges).where(merges.c.base == file.path).values(**now_base))
 
 
 def parts_of(connection: Connection, files: FileStore, whole: str) -> list[str]:

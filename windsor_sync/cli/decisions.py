@@ -87,6 +87,7 @@ def retire(config: Path | None, audience: str, reason: str | None, is_json: bool
 def forget(config: Path | None, user: str, reason: str | None, is_json: bool) -> None:
     """Never send anything about a user again, and remove them from every stored snapshot and outbox.
 
+    Ids that Windsor has merged with USER are the same person: they are forgotten too, and named.
     Windsor takes no deletions from here: delete the user there by hand.
 
     \b
@@ -101,9 +102,16 @@ def forget(config: Path | None, user: str, reason: str | None, is_json: bool) ->
     with open_workspace(load_settings(config)) as workspace:
         done = forget_user(workspace, user, who=this_person(), why=reason)
     if is_json:
-        print_json({"newly_suppressed": done.is_new, "snapshots": done.snapshots, "outboxes": done.outboxes})
+        print_json(
+            {
+                "newly_suppressed": done.is_new,
+                "ids": done.ids,
+                "snapshots": done.snapshots,
+                "outboxes": done.outboxes,
+            }
+        )
         return
-    click.echo(
-        f"Suppressed. Removed from {counted(done.snapshots, 'snapshot')} and {counted(done.outboxes, 'outbox', 'outboxes')}. "
-        "Windsor still has the user: delete them there by hand."
-    )
+    others = ", ".join(done.ids[1:])
+    kin = f", and with the user what Windsor has merged with them: {others}" if others else ""
+    purged = f"{counted(done.snapshots, 'snapshot')} and {counted(done.outboxes, 'outbox', 'outboxes')}"
+    click.echo(f"Suppressed{kin}. Removed from {purged}. Windsor still has the user: delete them there by hand.")

@@ -1,6 +1,7 @@
 """Segment's suppression list, kept beside ours: whom Segment suppresses, nothing is sent about either.
 
-Users are kept as `privacy` keeps them, hashed. Who leaves Segment's list leaves ours, unless `forget` put them there too.
+Users are kept as `privacy` keeps them, hashed. With a user go all ids that Windsor has merged with theirs. Who leaves
+Segment's list leaves ours, unless `forget` put them there too.
 """
 
 import logging
@@ -11,6 +12,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from windsor_sync.errors import LeaseHeld, SegmentUnavailable
 from windsor_sync.holder import name_of_this_process
+from windsor_sync.kinship import with_kin
 from windsor_sync.lease import held
 from windsor_sync.spec.routing import suppression_hash
 from windsor_sync.state.tables import readings, suppressions
@@ -58,14 +60,15 @@ def _read(workspace: Workspace) -> None:
         if read_at is not None and _is_fresh(read_at):
             return  # another run was faster
         installation = workspace.database.installation()
-        found = {suppression_hash(installation, user_id) for user_id in workspace.segment().suppressed_users()}
+        listed = set(workspace.segment().suppressed_users())
+        found = {suppression_hash(installation, user_id) for user_id in with_kin(workspace, listed)}
         moment = datetime.now(UTC)
         with workspace.database.write() as connection:
             lease.fence(connection)
             added, removed = _adopt(connection, found, moment)
             connection.execute(delete(readings).where(readings.c.what == _WHAT))
-            connection.execute(insert(readings).values(what=_WHAT, read_at=moment, entries=len(found)))
-    _log.info("Segment suppresses %s users: %s new, %s no longer", len(found), added, removed)
+            connection.execute(insert(readings).values(what=_WHAT, read_at=moment, entries=len(listed)))
+    _log.info("Segment suppresses %s users: %s ids new, %s no longer", len(listed), added, removed)
 
 
 def _adopt(connection: Connection, found: set[str], moment: datetime) -> tuple[int, int]:
