@@ -111,11 +111,13 @@ def _books(key: str, run: Run) -> Iterator[Irregularity]:
 
 def _stands_on(workspace: Workspace, row: Row[Any]) -> list[str]:
     """The stored files that the ledger stands on; an outbox of which nothing is owed is none of them."""
+    merges = workspace.merges.known().paths if row.computation_class == EVENTS_CLASS else ()
     head = workspace.ledger.head(row.id)
     if head is None or row.ledger_lost_at is not None:
-        return []
+        return list(merges)
     seen = _windows(workspace, row.id) if row.computation_class == EVENTS_CLASS else []
-    return [path for path in (head.snapshot_path, None if head.is_settled else head.outbox_path, *seen) if path]
+    paths = (head.snapshot_path, None if head.is_settled else head.outbox_path, *seen)
+    return [*filter(None, paths), *merges]
 
 
 def _windows(workspace: Workspace, audience_id: int) -> list[str]:

@@ -94,27 +94,36 @@ class Consignment:
 
 
 def identify_parcels(
-    location: str, held: Sequence[str], renderer: Renderer, decided: frozenset[int], suppressed: Suppressed
+    location: str,
+    held: Sequence[str],
+    renderer: Renderer,
+    decided: frozenset[int],
+    suppressed: Suppressed,
+    merged_away: frozenset[str] = frozenset(),
 ) -> Callable[[ShardProgress], Iterator[Iterable[Parcel]]]:
     """How an audience's outbox is read: one identify a row, or one an e-mail.
 
-    `held` kinds of change and `decided` rows, which have a verdict from an earlier try, are passed over.
+    `held` kinds of change and `decided` rows, which have a verdict from an earlier try, are passed over. Nothing is sent to
+    ids that were `merged_away` since the rows were written: the next run tells the person.
     """
 
     def parcels(shard: ShardProgress) -> Iterator[Iterable[Parcel]]:
         for rows in read_rows(location, shard.chunks(CHUNK_ROWS), held):
             undecided = (row for row in rows if row.seq not in decided and not shard.has_answer(row.seq))
             left = undecided if decided or shard.stretches else rows
-            yield map(partial(_parcel, shard.shard, renderer, suppressed), left)
+            yield map(partial(_parcel, shard.shard, renderer, suppressed, merged_away), left)
 
     return parcels
 
 
-def _parcel(shard: int, renderer: Renderer, suppressed: Suppressed, row: OutboxRow) -> Parcel:
-    """A row on its way; without messages when its user must not be told anything, or was forgotten."""
+def _parcel(
+    shard: int, renderer: Renderer, suppressed: Suppressed, merged_away: frozenset[str], row: OutboxRow
+) -> Parcel:
+    """A row on its way; without messages when one of its ids must not be told anything, was forgotten or merged away."""
     user = row.anonymous_id if row.user_id is None else row.user_id
     private = (row.user_id, row.anonymous_id, *(row.email.split("\n") if row.email else ()), row.value)
-    messages = () if user is None or user in suppressed else renderer.messages(row)
+    is_silent = user is None or user in merged_away or any(name in suppressed for name in (user, row.anonymous_id))
+    messages = () if is_silent else renderer.messages(row)
     goes_first = shard == FIRST_SHARD and row.change in FALSE_FIRST  # older outboxes have these anywhere
     return Parcel(shard, row.seq, messages, private, goes_first=goes_first)
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from windsor_sync.diff.duckdb import WRITTEN_AS, define_merges
 from windsor_sync.diff.task import MergeFiles
-from windsor_sync.embedded import open_stored, quoted
+from windsor_sync.embedded import open_stored, parquet, quoted
 from windsor_sync.errors import StateUnavailable
 from windsor_sync.persons import Alias, survivors
 from windsor_sync.registry import Registry
@@ -111,6 +111,22 @@ class Merges:
                 [wanted],
             ).fetchall()
         return [Kin(name, survivor, since.replace(tzinfo=UTC)) for name, survivor, since in rows]
+
+    def merged_away(self, outbox: str, number: int) -> frozenset[str]:
+        """The ids that an outbox names and that were merged into another one after the merge of that `number`."""
+        known = self.known()
+        if known.number == number:
+            return frozenset()
+        with open_stored() as connection:
+            define_merges(connection, self.locations(known))
+            rows = connection.execute(
+                f"""
+                SELECT DISTINCT m.id FROM {parquet(outbox)} o JOIN merges m ON m.id = coalesce(o.user_id, o.anonymous_id)
+                WHERE m.id <> m.survivor AND m.number > ?
+                """,
+                [number],
+            ).fetchall()
+        return frozenset(name for (name,) in rows)
 
     def record(self, aliases: Iterable[Sequence[Alias]]) -> int:
         """Take in aliases that Windsor acknowledged, in their order; returns how many ids have another survivor now.

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, delete, func, select, update
 
+from windsor_sync.acknowledged import rebuild
 from windsor_sync.approvals import trail
 from windsor_sync.ledger import Head
 from windsor_sync.registry import EVENTS
@@ -24,11 +25,14 @@ class Recovered:
     """of the archive: their messages are sent again, those that Windsor has had too, under the same messageIds"""
     windows: int
     """lists of messageIds that are lost: what they name is sent again, should its archive file be rewritten"""
+    merges: int | None = None
+    """ids whose merges were found again in outboxes, where a file of merges was lost; None where none was"""
 
 
 def recover_events(workspace: Workspace, who: str, reason: str | None) -> Recovered:
-    """Let the next forwarding read the archive files again whose messages a lost outbox owed; safe to repeat.
+    """Let the next forwarding read the archive files again whose messages a lost outbox owed, and find lost merges again.
 
+    Safe to repeat. Merges are taken from what is left of their files, and from the outboxes that are kept.
     Raises LeaseHeld while a forwarding is going on.
     """
     known = workspace.registry.events()
@@ -47,7 +51,12 @@ def recover_events(workspace: Workspace, who: str, reason: str | None) -> Recove
                 trail(
                     connection, who=who, what="recover", subject=EVENTS, why=reason, files=files, windows=len(windows)
                 )
-    return Recovered(files, len(windows))
+        merges = None if _merges_are_whole(workspace) else rebuild(workspace)
+    return Recovered(files, len(windows), merges)
+
+
+def _merges_are_whole(workspace: Workspace) -> bool:
+    return all(workspace.stored.is_whole(path) for path in workspace.merges.known().paths)
 
 
 def _is_lost(workspace: Workspace, head: Head) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
+from windsor_sync.acknowledged import rebuild
 from windsor_sync.approvals import trail
 from windsor_sync.errors import ConfigError
 from windsor_sync.lease import raise_token, resource_of, tokens
@@ -75,6 +76,8 @@ def recover_state(workspace: Workspace, who: str, reason: str | None) -> Recover
         if newest or gone or forgotten:
             keys = sorted({*lost, *(mark.audience for mark in newest.values())})
             trail(connection, who=who, what="recover state", subject=", ".join(keys), why=reason, forgotten=forgotten)
+    if newest or gone:
+        rebuild(workspace)
     has_events = any(mark.computation_class == EVENTS_CLASS for mark in newest.values())
     return RecoveredState(tuple(sorted(lost)), forgotten, has_events)
 

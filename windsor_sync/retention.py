@@ -15,8 +15,8 @@ from windsor_sync.lease import Lease
 from windsor_sync.registry import EVENTS_CLASS
 from windsor_sync.sealing import RECENT
 from windsor_sync.spec.trait_keys import TraitKey
-from windsor_sync.state.tables import audiences, progress, runs, snapshots, stored_files, stretches, verdicts
-from windsor_sync.stored_files import installation_mark, strike
+from windsor_sync.state.tables import audiences, merges, progress, runs, snapshots, stored_files, stretches, verdicts
+from windsor_sync.stored_files import FOLDERS_OF_PEOPLE, installation_mark, strike
 from windsor_sync.workspace import Workspace
 
 KEPT_DAYS = 90
@@ -28,7 +28,7 @@ SNAPSHOTS_KEPT = RECENT
 OWNERLESS_AFTER = timedelta(days=1)
 """A stored file that no run and no snapshot names is what a killed process left behind, once it is this old."""
 
-KINDS = ("snapshots", "outboxes", "seen", "aside")
+KINDS = (*FOLDERS_OF_PEOPLE, "seen", "aside")
 """Folders of the file store that are looked through."""
 
 
@@ -177,6 +177,8 @@ def _owned(workspace: Workspace) -> Iterator[str]:
     with workspace.database.read() as connection:
         yield from connection.execute(select(stored_files.c.path)).scalars()
         yield from connection.execute(select(snapshots.c.path)).scalars()
+        for row in connection.execute(select(merges.c.base, merges.c.recent)):
+            yield from filter(None, row)
         for outbox, options in connection.execute(select(runs.c.outbox, runs.c.options).join(audiences)):
             yield from (path for path in (outbox, options.get("seen"), options.get("aside")) if path)
 

@@ -61,10 +61,16 @@ class Books:
         """All changes of the run."""
         return self.entered + self.exited + self.updated + self.moved + self.moved_from
 
+    @property
+    def moved_kinds(self) -> dict[str, int]:
+        """How many changes are about people who go by another id, by kind."""
+        return {"moved": self.moved, "moved_from": self.moved_from}
+
     def counts(self) -> dict[str, int]:
         """The numbers of members and changes by name, for JSON, XCom and tables."""
         names = (
-            "members", "entered", "exited", "updated", "moved", "delivered", "rejected", "withheld", "owed", "in_doubt",
+            "members", "entered", "exited", "updated", "moved", "moved_from", "delivered", "rejected", "withheld",
+            "owed", "in_doubt",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 

@@ -193,11 +193,21 @@ def _left_for_later(workspace: Workspace, run: Run) -> int:
 
 def _done(run: Run, books: Books) -> str:
     if run.intake is None:
-        return f"Windsor was told {counted(books.delivered, 'change')}." if books.changes else "Nothing changed."
+        return (
+            f"Windsor was told {counted(books.delivered, 'change')}.{_moved(books)}"
+            if books.changes
+            else "Nothing changed."
+        )
     held = run.intake["held"]
     kept = f" Held: {counted(held, 'alias message')}; `windsor-sync forward --release-aliases` sends what is held."
     late = sentence(run.intake["late"], run.run_id) if "late" in run.intake else ""
     return f"Windsor took {counted(books.delivered, 'message')}.{kept if held else ''}{late}"
+
+
+def _moved(books: Books) -> str:
+    """A sentence on people who go by another id, where the run had any."""
+    tell = "tells a member" if books.moved == 1 else "tell members"
+    return f" {books.moved:,} of all changes {tell} again whose ids were merged or replaced." if books.moved else ""
 
 
 def _rejected(workspace: Workspace, run: Run, books: Books) -> str:

@@ -431,6 +431,7 @@ def send_owed(
                 renderer(workspace, computation, known),
                 workspace.ledger.decided(run.run_id),
                 sealing.suppressed_users(workspace),
+                workspace.merges.merged_away(head.outbox, head.merges),
             ),
         ),
         ledger=workspace.ledger,

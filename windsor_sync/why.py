@@ -14,7 +14,7 @@ from windsor_sync.embedded import open_duckdb, open_stored, parquet, quoted, sto
 from windsor_sync.errors import StoredFileError
 from windsor_sync.ledger import Head
 from windsor_sync.merges import Kin
-from windsor_sync.outbox import SAYS_FALSE
+from windsor_sync.outbox import FALSE_FIRST
 from windsor_sync.privacy import is_suppressed
 from windsor_sync.runs import Run, recent
 from windsor_sync.spec.personas import ComputationClass
@@ -38,7 +38,8 @@ class Step:
     value: Any
     """what Windsor was to be told"""
     fate: str
-    """delivered, rejected, withheld, owed, in doubt, not due or suppressed"""
+    """delivered, rejected, withheld, owed, in doubt, not due, suppressed, or merged: its id became another one, whose change
+    has taken the place of this one"""
     code: int | None
     message: str | None
     was_told_before: bool
@@ -145,7 +146,11 @@ def _account(workspace: Workspace, row: Any, person: Person) -> Account:
     runs, about = _about(
         workspace, recent(workspace.database, audience_ids=[row.id], limit=RUNS_LOOKED_AT), person, owing
     )
-    steps = tuple(step for run in about for step in _steps(workspace, run, row.computation_class, person))
+    steps = tuple(
+        _closed(workspace, person, step)
+        for run in about
+        for step in _steps(workspace, run, row.computation_class, person)
+    )
     is_in_snapshot = bool(head and head.snapshot and _is_in(head.snapshot, person))
     was_told, told = _told(head, row.computation_class, person, steps, is_in_snapshot=is_in_snapshot)
     return Account(
@@ -206,6 +211,14 @@ def _told(
     if is_in_snapshot:  # told by such a run too: else something would be owed
         return True, _value_in_snapshot(head, computation_class, person)
     return False, None
+
+
+def _closed(workspace: Workspace, person: Person, step: Step) -> Step:
+    """The step, closed as merged where it was not delivered and its id became another one after the run began."""
+    is_away = any(one.id == step.user != one.survivor and one.since > step.started_at for one in person.kin)
+    if step.fate == "delivered" or not is_away or is_suppressed(workspace, step.user):
+        return step
+    return replace(step, fate="merged")
 
 
 def _steps(workspace: Workspace, run: Run, computation_class: str, person: Person) -> list[Step]:
@@ -274,8 +287,8 @@ def _value_in_snapshot(head: Head | None, computation_class: str, person: Person
 
 def _value(computation_class: str, change: str, value: str | None) -> Any:
     if computation_class == ComputationClass.AUDIENCE.value:
-        return change not in SAYS_FALSE
-    return json.loads(value) if value is not None and change not in SAYS_FALSE else None
+        return change not in FALSE_FIRST
+    return json.loads(value) if value is not None and change not in FALSE_FIRST else None
 
 
 def _message(head: Head, seq: int) -> str | None:

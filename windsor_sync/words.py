@@ -39,7 +39,14 @@ LEFT_OUT = {
     "duplicate": "repeated users",
     "suppressed": "suppressed users: nothing may be sent about them",
     "malformed": "unreadable rows",
+    "merged": "of members who have another row: Windsor has merged their ids",
 }
+
+MOVED_WORDS = {
+    "moved": "members who go by another id, or whose ids were merged: told again",
+    "moved_from": "old ids of members, which Windsor may not have merged: told false first",
+}
+"""What the two kinds of change mean, for people."""
 
 STEPS: tuple[tuple[str, str, str], ...] = (
     ("received", "Received", "read from Segment's archive"),

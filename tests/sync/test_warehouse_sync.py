@@ -96,3 +96,27 @@ def test_the_check_names_the_warehouse(world: World, warehouse: Warehouse) -> No
     (finding,) = [finding for finding in examine(world.workspace) if finding.subject == AUDIENCE]
     assert finding.level is Level.OK
     assert "from main (Profiles Sync) at connection warehouse" in finding.text
+
+
+@pytest.mark.parametrize("found", ["ana", "ben"])
+@pytest.mark.parametrize("has_windsor_merged", [False, True])
+def test_the_other_id_of_a_merged_profile_is_told_false_before_the_one_that_is_found(
+    world: World, warehouse: Warehouse, found: str, has_windsor_merged: bool
+) -> None:
+    world.sync()
+    gone = {"ana": "ben", "ben": "ana"}[found]
+    if has_windsor_merged:  # by a message that is not ours
+        alias = {"type": "alias", "previousId": gone, "userId": found, "messageId": "not-ours"}
+        world.windsor.store.apply(alias, 0)
+    warehouse.run(f"""
+        INSERT INTO profile_merges VALUES ('p1', 'p2'), ('p2', 'p2'), ('p3', 'p3');
+        UPDATE user_identifiers SET canonical_segment_id = 'p2' WHERE canonical_segment_id = 'p1';
+        DELETE FROM user_identifiers WHERE value = '{gone}';
+        UPDATE profile_traits SET merged_to = 'p2' WHERE canonical_segment_id = 'p1'
+    """)
+    sent = world.sent
+    run = world.sync()
+    assert (run.books.moved, run.books.moved_from, run.books.exited) == (1, 1, 0)
+    assert [message.user_id for message in world.windsor.store.accepted[sent:]] == [gone, found]
+    assert (world.shown()[found], world.shown().get(gone)) == (True, None if has_windsor_merged else False)
+    assert world.sync().books.changes == 0

@@ -74,11 +74,12 @@ class DiffOperator(AudienceOperator):
             with workspace.hold(known.key, request.trigger) as lease:
                 run = open_run(workspace, computation, known, snapshot, request, lease)
         self.log.info(
-            "%s: %s entered, %s exited, %s updated",
+            "%s: %s entered, %s exited, %s updated, %s moved",
             self.audience,
             f"{run.books.entered:,}",
             f"{run.books.exited:,}",
             f"{run.books.updated:,}",
+            f"{run.books.moved:,}",
         )
         return {**counts(run), "audience": self.audience}
 

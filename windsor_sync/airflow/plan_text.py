@@ -21,7 +21,9 @@ COLUMNS = (
 def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -> str:
     """A row an audience, why something is withheld, an example of each, and what approving means."""
     parts = ["\n".join(f"> {line}" for line in reason.splitlines())] if reason else []
-    parts.append("\n".join([_row(COLUMNS), _row(["---"] * len(COLUMNS)), *(_row(_cells(one)) for one in plans)]))
+    moved = [name for name in ("moved", "moved_from") if any(one.get(name) for one in plans)]
+    columns = [*COLUMNS[:6], *moved, *COLUMNS[6:]]
+    parts.append("\n".join([_row(columns), _row(["---"] * len(columns)), *(_row(_cells(one, moved)) for one in plans)]))
     parts += [
         f"- withheld in {one['audience']} until approved: {why}" for one in plans for why in one["withheld_because"]
     ]
@@ -34,10 +36,9 @@ def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -
     return "\n\n".join(parts)
 
 
-def _cells(plan: Mapping[str, Any]) -> list[str]:
-    counts = [
-        f"{plan[name]:,}" for name in ("members", "entered", "exited", "updated", "withheld", "messages", "requests")
-    ]
+def _cells(plan: Mapping[str, Any], moved: Sequence[str]) -> list[str]:
+    names = ("members", "entered", "exited", "updated", *moved, "withheld", "messages", "requests")
+    counts = [f"{plan[name]:,}" for name in names]
     return [plan["audience"], f"{plan['taken_at'][:16].replace('T', ' ')}", *counts, _duration(plan["seconds"])]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from windsor_sync.cli.options import as_json, load_settings
-from windsor_sync.cli.output import print_json, print_pairs, print_table, progress, run_as_json
+from windsor_sync.cli.output import print_json, print_pairs, print_table, progress, run_as_json, with_moved
 from windsor_sync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ AND_NOW: "Mapping[str, str]" = {
     "owed": "Not sent yet. The next sync sends it.",
     "in doubt": "It was sent and not answered. The next sync tells Windsor again.",
     "suppressed": "Nothing may be sent about this user.",
+    "merged": "The id became another one before it was delivered. The next sync tells the person.",
 }
 """What follows from the newest step, where it is not delivered and no later run has had nothing to say of the user."""
 
@@ -86,7 +87,9 @@ def _print_runs(documents: list[dict[str, Any]]) -> None:
     from windsor_sync.runs import RunState
     from windsor_sync.words import state_words
 
-    numbers = ("members", "entered", "exited", "updated", "delivered", "rejected", "withheld", "owed")
+    numbers = with_moved(
+        ("members", "entered", "exited", "updated", "delivered", "rejected", "withheld", "owed"), documents
+    )
     same = {"rejected": "failed_delivery", "withheld": "held", "owed": "awaiting_retry"}  # of forwarded events
     rows = [
         [one["run"], _unnamed(one), state_words(RunState(one["state"])).text]

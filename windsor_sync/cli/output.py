@@ -5,7 +5,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -55,6 +55,13 @@ def print_table(
         return
     titled = [_titled(row, widths, is_number, width) for row in (columns, *cells)]
     _print_ruled(titled[0], [line for row in titled[1:] for line in row])
+
+
+def with_moved(columns: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The columns, and behind `updated` those of people who go by another id, where a document has any."""
+    moved = [name for name in ("moved", "moved_from") if any(one.get(name) for one in documents)]
+    place = columns.index("updated") + 1
+    return (*columns[:place], *moved, *columns[place:])
 
 
 def print_pairs(title: str, pairs: Iterable[tuple[str, str]]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from windsor_sync.events.books import overview
 from windsor_sync.runs import Run
-from windsor_sync.words import STEPS, code_words, counted, left_out_words, moment, state_words
+from windsor_sync.words import MOVED_WORDS, STEPS, code_words, counted, left_out_words, moment, state_words
 
 
 def pairs_of(run: Run, rejections: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -36,10 +36,11 @@ def _of_snapshot(run: Run) -> Iterator[tuple[str, str]]:
     if emails := run.options.get("emails_left_out", 0):
         yield "left out", f"{counted(emails, 'e-mail')}: without an @; the members are told without one"
     yield "members", f"{counted(books.members, 'user')}; Windsor had been told of {books.members_before:,}"
-    yield (
-        "changes",
-        f"{counted(books.changes, 'change')}: {books.entered:,} entered, {books.exited:,} exited, {books.updated:,} updated",
-    )
+    kinds = {"entered": books.entered, "exited": books.exited, "updated": books.updated}
+    kinds |= {name: number for name, number in books.moved_kinds.items() if number}
+    counts = ", ".join(f"{number:,} {name}" for name, number in kinds.items())
+    yield "changes", f"{counted(books.changes, 'change')}: {counts}"
+    yield from ((name, MOVED_WORDS[name]) for name in kinds if name in MOVED_WORDS)
     yield "delivered", f"{counted(books.delivered, 'change')}: Windsor acknowledged them"
     if books.rejected:
         yield "rejected", f"{counted(books.rejected, 'change')}: stay owed, tried again after 1, 2, 4 … runs"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from windsor_sync.cli.options import chosen, load_settings
-from windsor_sync.cli.output import print_json, print_table, progress, run_as_json, say
+from windsor_sync.cli.output import print_json, print_table, progress, run_as_json, say, with_moved
 from windsor_sync.errors import ConfigError, Interrupted, WindsorSyncError
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def run_jobs(config: Path | None, jobs: "list[tuple[str, RunOne]]", *, is_json: 
     if is_json:
         print_json({"runs": documents})
     elif documents:
-        columns = ("audience", *COUNTS)
-        print_table(columns, [[one[column] for column in columns] for one in documents], numbers=frozenset(COUNTS))
+        columns = with_moved(("audience", *COUNTS), documents)
+        print_table(columns, [[one[column] for column in columns] for one in documents], numbers=frozenset(columns[1:]))
         click.echo(UNITS)
     return exit_status(failures)
 
@@ -161,7 +161,7 @@ def _writable(path: Path) -> Iterator[None]:
 
 
 def _print_plans(plans: list[dict[str, Any]]) -> None:
-    columns = ("audience", "members", "entered", "exited", "updated", "withheld", "messages")
+    columns = with_moved(("audience", "members", "entered", "exited", "updated", "withheld", "messages"), plans)
     print_table(columns, [[plan[column] for column in columns] for plan in plans], numbers=frozenset(columns[1:]))
     for plan in plans:
         for reason in plan["withheld_because"]:

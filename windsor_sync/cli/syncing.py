@@ -211,12 +211,18 @@ def _recover_events(config: Path | None, who: str, reason: str | None, *, is_jso
     if is_json:
         print_json(asdict(done))
         return 0
-    click.echo(
-        f"{counted(done.files, 'archive file')} will be read again by the next forwarding, which sends all of their messages; "
-        f"{counted(done.windows, 'list')} of messageIds given up. Run `windsor-sync forward` to go on."
-        if done.files or done.windows
-        else "Nothing that the forwarding stands on is lost. Nothing was done."
-    )
+    if done.files or done.windows:
+        click.echo(
+            f"{counted(done.files, 'archive file')} will be read again by the next forwarding, which sends all their messages; "
+            f"{counted(done.windows, 'list')} of messageIds given up. Run `windsor-sync forward` to go on."
+        )
+    if done.merges is not None:
+        click.echo(
+            f"The merged ids were read again from what is left of their files and from outboxes: {counted(done.merges, 'id')} "
+            "found in outboxes. Nothing was sent. Run `windsor-sync sync --all`: it tells Windsor again about everyone concerned."
+        )
+    elif not (done.files or done.windows):
+        click.echo("Nothing that the forwarding stands on is lost. Nothing was done.")
     return 0
 
 

@@ -8,7 +8,7 @@
 --                                  retries (whether rejected changes are tried now), retry_code and retry_since (which; null: all),
 --                                  merges_seen (the newest merge that the run before knew of), joins (whether Windsor merges
 --                                  the two ids of an identify)
--- {anonymous_ids} makes a row of each anonymous id of a user, which stand one a line.
+-- {anonymous_ids} makes a row of each anonymous id of a user, which stand one a line; so do the profiles of a warehouse.
 -- A person goes by the identity of the id that survived, everyone else by their own.
 -- The two snapshots may leave out users of whom there is nothing to say (see suspects.sql), always in both.
 WITH touched AS (
@@ -124,9 +124,8 @@ links AS (
     WHERE NOT g.is_member AND g.told_user_id IS NULL
     UNION
     SELECT g.person, n.person, NULL
-    FROM matched g
-    JOIN now_persons n ON n.profile_id = g.told_profile_id
-    WHERE NOT g.is_member
+    FROM (SELECT person, {told_profile_ids} AS profile_id FROM matched WHERE NOT is_member AND told_profile_id IS NOT NULL) g
+    JOIN (SELECT person, {profile_ids} AS profile_id FROM now_persons WHERE profile_id IS NOT NULL) n ON n.profile_id = g.profile_id
 ),
 links_counted AS (
     SELECT

@@ -192,7 +192,7 @@ def _add_those_found_again(connection: duckdb.DuckDBPyConnection, key: str, key_
     """)
     wanted = {
         "anonymous_id": "SELECT anonymous_id FROM gone WHERE user_id IS NULL AND anonymous_id IS NOT NULL",
-        "profile_id": "SELECT profile_id FROM gone WHERE profile_id IS NOT NULL",
+        "profile_id": f"SELECT {statement.DUCKDB.lines.format('profile_id')} FROM gone WHERE profile_id IS NOT NULL",
     }
     for column, query in wanted.items():
         if not connection.execute(f"{query} LIMIT 1").fetchall():

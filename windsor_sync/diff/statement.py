@@ -80,7 +80,11 @@ _STEP = re.compile(r"^(?:WITH )?(?P<name>\w+) AS \($(?P<select>.*?)^\),?$", re.M
 
 def changes_sql(dialect: Dialect = DUCKDB) -> str:
     """The statement of all changes."""
-    return sql("changes").replace("{anonymous_ids}", dialect.lines.format("anonymous_id"))
+    split = {"anonymous_ids": "anonymous_id", "profile_ids": "profile_id", "told_profile_ids": "told_profile_id"}
+    changes = sql("changes")
+    for name, column in split.items():
+        changes = changes.replace(f"{{{name}}}", dialect.lines.format(column))
+    return changes
 
 
 def snapshot_view(rows: str, *also: str) -> str:

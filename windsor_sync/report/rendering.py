@@ -92,6 +92,7 @@ def _environment() -> Environment:
         "counted": words.counted,
         "lasting": words.lasting,
         "left_out_words": words.left_out_words,
+        "moved_words": words.MOVED_WORDS.__getitem__,
         "moment": words.moment,
         "state_words": words.state_words,
         "unit_of": unit_of,

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import (
     Boolean,
     ColumnElement,
+    CompoundSelect,
     FromClause,
     Select,
     String,
@@ -38,6 +39,8 @@ from windsor_sync.sources.warehouse_session import Answer, Warehouse
 from windsor_sync.spec.trait_keys import trait_key
 
 ID_TYPES = ("user_id", "email", "anonymous_id")
+PROFILE = "profile"
+"""Stands where the type of an id does, for a profile that was merged into another one."""
 HOPS = 4
 """How many merges in a row are followed before the warehouse itself has drawn them together: a visitor can be merged
 several times between two syncs of the tables."""
@@ -71,6 +74,7 @@ class Profile:
     """One profile or user as its rows tell it."""
 
     profile_id: str | None
+    """with the profiles that were merged into it, one a line behind its own"""
     ids: Mapping[str, Sequence[Any]]
     """by type, each once, in the order in which they were added"""
     value: Any
@@ -88,7 +92,10 @@ def profiles(warehouse: Warehouse, wanted: Wanted) -> Iterator[Profile]:
     the others makes nobody exit.
     """
     traits, is_untyped = _traits(warehouse, wanted)
-    question = _joined(traits, _identifiers(warehouse, wanted), _merges(warehouse, wanted))
+    merges = _merges(warehouse, wanted)
+    identifiers = _identifiers(warehouse, wanted)
+    ids = identifiers if merges is None else identifiers.union_all(_merged_profiles(merges))
+    question = _joined(traits, ids, merges)
     found = 0
     for profile_id, rows in groupby(chain.from_iterable(warehouse.ask(question).chunks), key=itemgetter(0)):
         found += 1
@@ -99,12 +106,15 @@ def profiles(warehouse: Warehouse, wanted: Wanted) -> Iterator[Profile]:
 
 def _profile(profile_id: str, rows: Sequence[Sequence[Any]], is_untyped: bool) -> Profile:
     values = {str(own): value for _, own, value, *_ in rows}
-    ids: dict[str, dict[Any, None]] = {kind: {} for kind in ID_TYPES}
+    ids: dict[str, dict[Any, None]] = {kind: {} for kind in (*ID_TYPES, PROFILE)}
     for *_, kind, value in rows:
         if kind is not None and value is not None:
             ids[kind][value] = None
     value = values.get(profile_id, values[min(values)])  # the survivor of a merge knows best
-    return Profile(profile_id, {kind: tuple(found) for kind, found in ids.items()}, value, is_untyped)
+    merged = sorted({str(name) for name in ids.pop(PROFILE)} - {profile_id})
+    return Profile(
+        "\n".join((profile_id, *merged)), {kind: tuple(found) for kind, found in ids.items()}, value, is_untyped
+    )
 
 
 def _traits(warehouse: Warehouse, wanted: Wanted) -> tuple[Select[Any], bool]:
@@ -145,7 +155,22 @@ def _merges(warehouse: Warehouse, wanted: Wanted) -> TableClause | None:
     return None
 
 
-def _joined(traits: Select[Any], identifiers: Select[Any], merges: TableClause | None) -> Select[Any]:
+def _merged_profiles(merges: TableClause) -> Select[Any]:
+    """The profiles that were merged into another one, as further ids of theirs."""
+    own = merges.c.segment_id
+    into = func.coalesce(func.nullif(merges.c.canonical_segment_id, ""), own)
+    columns = (
+        own.label("canonical_segment_id"),
+        literal(PROFILE).label("kind"),
+        own.label("id"),
+        null().label("place"),
+    )
+    return select(*columns).where(own != into)
+
+
+def _joined(
+    traits: Select[Any], identifiers: Select[Any] | CompoundSelect[Any], merges: TableClause | None
+) -> Select[Any]:
     """Rows of (profile, own id, value, type, id), those of one profile together, its ids in their order."""
     members = _survivors(traits.subquery("traits"), merges).subquery("members")
     ids = _survivors(identifiers.subquery("identifiers"), merges).subquery("ids")
