@@ -61,8 +61,9 @@ def everywhere(people: People) -> set[str]:
     return {str(path) for path in where_canaries_are(people.world.folder / ".windsor")}
 
 
-@pytest.mark.parametrize("user", [IDS[0], IDS[2]])
-def test_a_person_is_forgotten_under_every_id_that_windsor_has_merged(people: People, user: str) -> None:
+def test_a_person_is_forgotten_under_every_id_that_windsor_has_merged(people: People, state_url: str) -> None:
+    people.world.document["state"] = state_url
+    user = IDS[0] if state_url.startswith("sqlite") else IDS[2]
     with_a_person_of_three_ids(people)
     assert everywhere(people)
     done = forgotten(people, user)
