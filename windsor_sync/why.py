@@ -143,14 +143,9 @@ class Person:
 def _account(workspace: Workspace, row: Any, person: Person) -> Account:
     head = workspace.ledger.head(row.id)
     owing = head.run_id if head and not head.is_settled else None
-    runs, about = _about(
-        workspace, recent(workspace.database, audience_ids=[row.id], limit=RUNS_LOOKED_AT), person, owing
-    )
-    steps = tuple(
-        _closed(workspace, person, step)
-        for run in about
-        for step in _steps(workspace, run, row.computation_class, person)
-    )
+    everything = recent(workspace.database, audience_ids=[row.id], limit=RUNS_LOOKED_AT)
+    runs, found = _about(workspace, everything, row.computation_class, person, owing)
+    steps = tuple(_closed(workspace, person, step) for step in found)
     is_in_snapshot = bool(head and head.snapshot and _is_in(head.snapshot, person))
     was_told, told = _told(head, row.computation_class, person, steps, is_in_snapshot=is_in_snapshot)
     return Account(
@@ -170,24 +165,28 @@ def _account(workspace: Workspace, row: Any, person: Person) -> Account:
     )
 
 
-def _about(workspace: Workspace, runs: Sequence[Run], person: Person, owing: str | None) -> tuple[list[Run], list[Run]]:
-    """All runs, and those that had something to say of the person: one look at each outbox, on one engine.
+def _about(
+    workspace: Workspace, runs: Sequence[Run], computation_class: str, person: Person, owing: str | None
+) -> tuple[list[Run], list[Step]]:
+    """All runs, and what they had to say of the person: one look at each outbox, on one engine.
 
     A lost or damaged outbox counts as one that is not kept, unless its run is `owing`: then StoredFileError is raised.
     """
-    kept, about = [], []
+    kept: list[Run] = []
+    steps: list[Step] = []
     with open_duckdb() as connection:
         for run in runs:
             try:
                 with stored_files():
                     is_named = run.outbox and _names(connection, workspace.files.location(run.outbox), person)
+                found = _steps(workspace, run, computation_class, person) if is_named else []
             except StoredFileError:
                 if run.run_id == owing:
                     raise
-                is_named, run = False, replace(run, outbox=None)
+                found, run = [], replace(run, outbox=None)
             kept.append(run)
-            about += [run] if is_named else []
-    return kept, about
+            steps += found
+    return kept, steps
 
 
 def _kept_since(runs: Sequence[Run]) -> datetime | None:

@@ -68,7 +68,7 @@ def _read(workspace: Workspace) -> None:
             added, removed = _adopt(connection, found, moment)
             connection.execute(delete(readings).where(readings.c.what == _WHAT))
             connection.execute(insert(readings).values(what=_WHAT, read_at=moment, entries=len(listed)))
-    _log.info("Segment suppresses %s users: %s ids new, %s no longer", len(listed), added, removed)
+    _log.info("Segment suppresses %s users: %s new, %s no longer", len(listed), added, removed)
 
 
 def _adopt(connection: Connection, found: set[str], moment: datetime) -> tuple[int, int]:
