@@ -12,13 +12,18 @@ from windsor_sync.errors import StoredFileError
 from windsor_sync.events.outbox import acknowledged_aliases
 from windsor_sync.persons import Alias
 from windsor_sync.registry import EVENTS_CLASS
-from windsor_sync.runs import Run, outboxes_of
+from windsor_sync.runs import Run, outboxes_of, saw_merges
 from windsor_sync.workspace import Workspace
 
 
 def learn(workspace: Workspace, run: Run) -> int:
     """Take in what one run brought, of events or of an audience; safe to repeat. Returns how many ids it concerns."""
-    return workspace.merges.record(_of_run(workspace, run.run_id, is_of_events=run.intake is not None))
+    before = workspace.merges.known().number
+    changed = workspace.merges.record(_of_run(workspace, run.run_id, is_of_events=run.intake is not None))
+    if changed and run.intake is None and workspace.merges.known().number == before + 1:
+        # The identifies that merged these people told them the truth as well.
+        saw_merges(workspace.database, run.run_id, before, before + 1)
+    return changed
 
 
 def begin(workspace: Workspace) -> None:

@@ -185,6 +185,13 @@ def outboxes_of(database: Database, audience_id: int) -> list[tuple[str, int, st
         return [(run_id, number, path) for run_id, number, path in connection.execute(query.order_by(runs.c.number))]
 
 
+def saw_merges(database: Database, run_id: str, before: int, after: int) -> None:
+    """Record that a run knows of merges up to `after`, where it knew of all up to `before`."""
+    here = (runs.c.id == run_id, runs.c.merges == before)
+    with database.write() as connection:
+        connection.execute(update(runs).where(*here).values(merges=after))
+
+
 def finish(
     database: Database, lease: Lease, run_id: str, state: RunState, books: Books, moment: datetime, sentence: str
 ) -> None:
