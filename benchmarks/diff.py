@@ -9,9 +9,11 @@ import duckdb
 from benchmarks.frame import Goal, Row, Work, compare
 from windsor_sync.diff import duckdb as engine
 from windsor_sync.diff import statement
-from windsor_sync.diff.task import DiffTask
+from windsor_sync.diff.task import DiffTask, MergeFiles
 from windsor_sync.embedded import open_duckdb
 from windsor_sync.ledger import Head
+
+NO_MERGES = MergeFiles()
 
 STRIDE = 7_919
 """Neighbours of a snapshot are no neighbours of each other."""
@@ -35,6 +37,12 @@ def run(folder: Path, rows: int) -> list[Row]:
         Row("diff", "initial sync", copy.name, ratio, detail=_seconds(mine.seconds, its.seconds)),
         Row("diff", "initial sync", "memory", mine.peak_mb, "MB", Goal(at_most=700)),
     ]
+    ratio, mine, its = compare(Work("diff with known merges", "benchmarks.diff:with_merges", (place,)), ours)
+    found += [
+        Row("diff", f"{rows // 2:,} merges known", "the diff without merges", ratio, goal=Goal(at_most=1.5),
+            detail=_seconds(mine.seconds, its.seconds)),
+        Row("diff", f"{rows // 2:,} merges known", "memory", mine.peak_mb, "MB", Goal(at_most=1_000)),
+    ]  # fmt: skip
     return found + _beside_peers(place)
 
 
@@ -76,6 +84,25 @@ def write_snapshots(folder: str, rows: int) -> None:
             connection.execute(
                 f"COPY ({select}) TO '{folder}/{name}.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
             )
+    _write_merges(folder, rows // 2)
+
+
+def _write_merges(folder: str, merges: int) -> None:
+    """Half of the users have had another id, which the last run knew; the file has a row of each id."""
+    select = f"""
+        SELECT md5(kind || number) AS id, md5(number::VARCHAR) AS survivor, 1 AS number, TIMESTAMP '2026-01-01' AS since
+        FROM (SELECT i * 2 AS number FROM range({merges}) t(i)), (VALUES ('old '), ('')) k(kind)"""
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"COPY ({select}) TO '{folder}/merges.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
+        )
+
+
+def with_merges(folder: str) -> dict[str, Any]:
+    """The same as `ours` where half of the users were merged before."""
+    moment = datetime.now(UTC)
+    head = Head("r1", 1, 1, f"{folder}/before.parquet", "", moment, 1, None, (), True, merges=1)
+    return _diff(folder, head, moment, MergeFiles(f"{folder}/merges.parquet"))
 
 
 def ours(folder: str) -> dict[str, Any]:
@@ -90,8 +117,16 @@ def first(folder: str) -> dict[str, Any]:
     return _diff(folder, None, datetime.now(UTC))
 
 
-def _diff(folder: str, head: Head | None, moment: datetime) -> dict[str, Any]:
-    task = DiffTask(head=head, snapshot=f"{folder}/now.parquet", number=2, taken_at=moment, moment=moment)
+def _diff(folder: str, head: Head | None, moment: datetime, merges: MergeFiles = NO_MERGES) -> dict[str, Any]:
+    task = DiffTask(
+        head=head,
+        snapshot=f"{folder}/now.parquet",
+        number=2,
+        taken_at=moment,
+        moment=moment,
+        merges=merges,
+        merges_seen=head.merges if head else 0,
+    )
     tally = engine.diff(task, Path(folder) / "draft.parquet")
     return {"entered": tally.entered, "exited": tally.exited, "updated": tally.updated}
 
