@@ -32,8 +32,7 @@ def diff(task: DiffTask, draft: Path) -> Tally:
     """Write the changes that turn what Windsor was told into the snapshot to `draft`, and count them."""
     with open_stored() as connection:
         define_views(connection, task)
-        merged = count_merged(connection) if any(task.merges) else 0
-        narrow(connection, task)
+        merged = narrow(connection, task)
         changes = statement.sendable(task.limits, statement.changes_sql(), has_protected=bool(task.protected))
         write(connection, changes, draft, task.stamp, has_false=task.may_tell_false)
         return replace(tally(connection, str(draft)), merged=merged)
@@ -157,30 +156,45 @@ def define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None:
     connection.execute(f"CREATE TABLE owed AS {statement.sql('owed')}")
 
 
-def narrow(connection: duckdb.DuckDBPyConnection, task: DiffTask, key_hash: str = KEY_HASH) -> None:
-    """Take users of whom there is nothing to say out of both snapshots, before any text is joined.
+def narrow(connection: duckdb.DuckDBPyConnection, task: DiffTask, key_hash: str = KEY_HASH) -> int:
+    """Take users of whom there is nothing to say out of both snapshots and of `merges`, before any text is joined.
 
-    A resync speaks of everyone, and before the first sync everyone is new.
+    A resync speaks of everyone, and before the first sync everyone is new. Returns how many rows of the snapshot are of a person
+    who has another row there.
     """
     if task.limits.is_resync or task.head is None or task.head.snapshot is None:
-        return
+        return _count_merged(connection, "snapshot_now") if any(task.merges) else 0
     key = key_hash.format("coalesce(user_id, anonymous_id)")
     key_of_owed = key_hash.format("substr(identity, 2)")
     suspects = statement.sql("suspects").format(key=key, key_of_owed=key_of_owed)
     connection.execute(f"CREATE TABLE suspects AS {suspects}")
     kin = statement.sql("kin").format(key=key_hash.format("id"), key_of_owed=key_of_owed)
-    connection.execute(f"CREATE TABLE kin AS {kin}")
+    connection.execute(f"CREATE TABLE few_merges AS {kin}")
+    keys_of_kin = f"SELECT {key_hash.format('id')} FROM few_merges"
     for name, row in ROW_OF.items():
-        is_kin = f" OR {key} IN (SELECT key FROM kin)" if any(task.merges) else ""
+        is_kin = f" OR {key} IN ({keys_of_kin})" if any(task.merges) else ""
         _keep(connection, name, f"file_row IN (SELECT {row} FROM suspects){is_kin}")
     if _mistakes_one_for_another(connection):
         for name in ROW_OF:
-            _keep(connection, name, f"{key} IN (SELECT key FROM suspects UNION SELECT key FROM kin)")
+            _keep(connection, name, f"{key} IN (SELECT key FROM suspects UNION {keys_of_kin})")
     _add_those_found_again(connection, key, key_hash.format("id"))
+    merged = _merged_since(connection, task.head) if any(task.merges) else 0
+    connection.execute("CREATE OR REPLACE VIEW merges AS FROM few_merges")
     for name in ROW_OF:
         connection.execute(f"DROP VIEW {name}")
         connection.execute(f"ALTER TABLE few_{name} RENAME TO {name}")
     connection.execute("DROP TABLE suspects")
+    return merged
+
+
+def _merged_since(connection: duckdb.DuckDBPyConnection, head: Head) -> int:
+    """Count as `_count_merged` does; where nobody was merged since the last run, by what differs from that one."""
+    if connection.execute(f"SELECT 1 FROM few_merges WHERE number > {head.merges} LIMIT 1").fetchall():
+        return _count_merged(connection, "snapshot_now")
+    now, before = (
+        _count_merged(connection, f"few_{name}", "few_merges") for name in ("snapshot_now", "snapshot_before")
+    )
+    return head.merged + now - before
 
 
 def _add_those_found_again(connection: duckdb.DuckDBPyConnection, key: str, key_of_id: str) -> None:
@@ -204,9 +218,11 @@ def _add_those_found_again(connection: duckdb.DuckDBPyConnection, key: str, key_
             WHERE id IN ({query})
         """)
         connection.execute(f"""
-            INSERT INTO found SELECT {key_of_id} FROM merges
+            INSERT INTO few_merges SELECT id, survivor, number FROM merges
             WHERE survivor IN (SELECT survivor FROM merges WHERE {key_of_id} IN (SELECT key FROM found))
+              AND survivor NOT IN (SELECT survivor FROM few_merges)
         """)
+        connection.execute(f"INSERT INTO found SELECT {key_of_id} FROM few_merges")
         for name in ROW_OF:
             connection.execute(f"""
                 INSERT INTO few_{name} SELECT * FROM {name}
@@ -214,9 +230,9 @@ def _add_those_found_again(connection: duckdb.DuckDBPyConnection, key: str, key_
             """)
 
 
-def count_merged(connection: duckdb.DuckDBPyConnection) -> int:
-    """How many rows of the snapshot are of a person who has another row there."""
-    [(rows,)] = connection.execute(statement.MERGED).fetchall()
+def _count_merged(connection: duckdb.DuckDBPyConnection, snapshot: str, merges: str = "merges") -> int:
+    """How many rows of a snapshot are of a person who has another row there."""
+    [(rows,)] = connection.execute(statement.MERGED.format(snapshot=snapshot, merges=merges)).fetchall()
     return int(rows)
 
 

@@ -41,7 +41,7 @@ def diff(task: DiffTask, draft: Path) -> Tally:
         )
     spark = SparkSession.builder.appName("windsor-sync").getOrCreate().newSession()  # views of its own
     _define_views(spark, task)
-    [[merged]] = spark.sql(statement.MERGED).collect()
+    [[merged]] = spark.sql(statement.MERGED.format(snapshot="snapshot_now", merges="merges")).collect()
     last = _define_steps(spark, statement.changes_sql(DIALECT))
     changes = spark.sql(statement.sendable(task.limits, last, DIALECT, has_protected=bool(task.protected)))
     # Beside the draft: there the workers reach it and this process too, and it is swept when this process is killed.

@@ -41,8 +41,14 @@ MERGES = {"id": "VARCHAR", "survivor": "VARCHAR", "number": "INTEGER", "since": 
 SAYS_FALSE = f"change IN ({', '.join(quoted(change) for change in sorted(outbox.FALSE_FIRST))})"
 
 MERGED = """
-    SELECT count(*) - count(DISTINCT m.survivor)
-    FROM snapshot_now s JOIN merges m ON m.id = coalesce(s.user_id, s.anonymous_id)
+    WITH listed AS (
+        SELECT m.id, m.survivor FROM {snapshot} s JOIN {merges} m ON m.id = coalesce(s.user_id, s.anonymous_id)
+        WHERE m.id <> m.survivor
+    ),
+    persons AS (SELECT DISTINCT survivor FROM listed)
+    SELECT
+        (SELECT count(*) FROM listed) - (SELECT count(*) FROM persons)
+        + (SELECT count(*) FROM {snapshot} s JOIN persons p ON p.survivor = coalesce(s.user_id, s.anonymous_id))
 """
 """How many rows of the snapshot are of a person who has another row there."""
 
