@@ -98,10 +98,11 @@ class Touches:
         return watched
 
     def _called(self, what: str, args: tuple[Any, ...]) -> None:
-        if any(isinstance(arg, str | os.PathLike) and os.fspath(arg).startswith(self._store) for arg in args):
+        paths = [os.fspath(arg) for arg in args if isinstance(arg, str | os.PathLike)]
+        if ours := [path for path in paths if path.startswith(self._store)]:
             self.touch(what)
             if not what.startswith("shutil."):  # which is no call of the system, but the beginning of several
-                self._require("store", OSError(errno.EIO, os.strerror(errno.EIO)))
+                self._require("store", OSError(errno.EIO, os.strerror(errno.EIO), ours[0]))
 
     def _noted(self, moment: str) -> Callable[..., None]:
         def statement(_connection: Any, _cursor: Any, text: str, *_: Any) -> None:

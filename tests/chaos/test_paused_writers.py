@@ -284,6 +284,7 @@ def meet_outage(case: Case, point: int, how: str) -> int:
     with process(case, point=point, lease_s=60, how=how) as run:
         ended = run.end()
     assert ended.status in MAY_END, ended.errors
+    case.world.reopen()  # the next command sweeps what the process could not remove
     assert_whole(case, set())
     return ended.status
 

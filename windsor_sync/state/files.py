@@ -102,7 +102,8 @@ class FileStore:
         with ExitStack() as opened:
             with in_reach():
                 folder = opened.enter_context(scratch_folder(self._drafts, suffix))
-            yield folder
+            with _drafts_in_reach(folder):
+                yield folder
 
     def scratch(self) -> list[Scratch]:
         """The scratch folders of processes that use this store, or no store yet, here and in the store's own folder."""
@@ -264,6 +265,19 @@ class FileStore:
             if moment is not None and (datetime.now(UTC) - _aware(moment)).total_seconds() > ABANDONED_S:
                 with suppress(FileNotFoundError):  # somebody else who sweeps was faster
                     self._fs.rm_file(name)
+
+
+@contextmanager
+def _drafts_in_reach(folder: Path) -> Iterator[None]:
+    """Make StateUnavailable of what the disk says of a draft; one that was never written is our own mistake."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if not str(error.filename).startswith(f"{folder}/"):
+            raise
+        raise store_unavailable(words_of(error)) from None
 
 
 def _make_and_sweep(drafts: Path) -> None:
