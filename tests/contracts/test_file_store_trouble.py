@@ -121,9 +121,10 @@ def test_a_disk_that_does_not_answer_when_a_store_is_opened_is_out_of_reach_and_
 
 def test_a_disk_that_fails_under_a_draft_is_out_of_reach_and_another_file_s_trouble_is_not_ours(tmp_path: Path) -> None:
     store = FileStore(str(tmp_path / "files"))
-    with pytest.raises(StateUnavailable) as refused, store.draft() as draft:
-        raise OSError(errno.EIO, os.strerror(errno.EIO), str(draft))
-    assert_said(refused, os.strerror(errno.EIO))
+    for beside in ("draft.parquet", "../windsor-sync-scratch-beside00/files"):
+        with pytest.raises(StateUnavailable) as refused, store.draft_folder() as folder:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), os.path.normpath(folder / beside))
+        assert_said(refused, os.strerror(errno.EIO))
     with pytest.raises(PermissionError), store.draft():
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / "snapshots"))
     assert list((tmp_path / "files" / "drafts").iterdir()) == []

@@ -102,7 +102,7 @@ class FileStore:
         with ExitStack() as opened:
             with in_reach():
                 folder = opened.enter_context(scratch_folder(self._drafts, suffix))
-            with _drafts_in_reach(folder):
+            with _drafts_in_reach(folder.parent):  # in which a reading of events has a folder of its own, too
                 yield folder
 
     def scratch(self) -> list[Scratch]:
