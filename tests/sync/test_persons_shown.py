@@ -8,9 +8,12 @@ from tests.cli.test_tables_and_words import call
 from tests.support.people import People
 from tests.support.world import KEY, World
 from windsor_sync.airflow.plan_text import as_markdown
+from windsor_sync.report.rendering import Links, render
+from windsor_sync.report.views import view_run
 from windsor_sync.sandbox import Faults
 from windsor_sync.sync import Request, deliver_run, open_run, seal
 from windsor_sync.why import why
+from windsor_sync.words import MOVED_WORDS
 
 
 @pytest.fixture
@@ -39,6 +42,15 @@ def test_moved_stands_in_plans_runs_and_words_where_it_is_not_zero(people: Peopl
     assert "told again" in in_full
     assert "Windsor has merged their ids" in in_full
     assert "moved" in call(world, "runs").out
+    page = render(
+        "run.html",
+        links=Links("", airflow=""),
+        view=view_run(world.workspace, listed["run"]),
+        shown=None,
+        may_start=False,
+    )
+    assert MOVED_WORDS["moved"] in page
+    assert MOVED_WORDS["moved_from"] not in page
 
 
 def test_an_open_run_sends_nothing_to_an_id_that_was_merged_away_since_it_was_opened(people: People) -> None:
