@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from windsor_sync.diff.duckdb import WRITTEN_AS, define_merges
+from windsor_sync.diff.statement import sql
 from windsor_sync.diff.task import MergeFiles
 from windsor_sync.embedded import open_stored, parquet, quoted
 from windsor_sync.errors import StateUnavailable
@@ -252,6 +253,7 @@ def _open_recent(connection: duckdb.DuckDBPyConnection) -> None:
     """Make `recent` a table that grows, and let `merges` read it."""
     connection.execute("CREATE TABLE recent AS FROM merges_recent")
     connection.execute("CREATE OR REPLACE VIEW merges_recent AS FROM recent")
+    connection.execute(f"CREATE OR REPLACE VIEW merges AS {sql('merges')}")
 
 
 def _take_in(connection: duckdb.DuckDBPyConnection, batch: Sequence[Alias], number: int) -> int:

@@ -168,12 +168,12 @@ def narrow(connection: duckdb.DuckDBPyConnection, task: DiffTask, key_hash: str 
     key_of_owed = key_hash.format("substr(identity, 2)")
     suspects = statement.sql("suspects").format(key=key, key_of_owed=key_of_owed)
     connection.execute(f"CREATE TABLE suspects AS {suspects}")
-    kin = statement.sql("kin").format(key=key_hash.format("id"), key_of_owed=key_of_owed)
-    connection.execute(f"CREATE TABLE few_merges AS {kin}")
+    few_merges = statement.sql("kin").format(key=key_hash.format("id"), key_of_owed=key_of_owed)
+    connection.execute(f"CREATE TABLE few_merges AS {few_merges}")
     keys_of_kin = f"SELECT {key_hash.format('id')} FROM few_merges"
     for name, row in ROW_OF.items():
-        is_kin = f" OR {key} IN ({keys_of_kin})" if any(task.merges) else ""
-        _keep(connection, name, f"file_row IN (SELECT {row} FROM suspects){is_kin}")
+        kin = f" UNION SELECT file_row FROM {name} WHERE {key} IN ({keys_of_kin})" if any(task.merges) else ""
+        _keep(connection, name, f"file_row IN (SELECT {row} FROM suspects{kin})")
     if _mistakes_one_for_another(connection):
         for name in ROW_OF:
             _keep(connection, name, f"{key} IN (SELECT key FROM suspects UNION {keys_of_kin})")
@@ -258,7 +258,7 @@ def define_merges(connection: duckdb.DuckDBPyConnection, files: MergeFiles) -> N
     for name, location in zip(files._fields, files, strict=True):
         rows = statement.nobody(statement.MERGES) if location is None else f"SELECT * FROM {parquet(location)}"
         _view(connection, f"merges_{name}", rows)
-    _view(connection, "merges", statement.sql("merges"))
+    _view(connection, "merges", statement.merges_sql(files))
 
 
 def define_ledger(connection: duckdb.DuckDBPyConnection, head: Head | None) -> None:

@@ -86,7 +86,7 @@ def _define_views(spark: SparkSession, task: DiffTask) -> None:
             statement.nobody(_spark_types(statement.MERGES)) if location is None else f"SELECT * FROM {_file(location)}"
         )
         _view(spark, f"merges_{name}", rows)
-    _view(spark, "merges", statement.sql("merges"))
+    _view(spark, "merges", statement.merges_sql(task.merges))
     _table(spark, "progress_before", statement.PROGRESS, statement.progress_rows(head))
     _table(spark, "verdicts_before", statement.VERDICTS, statement.verdict_rows(head))
     for name, users in (("suppressed", task.suppressed), ("protected", task.protected)):

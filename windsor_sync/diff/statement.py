@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 
 from windsor_sync import outbox
-from windsor_sync.diff.task import DiffTask, Record
+from windsor_sync.diff.task import DiffTask, MergeFiles, Record
 from windsor_sync.embedded import quoted
 from windsor_sync.ledger import Head
 from windsor_sync.outbox import COLUMNS, KINDS, Limits
@@ -91,6 +91,13 @@ def changes_sql(dialect: Dialect = DUCKDB) -> str:
     for name, column in split.items():
         changes = changes.replace(f"{{{name}}}", dialect.lines.format(column))
     return changes
+
+
+def merges_sql(files: MergeFiles) -> str:
+    """What is known of merges, over the views merges_base and merges_recent; one file alone needs no join."""
+    if files.recent is None:
+        return "SELECT * FROM merges_base"
+    return sql("merges")
 
 
 def snapshot_view(rows: str, *also: str) -> str:
