@@ -225,6 +225,7 @@ def test_backfill_retry_retire_and_forget_work_by_hand(world: World, cli: Cli) -
     assert cli("backfill", KEY, "--mode", "resync", "--reason", "test").status == 0
     assert world.sent == 4
     assert cli("retry", "--audience", KEY).status == 0
-    assert cli("forget", "ana", "--json").json == {"newly_suppressed": True, "snapshots": 1, "outboxes": 2}
+    forgotten = {"newly_suppressed": True, "ids": ["ana"], "snapshots": 1, "outboxes": 2}
+    assert cli("forget", "ana", "--json").json == forgotten
     assert cli("retire", KEY).status == 0
     assert world.shown() == {"ana": True, "ben": False}
