@@ -201,8 +201,10 @@ sys.modules["pyarrow"] = None  # no dependency of ours, though some tests write 
 from pathlib import Path
 from sealing import highest_mb
 from sqlalchemy import create_engine
+from windsor_sync import embedded
 from windsor_sync.snapshot import seal
 from windsor_sync.sources.warehouse import Query, WarehouseSource
+embedded.MEMORY_LIMIT_MB = 100
 
 def sealed(rows):
     columns = "'user-' || i AS user_id, i || '@example.com' AS email, repeat('x', 300) AS note"
