@@ -1,4 +1,4 @@
-"""Takes into what is known of merges that which Windsor acknowledged: aliases, and identifies that made two ids one.
+"""Adds acknowledged merges to the known ones: aliases, and identifies by which Windsor made two ids one.
 
 An alias that is on its way, held or rejected is no merge yet.
 """
@@ -17,23 +17,27 @@ from windsor_sync.workspace import Workspace
 
 
 def learn(workspace: Workspace, run: Run) -> int:
-    """Take in what one run brought, of events or of an audience; safe to repeat. Returns how many ids it concerns."""
+    """Take in the merges that one run of events or of an audience brought; returns how many ids have another survivor now.
+
+    Safe to repeat. The first call for a destination also takes in what earlier versions forwarded.
+    """
+    begin(workspace)
     before = workspace.merges.known().number
     changed = workspace.merges.record(_of_run(workspace, run.run_id, is_of_events=run.intake is not None))
     if changed and run.intake is None and workspace.merges.known().number == before + 1:
-        # The identifies that merged these people told them the truth as well.
+        # The identifies that merged these people also told Windsor the truth about them.
         saw_merges(workspace.database, run.run_id, before, before + 1)
     return changed
 
 
 def begin(workspace: Workspace) -> None:
-    """Take in what earlier versions forwarded, once, from the outboxes that are kept."""
+    """Take in the merges that earlier versions forwarded, once, from the outboxes that are kept."""
     if not workspace.merges.is_begun():
         workspace.merges.record(_of_all(workspace))
 
 
 def rebuild(workspace: Workspace) -> int:
-    """Begin anew where the files of merges are lost or damaged; returns how many ids are known to have merged."""
+    """Make new files of merges where they are lost or damaged; returns how many ids were found again in outboxes."""
     return workspace.merges.rebuild(_of_all(workspace))
 
 
@@ -42,7 +46,7 @@ def _of_all(workspace: Workspace) -> Iterator[list[Alias]]:
         is_of_events = row.computation_class == EVENTS_CLASS
         if is_of_events or workspace.settings.destination.identify_merges:
             for run_id, _, _ in outboxes_of(workspace.database, row.id):
-                with suppress(StoredFileError):  # of what is lost nothing can be known
+                with suppress(StoredFileError):  # a lost outbox tells nothing
                     yield from list(_of_run(workspace, run_id, is_of_events=is_of_events))
 
 

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
 from tests.support.people import People
 from tests.support.windsor import StartWindsor
 from tests.support.world import World
 from windsor_sync.sandbox.store import Store
+from windsor_sync.state.tables import merges, stored_files
 
 
 @pytest.fixture
@@ -50,6 +52,21 @@ def test_an_alias_brings_the_truth_although_the_snapshot_is_the_same(people: Peo
     people.alias(("old", "new"))
     run = people.sync()
     assert run.books.moved == 1
+    assert people.told_by(run) == [("new", True)]
+    assert people.planned() == 0
+
+
+def test_aliases_that_an_earlier_version_forwarded_are_known_whether_a_sync_or_a_forwarding_comes_first(
+    people: People,
+) -> None:
+    people.snapshot("old", "other")
+    people.sync()
+    people.alias(("old", "new"))
+    with people.world.workspace.database.write() as connection:  # an earlier version recorded no merges
+        connection.execute(delete(merges))
+        connection.execute(delete(stored_files).where(stored_files.c.path.startswith("merges")))
+    people.alias(("else", "where"))
+    run = people.sync()
     assert people.told_by(run) == [("new", True)]
     assert people.planned() == 0
 
