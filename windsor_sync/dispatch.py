@@ -101,7 +101,7 @@ def identify_parcels(
     suppressed: Suppressed,
     merged_away: frozenset[str] = frozenset(),
 ) -> Callable[[ShardProgress], Iterator[Iterable[Parcel]]]:
-    """How an audience's outbox is read: one identify a row, or one an e-mail.
+    """Return how to read an audience's outbox: one identify for each row, or one for each e-mail.
 
     `held` kinds of change and `decided` rows, which have a verdict from an earlier try, are passed over. Nothing is sent to
     ids that were `merged_away` since the rows were written: the next run tells the person.
@@ -119,12 +119,12 @@ def identify_parcels(
 def _parcel(
     shard: int, renderer: Renderer, suppressed: Suppressed, merged_away: frozenset[str], row: OutboxRow
 ) -> Parcel:
-    """A row on its way; without messages when one of its ids must not be told anything, was forgotten or merged away."""
+    """Make a parcel of a row; without messages when one of its ids is suppressed, forgotten or merged away."""
     user = row.anonymous_id if row.user_id is None else row.user_id
     private = (row.user_id, row.anonymous_id, *(row.email.split("\n") if row.email else ()), row.value)
     is_silent = user is None or user in merged_away or any(name in suppressed for name in (user, row.anonymous_id))
     messages = () if is_silent else renderer.messages(row)
-    goes_first = shard == FIRST_SHARD and row.change in FALSE_FIRST  # older outboxes have these anywhere
+    goes_first = shard == FIRST_SHARD and row.change in FALSE_FIRST  # earlier versions put these rows anywhere
     return Parcel(shard, row.seq, messages, private, goes_first=goes_first)
 
 

@@ -1,4 +1,4 @@
-"""Every id of a person, whatever destination of this state has merged them."""
+"""Finds every id of a person, over the merges of all destinations of this state."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from windsor_sync.workspace import Workspace
 
 
 def with_kin(workspace: Workspace, ids: Iterable[str]) -> set[str]:
-    """Return the ids with all that were merged with them, at any destination and over several.
+    """Return the ids and every id that was merged with them, at one destination or through several.
 
     Raises StoredFileError where a file of merges is lost or damaged.
     """
@@ -25,6 +25,6 @@ def with_kin(workspace: Workspace, ids: Iterable[str]) -> set[str]:
     while fresh:
         fresh = {one.id for known in everywhere for one in known.kin(fresh)} - found
         found |= fresh
-        if len(everywhere) == 1:  # what one destination has merged is complete at once
+        if len(everywhere) == 1:  # one look finds all ids that one destination has merged
             return found
     return found

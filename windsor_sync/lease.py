@@ -82,7 +82,7 @@ class Lease:
         self._valid_until = before + self._ttl_s  # only now: a transaction that is rolled back moves no deadline
 
     def turn(self) -> int:
-        """Go on with a new token, and return it: a copy of the state that was made before has a smaller one."""
+        """Take a new token for this lease and return it. A copy of the state that was made earlier has a smaller token."""
         with self._turning:
             with self._database.write() as connection:
                 self.fence(connection)
@@ -109,18 +109,18 @@ class Lease:
 
 
 def resource_of(key: str, destination: str, shard: int | None = None) -> str:
-    """What a lease on an audience at a destination is on, or one on a shard of its delivery."""
+    """Return the resource of a lease on an audience at a destination, or on a shard of its delivery."""
     whole = f"{key} at {destination}"
     return whole if shard is None else f"{whole}{_PART}{shard}"
 
 
 def tokens(connection: Connection) -> dict[str, int]:
-    """The token of everything that was ever leased."""
+    """Return the token of each resource that was ever leased."""
     return {row.resource: row.token for row in connection.execute(select(leases.c.resource, leases.c.token))}
 
 
 def raise_token(connection: Connection, resource: str, token: int) -> None:
-    """Let the next token be greater than this one, also where nobody has had the lease yet."""
+    """Make the next token of the resource greater than this one, also where it was never leased."""
     here = leases.c.resource == resource
     if connection.execute(update(leases).where(here, leases.c.token < token).values(token=token)).rowcount:
         return

@@ -80,7 +80,7 @@ class Head:
     merges: int = 0
     """the number of the newest merge that the run knew of"""
     merged: int = 0
-    """rows of the snapshot whose person has another row there"""
+    """further rows of persons who have several rows in the snapshot"""
 
 
 class Ledger:
@@ -204,7 +204,7 @@ class Ledger:
             return [(row.ended, row.ended_why) for row in rows]
 
     def awaits(self, run_id: str, shard: int) -> bool:
-        """Whether a run has this shard, and its delivery has not come to its end."""
+        """Whether a run has this shard and its delivery is not finished."""
         here = (progress.c.run_id == run_id, progress.c.shard == shard)
         with self.database.read() as connection:
             row = connection.execute(select(progress.c.ended).where(*here)).one_or_none()

@@ -46,7 +46,7 @@ class Place:
     """of the run"""
     shard: int | None = None
     token: int = 0
-    """of the lease under which its delivery ended; 0 for a mark of its beginning"""
+    """of the lease, when the delivery ended; 0 in a mark of the beginning"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +85,10 @@ class Marks:
         )
 
     def end(self, lease: Lease, run: Run, shard: int | None = None) -> None:
-        """Mark that the delivery of a run, or of one shard, has ended, however it did, and that the state knows its answers.
+        """Mark that the delivery of a run, or of one shard, has ended, successfully or not, with its answers in the state.
 
-        A state that was copied in the middle of it has a smaller token. Where the store does not take the mark, only such a
-        copy is not told from the state of a delivery that was killed.
+        A state that was copied in the middle of the delivery has a smaller token. When the mark cannot be written, the run goes
+        on; such a copy is then not noticed, as after a delivery that was killed.
         """
         name = f"{run.audience_id}-{run.number}-ended{'' if shard is None else f'-{shard}'}-{lease.turn()}"
         place = Place(self._path(name), self._database.installation(), run.audience_id, run.number, shard, lease.token)
@@ -99,7 +99,7 @@ class Marks:
         return f"{FOLDER}/{self._database.installation()}/{name}.json"
 
     def _leave(self, new: Place, run_id: str) -> None:
-        """Put a mark in place, and remove those that it makes needless."""
+        """Write a mark, and remove the marks that it makes needless."""
         if self._files.exists(new.path):
             return
         with self._database.read() as connection:
@@ -143,7 +143,7 @@ class Marks:
             )
 
     def _older(self) -> str | None:
-        """What the store knows and the state does not; None where the state knows everything."""
+        """Say what the marks show and the state does not know; None where the state knows everything."""
         for place in self.behind():
             if place.token:
                 return f"run {place.number} of {self._name(place)} was delivered further than the state knows"
@@ -156,7 +156,7 @@ class Marks:
         return "it does not know of everyone who was forgotten" if set(forgotten) - known else None
 
     def behind(self) -> list[Place]:
-        """The marks of this installation whose runs, or whose ends, the state does not know; first those of unknown runs.
+        """Return this installation's marks of runs, or of ends of deliveries, that the state does not know; unknown runs first.
 
         The marks are read first: a run is in the state before it leaves its mark.
         """

@@ -1,9 +1,10 @@
-"""What is known of merges at one destination: which ids Windsor has made one person, in sealed files.
+"""Keeps the known merges of one destination in sealed files: which ids Windsor has made one person.
 
-Two files: `base` has most of it, `recent` what came since, and `recent` holds where both speak of an id. A change writes
-`recent` anew, and both together as one `base` when `recent` has grown to a share of it, so that fifty million merges are not
-written again for ten new ones. The rows: `id`, its `survivor`, the `number` of the change that made it so, and `since`, when
-that was. A survivor has a row too, with the number of the last change that brought somebody to it.
+There are two files: `base` has most merges, `recent` has those that came later. Where both have an id, `recent` counts. A
+change writes `recent` anew. When `recent` has grown to a share of `base`, both are written as one new `base`, so that fifty
+million merges are not written again for ten new ones. A row has `id`, its `survivor`, the `number` of the change that merged
+it, and `since`, the time of that change. A survivor has a row too, with the number of the last change that merged an id into
+it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,13 +32,13 @@ BASE, RECENT = MERGES
 
 LEAST_RECENT = 100_000
 SHARE_RECENT = 4
-"""`recent` and `base` become one when `recent` has more rows than the former, and than this part of `base`."""
+"""`recent` and `base` become one when `recent` has more than LEAST_RECENT rows, and more than 1/SHARE_RECENT of `base`."""
 
 SUPERSEDED_FOR = timedelta(hours=1)
-"""How long a file that another one has replaced stays where it is: a diff may be reading it."""
+"""How long a file is kept after another one has replaced it: a diff may be reading it."""
 
 TRIES = 5
-"""How often a change is made again because another process was faster."""
+"""How often a change is tried while other processes are faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,9 @@ class KnownMerges:
     """The merges of a destination at one moment."""
 
     number: int = 0
-    """of the last change; 0 when no merge is known"""
+    """of the newest change; 0 when no merge is known"""
     base: str | None = None
-    """path below the file store, as `recent`"""
+    """path below the file store, as `recent` is"""
     recent: str | None = None
     base_rows: int = 0
 
@@ -64,11 +65,11 @@ class Kin:
     id: str
     survivor: str
     since: datetime
-    """when Windsor acknowledged what made it so"""
+    """when this survivor was recorded"""
 
 
 class Merges:
-    """Reads and extends what is known of merges at one destination."""
+    """Reads and extends the known merges of one destination."""
 
     def __init__(self, database: Database, files: FileStore, stored: StoredFiles, registry: Registry) -> None:
         self._database = database
@@ -78,7 +79,7 @@ class Merges:
         self._here = merges.c.destination == registry.destination
 
     def known(self) -> KnownMerges:
-        """What is known now."""
+        """Return the merges that are known now."""
         with self._database.read() as connection:
             row = self._row(connection)
         return KnownMerges() if row is None else KnownMerges(row.number, row.base, row.recent, row.base_rows)
@@ -89,14 +90,14 @@ class Merges:
             return self._row(connection) is not None
 
     def locations(self, known: KnownMerges) -> MergeFiles:
-        """Where a reader finds the files. Raises StoredFileError when one is not what was stored."""
+        """Return where a reader finds the files. Raises StoredFileError when one is not what was stored."""
         for path in known.paths:
             self._stored.confirm(path, thoroughly=True)
         base, recent = (path and self._files.location(path) for path in (known.base, known.recent))
         return MergeFiles(base, recent)
 
     def kin(self, ids: Iterable[str]) -> list[Kin]:
-        """Every id of the persons that `ids` name, by survivor and time; an id that was never merged has no row."""
+        """Return every id of the persons that `ids` name, by survivor and time; an id that was never merged has no entry."""
         known = self.known()
         wanted = list(ids)
         if not known.paths or not wanted:
@@ -114,7 +115,7 @@ class Merges:
         return [Kin(name, survivor, since.replace(tzinfo=UTC)) for name, survivor, since in rows]
 
     def merged_away(self, outbox: str, number: int) -> frozenset[str]:
-        """The ids that an outbox names and that were merged into another one after the merge of that `number`."""
+        """Return the outbox's ids that were merged into another one by a change after `number`."""
         known = self.known()
         if known.number == number:
             return frozenset()
@@ -150,10 +151,10 @@ class Merges:
         )
 
     def rebuild(self, aliases: Iterable[Sequence[Alias]]) -> int:
-        """Begin anew from the files that can be read, and the aliases that outboxes still have; returns as `record` does.
+        """Make the merges again from the readable files and from `aliases`, those of kept outboxes; returns as `record` does.
 
-        For files that are lost or damaged, and for a state that was. All that it finds counts as new, so that everyone whom it
-        concerns is told again.
+        For lost or damaged files, and for a restored or lost state. The aliases it adds count as new, so that the persons are
+        told again.
         """
         base, recent = (self._newest_whole(folder) for folder in MERGES)
         if base and recent and _number(recent) < _number(base):
@@ -171,7 +172,7 @@ class Merges:
         return self.record(aliases)
 
     def _newest_whole(self, folder: str) -> Stamp | None:
-        """The stamp of the newest file of this destination and installation that can be read and is what it was."""
+        """Return the stamp of the newest undamaged file of this destination and installation in a folder."""
         known = self.known().paths
         found = [
             stamp
@@ -185,7 +186,7 @@ class Merges:
     def _extended(
         self, before: KnownMerges, batches: Sequence[Sequence[Alias]], owner: int | None
     ) -> tuple[int, Placed | None]:
-        """Store a file that has the batches too: how many ids changed, and the file."""
+        """Store a file with the batches added; returns how many ids changed, and the file."""
         if not batches or owner is None:
             return 0, None
         with open_stored() as connection, self._files.draft() as draft:
@@ -202,7 +203,7 @@ class Merges:
             return changed, self._stored.put(draft, stamp.path)
 
     def _commit(self, before: KnownMerges, placed: Placed | None, owner: int | None) -> bool:
-        """Make the state name the new file, unless somebody else changed it meanwhile; whether it does."""
+        """Make the state name the new file, unless another process changed it meanwhile; returns whether it does."""
         after = _after(before, placed)
         try:
             with self._database.write() as connection:
@@ -220,7 +221,7 @@ class Merges:
         return connection.execute(select(merges).where(self._here)).one_or_none()
 
     def _write(self, connection: Connection, after: KnownMerges, instead_of: int | None = None) -> bool:
-        """Write the row, where it stands only in the place of the change `instead_of`; whether it was written."""
+        """Write the destination's row; with `instead_of`, only if it still has that number. Returns whether it was written."""
         if self._row(connection) is None:
             connection.execute(insert(merges).values(destination=self._registry.destination, **asdict(after)))
             return True
@@ -228,7 +229,7 @@ class Merges:
         return bool(connection.execute(update(merges).where(*where).values(**asdict(after))).rowcount)
 
     def _owner(self) -> int:
-        """The forwarded events of the destination, to which the files belong."""
+        """Return the id of the destination's forwarded events, to which the files belong."""
         events = self._registry.events()
         assert events.audience_id is not None
         return events.audience_id
@@ -257,7 +258,7 @@ def _open_recent(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _take_in(connection: duckdb.DuckDBPyConnection, batch: Sequence[Alias], number: int) -> int:
-    """Extend `recent` by a batch; returns how many rows are new or other than before."""
+    """Extend `recent` by a batch; returns how many rows are new or changed."""
     ids = list({name for alias in batch for name in alias})
     query = "SELECT id, survivor FROM merges WHERE id IN (SELECT unnest(?::VARCHAR[]))"
     changed = survivors(batch, dict(connection.execute(query, [ids]).fetchall()))

@@ -49,7 +49,7 @@ class Change(StrEnum):
     EXITED = "exited"
     UPDATED = "updated"
     MOVED = "moved"
-    """a member goes by another id, or somebody was merged into them: told once what is true"""
+    """a member has another id now, or an id was merged into theirs: the current value is told once more"""
     MOVED_FROM = "moved_from"
     """the old id of a member, where Windsor may not have merged the two: told false before the new one is told true"""
 

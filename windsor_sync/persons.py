@@ -1,7 +1,7 @@
-"""Which ids are one person: the rules by which aliases, in the order in which Windsor acknowledged them, make survivors. Pure.
+"""Works out which ids are one person, from aliases in the order in which Windsor acknowledged them. Pure.
 
-An alias makes the person of its previous id part of the person of its user id, for good (facts §1.6). The id by which that
-person goes from then on is the survivor. Where an alias names a survivor as its previous id and one of the ids that were
+An alias merges the person of its previous id into the person of its user id, for good. That person is told things under one
+id from then on, the survivor. Where an alias names a survivor as its previous id and one of the ids that were
 merged into it as its user id, the newest alias wins: the two change places.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 BATCH_ALIASES = 200_000
-"""Taken in at a time: some hundred megabytes of Python."""
+"""How many aliases are taken in at a time: they use some hundred megabytes."""
 
 
 class Alias(NamedTuple):
@@ -20,10 +20,10 @@ class Alias(NamedTuple):
 
 
 def survivors(aliases: Iterable[Alias], known: Mapping[str, str]) -> dict[str, str]:
-    """The ids whose survivor changed, each with its new one; a survivor that took somebody in is among them.
+    """Return the ids whose survivor changed, each with its new one; a survivor into which an id was merged is among them.
 
-    `known` has the survivor of every id of `aliases` that was merged before. An id that is not there is a person of its own. Of
-    ids that were merged into a known survivor and are not in `aliases`, the survivor's own new survivor holds.
+    `known` has the survivor of every id of `aliases` that was merged before. An id that is not in `known` is a person of its own.
+    An id that is not in `aliases` follows its known survivor to that survivor's new survivor.
     """
     leads = dict(known)
     changed: set[str] = set()
@@ -43,7 +43,7 @@ def survivors(aliases: Iterable[Alias], known: Mapping[str, str]) -> dict[str, s
 
 
 def _survivor(leads: dict[str, str], name: str) -> str:
-    """Follow the leads to their end, and shorten them on the way."""
+    """Return the survivor at the end of a chain of leads, and shorten the chain."""
     path = []
     while (lead := leads.get(name, name)) != name:
         path.append(name)

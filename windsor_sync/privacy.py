@@ -1,7 +1,7 @@
 """Suppresses and forgets a person: nothing is sent about them any more, and what is stored about them is purged.
 
-A person goes by every id that Windsor is known to have merged. That is known from files that name the person too: they are
-purged last, so that a `forget` that was killed and is repeated finds the same ids.
+A person has every id that Windsor has merged with the given one. The files of merges name the person too: they are purged
+last, so that a `forget` that was killed and is repeated finds the same ids.
 """
 
 import time
@@ -38,7 +38,7 @@ FORGET = "forget"
 """Origin of a suppression that a person asked for here: it is never taken back."""
 
 Ids = Collection[str]
-"""All that are known of a person."""
+"""All known ids of a person."""
 
 _USER = "coalesce(user_id, anonymous_id)"
 """As in snapshots: a user goes by the anonymous id only where there is no other."""
@@ -56,7 +56,7 @@ class Forgotten:
     """files from which the user was removed"""
     outboxes: int
     ids: tuple[str, ...]
-    """of the person, the given one first; they belong before the eyes of who asked, and into no log"""
+    """of the person, the given one first; they may be shown to the person who asked, and never logged"""
 
 
 def user_hash(workspace: Workspace, user_id: str) -> str:
@@ -110,7 +110,7 @@ def forget(workspace: Workspace, user_id: str, *, who: str, why: str | None) -> 
 
 
 def _person(workspace: Workspace, user_id: str, damaged: list[StoredFileError]) -> tuple[str, ...]:
-    """The ids of the person, the given one first; only that where the merges cannot be read, and the error to `damaged`."""
+    """Return the person's ids, the given one first; only that one where merges cannot be read, with the error in `damaged`."""
     try:
         return (user_id, *sorted(with_kin(workspace, [user_id]) - {user_id}))
     except StoredFileError as error:
@@ -125,14 +125,14 @@ def _forgotten(workspace: Workspace) -> list[str]:
 
 
 def _suppress(workspace: Workspace, ids: Ids, *, who: str, why: str | None) -> bool:
-    """Suppress all ids in one commit, and keep that beside the files too; whether one was not suppressed for good before."""
+    """Suppress all ids in one commit, and record it in the file store; returns whether one was not suppressed for good before."""
     digests = {user_hash(workspace, name) for name in ids}
     with workspace.database.write() as connection:
         query = select(suppressions.c.user_hash).where(
             suppressions.c.user_hash.in_(digests), suppressions.c.origin == FORGET
         )
         fresh = sorted(digests - set(connection.execute(query).scalars()))
-        for digest in fresh:  # one that is suppressed in Segment so far, where that can be taken back, is replaced
+        for digest in fresh:  # replaces a suppression that came from Segment, which Segment may take back
             connection.execute(delete(suppressions).where(suppressions.c.user_hash == digest))
             connection.execute(insert(suppressions).values(user_hash=digest, origin=FORGET, at=datetime.now(UTC)))
             trail(connection, who=who, what="forget", subject="a user", why=why, user_hash=digest)
@@ -237,7 +237,7 @@ def _purge(workspace: Workspace, file: Named, ids: Ids, lease: Lease | None) -> 
 
 
 def _without(connection: duckdb.DuckDBPyConnection, file: Named, location: str, ids: Ids) -> tuple[int, int, str]:
-    """How many rows of a file name the person, how many of these are theirs, and the query that reads it without them.
+    """Return how many rows of a file name the person, how many of these are theirs, and the query of the file without them.
 
     A snapshot loses the rows. An outbox has them blanked, so that positions and books still hold. A row of somebody else
     stays, without the anonymous ids in it that are theirs.
@@ -277,7 +277,7 @@ def _remove_unnamed(workspace: Workspace, named: set[str], ids: Ids, leases: Seq
     """
     for path in workspace.stored.unnamed(named):
         if path.startswith(tuple(f"{folder}/" for folder in MERGES)):
-            continue  # by these the person is known until the end
+            continue  # these tell which ids are the person's, so they go last
         location = workspace.files.location(path)
         stamp = stamp_of(location)
         for lease in leases:  # what a run that took over has stored is not among `named`
@@ -311,7 +311,7 @@ def _purge_unnamed(workspace: Workspace, file: Named, ids: Ids) -> None:
 
 
 def _purge_merges(workspace: Workspace, ids: Ids, leases: Mapping[int, Lease], damaged: list[StoredFileError]) -> None:
-    """Take the person out of what is known of merges: out of all files in one commit, since one alone tells half of the ids."""
+    """Take the person out of all files of merges in one commit, since one file alone may have only half of the ids."""
     placed: list[tuple[Named, Placed]] = []
     try:
         for file in workspace.stored.named():
@@ -344,9 +344,9 @@ def _merges_without(workspace: Workspace, file: Named, ids: Ids) -> Placed | Non
 
 
 def _remove_older_merges(workspace: Workspace, leases: Sequence[Lease]) -> None:
-    """Remove files of merges that the state does not name and that name anybody who was forgotten, by the hashes.
+    """Remove files of merges that the state does not name and that have an id with the hash of a forgotten one.
 
-    After a `forget` that was killed behind its last commit they are all that still tells which ids were one person.
+    After a `forget` that was killed after its last commit, only these files still say which ids were one person.
     """
     hashes, salt = _listed(_forgotten(workspace)), quoted(workspace.database.installation())
     condition = " OR ".join(f"sha256({salt} || {name}) IN ({hashes})" for name in ("id", "survivor"))
@@ -358,7 +358,7 @@ def _remove_older_merges(workspace: Workspace, leases: Sequence[Lease]) -> None:
                 with open_stored() as connection:
                     is_named = _count(connection, workspace.files.location(path), condition) > 0
             except StoredFileError:
-                is_named = True  # nobody can tell
+                is_named = True  # an unreadable file may name the person
             if is_named:
                 workspace.files.delete(path)
 
@@ -379,7 +379,7 @@ class _Theirs:
     blanks: tuple[str, ...]
     """the columns that name the user of a row"""
     lines: tuple[str, ...]
-    """those of them that hold anonymous ids of the row's user, one a line"""
+    """those of these columns that hold anonymous ids of the row's user, one a line"""
 
 
 def _theirs(connection: duckdb.DuckDBPyConnection, location: str, ids: Ids) -> _Theirs:
@@ -394,13 +394,13 @@ def _theirs(connection: duckdb.DuckDBPyConnection, location: str, ids: Ids) -> _
 
 
 def _lines_without(name: str, ids: Ids) -> str:
-    """What is left of a column of anonymous ids, one a line, as SQL; NULL where nothing is."""
+    """Return a column of anonymous ids, one a line, without these ids, as SQL; NULL where none is left."""
     rest = f"list_filter(string_split({name}, chr(10)), lambda each: each NOT IN ({_listed(ids)}))"
     return f"nullif(array_to_string({rest}, chr(10)), '')"
 
 
 def _listed(names: Collection[str]) -> str:
-    """Texts as a list in SQL; of none, one that nothing equals."""
+    """Return texts as a list in SQL; for no text, a list that matches nothing."""
     return ", ".join(map(quoted, names)) or "NULL"
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 FIRST_SHARD = 0
-"""The shard that is delivered before all others: every `false` of an audience's outbox that has a `true` too."""
+"""The shard that is delivered before all others. It has every `false` of an outbox that has both `false` and `true`."""
 
 
 class Stretch(NamedTuple):

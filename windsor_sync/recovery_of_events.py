@@ -30,7 +30,7 @@ class Recovered:
 
 
 def recover_events(workspace: Workspace, who: str, reason: str | None) -> Recovered:
-    """Let the next forwarding read the archive files again whose messages a lost outbox owed, and find lost merges again.
+    """Make the next forwarding read again the archive files whose messages a lost outbox owed, and find lost merges again.
 
     Safe to repeat. Merges are taken from what is left of their files, and from the outboxes that are kept.
     Raises LeaseHeld while a forwarding is going on.

@@ -19,7 +19,7 @@ from windsor_sync.stored_files import stamp_of
 from windsor_sync.workspace import Workspace
 
 BEYOND = 1_000
-"""How far a recovery raises tokens: a writer that stands still since before the restore has a smaller one than any that comes."""
+"""How far a recovery raises tokens: a writer that was paused before the restore has a smaller token than every later one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def _numbers_known(workspace: Workspace, audience_id: int) -> set[int]:
 
 
 def _snapshots(workspace: Workspace, known: Registered) -> Iterator[Record]:
-    """The snapshots of runs, without those whom the run's outbox names as new and still unsent."""
+    """Yield the snapshots of runs, each with the outbox that says which of its users were not told yet."""
     by_path: dict[str, list[Head]] = {}
     for run in _runs(workspace, known):
         if run.snapshot_path is not None:
@@ -85,7 +85,7 @@ def _snapshots(workspace: Workspace, known: Registered) -> Iterator[Record]:
 
 
 def _last_to_tell(workspace: Workspace, same: Sequence[Head]) -> Head | None:
-    """Of the runs with one snapshot, newest first, the one by which to say who was told; None where no run told anybody."""
+    """Return the newest run, of those with one snapshot, that shows who was told; None where no run told anybody."""
     for run in same:
         may_have_begun = not run.shards or any(last > first for first, last in _sent(run))  # no shards: it was pruned
         if run.is_settled or may_have_begun or _outbox(workspace, run) is not None:
@@ -94,7 +94,7 @@ def _last_to_tell(workspace: Workspace, same: Sequence[Head]) -> Head | None:
 
 
 def _outboxes(workspace: Workspace, known: Registered) -> Iterator[Record]:
-    """The outboxes of runs."""
+    """Yield the outboxes of runs that can be read."""
     for run in _runs(workspace, known):
         if (outbox := _outbox(workspace, run)) is not None:
             yield outbox
@@ -108,7 +108,7 @@ def _outbox(workspace: Workspace, run: Head) -> Record | None:
 
 
 def _runs(workspace: Workspace, known: Registered) -> Iterator[Head]:
-    """The audience's runs, oldest first; of the newest one that an older state knows all rows may have been sent since."""
+    """Yield the audience's runs, oldest first. In a restored state, all rows of the newest one may have been sent."""
     query = select(runs.c.id).where(runs.c.audience_id == known.audience_id).order_by(runs.c.number)
     with workspace.database.read() as connection:
         found = list(connection.execute(query).scalars())

@@ -46,7 +46,7 @@ class Books:
     exited: int
     updated: int
     moved: int = 0
-    """members told again because they go by another id, or because somebody was merged into them"""
+    """members told again because they have another id, or because an id was merged into theirs"""
     moved_from: int = 0
     """their old ids, told false where Windsor may not have merged them"""
     delivered: int = 0
@@ -63,7 +63,7 @@ class Books:
 
     @property
     def moved_kinds(self) -> dict[str, int]:
-        """How many changes are about people who go by another id, by kind."""
+        """Return the counts of `moved` and `moved_from` by name."""
         return {"moved": self.moved, "moved_from": self.moved_from}
 
     def counts(self) -> dict[str, int]:
@@ -186,7 +186,7 @@ def outboxes_of(database: Database, audience_id: int) -> list[tuple[str, int, st
 
 
 def saw_merges(database: Database, run_id: str, before: int, after: int) -> None:
-    """Record that a run knows of merges up to `after`, where it knew of all up to `before`."""
+    """Record that a run knows the merges up to `after`, if it knew those up to `before`."""
     here = (runs.c.id == run_id, runs.c.merges == before)
     with database.write() as connection:
         connection.execute(update(runs).where(*here).values(merges=after))

@@ -101,9 +101,9 @@ def works_on(store: str) -> None:
 
 @contextmanager
 def scratch_folder(root: Path | None = None, suffix: str = "") -> Iterator[Path]:
-    """A folder for this block alone, in the temporary folder or in `root`; raises OSError where none can be made.
+    """Make a folder for this block alone, in the temporary folder or in `root`; raises OSError where none can be made.
 
-    `suffix` is the end of its name: what kind of file is made in it.
+    `suffix` ends its name, and says what kind of file is made in it.
     """
     folder = _made(root, suffix)
     try:
@@ -113,7 +113,7 @@ def scratch_folder(root: Path | None = None, suffix: str = "") -> Iterator[Path]
 
 
 def _made(root: Path | None, suffix: str) -> Path:
-    """A new folder with its owner; made again when this process stood still meanwhile, and another one swept what it began."""
+    """Make a new folder with its owner's name in it; again, if another process removed it while this one was paused."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, suffix=suffix, dir=root))
         try:

@@ -99,7 +99,7 @@ def settle_dead_predecessor(workspace: Workspace, lease: Lease, head: Head | Non
 
 def settle_dead(workspace: Workspace, lease: Lease, run: Run) -> None:
     """Close the books of a run that died; under its lease, so that nobody is delivering it."""
-    with suppress(StoredFileError):  # of an outbox that is lost nothing can be learnt
+    with suppress(StoredFileError):  # a lost outbox tells of no merges
         learn(workspace, run)
     sentence = "It died; what it had not delivered stays owed, and the next run sends it."
     books = as_it_stands(workspace, run).books  # its outbox may be what was lost
@@ -205,7 +205,7 @@ def _done(run: Run, books: Books) -> str:
 
 
 def _moved(books: Books) -> str:
-    """A sentence on people who go by another id, where the run had any."""
+    """Return a sentence on the members who moved, if any."""
     tell = "tells a member" if books.moved == 1 else "tell members"
     return f" {books.moved:,} of all changes {tell} again whose ids were merged or replaced." if books.moved else ""
 

@@ -88,7 +88,7 @@ class Unreadable:
 class Sealed:
     """A snapshot as a Parquet file (user_id, anonymous_id, email, profile_id, value) that never changes.
 
-    Identified by anonymous id, a user with a user id keeps the anonymous ids of their rows too, one a line.
+    With `identify_by: anonymous_id`, a user with a user id also keeps the anonymous ids of their rows, one a line.
     """
 
     path: Path

@@ -30,7 +30,7 @@ STAMP_KEY = "windsor_sync"
 STAMP_VERSION = 1
 
 MERGES = ("merges", "merges_recent")
-"""Folders of what is known of merged ids; see merges.py."""
+"""Folders of the files of merged ids; see merges.py."""
 
 FOLDERS_OF_PEOPLE = ("snapshots", "outboxes", *MERGES)
 """Below the file store; the other folders hold no ids of people."""
@@ -191,7 +191,7 @@ class StoredFiles:
         return [self.as_it_stands(path, file.whole) for path in others]
 
     def as_it_stands(self, path: str, whole: str) -> Placed:
-        """A file that the state does not name yet. Raises StoredFileError when it cannot be read."""
+        """Return the facts of a file that the state does not name yet. Raises StoredFileError when it cannot be read."""
         rows, _ = _footer(self._files.location(path))
         if rows < 0:
             raise damaged(EVENTS, path, "cannot be read")

@@ -98,12 +98,12 @@ class Prepared:
 
     @property
     def members(self) -> int:
-        """How many people the snapshot has: two ids that were merged are one."""
+        """Return how many persons the snapshot has: two merged ids are one."""
         return self.snapshot.members - self.tally.merged
 
     @property
     def members_before(self) -> int:
-        """How many people Windsor had been told are members."""
+        """Return how many persons Windsor had been told are members."""
         return self.members - self.tally.entered + self.tally.told_exited
 
     @property
@@ -140,7 +140,7 @@ def seal(workspace: Workspace, computation: Computation, request: Request) -> Sn
 
 @contextmanager
 def planned(workspace: Workspace, computation: Computation, request: Request) -> Iterator[Prepared]:
-    """What a run would do now. Nothing is recorded; the messages can be read inside the block."""
+    """Work out what a run would do now, and record no run; the messages can be read inside the block."""
     workspace.marks.require_own()
     known = workspace.registry.find(computation)
     begin(workspace)
@@ -527,7 +527,7 @@ def _refuse_header_only(computation: Computation, head: Head | None, snapshot: S
 
 
 def _shards(tally: Tally, count: int) -> list[ShardProgress]:
-    """Cut an outbox into FIRST_SHARD, which tells every `false`, and `count` stretches of about the same length of the rest.
+    """Cut an outbox into FIRST_SHARD, which has every `false`, and `count` stretches of about equal length of the other rows.
 
     Where only `false` is told, or only `true`, there is no FIRST_SHARD.
     """

@@ -30,7 +30,7 @@ class Step:
 
     run_id: str
     user: str
-    """the id, of those of the person, that the change names"""
+    """the id that the change names; the person may have several"""
     started_at: datetime
     taken_at: datetime
     """of the snapshot"""
@@ -50,7 +50,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What there is to say about one person and one audience."""
+    """The story of one person in one audience."""
 
     audience: str
     name: str
@@ -89,7 +89,7 @@ class Account:
 
     @property
     def became(self) -> tuple[str, ...]:
-        """Which ids became which, in words, the oldest merge first."""
+        """Say in words which id became which, the oldest merge first."""
         return tuple(
             f"{one.id} became {one.survivor} on {one.since:%Y-%m-%d}" for one in self.ids if one.id != one.survivor
         )
@@ -124,19 +124,19 @@ def why(workspace: Workspace, user: str, audience_ids: Sequence[int] | None = No
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who is asked for: by one id, and maybe more that Windsor has merged with it."""
+    """The person who is asked for: the given id, and every id that Windsor has merged with it."""
 
     asked_for: str
     kin: tuple[Kin, ...]
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """All ids, the one that was asked for first."""
+        """Return all ids, the one that was asked for first."""
         return tuple(dict.fromkeys((self.asked_for, *(one.id for one in self.kin))))
 
     @property
     def condition(self) -> str:
-        """Which rows `o` are theirs, as SQL: by user id, or by anonymous id where there is no user id."""
+        """Return the SQL condition of the person's rows `o`: by user id, or by anonymous id where there is no user id."""
         return f"coalesce(o.user_id, o.anonymous_id) IN ({', '.join(map(quoted, self.ids))})"
 
 
@@ -168,7 +168,7 @@ def _account(workspace: Workspace, row: Any, person: Person) -> Account:
 def _about(
     workspace: Workspace, runs: Sequence[Run], computation_class: str, person: Person, owing: str | None
 ) -> tuple[list[Run], list[Step]]:
-    """All runs, and what they had to say of the person: one look at each outbox, on one engine.
+    """Return all runs, and the person's steps in them: one look at each outbox, on one engine.
 
     A lost or damaged outbox counts as one that is not kept, unless its run is `owing`: then StoredFileError is raised.
     """
@@ -213,7 +213,7 @@ def _told(
 
 
 def _closed(workspace: Workspace, person: Person, step: Step) -> Step:
-    """The step, closed as merged where it was not delivered and its id became another one after the run began."""
+    """Return the step; as merged, where it was not delivered and its id became another one after the run began."""
     is_away = any(one.id == step.user != one.survivor and one.since > step.started_at for one in person.kin)
     if step.fate == "delivered" or not is_away or is_suppressed(workspace, step.user):
         return step
@@ -221,7 +221,7 @@ def _closed(workspace: Workspace, person: Person, step: Step) -> Step:
 
 
 def _steps(workspace: Workspace, run: Run, computation_class: str, person: Person) -> list[Step]:
-    """The run's changes about this person, the last one first: mostly one, or one for each of several ids."""
+    """Return the run's changes about this person, the last one first: mostly one, or one for each id."""
     found = workspace.ledger.of_run(run.run_id)
     if found is None or found.outbox is None:
         return []

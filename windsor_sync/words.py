@@ -46,7 +46,7 @@ MOVED_WORDS = {
     "moved": "members who go by another id, or whose ids were merged: told again",
     "moved_from": "old ids of members, which Windsor may not have merged: told false first",
 }
-"""What the two kinds of change mean, for people."""
+"""Explains the two kinds of change to a reader."""
 
 STEPS: tuple[tuple[str, str, str], ...] = (
     ("received", "Received", "read from Segment's archive"),

@@ -87,7 +87,7 @@ def retire(config: Path | None, audience: str, reason: str | None, is_json: bool
 def forget(config: Path | None, user: str, reason: str | None, is_json: bool) -> None:
     """Never send anything about a user again, and remove them from every stored snapshot and outbox.
 
-    Ids that Windsor has merged with USER are the same person: they are forgotten too, and named.
+    Ids that Windsor has merged with USER are the same person: they are forgotten too, and printed.
     Windsor takes no deletions from here: delete the user there by hand.
 
     \b

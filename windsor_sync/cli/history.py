@@ -33,7 +33,7 @@ IN_WORDS: "Mapping[str, str]" = {
     "moved": "moved (told again, because ids of this person were merged)",
     "moved_from": "moved_from (this id belongs to another one now, which is told next)",
 }
-"""Kinds of change that do not explain themselves."""
+"""Words for the kinds of change whose names need an explanation."""
 
 
 @click.command(short_help="What the last runs did, or one run in full.")
@@ -110,7 +110,7 @@ def why(config: Path | None, user: str, audience: str | None, is_json: bool) -> 
     """Tell a user's story: every change that was planned for them, what became of it, and what stands now.
 
     USER is a user id, or an anonymous id of someone without one. Ids that Windsor has merged with it are the same
-    person: the story names them, and tells what happened to each.
+    person: the story names them, and says what happened to each.
 
     \b
     Example:

@@ -58,7 +58,7 @@ def print_table(
 
 
 def with_moved(columns: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The columns, and behind `updated` those of people who go by another id, where a document has any."""
+    """Return the columns, with `moved` and `moved_from` after `updated` where a document counts any."""
     moved = [name for name in ("moved", "moved_from") if any(one.get(name) for one in documents)]
     place = columns.index("updated") + 1
     return (*columns[:place], *moved, *columns[place:])

@@ -17,8 +17,8 @@ import click
     type=click.Choice(["keeps-new", "keeps-old", "keeps-neither"]),
     default="keeps-new",
     show_default=True,
-    help="Whose value a merged user has where both users had the property: the one's who goes on, the merged-away one's, or "
-    "nobody's.",
+    help="Which value a merged user has where both users had the property: the surviving user's, the merged-away user's, or "
+    "none.",
 )
 @click.option(
     "--identify-merges",
@@ -30,7 +30,7 @@ import click
 def sandbox(port: int, host: str, api_key: str, state: Path | None, merge: str, identify_merges: str) -> None:
     """Run a local Windsor: it takes the six calls, shows users with their properties, and the feed.
 
-    What Windsor does when two users become one is not published; --merge and --identify-merges choose.
+    Windsor does not publish what it does when two users become one: choose it with --merge and --identify-merges.
 
     \b
     Example:

@@ -385,7 +385,7 @@ class Engine:
         if is_unsupported and attempt.parcel.call != Call.IDENTIFY:
             return  # of the others Windsor need not take all; what takes no identify is no Windsor
         if attempt.parcel.goes_first and not is_unsupported and not judges_address(recorded.code):
-            return  # about these users only, perhaps: the others show it
+            return  # perhaps Windsor rejects only these users: the answers to later rows will show it
         self._refused += 1
         if self.outcome.delivered == 0 and self._refused >= self._limits.rejections_to_stop:
             self._halt(everything_rejected(self._refused, recorded.code, recorded.message))

@@ -22,7 +22,7 @@ class Parcel(NamedTuple):
     lanes: tuple[str, ...] = ()
     """it goes out after every earlier row that shares one of them; without lanes no order is kept"""
     goes_first: bool = False
-    """it is answered or set aside before the first row leaves that does not go first"""
+    """whether it must be answered or set aside before any row without this flag is sent"""
 
 
 @dataclass(slots=True, eq=False)

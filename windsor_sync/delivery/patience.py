@@ -81,8 +81,8 @@ class Patience:
         """Decide on a row that got `answer`.
 
         `has_room`: it may be put off. `blocks_all`: nothing else can be sent before it, so that nothing else will ever
-        show whether it is Windsor or this row that is in trouble. `is_at_border`: what comes after it will show that, but
-        is sent only once this row is left.
+        show whether it is Windsor or this row that is in trouble. `is_at_border`: later rows will show that, but they
+        are sent only once this row has an answer or is set aside.
         """
         row.waits += 1
         row.failures += decision is not Decision.SLOW_DOWN

@@ -62,7 +62,7 @@ class Supply:
         """how many were put off that have no place in a lane"""
         self._reading = asyncio.Lock()
         self._in_hand = 0
-        """batches"""
+        """batches that were taken and are not done"""
         self._is_first_part: bool | None = None
         """whether all rows taken so far go first; None before any was taken"""
 
@@ -85,7 +85,7 @@ class Supply:
         return []
 
     def done(self) -> None:
-        """A batch that was taken needs nothing more."""
+        """Count a batch that was taken as done."""
         self._in_hand -= 1
         if self.is_at_border:
             self._records.nudge()
@@ -104,7 +104,7 @@ class Supply:
 
     @property
     def is_at_border(self) -> bool:
-        """Whether the next row has to wait until all that go first are answered or set aside."""
+        """Whether the next row has to wait until every row that goes first is answered or set aside."""
         return bool(self._is_first_part and self._ready and not self._ready[0].goes_first)
 
     @property
@@ -229,7 +229,7 @@ class Supply:
         if not self._ready and not self._is_read:
             await self._read_on()
         elif self.is_at_border and not self._in_hand and not self._lanes:
-            await self._records.all_answers_recorded()  # a kill from here on must not send again what goes first
+            await self._records.all_answers_recorded()  # else a kill could send a first row again, last
             self._is_first_part = False
         elif self._ready or self._lanes:
             await self._records.news()

@@ -1,4 +1,5 @@
--- told × snapshot → changes, person by person. One statement for every engine; it reads these views:
+-- Compares what Windsor was told with the snapshot, person by person, and finds the changes. Every engine runs this one
+-- statement. It reads these views:
 --   snapshot_before, snapshot_now  identity, user_id, anonymous_id, email, profile_id, value
 --   owed                           what owed.sql finds: the changes Windsor has not acknowledged
 --   departed                       identity, user_id, anonymous_id, email, was_told: told true once (resync only); was_told
@@ -8,11 +9,11 @@
 --                                  retries (whether rejected changes are tried now), retry_code and retry_since (which; null: all),
 --                                  merges_seen (the newest merge that the run before knew of), joins (whether Windsor merges
 --                                  the two ids of an identify)
--- {anonymous_ids} makes a row of each anonymous id of a user, which stand one a line; so do the profiles of a warehouse.
--- A person goes by the identity of the id that survived, everyone else by their own.
+-- {anonymous_ids} makes a row of each anonymous id of a user, {profile_ids} of each profile; a column has one a line.
+-- A person with merged ids has the identity of the surviving id; everyone else has their own identity.
 -- The two snapshots may leave out users of whom there is nothing to say (see suspects.sql), always in both.
 WITH touched AS (
-    -- Persons of whom Windsor may show something else since: somebody was merged into them.
+    -- Persons into whom an id was merged since the last run: Windsor may show another value for them now.
     SELECT m.survivor
     FROM merges m
     CROSS JOIN run r
@@ -31,7 +32,7 @@ now_ranked AS (
     WHERE is_merged
 ),
 now_persons AS (
-    -- Of several rows of one person that of the surviving id counts.
+    -- Of several rows of one person, the row of the surviving id counts; without such a row, the first one.
     SELECT person, user_id, anonymous_id, email, profile_id, value FROM now_rows WHERE NOT is_merged
     UNION ALL
     SELECT person, user_id, anonymous_id, email, profile_id, value FROM now_ranked WHERE place = 1
@@ -54,7 +55,7 @@ told_rows AS (
     LEFT JOIN merges m ON m.id = coalesce(s.user_id, s.anonymous_id)
     LEFT JOIN (SELECT DISTINCT person FROM owed_persons WHERE is_merged) p ON p.person = 'u' || m.survivor
     WHERE NOT EXISTS (SELECT 1 FROM owed o WHERE o.identity = s.identity)
-      -- Of an id that was merged before the last run it is the person's change that is owed.
+      -- For an id that was merged before the last run, the person's change is the one that is owed.
       AND (p.person IS NULL OR m.number > r.merges_seen)
     UNION ALL
     SELECT
@@ -115,8 +116,8 @@ matched AS (
     FULL JOIN now_persons n ON n.person = t.person
 ),
 links AS (
-    -- Who is gone under the identity that Windsor was told, and is in the snapshot under another one. Whether Windsor has merged
-    -- the two is not known.
+    -- A user who is gone under the identity that Windsor was told, and may be in the snapshot under another one. It is not known
+    -- whether Windsor has merged the two.
     SELECT g.person AS left_as, n.person AS found_as, g.told_anonymous_id AS joins
     FROM matched g
     JOIN (SELECT person, {anonymous_ids} AS anonymous_id FROM now_rows WHERE user_id IS NOT NULL AND anonymous_id IS NOT NULL) n
@@ -135,7 +136,7 @@ links_counted AS (
     FROM links
 ),
 joined AS (
-    -- Where Windsor merges the two ids of an identify, one such call makes them one; only where it is sure which two.
+    -- Where Windsor merges the two ids of an identify, one such call merges them; only where the pair is unambiguous.
     SELECT l.left_as, l.found_as, l.joins
     FROM links_counted l
     CROSS JOIN run r
@@ -179,7 +180,7 @@ changes AS (
             m.in_doubt OR m.is_due OR f.found_as IS NOT NULL OR r.is_resync
             OR (m.email IS NOT NULL AND m.told_email IS DISTINCT FROM m.email) OR m.told_value IS DISTINCT FROM m.value)))
     UNION ALL
-    -- Who leaves before the call that should have merged two ids is acknowledged leaves under both.
+    -- A user who leaves before Windsor has acknowledged the call that merges two ids is told false under both ids.
     SELECT
         'a' || m.joins, NULL, m.joins, m.told_email, NULL, 'moved_from', TRUE, m.joins, m.told_email, m.told_value, TRUE, FALSE
     FROM matched m
@@ -188,8 +189,8 @@ changes AS (
       AND NOT EXISTS (SELECT 1 FROM merges k WHERE k.id = m.joins)
 ),
 traced AS (
-    -- The same change as one that is owed keeps its origin, and with it its messageId, unless Windsor may show something else
-    -- since then.
+    -- A change that is owed already keeps its origin and so its messageId, unless a merge since then may have changed what
+    -- Windsor shows.
     SELECT
         c.*,
         o.identity IS NOT NULL AND NOT r.is_resync AND NOT c.is_new

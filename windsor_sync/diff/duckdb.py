@@ -41,9 +41,9 @@ def diff(task: DiffTask, draft: Path) -> Tally:
 def write(
     connection: duckdb.DuckDBPyConnection, changes: str, draft: Path, stamp: str = "", *, has_false: bool = True
 ) -> None:
-    """Number the changes and write them as an outbox, with its stamp; all of FALSE_FIRST come before the others.
+    """Number the changes and write them as an outbox, with its stamp; the kinds of FALSE_FIRST come before the others.
 
-    Without `has_false` there are only others: they need not be kept aside until all of FALSE_FIRST are found.
+    Without `has_false` no change is of these kinds, so rows are numbered as they come and none is held.
     """
     rows = _false_first(changes) if has_false else _numbered(f"({changes})")
     connection.execute(f"COPY ({rows}) TO {quoted(str(draft))} ({', '.join(filter(None, (WRITTEN_AS, stamp)))})")
@@ -120,7 +120,7 @@ def remains(head: Head) -> Remains:
 
 
 def acknowledged_joins(head: Head) -> Iterator[list[Alias]]:
-    """Yield the pairs of ids that the identifies of a run, each with both, have made one person."""
+    """Yield the pairs of ids that became one person because Windsor acknowledged an identify of the run with both."""
     if head.outbox is None:
         return
     with open_stored() as connection:
@@ -157,10 +157,9 @@ def define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None:
 
 
 def narrow(connection: duckdb.DuckDBPyConnection, task: DiffTask, key_hash: str = KEY_HASH) -> int:
-    """Take users of whom there is nothing to say out of both snapshots and of `merges`, before any text is joined.
+    """Take unchanged users out of both snapshots and of `merges`, before any text is joined.
 
-    A resync speaks of everyone, and before the first sync everyone is new. Returns how many rows of the snapshot are of a person
-    who has another row there.
+    A resync and the first sync keep everyone. Returns how many rows of the snapshot are further rows of one person.
     """
     if task.limits.is_resync or task.head is None or task.head.snapshot is None:
         return _count_merged(connection, "snapshot_now") if any(task.merges) else 0
@@ -188,7 +187,7 @@ def narrow(connection: duckdb.DuckDBPyConnection, task: DiffTask, key_hash: str 
 
 
 def _merged_since(connection: duckdb.DuckDBPyConnection, head: Head) -> int:
-    """Count as `_count_merged` does; where nobody was merged since the last run, by what differs from that one."""
+    """Return what `_count_merged` does; without new merges, from the last run's count and the rows that changed."""
     if connection.execute(f"SELECT 1 FROM few_merges WHERE number > {head.merges} LIMIT 1").fetchall():
         return _count_merged(connection, "snapshot_now")
     now, before = (
@@ -198,7 +197,7 @@ def _merged_since(connection: duckdb.DuckDBPyConnection, head: Head) -> int:
 
 
 def _add_those_found_again(connection: duckdb.DuckDBPyConnection, key: str, key_of_id: str) -> None:
-    """Add the rows of users who have the anonymous id or the profile of somebody who is gone: they may be one person."""
+    """Add the rows of users with the anonymous id or the profile of a user who left: the two may be one person."""
     connection.execute("""
         CREATE TABLE gone AS
         SELECT b.user_id, b.anonymous_id, b.profile_id FROM few_snapshot_before b ANTI JOIN few_snapshot_now n USING (identity)
@@ -231,7 +230,7 @@ def _add_those_found_again(connection: duckdb.DuckDBPyConnection, key: str, key_
 
 
 def _count_merged(connection: duckdb.DuckDBPyConnection, snapshot: str, merges: str = "merges") -> int:
-    """How many rows of a snapshot are of a person who has another row there."""
+    """Count the further rows of persons who have several rows in a snapshot."""
     [(rows,)] = connection.execute(statement.MERGED.format(snapshot=snapshot, merges=merges)).fetchall()
     return int(rows)
 
@@ -254,7 +253,7 @@ def _mistakes_one_for_another(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def define_merges(connection: duckdb.DuckDBPyConnection, files: MergeFiles) -> None:
-    """The view `merges` of `changes.sql`, over the views merges_base and merges_recent."""
+    """Define the view `merges` of `changes.sql`, over the views merges_base and merges_recent."""
     for name, location in zip(files._fields, files, strict=True):
         rows = statement.nobody(statement.MERGES) if location is None else f"SELECT * FROM {parquet(location)}"
         _view(connection, f"merges_{name}", rows)

@@ -1,5 +1,5 @@
--- What is known of persons about whom there may be something to say, because of a row of one of their ids or because somebody
--- was merged into them. {key} is an expression over id, {key_of_owed} the same over the identity of `owed`.
+-- Finds the merges of persons who may have a change: a row of one of their ids is a suspect, or an id was merged into theirs
+-- since the last run. {key} is an expression over id, {key_of_owed} the same over the identity of `owed`.
 SELECT id, survivor, number
 FROM merges
 WHERE survivor IN (

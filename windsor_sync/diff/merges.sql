@@ -1,5 +1,5 @@
--- What is known of merged ids: id, survivor, number, since. It reads two files of these columns: `merges_recent` holds where
--- both speak of an id, and also says into whom a survivor of `merges_base` was merged since.
+-- Finds all known merges: id, survivor, number, since. It reads two files with these columns. Where both have an id,
+-- `merges_recent` counts; it also has the new survivor of a survivor in `merges_base` that was merged later.
 SELECT id, survivor, number, since
 FROM merges_recent
 UNION ALL

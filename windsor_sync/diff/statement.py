@@ -50,7 +50,7 @@ MERGED = """
         (SELECT count(*) FROM listed) - (SELECT count(*) FROM persons)
         + (SELECT count(*) FROM {snapshot} s JOIN persons p ON p.survivor = coalesce(s.user_id, s.anonymous_id))
 """
-"""How many rows of the snapshot are of a person who has another row there."""
+"""Counts the further rows of persons who have several rows in the snapshot."""
 
 
 @cache
@@ -61,19 +61,19 @@ def sql(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What engines say in different words: expressions over {}."""
+    """Expressions over {} that each engine writes in its own dialect."""
 
     sha256: str = "sha256({})"
     """hex"""
     lines: str = "unnest(string_split({}, chr(10)))"
-    """a row for each line of a text"""
+    """yields a row for each line of a text"""
 
 
 DUCKDB = Dialect()
 
 
 def steps(text: str) -> Iterator[tuple[str, str]]:
-    """The named selects of a statement's WITH, in their order, then the last select, which has no name."""
+    """Yield the named selects of a statement's WITH in their order, then the last select with an empty name."""
     end = 0
     for found in _STEP.finditer(text):
         yield found["name"], found["select"]
@@ -94,7 +94,7 @@ def changes_sql(dialect: Dialect = DUCKDB) -> str:
 
 
 def merges_sql(files: MergeFiles) -> str:
-    """What is known of merges, over the views merges_base and merges_recent; one file alone needs no join."""
+    """Return the query of all known merges, over the views merges_base and merges_recent; one file needs no join."""
     if files.recent is None:
         return "SELECT * FROM merges_base"
     return sql("merges")
@@ -112,9 +112,9 @@ def outbox_columns() -> list[str]:
 
 
 def sendable(limits: Limits, changes: str, dialect: Dialect = DUCKDB, *, has_protected: bool = False) -> str:
-    """The rows of an outbox without their numbers: changes, with what a backfill leaves for later marked.
+    """Return the query of an outbox's rows without their numbers; changes that a backfill leaves for later are marked.
 
-    What would tell a protected user false is withheld, whatever is approved.
+    A change that would tell a protected user false is withheld, whatever is approved.
 
     Which changes a limit lets through is decided by identity, so that a plan and its run, and every engine, agree.
     """
@@ -180,7 +180,7 @@ def _of_record(record: Record, table: Callable[[str], str]) -> str:
 
 
 def _untold(outbox: Record, table: Callable[[str], str]) -> str:
-    """Whom an outbox names as new and has not told yet."""
+    """Return the query of users whose entry is in an outbox and was not sent yet."""
     return f"""
         SELECT identity FROM {table(outbox.location)}
         WHERE identity IS NOT NULL AND change IN ('entered', 'moved') AND NOT was_told AND NOT in_doubt
@@ -189,7 +189,7 @@ def _untold(outbox: Record, table: Callable[[str], str]) -> str:
 
 
 def _were_sent(outbox: Record) -> str:
-    """The condition of the rows that may have been sent."""
+    """Return the SQL condition of the rows that may have been sent."""
     held = "".join(f" AND change <> {quoted(kind)}" for kind in outbox.held)
     return (
         " OR ".join(f"(seq >= {first} AND seq < {last} AND status = 'send'{held})" for first, last in outbox.sent)

@@ -16,7 +16,7 @@ class Record:
     number: int
     """of its run: of two records about one user the later one holds"""
     is_snapshot: bool = False
-    """every row was told true, but for what `rest` says"""
+    """whether it is a snapshot: each of its users was told true, except those that `rest` excludes"""
     sent: tuple[tuple[int, int], ...] = ()
     """[first, last): stretches of an outbox whose entries may have been sent; exits count in all of it"""
     is_sure: bool = True
@@ -24,11 +24,11 @@ class Record:
     held: tuple[str, ...] = ()
     """kinds of change that were withheld"""
     rest: "Record | None" = None
-    """of a snapshot: the outbox that says who of it was not told yet"""
+    """of a snapshot: the outbox that says which of its users were not told yet"""
 
 
 class MergeFiles(NamedTuple):
-    """Locations of the sealed files of what is known of merged ids (see merges.py); None: no such file."""
+    """Locations of the sealed files of merged ids (see merges.py); None: no such file."""
 
     base: str | None = None
     recent: str | None = None
@@ -75,7 +75,7 @@ class Tally:
 
     rows: int
     false_rows: int
-    """of these, all that tell `false`; they have the lowest numbers"""
+    """rows that tell `false`; they have the lowest numbers"""
     entered: int
     exited: int
     updated: int
@@ -90,11 +90,11 @@ class Tally:
     told_exited: int
     """exited of those Windsor had been told are members (the others are in doubt)"""
     moved: int = 0
-    """members who go by another id than the one that Windsor was told, or into whom somebody was merged"""
+    """members whose id differs from the one that Windsor was told, or into whose id another one was merged"""
     moved_from: int = 0
     """their old ids, where Windsor may not have merged the two"""
     merged: int = 0
-    """rows of the snapshot whose person has another row there"""
+    """further rows of persons who have several rows in the snapshot"""
 
     @property
     def changes(self) -> int:

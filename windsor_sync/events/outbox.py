@@ -136,9 +136,9 @@ def define_table(
 
 
 def acknowledged_aliases(head: Head, *, joins: bool = False) -> Iterator[list[Alias]]:
-    """Yield the aliases of a run of events to which Windsor said yes, in their order.
+    """Yield the aliases of a run of events that Windsor acknowledged, in their order.
 
-    With `joins`, an identify with both ids is one too.
+    With `joins`, an identify with a user id and an anonymous id counts as an alias.
     """
     if head.outbox is None or not head.parts:
         return

@@ -61,7 +61,10 @@ class Sandbox:
         names: Collection[str] = (),
         store: Store | None = None,
     ) -> None:
-        """Prepare a sandbox on 127.0.0.1; port 0 takes a free one at the first start. `store`: one with rules of its own."""
+        """Prepare a sandbox on 127.0.0.1; port 0 takes a free one at the first start.
+
+        `store`: the users to begin with, and the rule by which they merge.
+        """
         self.store = store or Store()
         self.api_key = api_key
         self.port = port
@@ -158,7 +161,7 @@ def serve(
     """Run a sandbox until SIGINT or SIGTERM; `announce` is told its address as soon as it answers.
 
     A host beyond loopback lets other machines read every user without a key. `names` are host names it answers to
-    besides the loopback's and `host`; `store` is one with rules of its own. Raises ConfigError when the port or the state
+    besides the loopback's and `host`; `store` has the rule by which users merge. Raises ConfigError when the port or the state
     file cannot be had.
     """
     receiver = Receiver(store or Store(), api_key, faults)

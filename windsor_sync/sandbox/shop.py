@@ -30,7 +30,7 @@ def email_of(customer_id: str) -> str:
 
 
 def anonymous_id_of(customer_id: str) -> str:
-    """What the customer's device calls them, which the demo makes up too."""
+    """Return the anonymous id of the customer's device, which the demo makes up."""
     return str(UUID(sha256(f"device/{customer_id}".encode()).hexdigest()[:32]))
 
 
@@ -45,7 +45,7 @@ def has_account(customer_id: str, orders: int) -> bool:
 
 
 def ids_on(bought: pd.DataFrame, day: date) -> dict[str, str]:
-    """By which id each customer is known at the end of the day: the user id, or without an account the anonymous id."""
+    """Return each customer's id at the end of the day: the user id, or without an account the anonymous id."""
     orders = bought[bought["date"] <= pd.Timestamp(day)].groupby("customer_id").size()
     return {
         customer: customer if has_account(customer, number) else anonymous_id_of(customer)
@@ -54,13 +54,13 @@ def ids_on(bought: pd.DataFrame, day: date) -> dict[str, str]:
 
 
 def members_on(bought: pd.DataFrame, day: date) -> list[str]:
-    """Who completed an order in (day − 30 days, day], by the ids of that day."""
+    """Return the customers with an order in (day − 30 days, day], by their ids of that day."""
     ids = ids_on(bought, day)
     return sorted(ids[customer] for customer in _window(bought, day, 30)["customer_id"].unique())
 
 
 def revenue_on(bought: pd.DataFrame, day: date) -> dict[str, float]:
-    """Dollars spent in (day − 180 days, day] by each customer who bought then, to the cent, by the ids of that day."""
+    """Return the dollars that each customer spent in (day − 180 days, day], to the cent, by their ids of that day."""
     ids = ids_on(bought, day)
     spent = _window(bought, day, 180).groupby("customer_id")["dollar_value"].sum().round(2)
     return {ids[str(customer)]: float(dollars) for customer, dollars in spent.items()}

@@ -53,17 +53,17 @@ class Order:
 
     @property
     def is_from_app(self) -> bool:
-        """Whether it was made on the phone."""
+        """Whether the visit was made on the phone."""
         return shop.is_from_app(self.customer_id)
 
     @property
     def has_account(self) -> bool:
-        """Whether the customer has a user id at its end."""
+        """Whether the customer has a user id at the end of the visit."""
         return shop.has_account(self.customer_id, self.number)
 
     @property
     def opens_account(self) -> bool:
-        """Whether the customer comes as a stranger and gets a user id on the way."""
+        """Whether the customer gets a user id during the visit."""
         return self.has_account and not shop.has_account(self.customer_id, self.number - 1)
 
     @property
@@ -73,7 +73,7 @@ class Order:
 
     @property
     def customer(self) -> dict[str, str]:
-        """The id by which the shop knows the customer at its end."""
+        """Return the customer's id at the end of the visit."""
         return {"userId": self.customer_id} if self.has_account else {"anonymousId": self.anonymous_id}
 
     @property

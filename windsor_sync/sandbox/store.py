@@ -16,14 +16,14 @@ from windsor_sync.sandbox.records import Accepted, Event, Group, Traffic, User, 
 
 
 class Merge(StrEnum):
-    """Whose property a merged user has where both users had it; Windsor does not publish it. The same holds for the group."""
+    """Rules for a property that both merged users had, and for their group; Windsor does not publish its own."""
 
     KEEPS_NEW = "keeps-new"
-    """the user's who goes on"""
+    """the surviving user's value"""
     KEEPS_OLD = "keeps-old"
-    """the merged-away user's"""
+    """the merged-away user's value"""
     KEEPS_NEITHER = "keeps-neither"
-    """nobody's, even where both had the same value: what both were told is told to nobody any more"""
+    """no value, even where both had the same one"""
 
     def of(self, previous: dict[str, Any], user: dict[str, Any]) -> dict[str, Any]:
         """Return the properties of the merged user."""

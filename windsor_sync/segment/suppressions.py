@@ -1,7 +1,7 @@
-"""Segment's suppression list, kept beside ours: whom Segment suppresses, nothing is sent about either.
+"""Segment's suppression list, kept beside ours: nothing is sent about a user whom Segment suppresses.
 
-Users are kept as `privacy` keeps them, hashed. With a user go all ids that Windsor has merged with theirs. Who leaves
-Segment's list leaves ours, unless `forget` put them there too.
+Users are kept as `privacy` keeps them, hashed. All ids that Windsor has merged with a listed user are suppressed too. A user who
+leaves Segment's list leaves ours, unless `forget` put them there too.
 """
 
 import logging

@@ -40,7 +40,7 @@ from windsor_sync.spec.trait_keys import trait_key
 
 ID_TYPES = ("user_id", "email", "anonymous_id")
 PROFILE = "profile"
-"""Stands where the type of an id does, for a profile that was merged into another one."""
+"""The type of an id that is a profile merged into another one."""
 HOPS = 4
 """How many merges in a row are followed before the warehouse itself has drawn them together: a visitor can be merged
 several times between two syncs of the tables."""
@@ -74,7 +74,7 @@ class Profile:
     """One profile or user as its rows tell it."""
 
     profile_id: str | None
-    """with the profiles that were merged into it, one a line behind its own"""
+    """its own id, then the profiles that were merged into it, one a line"""
     ids: Mapping[str, Sequence[Any]]
     """by type, each once, in the order in which they were added"""
     value: Any
@@ -156,7 +156,7 @@ def _merges(warehouse: Warehouse, wanted: Wanted) -> TableClause | None:
 
 
 def _merged_profiles(merges: TableClause) -> Select[Any]:
-    """The profiles that were merged into another one, as further ids of theirs."""
+    """Return the query of profiles that were merged into another one, as further ids of that one."""
     own = merges.c.segment_id
     into = func.coalesce(func.nullif(merges.c.canonical_segment_id, ""), own)
     columns = (

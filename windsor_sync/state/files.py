@@ -38,7 +38,7 @@ NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS
 PASSING = frozenset(
     {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOSPC, errno.EDQUOT, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 )
-"""What a disk says that may be there again, or have room, without a change of settings."""
+"""Errors of a disk that may work again, or have room again, without a change of settings."""
 
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "az", "memory"})
 """Where fsspec puts a file only if there is none (a conditional put)."""
@@ -102,7 +102,7 @@ class FileStore:
         with ExitStack() as opened:
             with in_reach():
                 folder = opened.enter_context(scratch_folder(self._drafts, suffix))
-            with _drafts_in_reach(folder.parent):  # in which a reading of events has a folder of its own, too
+            with _drafts_in_reach(folder.parent):  # a reading of events makes further folders in it
                 yield folder
 
     def scratch(self) -> list[Scratch]:
@@ -269,7 +269,7 @@ class FileStore:
 
 @contextmanager
 def _drafts_in_reach(folder: Path) -> Iterator[None]:
-    """Make StateUnavailable of what the disk says of a draft; one that was never written is our own mistake."""
+    """Turn a disk's error about a draft into StateUnavailable; a missing draft is a fault of the caller and stays as it is."""
     try:
         yield
     except FileNotFoundError:
@@ -292,7 +292,7 @@ def _make_and_sweep(drafts: Path) -> None:
 
 
 def _files_below(root: str) -> list[str]:
-    """Every file below a local folder; raises OSError where one cannot be listed: what is in it is not nothing."""
+    """List every file below a local folder; raises OSError where a folder cannot be listed, instead of taking it for empty."""
 
     def unless_gone(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):

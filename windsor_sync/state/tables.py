@@ -151,9 +151,9 @@ runs = Table(
     _count("withheld"),
     _count("owed"),
     _count("in_doubt"),
-    _count("moved"),  # members who go by another id since Windsor was last told
+    _count("moved"),  # members who have another id since Windsor was last told
     _count("moved_from"),  # their old ids, where Windsor may not have merged them
-    _count("merged"),  # rows of the snapshot whose person has another row there
+    _count("merged"),  # further rows of persons who have several rows in the snapshot
     _count("merges"),  # the number of the newest merge that the run knew of
     Index(None, "audience_id", "number", unique=True),
     Index(None, "started_at"),
@@ -200,14 +200,14 @@ verdicts = Table(
     Column("answered_at", UtcDateTime, nullable=False),
 )
 
-# What is known of ids that a destination has merged: two stored files. `number` grows with every change of them.
+# The two stored files of the ids that a destination has merged. `number` grows with every change of them.
 merges = Table(
     "merges",
     metadata,
     Column("destination", Text, primary_key=True),
     _count("number"),
     Column("base", Text),  # below the file store
-    Column("recent", Text),  # what came since; it holds where both speak of an id
+    Column("recent", Text),  # later merges; it counts where both files have an id
     _count("base_rows"),
 )
 

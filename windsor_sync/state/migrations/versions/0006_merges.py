@@ -1,4 +1,4 @@
-"""What is known of merged ids, and what of it a run knew and counted."""
+"""Adds the table of known merges, and to each run what it counted of them."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Make the table, empty, and count nothing for the runs of before."""
+    """Make the empty table, and count 0 for earlier runs."""
     op.create_table(
         "merges",
         sa.Column("destination", sa.Text(), nullable=False),
