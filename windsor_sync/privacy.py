@@ -239,8 +239,8 @@ def _purge(workspace: Workspace, file: Named, ids: Ids, lease: Lease | None) -> 
 def _without(connection: duckdb.DuckDBPyConnection, file: Named, location: str, ids: Ids) -> tuple[int, int, str]:
     """Return how many rows of a file name the person, how many of these are theirs, and the query of the file without them.
 
-    A snapshot loses the rows. An outbox has them blanked, so that positions and books still hold. A row of somebody else
-    stays, without the anonymous ids in it that are theirs.
+    A snapshot loses the rows. An outbox has them blanked, so that positions and books still hold. A row of another user
+    stays, without the person's anonymous ids in it.
     """
     theirs = _theirs(connection, location, ids)
     others = ", ".join(

@@ -32,7 +32,7 @@ class Recovered:
 def recover_events(workspace: Workspace, who: str, reason: str | None) -> Recovered:
     """Make the next forwarding read again the archive files whose messages a lost outbox owed, and find lost merges again.
 
-    Safe to repeat. Merges are taken from what is left of their files, and from the outboxes that are kept.
+    Safe to repeat. Merges are read from the files that are left, and from the outboxes that are kept.
     Raises LeaseHeld while a forwarding is going on.
     """
     known = workspace.registry.events()

@@ -206,8 +206,10 @@ def _done(run: Run, books: Books) -> str:
 
 def _moved(books: Books) -> str:
     """Return a sentence on the members who moved, if any."""
-    tell = "tells a member" if books.moved == 1 else "tell members"
-    return f" {books.moved:,} of all changes {tell} again whose ids were merged or replaced." if books.moved else ""
+    if not books.moved:
+        return ""
+    repeat = "repeats a member's" if books.moved == 1 else "repeat members'"
+    return f" {counted(books.moved, 'change')} {repeat} value, because ids were merged or replaced."
 
 
 def _rejected(workspace: Workspace, run: Run, books: Books) -> str:

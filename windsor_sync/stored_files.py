@@ -326,8 +326,8 @@ def damaged(audience: str | None, path: str, finding: str) -> StoredFileError:
         remedy = "Run `windsor-sync audit`: it names what stands on the file, and the command that heals it."
     elif path.startswith(tuple(f"{folder}/" for folder in MERGES)):
         remedy = (
-            "Run `windsor-sync recover --events`: it finds the merged ids again in what files and outboxes are left. The next "
-            "sync of each audience tells Windsor again about everyone concerned."
+            "Run `windsor-sync recover --events`: it finds the merged ids again in the files and outboxes that are left. The "
+            "next sync of each audience tells Windsor again about these persons."
         )
     elif audience == EVENTS:
         remedy = "Run `windsor-sync recover --events`: it reads the archive files of that run again and sends their messages."

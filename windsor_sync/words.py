@@ -43,8 +43,8 @@ LEFT_OUT = {
 }
 
 MOVED_WORDS = {
-    "moved": "members who go by another id, or whose ids were merged: told again",
-    "moved_from": "old ids of members, which Windsor may not have merged: told false first",
+    "moved": "members who have another id now, or whose ids were merged: told again",
+    "moved_from": "old ids of members, where Windsor may not have merged the ids: told false first",
 }
 """Explains the two kinds of change to a reader."""
 

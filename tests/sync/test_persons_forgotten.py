@@ -142,7 +142,7 @@ def test_the_command_names_the_ids_and_nothing_else_does(people: People, caplog:
     with caplog.at_level("DEBUG"):
         said = call(people.world, "forget", IDS[0]).out
     assert said.startswith(
-        f"Suppressed, and with the user what Windsor has merged with them: {IDS[1]}, {IDS[2]}. Removed from 2 snapshots and "
+        f"Suppressed, with the other ids that Windsor has merged with this one: {IDS[1]}, {IDS[2]}. Removed from 2 snapshots and "
     )
     assert CANARY not in caplog.text
     with people.world.workspace.database.read() as connection:

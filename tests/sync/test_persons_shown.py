@@ -36,7 +36,7 @@ def test_moved_stands_in_plans_runs_and_words_where_it_is_not_zero(people: Peopl
     assert "updated  moved  delivered" in said
     listed = json.loads(call(world, "runs", "--json").out)["runs"][0]
     assert (listed["moved"], listed["moved_from"]) == (1, 0)
-    assert listed["sentence"].endswith("1 of all changes tells a member again whose ids were merged or replaced.")
+    assert listed["sentence"].endswith("1 change repeats a member's value, because ids were merged or replaced.")
     in_full = call(world, "runs", listed["run"]).out
     assert "1 change: 0 entered, 0 exited, 0 updated, 1 moved" in in_full
     assert "told again" in in_full

@@ -63,7 +63,7 @@ def test_false_to_the_old_id_of_a_member_is_shown_as_false(world: World) -> None
     assert found.told is False
     assert account(people, "ana").told is True
     said = call(world, "why", "anon").out
-    assert "moved_from (this id belongs to another one now, which is told next) → false" in said
+    assert "moved_from (the member has another id now, which is told after this) → false" in said
 
 
 def test_a_value_that_was_told_under_an_old_id_is_the_persons(people: People) -> None:

@@ -112,6 +112,6 @@ def forget(config: Path | None, user: str, reason: str | None, is_json: bool) ->
         )
         return
     others = ", ".join(done.ids[1:])
-    kin = f", and with the user what Windsor has merged with them: {others}" if others else ""
+    kin = f", with the other ids that Windsor has merged with this one: {others}" if others else ""
     purged = f"{counted(done.snapshots, 'snapshot')} and {counted(done.outboxes, 'outbox', 'outboxes')}"
     click.echo(f"Suppressed{kin}. Removed from {purged}. Windsor still has the user: delete them there by hand.")

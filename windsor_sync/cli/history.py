@@ -24,14 +24,14 @@ AND_NOW: "Mapping[str, str]" = {
     "owed": "Not sent yet. The next sync sends it.",
     "in doubt": "It was sent and not answered. The next sync tells Windsor again.",
     "suppressed": "Nothing may be sent about this user.",
-    "merged": "The id became another one before it was delivered. The next sync tells the person.",
+    "merged": "The id became another one before this change was delivered. The next sync tells the person.",
 }
 """What follows from the newest step, where it is not delivered and no later run has had nothing to say of the user."""
 
 
 IN_WORDS: "Mapping[str, str]" = {
     "moved": "moved (told again, because ids of this person were merged)",
-    "moved_from": "moved_from (this id belongs to another one now, which is told next)",
+    "moved_from": "moved_from (the member has another id now, which is told after this)",
 }
 """Words for the kinds of change whose names need an explanation."""
 

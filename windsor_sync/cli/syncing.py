@@ -218,8 +218,8 @@ def _recover_events(config: Path | None, who: str, reason: str | None, *, is_jso
         )
     if done.merges is not None:
         click.echo(
-            f"The merged ids were read again from what is left of their files and from outboxes: {counted(done.merges, 'id')} "
-            "found in outboxes. Nothing was sent. Run `windsor-sync sync --all`: it tells Windsor again about everyone concerned."
+            f"The merged ids were read again from the files that are left and from outboxes: {counted(done.merges, 'id')} found "
+            "in outboxes. Nothing was sent. Run `windsor-sync sync --all`: it tells Windsor again about these persons."
         )
     elif not (done.files or done.windows):
         click.echo("Nothing that the forwarding stands on is lost. Nothing was done.")

@@ -85,7 +85,7 @@ _STEP = re.compile(r"^(?:WITH )?(?P<name>\w+) AS \($(?P<select>.*?)^\),?$", re.M
 
 
 def changes_sql(dialect: Dialect = DUCKDB) -> str:
-    """The statement of all changes."""
+    """Return the statement that finds all changes."""
     split = {"anonymous_ids": "anonymous_id", "profile_ids": "profile_id", "told_profile_ids": "told_profile_id"}
     changes = sql("changes")
     for name, column in split.items():

@@ -52,7 +52,7 @@ class Windsor:
 def check_users(windsor: Windsor, bought: pd.DataFrame, day: date) -> str:
     """Compare every person with the day's snapshots; raises WindsorSyncError when one differs.
 
-    A customer who signed up is one user of Windsor, who goes by the user id; the anonymous id is nobody else.
+    A customer who signed up is one user of Windsor, under the user id; the anonymous id is no second user.
     """
     audience, trait = trait_key(shop.AUDIENCE), trait_key(shop.TRAIT)
     users = {user: shown["properties"] for user, shown in windsor.users().items()}

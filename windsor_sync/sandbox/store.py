@@ -104,7 +104,7 @@ class Store:
         self._feed.append(event)
 
     def _recognise(self, anonymous_id: str, user: User) -> None:
-        """Make the anonymous user part of `user`; an anonymous id that names somebody with a user id stays theirs.
+        """Make the anonymous user part of `user`; an anonymous id of a user with another user id stays theirs.
 
         The identify's own traits come after the merge, so they stand under every rule.
         """
