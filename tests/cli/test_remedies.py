@@ -21,6 +21,7 @@ from windsor_sync.recovery_of_state import recover_state
 from windsor_sync.retirement import retire
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.copying import copy_state
+from windsor_sync.surroundings.environment import AIRFLOW_VARIABLES
 
 PACKAGE = Path(__file__).parents[2] / "windsor_sync"
 
@@ -36,6 +37,9 @@ def run(world: World, *words: str) -> tuple[int, str]:
     said = StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
         patch.setenv("WINDSOR_API_KEY", world.windsor.api_key)
+        patch.setenv("HOME", str(world.folder))  # `check` looks for an Airflow there
+        for name in AIRFLOW_VARIABLES:
+            patch.delenv(name, raising=False)
         with pytest.raises(SystemExit) as ended:
             main(["--config", str(world.config), *words])
     return int(ended.value.code or 0), said.getvalue()

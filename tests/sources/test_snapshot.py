@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def expected(
     """What sealing should make of the rows, told slowly."""
     left_out = dict.fromkeys(map(str, LeftOut), 0)
     users: dict[tuple[str | None, str | None], tuple[list[str], int | None]] = {}
+    visitors: defaultdict[tuple[str | None, str | None], set[str]] = defaultdict(set)
     for user_id, anonymous_id, row_emails, value in rows:
         identity = (user_id or None, None if user_id or identify_by == "user_id" else anonymous_id or None)
         if identity == (None, None):
@@ -62,10 +64,15 @@ def expected(
             seen = users.get(identity, ([], None))[0]
             new = dict.fromkeys(email.strip() for email in row_emails if email.strip())
             users[identity] = ([*dict.fromkeys([*seen, *new])], value)
+            if anonymous_id and identify_by == "anonymous_id" and anonymous_id not in suppressed:
+                visitors[identity].add(anonymous_id)
     members = []
     for identity, (found, value) in users.items():
         email = {"first": found[:1], "last": found[-1:], "all": found}[emails]
-        members.append((*identity, "\n".join(email) or None, json.dumps(value) if wants_value else None))
+        anonymous_ids = "\n".join(sorted(visitors[identity])) or None
+        members.append(
+            (identity[0], anonymous_ids, "\n".join(email) or None, json.dumps(value) if wants_value else None)
+        )
     return sorted(members, key=repr), left_out
 
 
