@@ -12,7 +12,7 @@ from windsor_sync.errors import StoredFileError
 from windsor_sync.events.outbox import acknowledged_aliases
 from windsor_sync.persons import Alias
 from windsor_sync.registry import EVENTS_CLASS
-from windsor_sync.runs import Run, outboxes_of, saw_merges
+from windsor_sync.runs import Run, outboxes_of, run_of, saw_merges
 from windsor_sync.workspace import Workspace
 
 
@@ -28,6 +28,16 @@ def learn(workspace: Workspace, run: Run) -> int:
         # The identifies that merged these people also told Windsor the truth about them.
         saw_merges(workspace.database, run.run_id, before, before + 1)
     return changed
+
+
+def learn_of_dead(workspace: Workspace) -> None:
+    """Take in what runs brought that died before their end; under all leases, so that nobody is delivering them."""
+    for row in workspace.registry.everything():
+        head = workspace.ledger.head(row.id)
+        run = run_of(workspace.database, head.run_id) if head else None
+        if run is not None and run.finished_at is None:
+            with suppress(StoredFileError):  # of an outbox that is lost nothing can be learnt
+                learn(workspace, run)
 
 
 def begin(workspace: Workspace) -> None:

@@ -259,7 +259,7 @@ def _open_recent(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _take_in(connection: duckdb.DuckDBPyConnection, batch: Sequence[Alias], number: int) -> int:
     """Extend `recent` by a batch; returns how many rows are new or changed."""
-    ids = list({name for alias in batch for name in alias})
+    ids = list({name for alias in batch for name in alias.ids})
     query = "SELECT id, survivor FROM merges WHERE id IN (SELECT unnest(?::VARCHAR[]))"
     changed = survivors(batch, dict(connection.execute(query, [ids]).fetchall()))
     if not changed:

@@ -17,6 +17,13 @@ class Alias(NamedTuple):
 
     previous_id: str
     user_id: str
+    is_identify: bool = False
+    """an identify with both ids: it merges an anonymous id that is of nobody yet, and no two users who share a device"""
+
+    @property
+    def ids(self) -> tuple[str, str]:
+        """Both ids."""
+        return self.previous_id, self.user_id
 
 
 def survivors(aliases: Iterable[Alias], known: Mapping[str, str]) -> dict[str, str]:
@@ -27,8 +34,8 @@ def survivors(aliases: Iterable[Alias], known: Mapping[str, str]) -> dict[str, s
     """
     leads = dict(known)
     changed: set[str] = set()
-    for previous_id, user_id in aliases:
-        if previous_id == user_id:
+    for previous_id, user_id, is_identify in aliases:
+        if previous_id == user_id or (is_identify and _survivor(leads, previous_id) != previous_id):
             continue
         previous, user = _survivor(leads, previous_id), _survivor(leads, user_id)
         if previous != user:

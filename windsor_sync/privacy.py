@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import duckdb
 from sqlalchemy import Connection, delete, insert, select, update
 
-from windsor_sync.acknowledged import begin
+from windsor_sync.acknowledged import begin, learn_of_dead
 from windsor_sync.approvals import trail
 from windsor_sync.diff.duckdb import WRITTEN_AS
 from windsor_sync.embedded import open_stored, parquet, quoted
@@ -23,7 +23,7 @@ from windsor_sync.lease import Lease
 from windsor_sync.snapshot import content_checksum
 from windsor_sync.spec.routing import suppression_hash
 from windsor_sync.spec.trait_keys import TraitKey
-from windsor_sync.state.tables import audiences, snapshots, suppressions
+from windsor_sync.state.tables import audiences, runs, snapshots, suppressions
 from windsor_sync.stored_files import MERGES, Named, Placed, stamp_of, take_place_of
 from windsor_sync.workspace import Workspace
 
@@ -87,6 +87,7 @@ def forget(workspace: Workspace, user_id: str, *, who: str, why: str | None) -> 
     is_new |= _suppress(workspace, ids, who=who, why=why)
     with _everything_held(workspace, f"forget by {who}") as leases:
         _wait_for_readers(workspace)
+        learn_of_dead(workspace)
         if more := set(_person(workspace, user_id, [])) - set(ids):  # merged while the leases were waited for
             ids = (*ids, *sorted(more))
             _suppress(workspace, ids, who=who, why=why)
@@ -267,6 +268,9 @@ def _recount(connection: Connection, placed: Placed, rows: int, checksum: str) -
             .where(snapshots.c.id == row.id)
             .values(members=row.members - rows, left_out=left_out, size_bytes=placed.size_bytes, checksum=checksum)
         )
+        if rows > 1:  # the rows of one person beyond the first were counted as merged
+            counted = runs.c.snapshot_id == row.id, runs.c.merged >= rows - 1
+            connection.execute(update(runs).where(*counted).values(merged=runs.c.merged - (rows - 1)))
 
 
 def _remove_unnamed(workspace: Workspace, named: set[str], ids: Ids, leases: Sequence[Lease]) -> None:

@@ -165,3 +165,23 @@ def test_where_windsor_merges_on_an_identify_one_call_with_both_ids_moves_the_vi
     people.snapshot("ben")
     assert people.told_by(people.sync()) == [("ana", False), ("ben", True)]
     people.world.reopen()
+
+
+def test_two_users_who_share_a_device_stay_two_where_windsor_merges_on_an_identify(
+    tmp_path: Path, start_windsor: StartWindsor
+) -> None:
+    windsor = start_windsor(store=Store(identify_merges=True))
+    people = People(World(tmp_path, windsor, identify_merges=True), identify_by="anonymous_id")
+    archive = people.archive
+    for user in ("ana", "ben"):
+        archive.write([archive.message("identify", user, anonymousId="device")])
+        people.forward()
+    people.snapshot("ana", "ben", "cy")
+    people.sync()
+    people.snapshot("ana", "cy")
+    people.sync()
+    assert people.show(["ana", "ben", "device"]) == {"ana": True, "ben": False, "device": True}
+    people.alias(("device", "ben"))  # an alias of that device does merge the two
+    people.sync()
+    assert people.show(["ana", "ben"]) == {"ana": True, "ben": True}
+    people.world.reopen()

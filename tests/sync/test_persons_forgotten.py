@@ -213,3 +213,31 @@ def test_who_segment_suppresses_is_suppressed_under_every_id_until_segment_lets_
     listed.clear()
     suppressions.refresh(workspace)
     assert not any(is_suppressed(workspace, name) for name in IDS)
+
+
+def test_the_books_count_who_stays_after_a_person_with_two_rows_was_forgotten(people: People) -> None:
+    people.alias(("old", "new"), ("x", "y"))
+    people.snapshot("old", "new", "x", "y", "ben")
+    assert people.sync().books.members == 3
+    forgotten(people, "new")
+    for rows in (("old", "new", "x", "y", "ben"), ("old", "new", "x", "y", "ben", "cy")):
+        people.snapshot(*rows)
+        run = people.sync()
+        members = len(rows) - 3
+        assert (run.books.members, run.books.members_before, run.books.left_out["merged"]) == (members, 2, 1)
+
+
+def test_who_was_merged_by_a_run_that_died_is_forgotten_under_both_ids(people: People) -> None:
+    people.snapshot(IDS[0], IDS[1], "ben")
+    people.sync()
+
+    def dies(*_: Any) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("windsor_sync.settlement.learn", dies)
+        with pytest.raises(Killed):
+            people.alias((IDS[0], IDS[1]))
+    people.world.reopen()
+    assert set(forgotten(people, IDS[0]).ids) == {IDS[0], IDS[1]}
+    assert everywhere(people) == set()

@@ -126,7 +126,7 @@ def acknowledged_joins(head: Head) -> Iterator[list[Alias]]:
     with open_stored() as connection:
         define_ledger(connection, head)
         found = connection.execute("""
-            SELECT o.anonymous_id, o.user_id
+            SELECT o.anonymous_id, o.user_id, TRUE
             FROM outbox_before o
             LEFT JOIN progress_before p ON o.seq >= p.first AND o.seq < p.last
             LEFT JOIN verdicts_before v ON o.seq = v.seq

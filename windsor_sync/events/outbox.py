@@ -148,7 +148,7 @@ def acknowledged_aliases(head: Head, *, joins: bool = False) -> Iterator[list[Al
         define_table(connection, "progress_before", statement.PROGRESS, statement.progress_rows(head))
         define_table(connection, "verdicts_before", statement.VERDICTS, statement.verdict_rows(head))
         found = connection.execute(f"""
-            SELECT CASE WHEN o.call = 'alias' THEN o.previous_id ELSE o.anonymous_id END, o.user_id
+            SELECT CASE WHEN o.call = 'alias' THEN o.previous_id ELSE o.anonymous_id END, o.user_id, o.call = 'identify'
             FROM outbox_before o
             LEFT JOIN progress_before p ON o.seq >= p.first AND o.seq < p.last
             LEFT JOIN verdicts_before v ON o.seq = v.seq
