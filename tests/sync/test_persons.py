@@ -1,5 +1,6 @@
 """A person, not an id: merges that Windsor acknowledged never turn members into `false`."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,13 @@ from tests.support.windsor import StartWindsor
 from tests.support.world import World
 from windsor_sync.sandbox.store import Store
 from windsor_sync.state.tables import merges, stored_files
+
+
+@pytest.fixture
+def world(make_world: Callable[..., World], state_url: str) -> World:
+    world = make_world()
+    world.document["state"] = state_url
+    return world
 
 
 @pytest.fixture
