@@ -31,12 +31,12 @@ def learn(workspace: Workspace, run: Run) -> int:
 
 
 def learn_of_dead(workspace: Workspace) -> None:
-    """Take in what runs brought that died before their end; under all leases, so that nobody is delivering them."""
+    """Take in the merges of runs that died. The caller holds all leases, so no process is delivering these runs."""
     for row in workspace.registry.everything():
         head = workspace.ledger.head(row.id)
         run = run_of(workspace.database, head.run_id) if head else None
         if run is not None and run.finished_at is None:
-            with suppress(StoredFileError):  # of an outbox that is lost nothing can be learnt
+            with suppress(StoredFileError):  # a lost outbox tells nothing
                 learn(workspace, run)
 
 

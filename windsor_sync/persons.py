@@ -18,7 +18,7 @@ class Alias(NamedTuple):
     previous_id: str
     user_id: str
     is_identify: bool = False
-    """an identify with both ids: it merges an anonymous id that is of nobody yet, and no two users who share a device"""
+    """whether it is an identify with both ids; it merges only an anonymous id that belongs to no user yet"""
 
     @property
     def ids(self) -> tuple[str, str]:
