@@ -25,7 +25,7 @@ COLUMNS = {
     "value": "VARCHAR",  # JSON text of a computed trait
     "change": "VARCHAR",
     "was_told": "BOOLEAN",  # Windsor had been told this user is a member, with these identifiers and value:
-    "told_anonymous_id": "VARCHAR",
+    "told_anonymous_id": "VARCHAR",  # of a user id that is `moved_from`: the profiles of that user, one a line
     "told_email": "VARCHAR",
     "told_value": "VARCHAR",
     "in_doubt": "BOOLEAN",  # an earlier message may have been applied without our knowing

@@ -9,6 +9,8 @@ from sqlalchemy import delete
 from tests.support.people import People
 from tests.support.windsor import StartWindsor
 from tests.support.world import World
+from windsor_sync.outbox import Limits, Retry
+from windsor_sync.sandbox import Faults
 from windsor_sync.sandbox.store import Store
 from windsor_sync.state.tables import merges, stored_files
 
@@ -192,4 +194,22 @@ def test_two_users_who_share_a_device_stay_two_where_windsor_merges_on_an_identi
     people.alias(("device", "ben"))  # an alias of that device does merge the two
     people.sync()
     assert people.show(["ana", "ben"]) == {"ana": True, "ben": True}
+    people.world.reopen()
+
+
+def test_a_visitor_merged_with_somebody_else_meanwhile_is_told_under_that_id(
+    tmp_path: Path, start_windsor: StartWindsor
+) -> None:
+    windsor = start_windsor(store=Store(identify_merges=True))
+    people = People(World(tmp_path, windsor, identify_merges=True), identify_by="anonymous_id")
+    people.snapshot(("", "anon"))
+    people.sync()
+    people.snapshot(("ana", "anon"))
+    windsor.set_faults(Faults(rejected_users=frozenset({"ana"})))
+    people.sync()
+    windsor.set_faults(Faults())
+    people.alias(("anon", "bea"))
+    people.sync(limits=Limits(retry=Retry()))
+    assert people.show(["ana", "anon", "bea"]) == {"ana": True, "anon": False, "bea": False}
+    assert people.planned() == 0
     people.world.reopen()

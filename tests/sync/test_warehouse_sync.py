@@ -11,6 +11,9 @@ import yaml
 from tests.support.world import AUDIENCE, KEY, World
 from windsor_sync.checkup import Level, examine
 from windsor_sync.errors import SnapshotError
+from windsor_sync.outbox import Limits, Retry
+from windsor_sync.sandbox import Faults
+from windsor_sync.sync import Request
 
 TABLES = f"""
     CREATE TABLE profile_traits (canonical_segment_id TEXT, {KEY} BOOLEAN, merged_to TEXT);
@@ -119,4 +122,24 @@ def test_the_other_id_of_a_merged_profile_is_told_false_before_the_one_that_is_f
     assert (run.books.moved, run.books.moved_from, run.books.exited) == (1, 1, 0)
     assert [message.user_id for message in world.windsor.store.accepted[sent:]] == [gone, found]
     assert (world.shown()[found], world.shown().get(gone)) == (True, None if has_windsor_merged else False)
+    assert world.sync().books.changes == 0
+
+
+def test_a_merged_profile_s_other_id_is_known_again_when_its_false_was_refused(
+    world: World, warehouse: Warehouse
+) -> None:
+    world.sync()
+    world.windsor.store.apply({"type": "alias", "previousId": "ana", "userId": "ben", "messageId": "not-ours"}, 0)
+    warehouse.run("""
+        INSERT INTO profile_merges VALUES ('p1', 'p2'), ('p2', 'p2'), ('p3', 'p3');
+        UPDATE user_identifiers SET canonical_segment_id = 'p2' WHERE canonical_segment_id = 'p1';
+        DELETE FROM user_identifiers WHERE value = 'ana';
+        UPDATE profile_traits SET merged_to = 'p2' WHERE canonical_segment_id = 'p1'
+    """)
+    world.windsor.set_faults(Faults(rejected_users=frozenset({"ana"})))
+    assert world.sync().books.rejected == 1
+    world.windsor.set_faults(Faults())
+    run = world.sync(request=Request(limits=Limits(retry=Retry())))
+    assert (run.books.moved, run.books.moved_from, run.books.exited) == (1, 1, 0)
+    assert world.shown()["ben"] is True
     assert world.sync().books.changes == 0

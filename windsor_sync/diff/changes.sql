@@ -40,9 +40,11 @@ now_persons AS (
 owed_persons AS (
     SELECT
         coalesce('u' || m.survivor, o.identity) AS person, o.*,
-        coalesce(m.survivor, o.user_id) AS surviving_id, m.id IS NOT NULL AS is_merged
+        coalesce(m.survivor, o.user_id) AS surviving_id, m.id IS NOT NULL AS is_merged, j.survivor AS joined
     FROM owed o
     LEFT JOIN merges m ON m.id = coalesce(o.user_id, o.anonymous_id)
+    -- The anonymous id that the call would have merged into the user was merged meanwhile, maybe into somebody else.
+    LEFT JOIN merges j ON o.change = 'moved' AND o.user_id IS NOT NULL AND j.id = o.anonymous_id
 ),
 told_rows AS (
     -- What Windsor was told: the last snapshot less the owed changes. In doubt means it may have been told otherwise.
@@ -62,10 +64,16 @@ told_rows AS (
         o.person, o.identity, o.surviving_id,
         CASE WHEN o.was_told THEN o.told_anonymous_id ELSE o.anonymous_id END,
         CASE WHEN o.was_told THEN o.told_email ELSE o.email END,
-        NULL, o.told_value, o.was_told, o.doubted, o.change = 'moved',
-        CASE WHEN o.change = 'moved' AND o.user_id IS NOT NULL THEN o.anonymous_id END, o.is_merged
+        coalesce(CASE WHEN o.change = 'moved_from' AND o.user_id IS NOT NULL THEN o.told_anonymous_id END, s.profile_id),
+        o.told_value, o.was_told, o.doubted, o.change = 'moved',
+        CASE WHEN o.change = 'moved' AND o.user_id IS NOT NULL AND o.joined IS NULL THEN o.anonymous_id END, o.is_merged
     FROM owed_persons o
+    LEFT JOIN snapshot_before s ON s.identity = o.identity
     WHERE o.was_told OR o.doubted
+    UNION ALL
+    SELECT 'u' || o.joined, 'a' || o.anonymous_id, o.joined, NULL, o.told_email, NULL, o.told_value, TRUE, FALSE, FALSE, NULL, TRUE
+    FROM owed_persons o
+    WHERE o.joined IS NOT NULL AND o.was_told
     UNION ALL
     SELECT
         coalesce('u' || m.survivor, d.identity), d.identity, coalesce(m.survivor, d.user_id),
@@ -161,7 +169,11 @@ changes AS (
             ELSE 'entered'
         END AS change,
         m.was_told OR j.found_as IS NOT NULL AS was_told,
-        CASE WHEN m.was_told THEN m.told_anonymous_id END AS told_anonymous_id,
+        CASE
+            -- By their profiles the next run knows them again, should this `false` not be answered.
+            WHEN NOT m.is_member AND l.left_as IS NOT NULL AND m.told_user_id IS NOT NULL THEN m.told_profile_id
+            WHEN m.was_told THEN m.told_anonymous_id
+        END AS told_anonymous_id,
         CASE WHEN m.was_told THEN m.told_email END AS told_email,
         CASE WHEN m.was_told THEN m.told_value END AS told_value,
         -- A resync doubts all that Windsor was told; about who is new to it there is nothing to doubt.

@@ -201,7 +201,9 @@ def _add_those_found_again(connection: duckdb.DuckDBPyConnection, key: str, key_
     connection.execute("""
         CREATE TABLE gone AS
         SELECT b.user_id, b.anonymous_id, b.profile_id FROM few_snapshot_before b ANTI JOIN few_snapshot_now n USING (identity)
-        UNION ALL SELECT o.user_id, o.anonymous_id, NULL FROM owed o ANTI JOIN few_snapshot_now n USING (identity)
+        UNION ALL
+        SELECT o.user_id, o.anonymous_id, CASE WHEN o.change = 'moved_from' AND o.user_id IS NOT NULL THEN o.told_anonymous_id END
+        FROM owed o ANTI JOIN few_snapshot_now n USING (identity)
     """)
     wanted = {
         "anonymous_id": "SELECT anonymous_id FROM gone WHERE user_id IS NULL AND anonymous_id IS NOT NULL",
