@@ -176,7 +176,7 @@ class Merges:
         known = self.known().paths
         found = [
             stamp
-            for path in (*known, *self._stored.unnamed(known))
+            for path in (*known, *self._stored.unnamed(known, [folder]))
             if path.startswith(f"{folder}/") and self._stored.is_whole(path)
             if (stamp := stamp_of(self._files.location(path))) and stamp.path == path
         ]
@@ -235,10 +235,12 @@ class Merges:
         return events.audience_id
 
     def _remove_superseded(self) -> None:
-        """Remove files that were replaced long enough ago."""
+        """Remove files that were replaced long enough ago, and that no destination of this state stands on."""
         before = datetime.now(UTC) - SUPERSEDED_FOR
-        for path in self._stored.unnamed(self.known().paths):
-            if path.startswith(tuple(f"{folder}/" for folder in MERGES)) and self._files.is_older(path, before):
+        with self._database.read() as connection:
+            named = {path for row in connection.execute(select(merges.c.base, merges.c.recent)) for path in row}
+        for path in self._stored.unnamed(named, MERGES):
+            if self._files.is_older(path, before):
                 self._files.delete(path)
 
 

@@ -98,7 +98,7 @@ class Named:
     @property
     def is_of_merges(self) -> bool:
         """Whether it holds merged ids."""
-        return self.path.startswith(tuple(f"{folder}/" for folder in MERGES))
+        return is_of_merges(self.path)
 
 
 class StoredFiles:
@@ -164,12 +164,12 @@ class StoredFiles:
         stamp = stamp_of(self._files.location(path))
         return stamp.number if stamp else None
 
-    def unnamed(self, named: Collection[str]) -> list[str]:
+    def unnamed(self, named: Collection[str], folders: Sequence[str] = FOLDERS_OF_PEOPLE) -> list[str]:
         """The files with rows of people that are this installation's by their names, and that `named` does not have."""
         mark = installation_mark(self._database.installation())
         return [
             stored.path
-            for folder in FOLDERS_OF_PEOPLE
+            for folder in folders
             for stored in list(self._files.stored(folder))
             if stored.path not in named and f"/{mark}-" in stored.path
         ]
@@ -301,6 +301,11 @@ def own_name(installation: str, audience_id: int, number: int | None = None) -> 
     return f"{installation_mark(installation)}-{audience_id}{run}-{uuid.uuid4().hex[:12]}"
 
 
+def is_of_merges(path: str) -> bool:
+    """Whether a path below the file store is that of a file of merged ids."""
+    return path.startswith(tuple(f"{folder}/" for folder in MERGES))
+
+
 def installation_mark(installation: str) -> str:
     """By what the names of an installation's files begin; the whole id is in their stamps."""
     return installation.replace("-", "")[:8]
@@ -324,7 +329,7 @@ def damaged(audience: str | None, path: str, finding: str) -> StoredFileError:
     """The error for a stored file that is not what was put in place."""
     if audience is None:
         remedy = "Run `windsor-sync audit`: it names what stands on the file, and the command that heals it."
-    elif path.startswith(tuple(f"{folder}/" for folder in MERGES)):
+    elif is_of_merges(path):
         remedy = (
             "Run `windsor-sync recover --events`: it finds the merged ids again in the files and outboxes that are left. The "
             "next sync of each audience tells Windsor again about these persons."
