@@ -140,6 +140,8 @@ class Merges:
         for _ in range(TRIES):
             before = self.known()
             changed, placed = self._extended(before, batches, owner)
+            if placed is None and self.is_begun():  # nothing is new, as at the end of most runs
+                return 0
             if self._commit(before, placed, owner):
                 if placed:
                     self._remove_superseded()
