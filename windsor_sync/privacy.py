@@ -24,7 +24,7 @@ from windsor_sync.snapshot import content_checksum
 from windsor_sync.spec.routing import suppression_hash
 from windsor_sync.spec.trait_keys import TraitKey
 from windsor_sync.state.tables import audiences, runs, snapshots, suppressions
-from windsor_sync.stored_files import MERGES, Named, Placed, stamp_of, take_place_of
+from windsor_sync.stored_files import MERGES, Named, Placed, is_of_merges, stamp_of, take_place_of
 from windsor_sync.workspace import Workspace
 
 OUTBOX_BLANKS = (
@@ -215,34 +215,56 @@ def _purge(workspace: Workspace, file: Named, ids: Ids, lease: Lease | None) -> 
 
     `lease` is None for an audience that is newer than the suppression.
     """
-    location = workspace.files.location(file.path)
-    stamp = workspace.stored.again(file)
     neighbours = workspace.stored.neighbours(file)
+    fresh = _written_without(workspace, file, ids)
+    if fresh is None:
+        return False
+    with workspace.database.write() as connection:
+        if lease is not None:  # a run that took over may be reading the file
+            lease.fence(connection)
+        take_place_of(connection, file, fresh.placed, neighbours)
+        if file.is_snapshot:
+            _recount(connection, fresh)
+    workspace.files.delete(file.path)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    """A file that was written again without a person."""
+
+    placed: Placed
+    rows: int
+    """of the person, in the file of before"""
+    checksum: str
+    """of a snapshot's content; else empty"""
+
+
+def _written_without(workspace: Workspace, file: Named, ids: Ids) -> _Fresh | None:
+    """Write a file again without the person, under a name of its own; None when it does not name them."""
+    stamp = workspace.stored.again(file)
     with workspace.files.draft() as draft:
         with open_stored() as connection:
-            touched, rows, without = _without(connection, file, location, ids)
+            touched, rows, without = _without(connection, file, workspace.files.location(file.path), ids)
             if not touched:
-                return False
+                return None
             workspace.stored.confirm_part(file.path)  # what is damaged must not get a checksum of its own
             connection.execute(f"COPY ({without}) TO {quoted(str(draft))} ({WRITTEN_AS}, {stamp.options()})")
             checksum = content_checksum(connection, draft) if file.is_snapshot else ""
-        placed = workspace.stored.put(draft, stamp.path, None if file.path == file.whole else file.whole)
-    with workspace.database.write() as connection_:
-        if lease is not None:  # a run that took over may be reading the file
-            lease.fence(connection_)
-        take_place_of(connection_, file, placed, neighbours)
-        if file.is_snapshot:
-            _recount(connection_, placed, rows, checksum)
-    workspace.files.delete(file.path)
-    return True
+        whole = None if file.path == file.whole else file.whole
+        return _Fresh(workspace.stored.put(draft, stamp.path, whole), rows, checksum)
 
 
 def _without(connection: duckdb.DuckDBPyConnection, file: Named, location: str, ids: Ids) -> tuple[int, int, str]:
     """Return how many rows of a file name the person, how many of these are theirs, and the query of the file without them.
 
-    A snapshot loses the rows. An outbox has them blanked, so that positions and books still hold. A row of another user
-    stays, without the person's anonymous ids in it.
+    A snapshot and known merges lose the rows. An outbox has them blanked, so that positions and books still hold. A row of
+    another user stays, without the person's anonymous ids in it.
     """
+    if file.is_of_merges:
+        condition = f"id IN ({_listed(ids)}) OR survivor IN ({_listed(ids)})"
+        rows = _count(connection, location, condition)
+        return rows, rows, f"SELECT * FROM {parquet(location)} WHERE NOT ({condition})"
     theirs = _theirs(connection, location, ids)
     others = ", ".join(
         f"CASE WHEN user_id IS NULL THEN {name} ELSE {_lines_without(name, ids)} END AS {name}" for name in theirs.lines
@@ -259,8 +281,9 @@ def _without(connection: duckdb.DuckDBPyConnection, file: Named, location: str, 
     return touched, rows, f"SELECT * REPLACE ({blanks}) FROM {parquet(location)} ORDER BY seq"
 
 
-def _recount(connection: Connection, placed: Placed, rows: int, checksum: str) -> None:
+def _recount(connection: Connection, fresh: _Fresh) -> None:
     """The books of the snapshots that stand on the file count the user as suppressed from now on."""
+    placed, rows, checksum = fresh.placed, fresh.rows, fresh.checksum
     for row in connection.execute(select(snapshots).where(snapshots.c.path == placed.path)).all():
         left_out = {**row.left_out, "suppressed": row.left_out.get("suppressed", 0) + rows}
         connection.execute(
@@ -280,7 +303,7 @@ def _remove_unnamed(workspace: Workspace, named: set[str], ids: Ids, leases: Seq
     was restored or lost, is written again without them.
     """
     for path in workspace.stored.unnamed(named):
-        if path.startswith(tuple(f"{folder}/" for folder in MERGES)):
+        if is_of_merges(path):
             continue  # these tell which ids are the person's, so they go last
         location = workspace.files.location(path)
         stamp = stamp_of(location)
@@ -303,48 +326,27 @@ def _is_ledger_lost(workspace: Workspace, audience_id: int) -> bool:
 
 def _purge_unnamed(workspace: Workspace, file: Named, ids: Ids) -> None:
     """Put a file without the user beside one with them, and remove that one; the state names neither."""
-    stamp = workspace.stored.again(file)
-    with workspace.files.draft() as draft:
-        with open_stored() as connection:
-            touched, _, without = _without(connection, file, workspace.files.location(file.path), ids)
-            if not touched:
-                return
-            connection.execute(f"COPY ({without}) TO {quoted(str(draft))} ({WRITTEN_AS}, {stamp.options()})")
-        workspace.stored.put(draft, stamp.path)
-    workspace.files.delete(file.path)
+    if _written_without(workspace, file, ids):
+        workspace.files.delete(file.path)
 
 
 def _purge_merges(workspace: Workspace, ids: Ids, leases: Mapping[int, Lease], damaged: list[StoredFileError]) -> None:
     """Take the person out of all files of merges in one commit, since one file alone may have only half of the ids."""
-    placed: list[tuple[Named, Placed]] = []
+    purged: list[tuple[Named, _Fresh]] = []
     try:
         for file in workspace.stored.named():
-            if file.is_of_merges and (fresh := _merges_without(workspace, file, ids)):
-                placed.append((file, fresh))
+            if file.is_of_merges and (fresh := _written_without(workspace, file, ids)):
+                purged.append((file, fresh))
     except StoredFileError as error:
         damaged.append(error)
         return
-    if placed:
+    if purged:
         with workspace.database.write() as connection:
             for lease in leases.values():
                 lease.fence(connection)
-            for file, fresh in placed:
-                take_place_of(connection, file, fresh)
+            for file, without in purged:
+                take_place_of(connection, file, without.placed)
     _remove_older_merges(workspace, list(leases.values()))
-
-
-def _merges_without(workspace: Workspace, file: Named, ids: Ids) -> Placed | None:
-    location = workspace.files.location(file.path)
-    condition = f"id IN ({_listed(ids)}) OR survivor IN ({_listed(ids)})"
-    with workspace.files.draft() as draft:
-        with open_stored() as connection:
-            if not _count(connection, location, condition):
-                return None
-            workspace.stored.confirm_part(file.path)
-            stamp = workspace.stored.again(file)
-            query = f"SELECT * FROM {parquet(location)} WHERE NOT ({condition})"
-            connection.execute(f"COPY ({query}) TO {quoted(str(draft))} ({WRITTEN_AS}, {stamp.options()})")
-        return workspace.stored.put(draft, stamp.path)
 
 
 def _remove_older_merges(workspace: Workspace, leases: Sequence[Lease]) -> None:
@@ -354,17 +356,16 @@ def _remove_older_merges(workspace: Workspace, leases: Sequence[Lease]) -> None:
     """
     hashes, salt = _listed(_forgotten(workspace)), quoted(workspace.database.installation())
     condition = " OR ".join(f"sha256({salt} || {name}) IN ({hashes})" for name in ("id", "survivor"))
-    for path in workspace.stored.unnamed({file.path for file in workspace.stored.named()}):
-        if path.startswith(tuple(f"{folder}/" for folder in MERGES)):
-            for lease in leases:
-                lease.require()
-            try:
-                with open_stored() as connection:
-                    is_named = _count(connection, workspace.files.location(path), condition) > 0
-            except StoredFileError:
-                is_named = True  # an unreadable file may name the person
-            if is_named:
-                workspace.files.delete(path)
+    for path in workspace.stored.unnamed({file.path for file in workspace.stored.named()}, MERGES):
+        for lease in leases:
+            lease.require()
+        try:
+            with open_stored() as connection:
+                is_named = _count(connection, workspace.files.location(path), condition) > 0
+        except StoredFileError:
+            is_named = True  # an unreadable file may name the person
+        if is_named:
+            workspace.files.delete(path)
 
 
 def _is_in(location: str, ids: Ids) -> bool:

@@ -1,6 +1,6 @@
 """A person, not an id: merges that Windsor acknowledged never turn members into `false`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,15 @@ def world(make_world: Callable[..., World], state_url: str) -> World:
 @pytest.fixture
 def people(world: World) -> People:
     return People(world)
+
+
+@pytest.fixture
+def joining(tmp_path: Path, start_windsor: StartWindsor) -> Iterator[People]:
+    """Visitors at a Windsor that merges the two ids of an identify, and a windsor.yaml that says so."""
+    windsor = start_windsor(store=Store(identify_merges=True))
+    people = People(World(tmp_path, windsor, identify_merges=True), identify_by="anonymous_id")
+    yield people
+    people.world.reopen()
 
 
 @pytest.fixture
@@ -156,60 +165,45 @@ def test_an_alias_that_is_on_its_way_is_no_merge_yet(world: World) -> None:
     assert people.planned() == 0
 
 
-def test_where_windsor_merges_on_an_identify_one_call_with_both_ids_moves_the_visitor(
-    tmp_path: Path, start_windsor: StartWindsor
-) -> None:
-    windsor = start_windsor(store=Store(identify_merges=True))
-    people = People(World(tmp_path, windsor, identify_merges=True), identify_by="anonymous_id")
-    people.snapshot(("", "anon"))
-    people.sync()
-    people.snapshot(("ana", "anon"))
-    run = people.sync()
+def test_where_windsor_merges_on_an_identify_one_call_with_both_ids_moves_the_visitor(joining: People) -> None:
+    joining.snapshot(("", "anon"))
+    joining.sync()
+    joining.snapshot(("ana", "anon"))
+    run = joining.sync()
     assert (run.books.moved, run.books.moved_from, run.books.changes) == (1, 0, 1)
-    assert people.show(["anon", "ana"]) == {"anon": True, "ana": True}
-    user = windsor.store.user("ana")
+    assert joining.show(["anon", "ana"]) == {"anon": True, "ana": True}
+    user = joining.world.windsor.store.user("ana")
     assert user is not None
     assert user.merged_ids == ["anon"]
-    people.snapshot(("", "anon"))  # the id that is merged away is the same person
-    assert people.sync().books.changes == 0
-    people.snapshot("ben")
-    assert people.told_by(people.sync()) == [("ana", False), ("ben", True)]
-    people.world.reopen()
+    joining.snapshot(("", "anon"))  # the id that is merged away is the same person
+    assert joining.sync().books.changes == 0
+    joining.snapshot("ben")
+    assert joining.told_by(joining.sync()) == [("ana", False), ("ben", True)]
 
 
-def test_two_users_who_share_a_device_stay_two_where_windsor_merges_on_an_identify(
-    tmp_path: Path, start_windsor: StartWindsor
-) -> None:
-    windsor = start_windsor(store=Store(identify_merges=True))
-    people = People(World(tmp_path, windsor, identify_merges=True), identify_by="anonymous_id")
-    archive = people.archive
+def test_two_users_who_share_a_device_stay_two_where_windsor_merges_on_an_identify(joining: People) -> None:
+    archive = joining.archive
     for user in ("ana", "ben"):
         archive.write([archive.message("identify", user, anonymousId="device")])
-        people.forward()
-    people.snapshot("ana", "ben", "cy")
-    people.sync()
-    people.snapshot("ana", "cy")
-    people.sync()
-    assert people.show(["ana", "ben", "device"]) == {"ana": True, "ben": False, "device": True}
-    people.alias(("device", "ben"))  # an alias of that device does merge the two
-    people.sync()
-    assert people.show(["ana", "ben"]) == {"ana": True, "ben": True}
-    people.world.reopen()
+        joining.forward()
+    joining.snapshot("ana", "ben", "cy")
+    joining.sync()
+    joining.snapshot("ana", "cy")
+    joining.sync()
+    assert joining.show(["ana", "ben", "device"]) == {"ana": True, "ben": False, "device": True}
+    joining.alias(("device", "ben"))  # an alias of that device does merge the two
+    joining.sync()
+    assert joining.show(["ana", "ben"]) == {"ana": True, "ben": True}
 
 
-def test_a_visitor_merged_with_somebody_else_meanwhile_is_told_under_that_id(
-    tmp_path: Path, start_windsor: StartWindsor
-) -> None:
-    windsor = start_windsor(store=Store(identify_merges=True))
-    people = People(World(tmp_path, windsor, identify_merges=True), identify_by="anonymous_id")
-    people.snapshot(("", "anon"))
-    people.sync()
-    people.snapshot(("ana", "anon"))
-    windsor.set_faults(Faults(rejected_users=frozenset({"ana"})))
-    people.sync()
-    windsor.set_faults(Faults())
-    people.alias(("anon", "bea"))
-    people.sync(limits=Limits(retry=Retry()))
-    assert people.show(["ana", "anon", "bea"]) == {"ana": True, "anon": False, "bea": False}
-    assert people.planned() == 0
-    people.world.reopen()
+def test_a_visitor_merged_with_somebody_else_meanwhile_is_told_under_that_id(joining: People) -> None:
+    joining.snapshot(("", "anon"))
+    joining.sync()
+    joining.snapshot(("ana", "anon"))
+    joining.world.windsor.set_faults(Faults(rejected_users=frozenset({"ana"})))
+    joining.sync()
+    joining.world.windsor.set_faults(Faults())
+    joining.alias(("anon", "bea"))
+    joining.sync(limits=Limits(retry=Retry()))
+    assert joining.show(["ana", "anon", "bea"]) == {"ana": True, "anon": False, "bea": False}
+    assert joining.planned() == 0

@@ -123,19 +123,24 @@ def acknowledged_joins(head: Head) -> Iterator[list[Alias]]:
     """Yield the pairs of ids that became one person because Windsor acknowledged an identify of the run with both."""
     if head.outbox is None:
         return
+    both = "o.change = 'moved' AND o.user_id IS NOT NULL AND o.anonymous_id IS NOT NULL"
     with open_stored() as connection:
         define_ledger(connection, head)
-        found = connection.execute("""
-            SELECT o.anonymous_id, o.user_id, TRUE
-            FROM outbox_before o
-            LEFT JOIN progress_before p ON o.seq >= p.first AND o.seq < p.last
-            LEFT JOIN verdicts_before v ON o.seq = v.seq
-            WHERE o.change = 'moved' AND o.user_id IS NOT NULL AND o.anonymous_id IS NOT NULL AND o.status = 'send'
-              AND (v.verdict = 'delivered' OR (v.verdict IS NULL AND o.seq < p.position))
-            ORDER BY o.seq
-        """)
-        while rows := found.fetchmany(BATCH_ALIASES):
-            yield [Alias(*row) for row in rows]
+        yield from acknowledged(connection, "o.anonymous_id, o.user_id, TRUE", both)
+
+
+def acknowledged(connection: duckdb.DuckDBPyConnection, alias: str, condition: str) -> Iterator[list[Alias]]:
+    """Yield what Windsor acknowledged of the ledger's outbox, in order; `alias`: an Alias' fields as SQL over a row `o`."""
+    found = connection.execute(f"""
+        SELECT {alias}
+        FROM outbox_before o
+        LEFT JOIN progress_before p ON o.seq >= p.first AND o.seq < p.last
+        LEFT JOIN verdicts_before v ON o.seq = v.seq
+        WHERE ({condition}) AND o.status = 'send' AND (v.verdict = 'delivered' OR (v.verdict IS NULL AND o.seq < p.position))
+        ORDER BY o.seq
+    """)
+    while rows := found.fetchmany(BATCH_ALIASES):
+        yield [Alias(*row) for row in rows]
 
 
 def define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None:

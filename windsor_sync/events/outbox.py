@@ -12,10 +12,10 @@ import duckdb
 
 from windsor_sync.delivery.engine import Parcel
 from windsor_sync.diff import statement
-from windsor_sync.diff.duckdb import Remains
+from windsor_sync.diff.duckdb import Remains, acknowledged
 from windsor_sync.embedded import open_stored, parquet_files
 from windsor_sync.ledger import Head
-from windsor_sync.persons import BATCH_ALIASES, Alias
+from windsor_sync.persons import Alias
 from windsor_sync.progress import ShardProgress
 from windsor_sync.registry import EVENTS
 from windsor_sync.spec.calls import Call, json_text
@@ -104,6 +104,10 @@ def define_ledger(connection: duckdb.DuckDBPyConnection, head: Head | None) -> N
         _define_whole(connection, head)
     else:
         define_outbox(connection, "outbox_before", ())
+    _define_answers(connection, head)
+
+
+def _define_answers(connection: duckdb.DuckDBPyConnection, head: Head | None) -> None:
     define_table(connection, "progress_before", statement.PROGRESS, statement.progress_rows(head))
     define_table(connection, "verdicts_before", statement.VERDICTS, statement.verdict_rows(head))
 
@@ -142,22 +146,13 @@ def acknowledged_aliases(head: Head, *, joins: bool = False) -> Iterator[list[Al
     """
     if head.outbox is None or not head.parts:
         return
-    both = "call = 'identify' AND user_id IS NOT NULL AND anonymous_id IS NOT NULL"
+    identify = "call = 'identify' AND user_id IS NOT NULL AND anonymous_id IS NOT NULL"
     with open_stored() as connection:
         _define_whole(connection, head)
-        define_table(connection, "progress_before", statement.PROGRESS, statement.progress_rows(head))
-        define_table(connection, "verdicts_before", statement.VERDICTS, statement.verdict_rows(head))
-        found = connection.execute(f"""
-            SELECT CASE WHEN o.call = 'alias' THEN o.previous_id ELSE o.anonymous_id END, o.user_id, o.call = 'identify'
-            FROM outbox_before o
-            LEFT JOIN progress_before p ON o.seq >= p.first AND o.seq < p.last
-            LEFT JOIN verdicts_before v ON o.seq = v.seq
-            WHERE (o.call = 'alias' AND previous_id IS NOT NULL AND user_id IS NOT NULL {f"OR {both}" if joins else ""})
-              AND o.status = 'send' AND (v.verdict = 'delivered' OR (v.verdict IS NULL AND o.seq < p.position))
-            ORDER BY o.seq
-        """)
-        while rows := found.fetchmany(BATCH_ALIASES):
-            yield [Alias(*row) for row in rows]
+        _define_answers(connection, head)
+        alias = "CASE WHEN o.call = 'alias' THEN o.previous_id ELSE o.anonymous_id END, o.user_id, o.call = 'identify'"
+        merge = "call = 'alias' AND previous_id IS NOT NULL AND user_id IS NOT NULL"
+        yield from acknowledged(connection, alias, f"{merge} OR {identify}" if joins else merge)
 
 
 def remaining(head: Head) -> Remains:
