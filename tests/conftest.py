@@ -1,6 +1,8 @@
 """Fixtures for every room."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,16 @@ TOGETHER = {
 
 APART = ("tests/chaos/test_canary.py", "tests/chaos/test_model.py", "tests/docs/test_pages.py")
 """Long files whose tests share nothing: any process runs any test of them."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each process a temporary folder of its own: `audit` reports what any process is doing in the one they share."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    folder = Path(tempfile.mkdtemp(prefix="windsor-"))
+    folder.chmod(0o755)  # PostgreSQL runs as another user
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -59,7 +59,7 @@ def audit(
 def _left_behind(workspace: Workspace, *, repair: bool) -> Iterator[Irregularity]:
     """Scratch folders in which nobody works, as far as can be told; those of dead processes are gone by now."""
     for left in workspace.files.scratch():
-        if left.is_judged and not left.is_left:
+        if not left.is_there or (left.is_judged and not left.is_left):
             continue
         text = f"{left.path} may hold users: it is the scratch folder of {left.process}."
         if left.quiet_s < QUIET_S and not left.is_left:
@@ -67,7 +67,7 @@ def _left_behind(workspace: Workspace, *, repair: bool) -> Iterator[Irregularity
             continue
         if repair:
             left.remove()
-        if left.is_used:
+        if left.is_there:
             yield Irregularity(
                 SCRATCH, text, "If no command runs there any more: windsor-sync audit --repair removes it."
             )

@@ -48,6 +48,8 @@ class Scratch:
     """of its process; None where none is named"""
     stores: frozenset[str]
     """the file stores that the process had opened when it made the folder"""
+    is_used: bool
+    """whether anything could be in it; a process that is killed while it makes the folder leaves it without"""
 
     @property
     def is_left(self) -> bool:
@@ -55,11 +57,6 @@ class Scratch:
         if self.is_judged:
             return has_died(self.mark)
         return self.quiet_s > (ABANDONED_S if self.is_used else MAKING_S)
-
-    @property
-    def is_used(self) -> bool:
-        """Whether anything can be in it: a process that is killed while it makes the folder leaves it without."""
-        return (self.path / _INSIDE).exists()
 
     @property
     def is_judged(self) -> bool:
@@ -91,7 +88,7 @@ class Scratch:
 
     def remove(self) -> None:
         """Remove it with all that is in it; what cannot be removed stays, for the next command."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        _remove(self.path)
 
 
 def works_on(store: str) -> None:
@@ -109,7 +106,7 @@ def scratch_folder(root: Path | None = None, suffix: str = "") -> Iterator[Path]
     try:
         yield folder / _INSIDE
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
 
 
 def _made(root: Path | None, suffix: str) -> Path:
@@ -150,7 +147,14 @@ def _found_in(root: Path) -> Iterator[Scratch]:
         with suppress(OSError):  # gone meanwhile
             found = (root / name).lstat()
             if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
-                yield Scratch(root / name, *_owner(root / name))
+                is_used = (root / name / _INSIDE).exists()  # asked first: the owner is named before, and until after
+                yield Scratch(root / name, *_owner(root / name), is_used)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, its owner's name last."""
+    shutil.rmtree(folder / _INSIDE, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _name_owner(folder: Path) -> None:

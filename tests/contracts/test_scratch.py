@@ -194,6 +194,25 @@ def test_audit_names_a_folder_that_nobody_here_can_judge_and_its_remedy_removes_
     assert ABANDONED_S > 2 * 60 * 60
 
 
+def test_whose_a_folder_is_can_be_read_for_as_long_as_anything_is_in_it(temporary: Path) -> None:
+    """Read while another process makes and removes one after another."""
+    code = """
+from windsor_sync.scratch import scratch_folder
+for _ in range(400):
+    with scratch_folder() as folder:
+        for number in range(40):
+            (folder / str(number)).touch()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(temporary)}) as process:
+        nameless, seen = 0, 0
+        while process.poll() is None:
+            for found in scratch_in():
+                seen += found.is_used
+                nameless += found.is_used and found.mark is None and found.is_there
+    assert (process.returncode, nameless) == (0, 0)
+    assert seen > 100
+
+
 def test_a_process_that_stood_still_while_it_made_its_folder_makes_another_one(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

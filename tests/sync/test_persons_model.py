@@ -6,7 +6,7 @@ Windsor is asked which ids it takes for one person, under each rule by which it 
 import os
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 
@@ -16,6 +16,7 @@ from windsor_sync.delivery.engine import EngineLimits
 from windsor_sync.outbox import Limits, Retry
 from windsor_sync.privacy import forget
 from windsor_sync.sandbox import Faults, Sandbox
+from windsor_sync.sandbox.receiver import Receiver
 from windsor_sync.sandbox.store import Merge, Store
 from windsor_sync.sync import Request
 
@@ -93,16 +94,24 @@ def story(seed: int, plot: Plot) -> list[Step]:
 
 
 class ListeningStore(Store):
-    """Remembers who was told anything but that they are not in it."""
+    """Remembers who was or may have been told anything but that they are not in it."""
 
     def __init__(self, **rules: Any) -> None:
         super().__init__(**rules)
         self.told: set[str] = set()
 
-    def apply(self, message: dict[str, Any], received_at: float) -> None:
+    def hear(self, message: dict[str, Any]) -> None:
         if message["type"] == "identify" and message["traits"].get(KEY, message["traits"].get(TRAIT_KEY)):
             self.told.add(message.get("userId") or message["anonymousId"])
-        super().apply(message, received_at)
+
+
+class ListeningReceiver(Receiver):
+    """Hears what it answers with an error, too: whoever sent it cannot know that it was not taken."""
+
+    def _reject(self, messages: list[dict[str, Any]], faults: Faults) -> None:
+        super()._reject(messages, faults)
+        for message in messages:
+            cast("ListeningStore", self.store).hear(message)
 
 
 class Story:
@@ -173,6 +182,7 @@ class Story:
 def play(folder: Path, steps: list[Step], rule: Merge, plot: Plot) -> None:
     folder.mkdir()
     with Sandbox(store=ListeningStore(merge=rule, identify_merges=plot.joins)) as windsor:
+        object.__setattr__(windsor._receiver, "__class__", ListeningReceiver)
         world = World(folder, windsor, timeout_s=2, **({"identify_merges": True} if plot.joins else {}))
         world.document["defaults"] |= {"guard_floor": 1000}
         told = Story(world, plot)

@@ -108,16 +108,12 @@ def _make_anew(folder: Path) -> None:
 def _windsor(folder: Path) -> Iterator[Windsor]:
     """The sandbox on its usual port, or a free one when that is taken."""
     port_file = folder / "windsor.port"
-    command = [sys.executable, "-m", "windsor_sync.sandbox", "--state", str(folder / "windsor.db")]
-    command += ["--api-key", API_KEY, "--port-file", str(port_file), "--port", str(_usable_port())]
-    with (folder / "windsor.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
+    process = _started(folder, port_file, DEFAULT_PORT)
     try:
-        deadline = time.monotonic() + START_S
-        while not port_file.exists():
-            if process.poll() is not None or time.monotonic() > deadline:
+        if not _is_up(process, port_file):
+            process = _started(folder, port_file, 0)
+            if not _is_up(process, port_file):
                 raise WindsorSyncError(f"The sandbox did not start; {_shown(folder / 'windsor.log')} says why.")
-            time.sleep(0.05)
         yield Windsor(f"http://127.0.0.1:{port_file.read_text()}/", process)
     finally:
         process.terminate()
@@ -125,15 +121,24 @@ def _windsor(folder: Path) -> Iterator[Windsor]:
             process.wait(timeout=10)
 
 
-def _usable_port() -> int:
-    import socket
+def _started(folder: Path, port_file: Path, port: int) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "windsor_sync.sandbox", "--state", str(folder / "windsor.db")]
+    command += ["--api-key", API_KEY, "--port-file", str(port_file), "--port", str(port)]
+    with (folder / "windsor.log").open("wb") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
 
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with suppress(OSError):
-            probe.bind(("127.0.0.1", DEFAULT_PORT))
-            return DEFAULT_PORT
-    return 0
+
+def _is_up(process: "subprocess.Popen[bytes]", port_file: Path) -> bool:
+    """Wait until the sandbox listens; False when it ended instead, or takes too long."""
+    deadline = time.monotonic() + START_S
+    while not port_file.exists():
+        if process.poll() is not None:
+            return False
+        if time.monotonic() > deadline:
+            process.kill()
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _point_airflow_at(folder: Path) -> None:
