@@ -13,6 +13,7 @@ import pytest
 
 from tests.chaos.processes import IS_CHAOS
 from tests.chaos.town import Town
+from tests.support.postgres import Postgres
 from windsor_sync.sandbox import Sandbox
 
 STEPS = 10
@@ -39,12 +40,16 @@ def windsors() -> Iterator[list[Sandbox]]:
 
 @pytest.mark.parametrize("numbers", walks(), ids=lambda numbers: f"{numbers[0]}-{numbers[-1]}")
 def test_after_any_walk_one_sync_or_the_named_command_makes_all_sites_right(
-    windsors: list[Sandbox], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: list[int]
+    windsors: list[Sandbox],
+    postgres: Postgres,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    numbers: list[int],
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # audit finds what other tests leave there
     for number in numbers:
         (folder := tmp_path / str(number)).mkdir()
-        town = Town(folder, windsors, number)
+        town = Town(folder, windsors, postgres, number)
         try:
             for _ in range(STEPS):
                 town.step()

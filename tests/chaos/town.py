@@ -3,13 +3,13 @@
 import io
 import re
 import shlex
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -20,6 +20,8 @@ from sqlalchemy import update
 
 from tests.chaos.company import Company, Row, Setup
 from tests.chaos.mortal import Died, Life
+from tests.support import backups
+from tests.support.postgres import Postgres
 from windsor_sync import workspace as wiring
 from windsor_sync.audit import audit
 from windsor_sync.cli import main
@@ -124,16 +126,17 @@ class Library:
 class Site(Company):
     """One destination of one installation, with what its Windsor may have been told."""
 
-    def __init__(self, folder: Path, windsor: Sandbox, installed_as: str, name: str, library: Library) -> None:
+    def __init__(
+        self, folder: Path, windsor: Sandbox, installed_as: str, name: str, state: str, library: Library
+    ) -> None:
         folder.mkdir()
-        self.state = folder.parent / f"{installed_as}.db"
         super().__init__(
             folder,
             windsor,
             Setup(max_in_flight=2),
             name=name,
             installed_as=installed_as,
-            state=f"sqlite:///{self.state}",
+            state=state,
             files=str(library.root),
         )
         self.document["computed_traits"] = []
@@ -152,10 +155,14 @@ class Site(Company):
         self._meanings: dict[str, tuple[str, object]] = {}
         self._heard = 0
 
-    def use_state(self, path: Path) -> None:
+    @property
+    def state(self) -> str:
+        """The URL of the state that it reads."""
+        return str(self.document["state"])
+
+    def use_state(self, url: str) -> None:
         """Read the state from another database from now on."""
-        self.state = path
-        self.document["state"] = f"sqlite:///{path}"
+        self.document["state"] = url
 
     # -- what it does ----------------------------------------------------------------------------------------
 
@@ -294,25 +301,37 @@ class Site(Company):
 class Town:
     """Three sites, and what happens there, by chance; the same number makes the same walk."""
 
-    def __init__(self, folder: Path, windsors: Sequence[Sandbox], number: int) -> None:
+    def __init__(self, folder: Path, windsors: Sequence[Sandbox], postgres: Postgres, number: int) -> None:
         for windsor in windsors:
             windsor.reset()
             windsor.set_faults(Faults())
         self.folder = folder
         self.chance = Random(f"walk {number}")
+        self._postgres = postgres
+        self._opened = ExitStack()
+        self._numbers = count(1)
+        self._databases = Random(f"databases of walk {number}")
+        states = {installed_as: self._new_state() for installed_as in ("first-a", "second-b")}
         self.library = Library(folder / "files")
         places = (("first-a", "one"), ("first-a", "two"), ("second-b", "three"))
         self.sites = [
-            Site(folder / name, windsor, installed_as, name, self.library)
+            Site(folder / name, windsor, installed_as, name, states[installed_as], self.library)
             for windsor, (installed_as, name) in zip(windsors, places, strict=True)
         ]
         self.backups: dict[str, list[Path]] = {"first-a": [], "second-b": []}
-        self.steps: list[str] = []
+        self.steps: list[str] = [f"{name} in {url.partition(':')[0]}" for name, url in states.items()]
 
     def close(self) -> None:
         """Let go of everything."""
         for site in self.sites:
             site.reopen()
+        self._opened.close()
+
+    def _new_state(self) -> str:
+        """The URL of an empty state, in one of the databases that a state can live in."""
+        if self._databases.random() < 0.5:
+            return self._opened.enter_context(self._postgres.state())
+        return f"sqlite:///{self.folder}/state-{next(self._numbers)}.db"
 
     # -- steps -----------------------------------------------------------------------------------------------
 
@@ -444,8 +463,7 @@ class Town:
         backup = self.chance.choice(backups)
         for each in self.installation(site):
             each.reopen()
-        with closing(sqlite3.connect(backup)) as source, closing(sqlite3.connect(site.state)) as target:
-            source.backup(target)
+        backups.restore(backup, site.state)
         for each in self.installation(site):
             _ = each.workspace
             each.reopen()  # whoever held a lease then is gone
@@ -453,10 +471,13 @@ class Town:
 
     def copies_the_state(self, site: Site) -> None:
         """To another database, which both destinations use from then on."""
-        target = self.folder / f"{site.installed_as}-{len(self.steps)}.db"
+        target = self._new_state()
         for each in self.installation(site):
             each.reopen()
-        copy_state(str(site.document["state"]), f"sqlite:///{target}")
+        copy_state(site.state, target)
+        self.steps[-1] += f" to {target.partition(':')[0]}"
+        if backups.sqlite_file(site.state) is None or backups.sqlite_file(target) is None:
+            self.backups[site.installed_as].clear()  # no other kind of database reads them
         for each in self.installation(site):
             each.use_state(target)
 
@@ -494,10 +515,7 @@ class Town:
             audit(workspace, repair=True)
 
     def _saves(self, site: Site) -> None:
-        backup = self.folder / f"backup-{len(self.steps)}.db"
-        with closing(sqlite3.connect(site.state)) as source, closing(sqlite3.connect(backup)) as target:
-            source.backup(target)
-        self.backups[site.installed_as].append(backup)
+        self.backups[site.installed_as].append(backups.save(site.state, self.folder / f"backup-{len(self.steps)}"))
 
     # -- in the end --------------------------------------------------------------------------------------------
 

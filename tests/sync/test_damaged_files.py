@@ -27,6 +27,14 @@ def halve(file: Path) -> None:
 
 
 @pytest.fixture
+def world(make_world: Callable[..., World], state_url: str) -> World:
+    """A world on each database the state can live in."""
+    world = make_world()
+    world.document["state"] = state_url
+    return world
+
+
+@pytest.fixture
 def failed(world: World) -> tuple[World, StoredFileError]:
     """A world in which Windsor was down while half of an outbox got lost, and what the sync said."""
     world.destination["give_up_after_s"] = 0.3

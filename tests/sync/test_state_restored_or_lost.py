@@ -1,15 +1,14 @@
 """A state that is older than its files, or lost: noticed before anything is sent, and one command brings it back."""
 
-import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from tests.support import backups
 from tests.support.archive import Archive
 from tests.support.world import KEY, World
 from windsor_sync import forward
@@ -22,7 +21,9 @@ from windsor_sync.privacy import forget
 from windsor_sync.recovery_of_state import recover_state
 from windsor_sync.runs import RunState
 from windsor_sync.sandbox import Faults
+from windsor_sync.state.database import upgrade_database
 from windsor_sync.state.files import StoredFile
+from windsor_sync.state.tables import leases
 from windsor_sync.sync import Request, deliver_run, sync
 from windsor_sync.workspace import Workspace
 
@@ -31,40 +32,31 @@ SECOND = [*FIRST[50:], *(f"late-{number}" for number in range(20))]
 THIRD = FIRST[10:]
 
 
-def state_of(world: World) -> Path:
-    return world.folder / ".windsor" / "state.db"
+@pytest.fixture
+def world(make_world: Callable[..., World], state_url: str) -> World:
+    """A world on each database the state can live in."""
+    world = make_world()
+    world.document["state"] = state_url
+    return world
 
 
 def backed_up(world: World) -> Path:
-    """A copy of the state as it is now, as a backup makes one."""
-    world.reopen()
-    return Path(
-        shutil.copytree(state_of(world).parent, world.folder / "backup", ignore=shutil.ignore_patterns("files"))
-    )
-
-
-def copied(world: World, *_: object) -> Path:
-    """A copy of the state while it is in use."""
-    (folder := world.folder / "backup").mkdir(exist_ok=True)
-    with closing(sqlite3.connect(state_of(world))) as source, closing(sqlite3.connect(folder / "state.db")) as target:
-        source.backup(target)
-    return folder
+    """A copy of the state as it is now, while it is in use."""
+    return backups.save(world.document["state"], world.folder / "backup")
 
 
 def restore(world: World, backup: Path) -> None:
     world.reopen()
-    for file in state_of(world).parent.glob("state.db*"):
-        file.unlink()
-    for file in backup.glob("state.db*"):
-        shutil.copy(file, state_of(world).parent)
-    with closing(sqlite3.connect(state_of(world))) as state, state:
-        state.execute("UPDATE leases SET holder = NULL")  # whoever had one then is gone by now
+    backups.restore(backup, world.document["state"])
+    with world.workspace.database.write() as state:
+        state.execute(update(leases).values(holder=None))  # whoever had one then is gone by now
 
 
 def lose(world: World, _backup: Path) -> None:
+    """Leave an empty database in its place, upgraded as the sentence about it says where that is not done by itself."""
     world.reopen()
-    for file in state_of(world).parent.glob("state.db*"):
-        file.unlink()
+    backups.lose(world.document["state"])
+    upgrade_database(world.document["state"])
 
 
 @pytest.fixture
@@ -162,12 +154,12 @@ def test_a_second_installation_beside_the_first_may_tell_another_address(world: 
     world.sync()
     world.windsor.set_faults(Faults())
     world.reopen()
-    world.document["state"] = "sqlite:///other.db"
+    ours, world.document["state"] = world.document["state"], "sqlite:///other.db"
     world.destination["name"] = "another"
     world.snapshot(["stranger"])
     assert world.sync().books.entered == 1
     world.reopen()
-    del world.document["state"]
+    world.document["state"] = ours
     world.destination["name"] = "windsor"
     world.snapshot(FIRST)
     assert world.sync().state is RunState.DONE
@@ -186,14 +178,14 @@ def brisk(world: World) -> Workspace:
 def half_delivered(world: World, members: list[str]) -> Path:
     """Deliver a run to its end; returns a copy of the state from the middle of it."""
     world.snapshot(members)
-    backups: list[Path] = []
+    taken: list[Path] = []
 
     def back_up(*_: object) -> None:
-        if not backups:
-            backups.append(copied(world))
+        if not taken:
+            taken.append(backed_up(world))
 
     assert sync(brisk(world), world.computation(), Request(), world.stop, back_up).state is RunState.DONE
-    return backups[0]
+    return taken[0]
 
 
 def is_refused_until_recovered(world: World, sentence: str) -> None:
@@ -224,6 +216,7 @@ def test_a_state_restored_to_before_a_run_was_taken_up_again_is_noticed(world: W
     run = sync(brisk(world), world.computation(), Request(), world.stop, lambda *_: world.stop.press())
     assert run.books.owed
     backup = backed_up(world)
+    world.reopen()
     with world.workspace.hold(world.computation().key, "a task") as lease:
         again = deliver_run(world.workspace, world.computation(), run, lease, world.stop)
     assert again.state is RunState.DONE
@@ -236,12 +229,12 @@ def test_a_state_restored_to_before_a_run_was_taken_up_again_is_noticed(world: W
 def test_a_state_restored_to_the_middle_of_a_delivery_that_was_killed_is_noticed_once_a_command_has_closed_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backups: list[Path] = []
+    taken: list[Path] = []
 
     def die(*_: object) -> None:
-        if backups:
+        if taken:
             raise KeyboardInterrupt
-        backups.append(copied(world))
+        taken.append(backed_up(world))
 
     world.snapshot(FIRST)
     with monkeypatch.context() as patched:
@@ -249,7 +242,7 @@ def test_a_state_restored_to_the_middle_of_a_delivery_that_was_killed_is_noticed
         with pytest.raises(KeyboardInterrupt):
             sync(brisk(world), world.computation(), Request(), world.stop, die)
     assert [finding.is_mended for finding in audit(world.workspace, repair=True)] == [True]
-    restore(world, backups[0])
+    restore(world, taken[0])
     is_refused_until_recovered(world, "was delivered further than the state knows")
     assert world.members_shown() == set(FIRST)
 
@@ -269,15 +262,15 @@ def test_a_state_that_does_not_know_everyone_who_was_forgotten_is_noticed(world:
 def test_a_state_restored_to_the_middle_of_a_forwarding_is_noticed(world: World) -> None:
     archive = Archive(world)
     archive.write([archive.message("track", f"user-{number}") for number in range(60)])
-    backups: list[Path] = []
+    taken: list[Path] = []
 
     def back_up(*_: object) -> None:
-        if not backups:
-            backups.append(copied(world))
+        if not taken:
+            taken.append(backed_up(world))
 
     done = forward.forward(brisk(world), forward.Request(), world.stop, on_progress=back_up)
     assert [run.state for run in done] == [RunState.DONE]
-    restore(world, backups[0])
+    restore(world, taken[0])
     with pytest.raises(StoredFileError, match="run 1 of the events was delivered further than the state knows"):
         forward.forward(world.workspace, forward.Request(), world.stop)
 
