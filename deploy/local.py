@@ -70,6 +70,7 @@ class Program:
     """One that runs for as long as a `with` block; the block's end ends it, and whatever it left behind."""
 
     def __init__(self, name: str, arguments: Sequence[str], folder: Path, env: dict[str, str]) -> None:
+        self.name = name.capitalize()
         self.log = folder / f"{name}.log"
         self._command = [str(BIN / PROGRAMS.get(name, name)), *arguments]
         self._folder = folder

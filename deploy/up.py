@@ -82,9 +82,9 @@ def _play(folder: Path, running: ExitStack) -> None:
     _write_settings(folder, f"{windsor}/")
     env = environment(folder, ports)
     _say(f"Starting Windsor and Airflow; what they say is in {folder}")
-    running.enter_context(
-        Program("windsor", ["sandbox", "--port", str(ports[1]), "--state", "windsor.db"], folder, env)
-    )
+    arguments = ["sandbox", "--port", str(ports[1]), "--state", "windsor.db"]
+    sandbox = running.enter_context(Program("windsor", arguments, folder, env))
+    _wait_until(lambda: windsor in sandbox.log.read_text(), START_S, sandbox)  # not another one that took the port
     _write_day(folder, shop.FIRST_DAY, BEFORE)
     run("airflow", ["db", "migrate"], folder, env)
     run("windsor-sync", ["airflow-setup"], folder, env)
@@ -155,7 +155,7 @@ def _wait_until(is_so: Callable[[], bool], patience_s: float, server: Program) -
     deadline = time.monotonic() + patience_s
     while not is_so():
         if server.has_ended or time.monotonic() > deadline:
-            raise WindsorSyncError(f"Airflow did not come that far; everything is ended. {server.log} says why.")
+            raise WindsorSyncError(f"{server.name} did not come that far; everything is ended. {server.log} says why.")
         time.sleep(0.5)
 
 

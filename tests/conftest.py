@@ -29,6 +29,7 @@ TOGETHER = {
     "tests/airflow/test_provider.py": "a browser and an api-server",
     "tests/deployment/test_two_workers.py": "all of Airflow",
     "tests/deployment/test_up.py": "all of Airflow",
+    "tests/end_to_end/test_demo.py": "all of Airflow",
 }
 """Files that share what takes long to start, or that would be in each other's way: one process runs all of a kind."""
 
@@ -41,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return
     folder = Path(tempfile.mkdtemp(prefix="windsor-"))
-    folder.chmod(0o755)  # PostgreSQL runs as another user
+    folder.chmod(0o1777)  # as the one that all share: PostgreSQL and some tests are another user
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
