@@ -457,10 +457,10 @@ class Town:
 
     def restores_the_state(self, site: Site) -> None:
         """Of any earlier moment."""
-        backups = self.backups[site.installed_as]
-        if not backups:
+        known = self.backups[site.installed_as]
+        if not known:
             return
-        backup = self.chance.choice(backups)
+        backup = self.chance.choice(known)
         for each in self.installation(site):
             each.reopen()
         backups.restore(backup, site.state)
