@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb as duckdb_module
 import pytest
 from hypothesis import HealthCheck, given, settings
 from states import NOW, State, outbox_as_set, states
@@ -14,6 +15,8 @@ from windsor_sync.diff import duckdb
 from windsor_sync.diff.task import DiffTask
 from windsor_sync.errors import ConfigError
 from windsor_sync.outbox import Limits
+from windsor_sync.snapshot import seal
+from windsor_sync.sources import open_source
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("java") or os.environ.get("JAVA_HOME")),
@@ -103,3 +106,28 @@ def test_what_spark_exports_in_several_files_is_read_whole(tmp_path: Path) -> No
     for path in ("plain/*.csv", "plain/", "partitions/*/*.csv"):
         sealed = seal(open_source(f"{tmp_path}/{path}", format="csv"), tmp_path / "sealed.parquet")
         assert (sealed.rows_read, sealed.members) == (12, 12)
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+@pytest.mark.parametrize("partitions", [(), ("region",)])
+def test_what_spark_exports_is_read_whole(tmp_path: Path, kind: str, partitions: tuple[str, ...]) -> None:
+    from pyspark.sql import SparkSession
+
+    rows = [
+        (f"{number:05}", None if number % 3 else f"m{number}@x.org", "eu" if number % 2 else "us")
+        for number in range(9)
+    ]
+    frame = (
+        SparkSession.getActiveSession()
+        .createDataFrame(rows, "user_id string, email string, region string")
+        .repartition(2)
+    )
+    options = {"header": "true", "maxRecordsPerFile": "3"}
+    frame.write.options(**options).partitionBy(*partitions).format(kind).save(str(tmp_path / "out"))
+    ending = {"csv": "csv", "json": "json", "parquet": "snappy.parquet"}[kind]
+    assert len(list((tmp_path / "out").rglob(f"*.{ending}"))) > 2
+    for path in ("out/", "out/" + "region=*/" * len(partitions) + f"*.{ending}"):
+        source = open_source(f"{tmp_path}/{path}", format={"json": "jsonl"}.get(kind, kind))
+        sealed = seal(source, tmp_path / "sealed.parquet")
+        members = duckdb_module.read_parquet(str(sealed.path)).project("user_id, email").order("user_id").fetchall()
+        assert members == [row[:2] for row in rows]

@@ -386,6 +386,7 @@ PARQUETS = (
     refused("days as ids", table("SELECT DATE '2024-01-31' AS user_id"), "no id"),
     read("UUIDs as ids", table("SELECT '00000000-0000-0000-0000-000000000001'::UUID AS user_id"),
          "00000000-0000-0000-0000-000000000001"),
+    read("e-mails of no type, since there are none", table("SELECT 'u1' AS user_id, NULL::BLOB AS email"), "u1"),
     read("null ids", table("SELECT unnest(['u1', NULL, '']) AS user_id"), "u1", left_out={"missing_user_id": 2}),
     read("nested columns of no concern", table("SELECT 'u1' AS user_id, [{'a': 1}] AS other"), "u1"),
     read("nested values", table("SELECT 'u1' AS user_id, {'a': [1, 2]} AS value"), "u1", value_of="ltv", wants_value=True),

@@ -260,6 +260,15 @@ def test_a_numbered_download_without_rows_is_not_taken_for_the_newest_of_them(be
         bench.seal(open_source(f"{bench.folder}/*.csv"))
 
 
+@pytest.mark.parametrize("others", [["", "u1\n"], ["", "u1\nu2\n"], ["u3\n", "u1\nu2\n"], ["", ""]])
+def test_a_download_without_rows_or_of_others_beside_them_makes_it_unsure_too(bench: Bench, others: list[str]) -> None:
+    for number, rows in enumerate([*others, "u3\n"]):
+        (bench.folder / f"{UUIDS[0][:-1]}{number}.csv").write_text(f"user_id\n{rows}")
+        os.utime(bench.folder / f"{UUIDS[0][:-1]}{number}.csv", (LONG_AGO + number, LONG_AGO + number))
+    with pytest.raises(SnapshotError, match="were written within minutes of each other"):
+        bench.seal(open_source(f"{bench.folder}/*.csv"))
+
+
 def test_snapshots_that_are_hours_apart_are_not_parts_of_one(bench: Bench) -> None:
     for number in range(3):
         write(bench.folder / "x", (f"vip_{number}.csv",), LONG_AGO + number * 9000)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from windsor_sync.embedded import parquet, parquet_files, quoted
+from windsor_sync.embedded import parquet, quoted
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.parts import NAMED, unsure
 from windsor_sync.sources.refusal import unusable
@@ -69,21 +69,18 @@ class JoinedSource:
     def _newest(
         self, names: Sequence[str], connection: duckdb.DuckDBPyConnection, copies: Sequence[tuple[str, int]]
     ) -> tuple[str, int]:
-        """The newest of files that name the same users, as snapshots of different times do; parts of one do not.
+        """The newest of files that each name its users, as snapshots of different times do; parts of one do not.
 
         Raises SnapshotError where it is not sure.
         """
         at = next(index for index, part in enumerate(self.origin.parts) if part.path == self.origin.newest)
         newest, others = names[at], [copy for index, copy in enumerate(names) if index != at]
-        ids = f"SELECT DISTINCT hash({ID}) AS id FROM {{}} WHERE {ID} IS NOT NULL"
-        [(own, shared)] = connection.execute(f"""
-            SELECT count(*), count(*) FILTER (id IN ({ids.format(parquet_files(others))})) FROM ({ids.format(parquet(newest))})
-        """).fetchall()
-        least = min(
-            connection.execute(f"SELECT count(*) FROM ({ids.format(parquet(copy))})").fetchall()[0][0]
-            for copy in others
-        )
-        if not own or shared * 2 < min(own, least):
+        filled = [copy for copy in others if _users(connection, copy)]
+        if (
+            not filled
+            or not _users(connection, newest)
+            or not all(_mostly_same(connection, newest, copy) for copy in filled)
+        ):
             rest = [part for part in self.origin.parts if part.path != self.origin.newest]
             raise unusable(*unsure(self.origin.parts[at], rest, is_dated=False))
         self._sources = [self._sources[at]]
@@ -116,3 +113,17 @@ class JoinedSource:
             source.refuse_cut_short(connection)
         self.columns |= source.columns
         return copy, int(last)
+
+
+def _users(connection: duckdb.DuckDBPyConnection, copy: str) -> int:
+    users_of = f"SELECT count(DISTINCT hash({ID})) FROM {parquet(copy)} WHERE {ID} IS NOT NULL"
+    [(users,)] = connection.execute(users_of).fetchall()
+    return int(users)
+
+
+def _mostly_same(connection: duckdb.DuckDBPyConnection, copy: str, other: str) -> bool:
+    """Whether two files have at least half of the smaller one's users in common."""
+    ids = f"SELECT hash({ID}) AS id FROM {{}} WHERE {ID} IS NOT NULL"
+    both = f"{ids.format(parquet(copy))} INTERSECT {ids.format(parquet(other))}"
+    [(shared,)] = connection.execute(f"SELECT count(*) FROM ({both})").fetchall()
+    return int(shared) * 2 >= min(_users(connection, copy), _users(connection, other))

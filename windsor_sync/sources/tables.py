@@ -28,6 +28,8 @@ WHOLE_NUMBERS = frozenset(
     {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"}
 )
 FRACTIONS = frozenset({"FLOAT", "DOUBLE"})
+OF_NOTHING = FRACTIONS | {"BLOB", "BOOLEAN"}
+"""Types that programs give to columns without a value."""
 TEXTS = frozenset({"VARCHAR", "ENUM", "UUID", "NULL"})
 OURS = ("user_id", "anonymous_id", "email", "profile_id", "value")
 MAP_COLUMNS = "Name the column in the snapshot's columns setting (columns: {user_id: …}), or export it."
@@ -68,7 +70,7 @@ class ParquetSource:
         types = _types(self.origin.path, table, connection)
         names = _names(self.origin.path, types, self._mapping, self._value_of, self._members_of)
         flag = None if self._value_of else flag_of(tuple(types), self._members_of, self._mapping, self.origin.path)
-        types = _without_fractions_of_nothing(types, names, table, connection)
+        types = _without_types_of_nothing(types, names, table, connection)
         columns = {name: (found, types[found]) for name, found in names.items()}
         value = f"{_quoted(flag.column)}::VARCHAR" if flag else None
         rows = _rows(self.origin.path, table, "file_row_number + 1", columns, value)
@@ -119,7 +121,7 @@ class DataFrameSource:
         canonical, overrides = self._canonical(names)
         connection.register("frame", canonical)
         types = _types(self._name, "frame", connection) | overrides
-        types = _without_fractions_of_nothing(types, {name: name for name in names}, "frame", connection)
+        types = _without_types_of_nothing(types, {name: name for name in names}, "frame", connection)
         columns = {name: (name, types[name]) for name in names}
         rows = _rows(self._name, "frame", "line", columns, "value::VARCHAR" if flag else None)
         define_rows(connection, rows, flag, self._name)
@@ -220,16 +222,21 @@ def _types(name: str, table: str, connection: duckdb.DuckDBPyConnection) -> dict
     return {column: kind.strip('"') for column, kind, *_ in described if column != "file_row_number"}
 
 
-def _without_fractions_of_nothing(
+def _without_types_of_nothing(
     types: Mapping[str, str], names: Mapping[str, str], table: str, connection: duckdb.DuckDBPyConnection
 ) -> dict[str, str]:
-    """pandas makes a column in which every value is missing a column of fractions; call such a one empty."""
-    fractions = [found for ours, found in names.items() if ours != "value" and types[found] in FRACTIONS]
-    if not fractions:
+    """Call a column without any value empty, whatever its type: pandas makes one of fractions, fastparquet one of bytes."""
+    typed = [found for ours, found in names.items() if ours != "value" and types[found].split("(")[0] in OF_NOTHING]
+    if not typed:
         return dict(types)
-    counts = ", ".join(f"count(*) FILTER (NOT isnan({_quoted(column)}))" for column in fractions)
+    counts = ", ".join(f"count({_valued(column, types[column])})" for column in typed)
     [found] = connection.execute(f"SELECT {counts} FROM {table}").fetchall()
-    return dict(types) | {column: "NULL" for column, count in zip(fractions, found, strict=True) if not count}
+    return dict(types) | {column: "NULL" for column, count in zip(typed, found, strict=True) if not count}
+
+
+def _valued(column: str, kind: str) -> str:
+    cell = _quoted(column)
+    return f"CASE WHEN NOT isnan({cell}) THEN 1 END" if kind in FRACTIONS else cell
 
 
 def _names(
