@@ -15,6 +15,7 @@ from windsor_sync.runs import Run, UnbalancedBooksError, recent
 from windsor_sync.scratch import QUIET_S
 from windsor_sync.settlement import settle_dead
 from windsor_sync.spec.trait_keys import TraitKey
+from windsor_sync.standing import warnings
 from windsor_sync.workspace import Workspace
 
 RUNS_LOOKED_AT = 1_000
@@ -36,6 +37,8 @@ class Irregularity:
     is_mended: bool = False
     is_going: bool = False
     """somebody is at it right now, and nothing is wrong"""
+    is_warning: bool = False
+    """what is recorded is right; a person should look at it all the same"""
 
 
 def audit(
@@ -53,7 +56,12 @@ def audit(
         found.extend(_file(workspace, row, path, is_quick=is_quick))
         if looked_at is not None:
             looked_at(number, len(stands_on))
-    return [*found, *_left_behind(workspace, repair=repair)]
+    return [*found, *_left_behind(workspace, repair=repair), *_warnings(workspace)]
+
+
+def _warnings(workspace: Workspace) -> Iterator[Irregularity]:
+    for one in warnings(workspace):
+        yield Irregularity(one.key, one.finding, one.remedy, is_warning=True)
 
 
 def _left_behind(workspace: Workspace, *, repair: bool) -> Iterator[Irregularity]:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, partial
 
-from sqlalchemy import select
-
 from windsor_sync.errors import ConfigError, WindsorSyncError
+from windsor_sync.orphans import orphans
 from windsor_sync.runs import recent
 from windsor_sync.settings import Computation, Events, Mistake, Settings, format_duration
 from windsor_sync.settings.choices import MaxAgeAction
@@ -17,11 +16,9 @@ from windsor_sync.sources import Connections, SourceFile, source_for
 from windsor_sync.sources.columns import harmless
 from windsor_sync.sources.files import open_bytes
 from windsor_sync.sources.warehouse_session import opened
-from windsor_sync.spec.personas import ComputationClass
 from windsor_sync.staleness import stale
 from windsor_sync.state.database import open_database
 from windsor_sync.state.files import FileStore
-from windsor_sync.state.tables import audiences
 from windsor_sync.stores import file_system, in_reach, trouble, words_of
 from windsor_sync.words import counted, moment
 from windsor_sync.workspace import Workspace
@@ -75,29 +72,8 @@ def examine(workspace: Workspace, reach: Reach | None = None) -> Iterator[Findin
     except WindsorSyncError as error:
         yield Finding("state", Level.ERROR, str(error))
     yield from _origins(workspace.settings, reach or partial(answers, workspace.connections), partial(_told, workspace))
-    yield from _forgotten(workspace)
-
-
-def _forgotten(workspace: Workspace) -> Iterator[Finding]:
-    """Keys that were told and that no enabled entry of windsor.yaml has any more: their users stay true for good."""
-    enabled = [each for each in workspace.settings.computations if each.enabled]
-    known = {str(workspace.registry.find(each).key) for each in enabled}
-    query = select(audiences).where(
-        audiences.c.destination == workspace.settings.destination.name,
-        audiences.c.computation_class.in_(list(ComputationClass)),
-        audiences.c.retired_at.is_(None),
-        audiences.c.head_run.is_not(None),
-    )
-    with workspace.database.read() as connection:
-        rows = connection.execute(query.order_by(audiences.c.id)).all()
-    for row in rows:
-        if row.trait_key not in known:
-            text = (
-                f"Windsor was told {row.trait_key} of users, and no enabled entry of windsor.yaml has this key: nobody is told "
-                f"false any more. If {harmless(row.name)} was renamed, say trait: {row.trait_key} in its entry; if it is over, "
-                f"enable such an entry and run `windsor-sync retire {row.trait_key}`"
-            )
-            yield Finding(harmless(row.name), Level.WARNING, text)
+    for orphan in orphans(workspace):
+        yield Finding(harmless(orphan.name), Level.WARNING, orphan.text)
 
 
 def examine_origins(settings: Settings, reach: Reach) -> Iterator[Finding]:

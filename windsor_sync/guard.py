@@ -4,7 +4,7 @@ Facts: a truncated download looks exactly like users leaving. So exits are limit
 configured; the other side is never held up, and withheld changes stay owed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from windsor_sync.outbox import KINDS
 
@@ -39,6 +39,8 @@ class Ruling:
     reasons: tuple[str, ...]
     uses_approval: bool = False
     """whether a side goes out only because a person approved it"""
+    remedy: str = ""
+    """what may be done about it beside an approval"""
 
     @property
     def trips(self) -> bool:
@@ -55,12 +57,12 @@ def withhold_unknown(ruling: Ruling, *, exits: int, because: str, ceiling: Ceili
     if not exits or "exited" in ruling.held:
         return ruling
     if approved is not None and exits <= approved:
-        return Ruling(ruling.held, ruling.reasons, uses_approval=True)
+        return replace(ruling, uses_approval=True)
     seem = "1 seems" if exits == 1 else f"{exits:,} seem"
     text = f"{because}, and such a row may be a member's: {seem} to have exited"
     if approved is not None:
         text += f" ({approved:,} were approved)"
-    return Ruling((*KINDS["exited"], *ruling.held), (text, *ruling.reasons), ruling.uses_approval)
+    return replace(ruling, held=(*KINDS["exited"], *ruling.held), reasons=(text, *ruling.reasons))
 
 
 def judge(

@@ -62,6 +62,7 @@ def described(prepared: Prepared, write: Callable[[bytes], object] | None = None
         "moved_from": tally.moved_from,
         "withheld": prepared.withheld,
         "withheld_because": list(prepared.ruling.reasons),
+        "withheld_remedy": prepared.ruling.remedy,
         "not_due": tally.deferred,
         "messages": count,
         "messages_sha256": digest.hexdigest(),

@@ -80,8 +80,8 @@ class Registry:
     def everything(self) -> list[Row[Any]]:
         """The audiences, and the forwarded events: all that has runs."""
         with self._database.read() as connection:
-            query = select(audiences).where(audiences.c.destination == self.destination).order_by(audiences.c.id)
-            return list(connection.execute(query))
+            found = connection.execute(select(audiences).where(audiences.c.destination == self.destination))
+            return sorted(found, key=lambda row: int(row.id))
 
     def events(self) -> Registered:
         """The forwarded events as they are known; registered here when they are not."""

@@ -263,10 +263,14 @@ def _withheld(run: Run, books: Books) -> str:
     others = "1 other is" if books.delivered == 1 else f"{books.delivered:,} others are"
     numbers = {"exited": books.exited, "entered": books.entered}
     ceilings = " ".join(f"--max-{side} {number}" for side, number in numbers.items() if side in run.held)
-    return (
-        f"{reasons} in {run.name}. These changes are withheld and stay owed; {others} delivered. Look at the snapshot: if it is "
-        f"right, run `windsor-sync approve {run.run_id} {ceilings}`; if not, a healthy snapshot lifts this by itself."
+    approve = f"run `windsor-sync approve {run.run_id} {ceilings}`"
+    remedy = run.options.get("withheld_remedy")
+    decide = (
+        f"{remedy} If it is another audience, {approve}."
+        if remedy
+        else f"Look at the snapshot: if it is right, {approve}; if not, a healthy snapshot lifts this by itself."
     )
+    return f"{reasons} in {run.name}. These changes are withheld and stay owed; {others} delivered. {decide}"
 
 
 def _codes(rejections: Sequence[tuple[int | None, str | None, int]]) -> str:

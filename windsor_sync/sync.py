@@ -40,6 +40,7 @@ from windsor_sync.outbox import (
 from windsor_sync.progress import FIRST_SHARD, ShardProgress
 from windsor_sync.recovery_of_state import recover_state
 from windsor_sync.registry import Registered
+from windsor_sync.renamed import withhold_renamed
 from windsor_sync.runs import Run, RunState, run_of
 from windsor_sync.sealing import Snapshot
 from windsor_sync.settings import Computation, ComputedTrait
@@ -271,6 +272,16 @@ def _ruling(workspace: Workspace, computation: Computation, prepared: Prepared) 
         ),
         ceiling=ceiling,
     )
+    if prepared.members_before == 0 and not prepared.is_recovery:
+        ruling = withhold_renamed(
+            workspace,
+            computation,
+            ruling,
+            snapshot=prepared.snapshot.location,
+            members=prepared.snapshot.members,
+            entered=prepared.tally.new_members,
+            ceiling=ceiling,
+        )
     unreadable = prepared.snapshot.unreadable
     if unreadable is None or not unreadable.nameless or computation.unreadable_rows is UnreadableRows.TELL:
         return ruling
@@ -365,6 +376,7 @@ def _row_of(prepared: Prepared, request: Request) -> dict[str, Any]:
         "held": list(prepared.ruling.held),
         "options": {
             "withheld_because": list(prepared.ruling.reasons),
+            **({"withheld_remedy": remedy} if (remedy := prepared.ruling.remedy) else {}),
             **({"unreadable": prepared.unreadable} if prepared.unreadable else {}),
             **({"emails_left_out": left_out} if (left_out := prepared.snapshot.emails_left_out) else {}),
             "is_recovery": prepared.is_recovery,

@@ -125,6 +125,11 @@ def ago(when: datetime, now: datetime) -> str:
     return f"{text} ago" if distance >= timedelta() else f"in {text}"
 
 
+def old(taken_at: datetime, now: datetime) -> str:
+    """How old a snapshot is: 3 hours old."""
+    return f"{lasting(max(now - taken_at, timedelta()))} old"
+
+
 def lasting(span: timedelta) -> str:
     """A span in its largest unit: 40 seconds, 5 minutes, 3 hours, 2 days."""
     seconds = int(span.total_seconds())

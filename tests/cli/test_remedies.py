@@ -25,7 +25,7 @@ from windsor_sync.surroundings.environment import AIRFLOW_VARIABLES
 
 PACKAGE = Path(__file__).parents[2] / "windsor_sync"
 
-SENTENCES = ("audit", "marks", "privacy", "registry", "settlement", "state/moved", "stored_files", "stores")
+SENTENCES = ("audit", "marks", "orphans", "privacy", "registry", "settlement", "state/moved", "stored_files", "stores")
 """Modules whose sentences name what heals a file, the state, a run or an audience."""
 
 MEMBERS = [f"user-{number:03}" for number in range(200)]
@@ -138,6 +138,28 @@ def under_another_trait(world: World) -> None:
     world.reopen()
 
 
+def removed(world: World) -> None:
+    world.snapshot(LATER)
+    world.sync()
+    world.document["audiences"] = []
+    world.reopen()
+
+
+def disabled(world: World) -> None:
+    world.snapshot(LATER)
+    world.sync()
+    world.document["audiences"][0]["enabled"] = False
+    world.reopen()
+
+
+def renamed(world: World) -> None:
+    del world.document["audiences"][0]["id"]
+    world.snapshot(LATER)
+    world.sync()
+    world.document["audiences"] = [world.entry("Bought Lately", "audience")]
+    world.reopen()
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """A damage, the command whose output names the remedy, and what it has to name."""
@@ -171,6 +193,12 @@ CASES = (
     Case(with_a_dead_run, "audit", 1, ()),
     Case(moved, "sync --all", 2, ("state reopen",)),
     Case(withheld, "sync --all", 3, ("approve RUN --max-exited 180",), members=tuple(MEMBERS[180:])),
+    Case(removed, "check", 0, (f"retire {KEY}",), members=()),
+    Case(removed, "audit", 0, (f"retire {KEY}",), members=()),
+    Case(removed, "plan --all", 0, (f"retire {KEY}",), members=()),
+    Case(removed, "audiences", 0, (f"retire {KEY}",), members=()),
+    Case(disabled, "audit", 0, (f"retire {KEY}",), members=()),
+    Case(renamed, "sync --all", 3, ("approve RUN --max-entered 180",), is_audited=False),
     Case(under_another_trait, "sync --all", 2, (f"retire {KEY}",), members=(), is_audited=False),
 )
 
@@ -197,6 +225,31 @@ def test_the_command_that_is_printed_heals_what_it_is_printed_for(world: World, 
         assert run(world, *case.asked.split())[0] == 0
     if case.is_audited:
         assert audit(world.workspace, repair=False) == []
+
+
+@pytest.mark.parametrize("asked", ["check", "audit", "plan --all", "audiences"])
+def test_the_trait_that_is_printed_keeps_the_key_of_a_renamed_audience(world: World, asked: str) -> None:
+    world.document["computed_traits"] = []
+    renamed(world)
+    status, text = run(world, *asked.split())
+    (trait,) = {*re.findall(r"`trait: ([^`]+)` in its new entry", text)}
+    assert (status, trait) == (0, KEY), text
+    world.document["audiences"][0]["trait"] = trait
+    world.reopen()
+    world.snapshot(LATER[1:])
+    assert run(world, "sync", "--all")[0] == 0
+    assert world.members_shown() == set(LATER[1:])
+    assert audit(world.workspace, repair=False) == []
+
+
+def test_enabled_as_it_is_printed_goes_on_with_a_disabled_audience(world: World) -> None:
+    disabled(world)
+    assert "set `enabled: true`" in run(world, "check")[1]
+    del world.document["audiences"][0]["enabled"]
+    world.reopen()
+    world.snapshot(LATER[1:])
+    assert run(world, "sync", KEY)[0] == 0
+    assert world.members_shown() == set(LATER[1:])
 
 
 def test_the_command_that_is_printed_brings_back_events_whose_outbox_is_lost(world: World) -> None:

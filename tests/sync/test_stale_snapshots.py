@@ -1,18 +1,26 @@
 """A snapshot that is too old, or from the future, is never taken for today's in silence."""
 
+import json
 import logging
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.world import World
+from tests.cli.test_remedies import run
+from tests.support.world import KEY, TRAIT_KEY, World
+from windsor_sync.audit import audit
 from windsor_sync.checkup import Level, examine
 from windsor_sync.errors import SnapshotError
+from windsor_sync.report.document import report
+from windsor_sync.report.rendering import Links, render
+from windsor_sync.report.views import list_audiences, view_audience
 from windsor_sync.runs import RunState
 from windsor_sync.sync import Request
+from windsor_sync.words import moment
 
 STALE = r"is stale: it was taken at .*, 3 days ago, and max_age is 1d12h"
 
@@ -68,6 +76,35 @@ def test_check_names_a_stale_snapshot(world: World, action: str, level: Level) -
     old(world, max_age_action=action)
     (found,) = [finding for finding in examine(world.workspace) if "is stale" in finding.text]
     assert found.level is level
+
+
+def test_audit_audiences_and_the_page_name_a_stale_snapshot(world: World) -> None:
+    old(world)
+    world.sync()
+    (found,) = audit(world.workspace, repair=False)
+    assert (found.audience, found.is_warning) == (KEY, True)
+    assert "is stale" in found.text
+    status, text = run(world, "audit")
+    assert (status, "warning: " in text, "as it should be" in text) == (0, True, False)
+    listed = {one["trait"]: one for one in json.loads(run(world, "audiences", "--json")[1])["audiences"]}
+    assert "is stale" in listed[KEY]["warning"]
+    assert listed[TRAIT_KEY]["warning"] is None
+    assert "is stale" in run(world, "audiences")[1]
+    for page in (list_audiences(world.workspace).lines[0], view_audience(world.workspace, KEY).line):  # type: ignore[union-attr]
+        assert "is stale" in page.warnings[0]
+    assert "is stale" in report(world.workspace)
+
+
+def test_the_age_of_a_snapshot_stands_where_its_members_do(world: World) -> None:
+    old(world, max_age=None)
+    taken_at = world.sync().taken_at
+    assert re.search(rf"{KEY} +3 days old +2 ", run(world, "plan", KEY)[1])
+    assert re.search(rf"{KEY} +audience +3 days ", run(world, "audiences")[1])
+    page, links = list_audiences(world.workspace), Links("")
+    assert ">3 days old</time>" in render("audiences.html", page=page, links=links)
+    view = view_audience(world.workspace, KEY)
+    assert ">3 days old</time>" in render("audience.html", view=view, links=links, is_paged=False, may_start=False)
+    assert f">{moment(taken_at)}</time>" in report(world.workspace)
 
 
 def test_a_snapshot_from_the_future_is_refused_until_it_is_gone(world: World) -> None:

@@ -146,8 +146,10 @@ def _whole(answer: Mapping[str, Any], field: str, run: "Run") -> int | None:
 def _body(run: "Run") -> str:
     books = run.books
     reasons = "\n".join(f"- {reason}" for reason in run.options.get("withheld_because", ()))
+    remedy = run.options.get("withheld_remedy")
     return (
         f"{reasons}\n\n"
+        f"{remedy or ''}\n\n"
         f"| members before | members now | entered | exited | delivered | withheld |\n|---|---|---|---|---|---|\n"
         f"| {books.members_before:,} | {books.members:,} | {books.entered:,} | {books.exited:,} | {books.delivered:,} "
         f"| {books.withheld:,} |\n\n"

@@ -25,7 +25,9 @@ def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -
     columns = [*COLUMNS[:6], *moved, *COLUMNS[6:]]
     parts.append("\n".join([_row(columns), _row(["---"] * len(columns)), *(_row(_cells(one, moved)) for one in plans)]))
     parts += [
-        f"- withheld in {one['audience']} until approved: {why}" for one in plans for why in one["withheld_because"]
+        " ".join([f"- withheld in {one['audience']} until approved: {why}.", one.get("withheld_remedy", "")]).rstrip()
+        for one in plans
+        for why in one["withheld_because"]
     ]
     parts += [f"`{json.dumps(one['example'], ensure_ascii=False)}`" for one in plans if one["example"]]
     parts.append(

@@ -167,7 +167,8 @@ def audit(config: Path | None, repair: bool, is_quick: bool, is_json: bool) -> i
     """Check that every run ended and its books balance, and that the files the ledger stands on are whole.
 
     Every such file is read and compared with its checksum, unless --quick is given. Exit status 1 where something
-    is found that was not mended. A run that is going on is named, and is nothing wrong.
+    is found that was not mended. A run that is going on is named, and is nothing wrong; a key that windsor.yaml no
+    longer has, and a stale snapshot, are warnings.
 
     \b
     Example:
@@ -186,11 +187,12 @@ def audit(config: Path | None, repair: bool, is_quick: bool, is_json: bool) -> i
         print_json({"irregularities": [asdict(one) for one in found]})
     else:
         for one in found:
-            mark = "mended" if one.is_mended else "going" if one.is_going else "found"
+            marks = {"mended": one.is_mended, "going": one.is_going, "warning": one.is_warning}
+            mark = next((mark for mark, holds in marks.items() if holds), "found")
             click.echo(f"{mark}: {one.audience}: {one.text} {one.remedy}")
         if all(one.is_going for one in found):
             click.echo("Everything is as it should be.")
-    return 0 if all(one.is_mended or one.is_going for one in found) else 1
+    return 0 if all(one.is_mended or one.is_going or one.is_warning for one in found) else 1
 
 
 def _unnamed(document: dict[str, Any]) -> str:

@@ -5,6 +5,8 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +44,7 @@ def plan_audiences(
     messages_to: Path | None = None,
 ) -> int:
     """Show what runs would send; returns the exit status."""
+    from windsor_sync.orphans import orphans
     from windsor_sync.planning import described
     from windsor_sync.sync import planned
     from windsor_sync.workspace import open_workspace
@@ -56,10 +59,13 @@ def plan_audiences(
                     plans.append(described(prepared, write))
             except WindsorSyncError as error:
                 failures.append(reported(computation.key, error))
+        left = orphans(workspace)
     if is_json:
-        print_json({"plans": plans})
+        print_json({"plans": plans, "orphans": [asdict(orphan) | {"text": orphan.text} for orphan in left]})
     elif messages_to is None or str(messages_to) != "-":
         _print_plans(plans)
+        for orphan in left:
+            click.echo(f"warning: {orphan.text}")
     return exit_status(failures)
 
 
@@ -161,12 +167,20 @@ def _writable(path: Path) -> Iterator[None]:
 
 
 def _print_plans(plans: list[dict[str, Any]]) -> None:
+    from windsor_sync.words import old
+
+    now = datetime.now(UTC)
     columns = with_moved(("audience", "members", "entered", "exited", "updated", "withheld", "messages"), plans)
-    print_table(columns, [[plan[column] for column in columns] for plan in plans], numbers=frozenset(columns[1:]))
+    ages = [old(datetime.fromisoformat(plan["taken_at"]), now) for plan in plans]
+    rows = [
+        [plan["audience"], age, *(plan[name] for name in columns[1:])] for plan, age in zip(plans, ages, strict=True)
+    ]
+    print_table((columns[0], "snapshot", *columns[1:]), rows, numbers=frozenset(columns[1:]))
     for plan in plans:
+        remedy = f". {plan['withheld_remedy']}" if plan["withheld_remedy"] else ""
         for reason in plan["withheld_because"]:
             click.echo(
-                f"withheld: {reason} in {plan['audience']}; a sync keeps these back until a person approves them"
+                f"withheld: {reason} in {plan['audience']}; a sync keeps these back until a person approves them{remedy}"
             )
         if plan["example"]:
             click.echo(f"{plan['audience']}: {json.dumps(plan['example'], ensure_ascii=False)}")

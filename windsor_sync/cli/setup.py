@@ -4,6 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,33 +163,50 @@ def audiences(config: Path | None, from_segment: bool, writes: bool, is_json: bo
 
         show(settings, writes=writes, is_json=is_json)
         return
-    from windsor_sync.runs import recent
-    from windsor_sync.settlement import as_it_stands
+    from windsor_sync.orphans import orphans
+    from windsor_sync.standing import warnings
     from windsor_sync.workspace import open_workspace
 
     rows = []
     with open_workspace(settings) as workspace:
-        for computation in settings.computations:
-            known = _known(workspace, computation)
-            found = recent(workspace.database, audience_ids=[known.audience_id], limit=1) if known.audience_id else []
-            last = [as_it_stands(workspace, run) for run in found]
-            rows.append(
-                {
-                    "name": computation.name,
-                    "trait": str(known.key),
-                    "class": computation.computation_class.value,
-                    "enabled": computation.enabled,
-                    "members": last[0].books.members if last else None,
-                    "owed": last[0].books.owed if last else None,
-                    "last_run": last[0].run_id if last else None,
-                    "state": last[0].state.value if last else NEVER_SYNCED,
-                    "sentence": last[0].sentence if last else None,
-                }
-            )
+        for each in settings.computations:
+            known = _known(workspace, each)
+            rows.append(_row(workspace, each.name, known, each.computation_class.value, is_enabled=each.enabled))
+        rows += [
+            _row(workspace, orphan.name, workspace.registry.by_id(orphan.audience_id), orphan.computation_class)
+            for orphan in orphans(workspace)
+            if not orphan.is_disabled
+        ]
+        looks = {one.key: one for one in warnings(workspace)}
+    rows = [row | {"warning": str(looks[row["trait"]]) if row["trait"] in looks else None} for row in rows]
     if is_json:
         print_json({"audiences": rows})
         return
     _print_audiences(rows)
+
+
+def _row(
+    workspace: "Workspace", name: str, known: "Registered", computation_class: str, *, is_enabled: bool | None = None
+) -> dict[str, Any]:
+    """An audience as it stands; `is_enabled` is None of one that windsor.yaml does not have."""
+    from windsor_sync.runs import recent
+    from windsor_sync.settlement import as_it_stands
+
+    found = recent(workspace.database, audience_ids=[known.audience_id], limit=1) if known.audience_id else []
+    last = as_it_stands(workspace, found[0]) if found else None
+    return {
+        "name": name,
+        "trait": str(known.key),
+        "class": computation_class,
+        "configured": is_enabled is not None,
+        "enabled": bool(is_enabled),
+        "members": last.books.members if last else None,
+        "taken_at": last.taken_at.isoformat() if last else None,
+        "owed": last.books.owed if last else None,
+        "last_run": last.run_id if last else None,
+        "state": last.state.value if last else NEVER_SYNCED,
+        "sentence": last.sentence if last else None,
+    }
 
 
 def _print_audiences(rows: list[dict[str, Any]]) -> None:
@@ -198,19 +216,30 @@ def _print_audiences(rows: list[dict[str, Any]]) -> None:
             "No audience and no computed trait is configured yet: add one to windsor.yaml, then run: windsor-sync check"
         )
         return
-    from windsor_sync.words import class_words
+    from windsor_sync.words import class_words, lasting
 
-    columns = ("name", "trait", "class", "members", "owed", "state")
-    shown = [{**row, "class": class_words(row["class"]), "state": _state_in_words(row)} for row in rows]
+    now = datetime.now(UTC)
+    columns = ("name", "trait", "class", "members", "age", "owed", "state")
+    shown = [
+        {
+            **row,
+            "class": class_words(row["class"]),
+            "age": lasting(now - datetime.fromisoformat(row["taken_at"])) if row["taken_at"] else None,
+            "state": _state_in_words(row),
+        }
+        for row in rows
+    ]
     print_table(
         columns,
         [["–" if row[column] is None else row[column] for column in columns] for row in shown],
         numbers=frozenset({"members", "owed"}),
     )
-    click.echo("members are users; owed are changes that the next sync sends.")
+    click.echo("members are users; age is that of their snapshot; owed are changes that the next sync sends.")
     for row in rows:
         if row["state"] not in ENDED_WELL:
             click.echo(f"{row['trait']}: {row['sentence'] or 'The last run has not ended: see `windsor-sync audit`.'}")
+        if row["warning"]:
+            click.echo(f"warning: {row['warning']}")
 
 
 def _state_in_words(row: dict[str, Any]) -> str:
@@ -218,7 +247,7 @@ def _state_in_words(row: dict[str, Any]) -> str:
     from windsor_sync.words import state_words
 
     if not row["enabled"]:
-        return "disabled"
+        return "disabled" if row["configured"] else "not in windsor.yaml"
     return NEVER_SYNCED if row["state"] == NEVER_SYNCED else state_words(RunState(row["state"])).text
 
 

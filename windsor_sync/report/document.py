@@ -4,7 +4,14 @@ from datetime import UTC, datetime
 
 from windsor_sync import __version__
 from windsor_sync.report.rendering import InOneFile, render, style
-from windsor_sync.report.views import AudienceList, AudienceView, list_audiences, view_audience, view_events
+from windsor_sync.report.views import (
+    AudienceList,
+    AudienceView,
+    how_all_stand,
+    list_audiences,
+    view_audience,
+    view_events,
+)
 from windsor_sync.workspace import Workspace
 
 MOST_AUDIENCES = 500
@@ -38,4 +45,5 @@ def _pages(workspace: Workspace) -> list[AudienceList]:
 
 
 def _audiences(workspace: Workspace, keys: list[str]) -> list[AudienceView]:
-    return [found for key in keys if (found := view_audience(workspace, key)) is not None]
+    standing = how_all_stand(workspace)
+    return [found for key in keys if (found := view_audience(workspace, key, standing=standing)) is not None]

@@ -94,6 +94,7 @@ def _environment() -> Environment:
         "left_out_words": words.left_out_words,
         "moved_words": words.MOVED_WORDS.__getitem__,
         "moment": words.moment,
+        "old": words.old,
         "state_words": words.state_words,
         "unit_of": unit_of,
     }

@@ -1,7 +1,7 @@
 """View models: what a page or the report shows, from our state only and without any user."""
 
-from collections import Counter
-from collections.abc import Sequence, Set
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -9,12 +9,13 @@ from typing import Any
 from sqlalchemy import Row
 
 from windsor_sync.events.books import overview
+from windsor_sync.orphans import entries_by_id
 from windsor_sync.registry import EVENTS, EVENTS_CLASS
 from windsor_sync.report import queries
 from windsor_sync.report.queries import RejectedRow, RejectionGroup
 from windsor_sync.report.schedule import next_scheduled
 from windsor_sync.runs import Run, RunState, history, newest_of_each, recent
-from windsor_sync.settings import Settings
+from windsor_sync.standing import warnings
 from windsor_sync.state.database import Database
 from windsor_sync.words import class_words
 from windsor_sync.workspace import Workspace
@@ -39,6 +40,18 @@ class AudienceLine:
     is_off: bool
     """switched off in windsor.yaml, or not in it any more"""
     last: Run | None
+    next_at: datetime | None
+    warnings: tuple[str, ...] = ()
+    """what a person should look at, with what to do about it"""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What windsor.yaml says of the audiences of a destination, by their ids."""
+
+    synced: Set[int]
+    """those with an enabled entry"""
+    warnings: Mapping[int, tuple[str, ...]]
     next_at: datetime | None
 
 
@@ -107,28 +120,27 @@ def list_audiences(workspace: Workspace, *, after: int = 0) -> AudienceList:
     newest = newest_of_each(database, destination, after=after, limit=AUDIENCES_A_PAGE)
     last = {run.audience_id: run for run in _as_they_stand(database, newest)}
     is_last = len(rows) <= AUDIENCES_A_PAGE
-    next_at, wanted = next_scheduled(database, SYNC_DAG, settings.schedule.audiences), _wanted(settings)
+    standing = how_all_stand(workspace)
     return AudienceList(
         destination=destination,
-        lines=tuple(
-            _line(row, last.get(row.id), next_at, wanted) for row in page if row.computation_class != EVENTS_CLASS
-        ),
+        lines=tuple(_line(row, last.get(row.id), standing) for row in page if row.computation_class != EVENTS_CLASS),
         never_synced=_never_synced(workspace) if is_last else (),
         after=None if is_last else page[-1].id,
         now=datetime.now(UTC),
     )
 
 
-def view_audience(workspace: Workspace, key: str, *, before: int | None = None) -> AudienceView | None:
-    """One audience with a page of its runs; None when it was never synced."""
+def view_audience(
+    workspace: Workspace, key: str, *, before: int | None = None, standing: Standing | None = None
+) -> AudienceView | None:
+    """One audience with a page of its runs; None when it was never synced. `standing` is worked out where it is not given."""
     row = queries.audience_by_key(workspace.database, workspace.settings.destination.name, key)
     if row is None or row.computation_class == EVENTS_CLASS:
         return None
     charted = _history(workspace.database, row.id, None, RUNS_CHARTED)
     page, older = _page_of_runs(workspace.database, row.id, before)
-    next_at = next_scheduled(workspace.database, SYNC_DAG, workspace.settings.schedule.audiences)
     return AudienceView(
-        line=_line(row, charted[0] if charted else None, next_at, _wanted(workspace.settings)),
+        line=_line(row, charted[0] if charted else None, standing or how_all_stand(workspace)),
         runs=page,
         before=older,
         charted=tuple(reversed(charted)),
@@ -174,9 +186,21 @@ def view_events(workspace: Workspace, *, before: int | None = None) -> EventsVie
     )
 
 
-def _line(row: Row[Any], last: Run | None, next_at: datetime | None, wanted: Set[str]) -> AudienceLine:
+def how_all_stand(workspace: Workspace) -> Standing:
+    """Return which audiences are synced, what is to be looked at, and when the next run is due."""
+    found: defaultdict[int, list[str]] = defaultdict(list)
+    for one in warnings(workspace):
+        found[one.audience_id].append(str(one))
+    return Standing(
+        synced=entries_by_id(workspace, workspace.registry.known()).keys(),
+        warnings={audience_id: tuple(texts) for audience_id, texts in found.items()},
+        next_at=next_scheduled(workspace.database, SYNC_DAG, workspace.settings.schedule.audiences),
+    )
+
+
+def _line(row: Row[Any], last: Run | None, standing: Standing) -> AudienceLine:
     is_retired = row.retired_at is not None
-    is_off = not is_retired and wanted.isdisjoint((row.trait_key, row.segment_id))
+    is_off = not is_retired and row.id not in standing.synced
     return AudienceLine(
         key=row.trait_key,
         name=row.name,
@@ -184,14 +208,9 @@ def _line(row: Row[Any], last: Run | None, next_at: datetime | None, wanted: Set
         is_retired=is_retired,
         is_off=is_off,
         last=last,
-        next_at=None if is_retired or is_off else next_at,
+        next_at=None if is_retired or is_off else standing.next_at,
+        warnings=standing.warnings.get(row.id, ()),
     )
-
-
-def _wanted(settings: Settings) -> Set[str]:
-    """What windsor.yaml wants synced: trait keys, and the ids in Segment that hold through a change of name."""
-    enabled = [each for each in settings.computations if each.enabled]
-    return {str(each.key) for each in enabled} | {each.id for each in enabled if each.id}
 
 
 def _never_synced(workspace: Workspace) -> tuple[str, ...]:
