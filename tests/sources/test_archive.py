@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -172,6 +173,29 @@ def test_messages_are_read_however_they_are_set(shape: str, size: int) -> None:
         pieces = [text[:200], *(text[at : at + size] for at in range(200, len(text), size))]
     found = [line for piece in messages(iter(pieces)) for line in piece]
     assert [json.loads(line) for line in found if isinstance(line, bytes) and line.strip()] == EVENTS
+
+
+WIDE = ["utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+
+
+@pytest.mark.parametrize("encoding", WIDE)
+@pytest.mark.parametrize("shape", ["lines", "no line breaks, as Firehose puts them", "an indented array with a mark"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_an_archive_in_utf_16_is_read(
+    tmp_path: Path, encoding: str, shape: str, pack: Callable[[bytes], bytes]
+) -> None:
+    put(tmp_path, "s/1/a.gz", pack(SHAPES[shape].removeprefix("\ufeff").encode(encoding)))
+    assert [json.loads(line) for line in lines(tmp_path) if isinstance(line, bytes) and line.strip()] == EVENTS
+
+
+@pytest.mark.parametrize("size", [3, 64, 1001])
+def test_utf_16_that_comes_in_pieces_is_whole_and_its_damage_is_told(size: int) -> None:
+    text = SHAPES["lines"].encode("utf-16")
+    pieces = [text[:201], *(text[at : at + size] for at in range(201, len(text), size))]
+    found = [line for piece in messages(iter(pieces)) for line in piece]
+    assert [json.loads(line) for line in found if isinstance(line, bytes)] == EVENTS
+    cut = [line for piece in messages(iter([*pieces[:-1], pieces[-1][:-1]])) for line in piece]
+    assert (cut[-1], [json.loads(line) for line in cut[:8] if isinstance(line, bytes)]) == (Unreadable.TORN, EVENTS[:8])
 
 
 @pytest.mark.parametrize(

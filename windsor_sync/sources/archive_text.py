@@ -1,7 +1,7 @@
 """From the text of an archive's file to its messages: one a line, as Segment writes them, or as others pass them on.
 
 Firehose and its like put objects behind each other without a line break; tools that copy archives make arrays of them, indent
-them, or put a byte order mark in front. Where the first line is one whole object, lines are what is read.
+them, put a byte order mark in front, or write UTF-16. Where the first line is one whole object, lines are what is read.
 """
 
 import codecs
@@ -9,6 +9,8 @@ import json
 import re
 from collections.abc import Iterator
 from enum import StrEnum
+
+from windsor_sync.sources.encodings import LOOKED_AT_BYTES, wide_encoding_of
 
 LONGEST_LINE_BYTES = 1024 * 1024
 """A message of Segment's has less than 32 KB; a longer line is not kept in memory."""
@@ -34,10 +36,27 @@ Lines = list[bytes | Unreadable]
 def messages(pieces: Iterator[bytes | None]) -> Iterator[Lines]:
     """Yield the messages of a text that comes in pieces; None among those says that the rest is damaged."""
     start = next(pieces, b"")
+    if start is not None and (encoding := wide_encoding_of(start[:LOOKED_AT_BYTES])):
+        pieces = _as_utf_8(_chain(start, pieces), encoding)
+        start = next(pieces, b"")
     if start is not None:
         start = start.removeprefix(codecs.BOM_UTF8)
     together = _chain(start, pieces)
     return _lines(together) if start is None or _is_of_lines(start) else _values(together)
+
+
+def _as_utf_8(pieces: Iterator[bytes | None], encoding: str) -> Iterator[bytes | None]:
+    """The pieces of a text in UTF-16 or UTF-32 in UTF-8; what ends within a character is damaged."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        for piece in pieces:
+            if piece is None:
+                yield None
+                return
+            yield decoder.decode(piece).encode()
+        decoder.decode(b"", final=True)
+    except UnicodeError:
+        yield None
 
 
 def _chain(start: bytes | None, rest: Iterator[bytes | None]) -> Iterator[bytes | None]:

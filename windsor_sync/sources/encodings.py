@@ -88,3 +88,12 @@ def utf16_of(start: bytes) -> str | None:
     if 2 * odd > pairs and 10 * even < odd:
         return "utf-16-le"
     return "utf-16-be" if 2 * even > pairs and 10 * odd < even else None
+
+
+def wide_encoding_of(start: bytes) -> str | None:
+    """The kind of UTF-16 or UTF-32 that a text begins with; None for anything else."""
+    if start.startswith(codecs.BOM_UTF32_LE):
+        return "utf-32-le"
+    if start.startswith(codecs.BOM_UTF32_BE):
+        return "utf-32-be"
+    return utf16_of(start)
