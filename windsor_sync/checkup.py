@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, partial
 
+from windsor_sync.embedded import open_duckdb
 from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.orphans import orphans
 from windsor_sync.runs import recent
 from windsor_sync.settings import Computation, Events, Mistake, Settings, format_duration
 from windsor_sync.settings.choices import MaxAgeAction
 from windsor_sync.settlement import as_it_stands
-from windsor_sync.sources import Connections, SourceFile, source_for
+from windsor_sync.sources import Connections, SourceFile, look_into, source_for
 from windsor_sync.sources.columns import harmless
 from windsor_sync.sources.files import open_bytes
 from windsor_sync.sources.warehouse_session import opened
@@ -162,6 +163,8 @@ def _source(
     found = source.describe()
     if source.origin is not None:
         _read(source.origin)
+        with open_duckdb() as engine:
+            look_into(computation, source.origin, engine)
         found += f", taken at {moment(source.origin.taken_at)}"
     elif computation.snapshot.connection is not None:
         connection = reached(computation.snapshot.connection)

@@ -14,7 +14,7 @@ from tests.cli.test_init_hostile import somebody_else
 from tests.support.segment_api import TOKEN, SegmentApi
 from tests.support.world import AUDIENCE, TRAIT, World
 from windsor_sync.checkup import examine, examine_origins
-from windsor_sync.errors import ConfigError
+from windsor_sync.errors import ConfigError, SnapshotError
 from windsor_sync.outbox import Limits, Retry
 from windsor_sync.sandbox import Faults
 from windsor_sync.settings import load
@@ -61,6 +61,26 @@ def test_everything_that_is_wrong_is_found_in_one_go(world: World) -> None:
     assert "Check the URL" in found["destination"]["text"]
     assert "windsor.yaml:" in found["schedule"]["text"]
     assert (levels["configuration"], levels["schedule"], levels["clock"]) == ("ok", "warning", "warning")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "user_id,consent\nana,true\nben,false\n",
+        "customer,email\nana,a@example.com\n",
+        "user_id;email\nana;a@example.com\n",
+        "user_id,Email,email_address\nana,a@example.com,b@example.com\n",
+        "<html>sign in</html>",
+        "user_id,consent\n" + "".join(f"user{number},true\n" for number in range(200_000)),
+    ],
+)
+def test_columns_that_a_sync_refuses_are_refused_in_the_same_words(world: World, content: str) -> None:
+    path = world.snapshot(["ana"])
+    path.write_text(content)
+    with pytest.raises(SnapshotError) as refused:
+        world.sync()
+    [found] = [one for one in examine(world.workspace) if one.subject == AUDIENCE]
+    assert (found.level.value, found.text) == ("error", str(refused.value))
 
 
 def test_a_state_that_cannot_be_opened_hides_no_other_finding(world: World) -> None:

@@ -13,14 +13,17 @@ A row that names several user ids yields as many rows of the same number.
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import duckdb
 
 from windsor_sync.errors import ConfigError
+from windsor_sync.patterns import literal
+from windsor_sync.sources.beginning import first_rows
 from windsor_sync.sources.engage_csv import EngageCsvSource
-from windsor_sync.sources.files import SourceFile, newest
+from windsor_sync.sources.files import SourceFile, is_local, newest
 from windsor_sync.sources.joined import JoinedSource
+from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.tables import DataFrameSource, ParquetSource
 from windsor_sync.sources.text_tables import CsvSource, JsonLinesSource
 from windsor_sync.sources.warehouse import (
@@ -46,6 +49,7 @@ __all__ = [
     "SourceFile",
     "WarehouseSource",
     "engine_from_environment",
+    "look_into",
     "newest",
     "open_source",
     "source_for",
@@ -138,9 +142,32 @@ def source_for(
         format=settings.format,
         columns=settings.columns,
         taken_at=settings.taken_at,
-        value_of=None if computation.computation_class == "audience" else computation.key,
-        members_of=computation.key if computation.computation_class == "audience" else None,
+        **_keys(computation),
     )
+
+
+def look_into(computation: Computation, file: SourceFile, connection: duckdb.DuckDBPyConnection) -> None:
+    """Read the first rows of an audience's or computed trait's file by the rules of a sync.
+
+    A Parquet file that is not on this machine is not looked into: it would be copied whole. Raises SnapshotError for a file
+    that cannot be used, as far as its beginning tells.
+    """
+    first = file.parts[0] if file.parts else file
+    kind = computation.snapshot.format or _format(first.path)
+    if kind == "parquet" and not is_local(first):
+        return
+    with first_rows(first, is_text=kind != "parquet") as path:
+        pattern = path if path != first.path else literal(path)
+        source = open_source(pattern, format=kind, columns=computation.snapshot.columns, **_keys(computation))
+        try:
+            source.load(connection)
+        except duckdb.Error:  # what it says may quote the rows
+            raise unusable(f"{first.path} is damaged: its first rows cannot be read.", AGAIN) from None
+
+
+def _keys(computation: Computation) -> "Keys":
+    is_audience = computation.computation_class == "audience"
+    return Keys(value_of=None if is_audience else computation.key, members_of=computation.key if is_audience else None)
 
 
 def _warehouse_source(computation: Computation, connections: Connections) -> WarehouseSource:
@@ -160,6 +187,13 @@ def _warehouse_source(computation: Computation, connections: Connections) -> War
     return WarehouseSource(settings.connection or "", question, connections)
 
 
+class Keys(TypedDict):
+    """Which key's values, or members, a source is asked for."""
+
+    value_of: str | None
+    members_of: str | None
+
+
 def open_source(
     path: str,
     *,
@@ -176,14 +210,12 @@ def open_source(
     `value_of` is the key of the computed trait whose values are wanted; None for an audience, whose key is `members_of`.
     """
     found = newest(path, taken_at, consists_of=consists_of, at=at)
-    keys = {"value_of": value_of, "members_of": members_of}
+    keys = Keys(value_of=value_of, members_of=members_of)
     sources = [_source(file, format, columns, keys) for file in found.parts or (found,)]
     return JoinedSource(found, sources) if found.parts else sources[0]
 
 
-def _source(
-    file: SourceFile, format: str | None, columns: Mapping[str, str] | None, keys: Mapping[str, str | None]
-) -> Source:
+def _source(file: SourceFile, format: str | None, columns: Mapping[str, str] | None, keys: Keys) -> Source:
     match format or _format(file.path):
         case "engage_csv":
             return EngageCsvSource(file, **keys)

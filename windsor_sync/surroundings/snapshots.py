@@ -1,7 +1,5 @@
 """Which files of a folder are snapshots, of what, and how they are to be read: the sources themselves are asked."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,12 +9,9 @@ import duckdb
 from windsor_sync.embedded import open_duckdb
 from windsor_sync.errors import ConfigError, SnapshotError
 from windsor_sync.patterns import below
-from windsor_sync.scratch import scratch_folder
 from windsor_sync.settings.choices import SnapshotFormat, format_of
-from windsor_sync.sources import SourceFile, newest, open_source
-from windsor_sync.sources.encodings import LOOKED_AT_BYTES, utf16_of
-from windsor_sync.sources.files import open_bytes
-from windsor_sync.sources.unpacking import Stream, damage_named, unpacked
+from windsor_sync.sources import newest, open_source
+from windsor_sync.sources.beginning import first_rows
 from windsor_sync.spec.trait_keys import TraitKey, key_problem, trait_key
 from windsor_sync.surroundings.listing import Listing
 from windsor_sync.surroundings.naming import Group, groups_in
@@ -25,8 +20,6 @@ from windsor_sync.words import counted
 MOST_OPENED = 50
 MOST_ROWS_A_USER, FEW_ROWS = 2, 20
 """more rows for a user are no snapshot, but nothing is said of a file with few rows"""
-SAMPLE_BYTES = 1_000_000
-"""of a file of text only the beginning is read"""
 NO_STATE_YET = " Nothing was sent; the last good snapshot stands."
 
 
@@ -95,7 +88,7 @@ def _look(root: Path, group: Group, connection: duckdb.DuckDBPyConnection) -> Fo
         return f"{group.pattern}: {problem}"
     try:
         file = newest(below(root, group.pattern), group.dated)
-        with _sample(file.parts[0] if file.parts else file, format) as path:
+        with first_rows(file.parts[0] if file.parts else file, is_text=format is not SnapshotFormat.PARQUET) as path:
             contents = _read(path, format, key, connection)
     except (SnapshotError, ConfigError) as error:
         text = str(error).replace(NO_STATE_YET, "").replace(f"{root}/", "")
@@ -155,38 +148,3 @@ def _counted(connection: duckdb.DuckDBPyConnection, *, has_values: bool) -> _Con
         "FROM (FROM rows LIMIT 100_000)"
     ).fetchall()
     return _Contents(rows, different, has_values, bool(strangers and not users))
-
-
-@contextmanager
-def _sample(file: SourceFile, format: SnapshotFormat) -> Iterator[str]:
-    """A file of the first rows, under the same name; a Parquet file itself, of which only the needed is read anyway."""
-    if format is SnapshotFormat.PARQUET:
-        yield file.path
-        return
-    with open_bytes(file) as raw, damage_named(file.path):
-        beginning = _beginning(unpacked(raw, file.size, file.path) or raw)
-    with scratch_folder() as folder:
-        path = folder / "beginning"
-        path.write_bytes(beginning)
-        try:
-            yield str(path)
-        except SnapshotError as error:
-            raise SnapshotError(str(error).replace(str(path), file.path)) from None
-
-
-def _beginning(stream: Stream) -> bytes:
-    """The first rows, whole ones."""
-    text = b""
-    while len(text) <= SAMPLE_BYTES and (piece := stream.read(SAMPLE_BYTES)):
-        text += piece
-    if len(text) <= SAMPLE_BYTES:
-        return text
-    if (encoding := utf16_of(text[:LOOKED_AT_BYTES])) is not None:
-        # A line break is two bytes there, and each of them may be half of another sign.
-        text = text.decode(encoding, "ignore").encode()
-    end = text.rfind(b"\n") + 1
-    quotes = text.count(b'"', 0, end)
-    while end and quotes % 2:  # inside a cell of several lines
-        before, end = end, text.rfind(b"\n", 0, end - 1) + 1
-        quotes -= text.count(b'"', end, before)
-    return text[:end] or text
