@@ -5,10 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-import httpx
-
 from windsor_sync.checkup import Finding, Level
-from windsor_sync.delivery.probe import PATIENCE_S, probe
+from windsor_sync.delivery.probe import date_of, probe
 from windsor_sync.errors import WindsorSyncError
 from windsor_sync.settings import Destination
 
@@ -37,7 +35,7 @@ def examine_destination(destination: Destination, api_key: Callable[[], Key]) ->
 
 def _without_key(destination: Destination) -> Finding:
     """Whether anybody is there at all."""
-    if _head(destination) is None:
+    if date_of(destination) is None:
         text = "nobody answers there. Check the URL, and whether Windsor is up. Nothing was sent."
         return Finding("destination", Level.ERROR, f"{destination.name}: {text}")
     text = "somebody answers there; whether it is Windsor can be said once there is a key"
@@ -54,12 +52,12 @@ def _answered(destination: Destination, key: Key) -> Finding:
 def _clock(destination: Destination) -> Finding:
     """Compare with the Date of any answer; each stage of a change carries this machine's time."""
     asked_at = datetime.now(UTC)
-    answer = _head(destination)
-    if answer is None:
+    date = date_of(destination)
+    if date is None:
         return Finding("clock", Level.WARNING, "not compared: Windsor does not answer. Look again when it does.")
     try:
-        theirs = parsedate_to_datetime(answer.headers["Date"])
-    except (KeyError, ValueError):
+        theirs = parsedate_to_datetime(date)
+    except ValueError:
         return Finding("clock", Level.OK, "not compared: Windsor says no time")
     apart = theirs.replace(tzinfo=theirs.tzinfo or UTC) - asked_at
     if abs(apart) <= MOST_APART:
@@ -71,11 +69,3 @@ def _clock(destination: Destination) -> Finding:
         f"this machine's clock is {abs(apart).total_seconds():,.0f} s {side} Windsor's. What is sent carries its time: "
         "let the system set it (NTP).",
     )
-
-
-def _head(destination: Destination) -> httpx.Response | None:
-    """Any answer; None where there is none."""
-    try:
-        return httpx.head(destination.url, timeout=PATIENCE_S, trust_env=False)
-    except httpx.HTTPError:
-        return None

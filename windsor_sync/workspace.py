@@ -1,6 +1,7 @@
 """What the use cases work with, and the one place that wires settings to adapters."""
 
 import os
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from functools import cache
 from windsor_sync.delivery.engine import EngineLimits
 from windsor_sync.delivery.rate import Rate
 from windsor_sync.delivery.shared_rate import Weight, sharing
-from windsor_sync.delivery.transport import HttpTransport, Transport
+from windsor_sync.delivery.transport import HttpTransport, Transport, tls_of
 from windsor_sync.delivery.wires import Wire
 from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
 from windsor_sync.delivery.wires.windsor_hook import WindsorHook
@@ -49,10 +50,12 @@ class HttpLine:
     destination: Destination
     database: Database
     limits: EngineLimits
+    tls: ssl.SSLContext | None
 
     def transport(self) -> Transport:
         """Fresh connections."""
-        return HttpTransport(connections=self.destination.max_in_flight, timeout_s=self.destination.timeout_s)
+        most, timeout_s = self.destination.max_in_flight, self.destination.timeout_s
+        return HttpTransport(connections=most, timeout_s=timeout_s, tls=self.tls)
 
     def sharing(self, task: str, weight: Weight) -> AbstractContextManager[Rate]:
         """This task's share of the destination's requests per second; `task` is what its lease protects."""
@@ -95,8 +98,8 @@ class Workspace:
         destination = self.settings.destination
         require_handles(destination.max_in_flight)
         require_address_space()
-        wire = WIRES[destination.wire]
-        return HttpLine(wire(destination.url, self.api_key().strip()), destination, self.database, self.engine_limits)
+        wire = WIRES[destination.wire](destination.url, self.api_key().strip())
+        return HttpLine(wire, destination, self.database, self.engine_limits, tls_of(destination))
 
     @property
     def supported_calls(self) -> frozenset[str]:

@@ -74,12 +74,12 @@ def test_what_airflow_is_told_follows_its_schema() -> None:
     jsonschema.validate(get_provider_info(), schema)
 
 
-def test_the_form_has_url_key_wire_and_rate_and_nothing_else(api: httpx.Client) -> None:
+def test_the_form_has_url_key_wire_rate_and_certificate_and_nothing_else(api: httpx.Client) -> None:
     (form,) = [each for each in api.get("/ui/connections/hook_meta").json() if each["connection_type"] == "windsor"]
     fields = form["standard_fields"]
     assert (fields["host"]["title"], fields["password"]["title"]) == ("URL", "API key")
     assert {name for name, field in fields.items() if field and field.get("hidden")} == {"url_schema", "login", "port"}
-    assert set(form["extra_fields"]) == {"wire", "requests_per_second"}
+    assert set(form["extra_fields"]) == {"wire", "requests_per_second", "client_certificate", "client_key"}
     wire = form["extra_fields"]["wire"]["schema"]
     assert wire["enum"] == [None, *Wire]
     assert set(wire["values_display"]) == {"null", *Wire}

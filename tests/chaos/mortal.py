@@ -141,6 +141,10 @@ class MortalTransport:
             self._life.wire[place] = self._life.wire[place]._replace(is_answered=True)
         return answer
 
+    async def overhear(self) -> None:
+        """Listen for answers too many."""
+        await self._transport.overhear()
+
     async def close(self) -> None:
         """Close every connection."""
         await self._transport.close()

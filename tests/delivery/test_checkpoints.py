@@ -138,7 +138,7 @@ def test_an_answer_too_many_puts_all_that_its_connection_answered_in_doubt(scrip
 
 
 def test_a_connection_answers_only_so_many_requests(scripted_line: MakeLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("windsor_sync.delivery.connections.MAX_ANSWERS", 10)
+    monkeypatch.setattr("windsor_sync.http.pool.MAX_ANSWERS", 10)
     delivery = scripted_line(lambda row, tries: None, 30, limits=patient(max_in_flight=1))
     assert delivery.deliver().delivered == 30
     assert delivery.windsor.connections == 3

@@ -2,25 +2,20 @@
 
 import asyncio
 import gzip
-import ipaddress
 import logging
 import socket
-import ssl
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.delivery.scripted import Reply, ScriptedWindsor, answer
+from tests.support.certificates import Authority
 from windsor_sync.delivery.transport import HttpTransport
 from windsor_sync.delivery.verdicts import Answer, Decision, decide, may_have_been_applied, shown_location
 from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
@@ -175,31 +170,13 @@ def test_what_never_left_leaves_no_doubt(scripted: ScriptedWindsor, monkeypatch:
     assert scripted.bodies == []
 
 
-def write_certificate(path: Path) -> None:
-    """A key, and a certificate of 127.0.0.1 that nobody but its own key vouches for, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Windsor")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    path.write_bytes(key.private_bytes(*form) + certificate.public_bytes(serialization.Encoding.PEM))
-
-
 def test_over_tls_nothing_leaves_before_the_certificate_is_found_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_certificate(tmp_path / "windsor.pem")
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(tmp_path / "windsor.pem")
-    with ScriptedWindsor(tls=tls) as windsor:
+    authority = Authority(tmp_path)
+    with ScriptedWindsor(tls=authority.serves("127.0.0.1")) as windsor:
         (unknown,) = ask(windsor.url, BODY)
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "windsor.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
         (another,) = ask(windsor.url.replace("127.0.0.1", "localhost"), BODY)  # trusted, but not under this name
         assert unknown == another == Answer(0, message="no trusted TLS connection", was_sent=False)
         assert windsor.bodies == []
@@ -301,17 +278,6 @@ def test_where_a_redirect_points_to_is_shown_without_what_may_be_secret() -> Non
     assert shown_location("https://windsor.example/hook/0123456789abcdef0123/") == "https://windsor.example/hook/…/"
     assert shown_location("/elsewhere") == "/elsewhere"
     assert [shown_location(odd) for odd in (None, "", "http://[", "https://a\x1b[2J/")] == [None] * 4
-
-
-def test_a_message_takes_no_proxy_whatever_the_environment_says(
-    scripted: ScriptedWindsor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with ScriptedWindsor() as proxy:
-        for name in ("http_proxy", "https_proxy", "all_proxy"):
-            monkeypatch.setenv(name, proxy.url)
-            monkeypatch.setenv(name.upper(), proxy.url)
-        assert [one.status for one in ask(scripted.url, BODY)] == [200]
-        assert (len(scripted.bodies), proxy.connections) == (1, 0)
 
 
 def test_a_refusal_keeps_windsors_words_and_its_wait(scripted: ScriptedWindsor) -> None:

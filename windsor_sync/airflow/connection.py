@@ -14,7 +14,13 @@ from windsor_sync.settings import Destination, Settings, load
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-MEANINGS = {"url": "URL", "wire": "wire", "requests_per_second": "requests per second"}
+MEANINGS = {
+    "url": "URL",
+    "wire": "wire",
+    "requests_per_second": "requests per second",
+    "client_certificate": "client certificate",
+    "client_key": "client key",
+}
 
 
 def connection_of(connection_id: str) -> "Connection":
@@ -80,7 +86,7 @@ def _checked(connection: "Connection", said: dict[str, Any]) -> Destination:
 
 def _said_by(connection: "Connection") -> dict[str, Any]:
     extra = connection.extra_dejson
-    said = {"url": _url(connection), "wire": extra.get("wire"), "requests_per_second": extra.get("requests_per_second")}
+    said = {"url": _url(connection)} | {name: extra.get(name) for name in MEANINGS if name != "url"}
     return {name: value for name, value in said.items() if value not in (None, "")}
 
 

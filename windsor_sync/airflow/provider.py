@@ -32,6 +32,16 @@ CONNECTION_TYPE: dict[str, Any] = {
             "description": "Shared by all running tasks. Empty: as in windsor.yaml.",
             "schema": {"type": ["number", "null"], "exclusiveMinimum": 0, "default": None},
         },
+        "client_certificate": {
+            "label": "Client certificate",
+            "description": "A file in PEM on every worker, where Windsor asks for one. Empty: as in windsor.yaml.",
+            "schema": {"type": ["string", "null"], "default": None},
+        },
+        "client_key": {
+            "label": "Client key",
+            "description": "The file with its key, where the certificate's file has none.",
+            "schema": {"type": ["string", "null"], "default": None},
+        },
     },
 }
 

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from windsor_sync.delivery.parcels import Attempt, Letter, Letters, Parcel, atte
 from windsor_sync.delivery.patience import Bounds, Patience, Step, Struggle
 from windsor_sync.delivery.rate import Rate
 from windsor_sync.delivery.recorder import AHEAD_S, Journal, Recorder, Rhythm
-from windsor_sync.delivery.redaction import redacted
+from windsor_sync.delivery.redaction import redacted, redacted_address
 from windsor_sync.delivery.stops import everything_rejected, stopped, unavailable
 from windsor_sync.delivery.supply import Supply, Waiting
 from windsor_sync.delivery.transport import Transport
@@ -155,6 +155,7 @@ class Engine:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, keeper, return_exceptions=True)
+            await self._guarded(self._transport.overhear())
             if not isinstance(self.outcome.stopped_by, LeaseLost):
                 await self._guarded(self._records.close())
         if self._failure is not None:
@@ -260,7 +261,8 @@ class Engine:
                 return answer
             self._note_doubt(attempts, answer)
             if decision is Decision.STOP:
-                self._halt(stopped(answer))
+                private = [value for attempt in attempts for value in attempt.parcel.private]
+                self._halt(stopped(replace(answer, location=redacted_address(answer.location, private))))
                 return None
             if decision is Decision.SLOW_DOWN:
                 self._rate.slow_down(answer.retry_after_s)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import httpx
 
-from windsor_sync.delivery.transport import HttpTransport
+from windsor_sync.delivery.transport import HttpTransport, tls_of
 from windsor_sync.delivery.verdicts import Answer
 from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
 from windsor_sync.delivery.wires.windsor_hook import WindsorHook
+from windsor_sync.http.client import FAILURES, Client
 from windsor_sync.settings import Destination, Wire
 
 PATIENCE_S = 5.0
@@ -40,8 +41,26 @@ def probe(destination: Destination, api_key: str) -> Finding:
     return asyncio.run(_probe(destination, api_key))
 
 
+def date_of(destination: Destination) -> str | None:
+    """Return the Date of any answer, empty where it has none; None where nobody answers. Raises ConfigError."""
+    return asyncio.run(_date_of(destination))
+
+
+async def _date_of(destination: Destination) -> str | None:
+    url = httpx.URL(destination.url)
+    request = httpx.Request("GET", url, headers={"Host": url.netloc.decode("ascii"), "Accept": "*/*"})
+    client = Client(connections=1, timeout_s=PATIENCE_S, tls=tls_of(destination))
+    try:
+        received = await client.receive(request, within_s=PATIENCE_S)
+    except FAILURES:
+        return None
+    finally:
+        client.close()
+    return str(httpx.Headers(received.headers).get("date", ""))
+
+
 async def _probe(destination: Destination, api_key: str) -> Finding:
-    async with HttpTransport(connections=1, timeout_s=PATIENCE_S) as transport:
+    async with HttpTransport(connections=1, timeout_s=PATIENCE_S, tls=tls_of(destination)) as transport:
         answer = await transport.send(_nothing_at_all(destination, api_key), _always)
         if not _may_be_about_the_message(answer):
             return _finding(answer)

@@ -1,6 +1,6 @@
 """Why a delivery stopped before its end, in words. Windsor's own are quoted only after redaction."""
 
-from windsor_sync.delivery.verdicts import Answer
+from windsor_sync.delivery.verdicts import PROXY_REFUSES, Answer
 from windsor_sync.errors import CredentialsRefused, DestinationUnavailable, MessagesRejected
 
 
@@ -16,7 +16,11 @@ def redirected(answer: Answer) -> DestinationUnavailable:
 
 
 def credentials_refused(answer: Answer) -> CredentialsRefused:
-    """The key is no good."""
+    """The key is no good, or a proxy's."""
+    if answer.status == PROXY_REFUSES:
+        return CredentialsRefused(
+            "The proxy that the environment names (HTTP_PROXY) refused its user or password (407)"
+        )
     return CredentialsRefused(f"Windsor refused the API key ({answer.status})")
 
 

@@ -1,10 +1,9 @@
 """One request, one answer: httpx requests on connections of our own; every failure becomes an answer too.
 
 httpx says what a request and an answer are. Its client searches its pool on every request, which costs more than the
-request itself once many are in flight, so the bytes go over `connections`.
+request itself once many are in flight, so the bytes go over connections of `windsor_sync.http`.
 """
 
-import asyncio
 import socket
 import ssl
 from collections.abc import Callable
@@ -14,15 +13,12 @@ from typing import Protocol, Self
 
 import httpx
 
-from windsor_sync.delivery.connections import (
-    Connections,
-    NeverLeftError,
-    NotHttpError,
-    Origin,
-    OutOfStepError,
-    Received,
-)
 from windsor_sync.delivery.verdicts import Answer, is_page, retry_after_s, shown_location, words_of
+from windsor_sync.http.client import FAILURES, Client
+from windsor_sync.http.connection import Received
+from windsor_sync.http.opening import NeverLeftError, NotLoopbackError, ProxyError, trust
+from windsor_sync.http.pool import OutOfStepError
+from windsor_sync.settings import Destination
 
 _Permit = Callable[[], None]
 
@@ -38,6 +34,10 @@ class Transport(Protocol):
         """
         ...
 
+    async def overhear(self) -> None:
+        """Listen for answers too many before the verdicts are final."""
+        ...
+
     async def close(self) -> None:
         """Close every connection."""
         ...
@@ -49,9 +49,9 @@ class HttpTransport:
     `timeout_s` bounds each stage of a request (connect, next bytes of the answer), and twice as long all of it.
     """
 
-    def __init__(self, *, connections: int, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._connections = Connections(connections)
+    def __init__(self, *, connections: int, timeout_s: float, tls: ssl.SSLContext | None = None) -> None:
+        self._within_s = 2 * timeout_s
+        self._client = Client(connections=connections, timeout_s=timeout_s, tls=tls)
 
     async def __aenter__(self) -> Self:
         return self
@@ -63,34 +63,25 @@ class HttpTransport:
 
     async def send(self, request: httpx.Request, permit: _Permit) -> Answer:
         """Redirects are not followed; a body is read only for the message of a refusal."""
-        until = asyncio.get_running_loop().time() + 2 * self._timeout_s
-        origin, sealed = _origin(request.url), _bytes_of(request)
         try:
-            connection = await self._connections.borrow(origin, self._timeout_s)
-            try:
-                permit()
-                received = await connection.exchange(sealed, self._timeout_s, until)
-            finally:
-                self._connections.give_back(origin, connection)
-            return _answer(received)
-        except (httpx.HTTPError, NeverLeftError, NotHttpError, OSError, ValueError) as error:
+            return _answer(await self._client.receive(request, permit, within_s=self._within_s))
+        except FAILURES as error:
             return _failure(error)
+
+    async def overhear(self) -> None:
+        """Listen for answers too many before the verdicts are final."""
+        await self._client.overhear()
 
     async def close(self) -> None:
         """Close every connection."""
-        self._connections.close()
+        self._client.close()
 
 
-def _origin(url: httpx.URL) -> Origin:
-    is_secure = url.scheme == "https"
-    return Origin(url.host, url.port or (443 if is_secure else 80), is_secure)
-
-
-def _bytes_of(request: httpx.Request) -> bytes:
-    """As it goes over the wire. Nothing breaks out of its line: keys are base64, tokens and paths are quoted."""
-    head = b"".join(b"%b: %b\r\n" % header for header in request.headers.raw if header[0].lower() != b"accept-encoding")
-    head += b"Accept-Encoding: identity\r\n"
-    return b"%b %b HTTP/1.1\r\n%b\r\n%b" % (request.method.encode(), request.url.raw_path, head, request.content)
+def tls_of(destination: Destination) -> ssl.SSLContext | None:
+    """Return whom to trust, and what to show; None for plain HTTP. Raises ConfigError for files that cannot be used."""
+    if not destination.url.startswith("https:"):
+        return None
+    return trust(destination.client_certificate, destination.client_key)
 
 
 def _answer(received: Received) -> Answer:
@@ -143,5 +134,9 @@ def _why_not_connected(cause: BaseException | None) -> str:
             return "no trusted TLS connection"
         case TimeoutError():
             return "time-out"
+        case ProxyError():
+            return f"the proxy of the environment does not let it through ({cause})"
+        case NotLoopbackError():
+            return "plain HTTP would leave this machine, since the host is not its loopback"
         case _:
             return "connection refused"

@@ -6,16 +6,20 @@ and 5xx are tried again except 501.
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from urllib.parse import urlsplit
 
+from windsor_sync.http.connection import Hearing
+
 TOKEN_LENGTH = 16
 NOT_IMPLEMENTED = 501
 """Windsor does not take calls of this type."""
+PROXY_REFUSES = 407
+"""A proxy on the way wants credentials; Windsor never saw the request."""
 
 
 class Decision(StrEnum):
@@ -41,35 +45,6 @@ class Decision(StrEnum):
         return self in (Decision.DELIVERED, Decision.REJECTED, Decision.UNSUPPORTED)
 
 
-class Hearing:
-    """Who was answered over one connection, for the case that it turns out to be a step behind.
-
-    An answer too many means that any answer before it may have been another request's.
-    """
-
-    def __init__(self) -> None:
-        self.is_out_of_step = False
-        self._doubts: list[Callable[[], None]] = []
-
-    def __len__(self) -> int:
-        """How many answers would be in doubt."""
-        return len(self._doubts)
-
-    def heard(self, doubt: Callable[[], None]) -> None:
-        """Remember an answer; `doubt` is called, now or later, when the connection is a step behind."""
-        if self.is_out_of_step:
-            doubt()
-        else:
-            self._doubts.append(doubt)
-
-    def is_a_step_behind(self) -> None:
-        """There was an answer too many."""
-        self.is_out_of_step = True
-        doubts, self._doubts = self._doubts, []
-        for doubt in doubts:
-            doubt()
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came back for one request."""
@@ -85,7 +60,7 @@ class Answer:
     """HTML: written for people, by whatever stands in Windsor's place; or nothing that can be told from it"""
     location: str | None = None
     """where a redirect points to"""
-    hearing: "Hearing | None" = field(default=None, compare=False, repr=False)
+    hearing: Hearing | None = field(default=None, compare=False, repr=False)
     """of the connection over which it came"""
 
 
@@ -98,7 +73,7 @@ def decide(answer: Answer) -> Decision:
     status = answer.status
     if 200 <= status < 300:
         return Decision.RETRY if answer.is_page else Decision.DELIVERED
-    if status in (401, 403) or 300 <= status < 400:
+    if status in (401, 403, PROXY_REFUSES) or 300 <= status < 400:
         return Decision.STOP  # redirects are not followed, and no message is to blame for one
     if status == 429:
         return Decision.SLOW_DOWN

@@ -30,6 +30,10 @@ def check_together(document: Document) -> None:
             named.append((where, name))
     _check_names(document, named)
     _check_keys(document, named)
+    destination = document.tree.get("destination")
+    if isinstance(destination, dict) and destination.get("client_key") and not destination.get("client_certificate"):
+        found = found_but("a key without a certificate", "`client_certificate` beside it")
+        document.complain(("destination", "client_key"), found)
     if isinstance(document.tree.get("segment"), dict) and document.tree.get("space") is None:
         document.complain(
             ("segment",), found_but("a segment section without a space", "`space`, whose audiences it asks for")

@@ -12,7 +12,7 @@ from windsor_sync.settings.checks import check_together, warnings_about
 from windsor_sync.settings.document import Document, read_document
 from windsor_sync.settings.environment import CONFIG_VARIABLE, apply_variables
 from windsor_sync.settings.mistakes import InvalidSettings, Mistake, Place
-from windsor_sync.settings.model import FRESHNESS, Computation, Defaults, Handling, Settings, WindsorYaml
+from windsor_sync.settings.model import FRESHNESS, Computation, Defaults, Destination, Handling, Settings, WindsorYaml
 from windsor_sync.settings.validation import validated
 
 DEFAULT_FILE = "windsor.yaml"
@@ -86,12 +86,19 @@ def _completed(found: WindsorYaml, document: Document) -> Settings:
     values = {name: getattr(found, name) for name in WindsorYaml.model_fields}
     values["state"] = absolute_state(found.state, folder)
     values["files"] = absolute(found.files, folder)
+    values["destination"] = _with_files_of(found.destination, folder)
     values["audiences"] = tuple(_complete(each, found.defaults, folder) for each in found.audiences)
     values["computed_traits"] = tuple(_complete(each, found.defaults, folder) for each in found.computed_traits)
     if found.events:
         values["events"] = found.events.model_copy(update={"archive": absolute(found.events.archive, folder)})
     # Not validated again: a setting has no line break in it, and a folder may.
     return Settings.model_construct(**values, path=document.file, warnings=tuple(warnings_about(found, document)))
+
+
+def _with_files_of(destination: Destination, folder: Path) -> Destination:
+    """Give a destination the absolute paths of its certificate and key."""
+    given = {name: getattr(destination, name) for name in ("client_certificate", "client_key")}
+    return destination.model_copy(update={name: absolute(path, folder) for name, path in given.items() if path})
 
 
 def _complete(computation: C, defaults: Defaults, folder: Path) -> C:

@@ -107,6 +107,15 @@ class Destination(Section):
         default=600.0,
         description="Seconds without one answer after which Windsor counts as unavailable. Unsent changes stay owed.",
     )
+    client_certificate: Location | None = Field(
+        default=None,
+        description="The certificate (a file in PEM) that this side shows, where Windsor or a proxy in front of it asks for one.",
+    )
+    client_key: Location | None = Field(
+        default=None,
+        description="The file with its key, in PEM and without a passphrase; leave it out where the certificate's file has both. "
+        "Only the user that runs windsor-sync should be able to read it.",
+    )
     identify_merges: Boolean | None = Field(
         default=None,
         description="Whether Windsor makes one user of two when an identify carries a user id and an anonymous id. Leave it out "

@@ -1,15 +1,17 @@
 """Segment's Public API: what it says of a space's audiences and computed traits, and which users it suppresses.
 
 It lists no members. Only GET requests are made, and only over HTTPS (plain HTTP on loopback); redirects are not followed.
-Fields that are new to us are ignored and missing ones are None. The requests go straight to httpx's transport: its client
-would log each URL, and a cursor of the suppression list may hold a user id.
+Fields that are new to us are ignored and missing ones are None. No URL is logged: a cursor of the suppression list may
+hold a user id.
 """
 
+import asyncio
 import json
 import math
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
@@ -20,6 +22,8 @@ import httpx
 
 from windsor_sync.delivery.verdicts import retry_after_s
 from windsor_sync.errors import ConfigError, CredentialsRefused, SegmentUnavailable
+from windsor_sync.http.client import FAILURES, Client
+from windsor_sync.http.connection import Received
 from windsor_sync.spec.personas import ComputationClass
 
 PAGE = 200
@@ -99,7 +103,8 @@ class PublicApi:
             "Accept-Encoding": "identity",
         }
         self._patience = patience or Patience()
-        self._transport = httpx.HTTPTransport()
+        self._runner = asyncio.Runner()
+        self._client: Client | None = None
         self._gave_up: str | None = None
 
     def __enter__(self) -> Self:
@@ -108,7 +113,9 @@ class PublicApi:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._transport.close()
+        if self._client is not None:
+            self._client.close()
+        self._runner.close()
 
     def computations(self, space: str) -> Iterator[Described]:
         """Every audience of the space, then every computed trait."""
@@ -163,7 +170,6 @@ class PublicApi:
             "GET",
             self._url + path + ("?" + urlencode(query) if query else ""),
             headers=self._headers,
-            extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), patience.timeout_s)},
         )
         for attempt in range(patience.tries):
             answer = self._sent(request)
@@ -177,20 +183,26 @@ class PublicApi:
 
     def _sent(self, request: httpx.Request) -> _Answer:
         """The answer to one request; status 0 stands for none, for half of one and for one too long or too slow."""
-        body = bytearray()
-        deadline = time.monotonic() + self._patience.longest_answer_s
         try:
-            response = self._transport.handle_request(request)
-            try:
-                for part in response.iter_raw():
-                    body += part
-                    if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
-                        return _NO_ANSWER
-            finally:
-                response.close()
-        except (httpx.HTTPError, httpx.InvalidURL, OSError):
+            received = self._run(self._receive(request))
+        except FAILURES:
             return _NO_ANSWER
-        return _Answer(response.status_code, response.headers, bytes(body))
+        if len(received.body) >= MAX_ANSWER_BYTES:
+            return _NO_ANSWER
+        return _Answer(received.status, httpx.Headers(received.headers), received.body)
+
+    async def _receive(self, request: httpx.Request) -> Received:
+        patience = self._patience
+        self._client = self._client or Client(connections=1, timeout_s=patience.timeout_s)
+        within_s = patience.longest_answer_s
+        return await self._client.receive(request, within_s=within_s, kept_bytes=MAX_ANSWER_BYTES)
+
+    def _run(self, asking: Coroutine[Any, Any, Received]) -> Received:
+        """Run in our own event loop, and in another thread where this one has a loop already (a notebook)."""
+        if not _has_loop():
+            return self._runner.run(asking)
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(self._runner.run, asking).result()
 
     def _data(self, answer: _Answer) -> dict[str, Any]:
         if answer.status != 200:
@@ -213,6 +225,14 @@ class PublicApi:
             "later; if this lasts, look at status.segment.com and at segment.url or segment.region in windsor.yaml."
         )
         return SegmentUnavailable(self._gave_up)
+
+
+def _has_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _is_passing(status: int) -> bool:
