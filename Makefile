@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 READY := $(VENV)/.ready
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
-QUICK_ROOMS := spec settings sandbox delivery events contracts
+QUICK_ROOMS := segment settings sandbox delivery events contracts
 
 .PHONY: bench demo env up chaos coverage docs mutation quick screenshots test lint check clean
 .DELETE_ON_ERROR:
@@ -28,7 +28,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks --json benchmarks.json
 
 chaos: $(READY)
-	@WINDSOR_CHAOS=1 $(BIN)/python -m pytest tests/chaos tests/sync/test_persons_model.py tests/sync/test_persons_forgotten.py tests/deployment/test_two_workers.py --timeout 3600
+	@WINDSOR_CHAOS=1 $(BIN)/python -m pytest tests/chaos tests/usecases/test_persons_model.py tests/usecases/test_persons_forgotten.py tests/deployment/test_two_workers.py --timeout 3600
 
 demo: $(READY)
 	@$(BIN)/windsor-sync demo

@@ -9,11 +9,12 @@ from typing import Any
 import yaml
 
 from benchmarks.seal import write_download
-from windsor_sync.dispatch import StopSwitch
-from windsor_sync.runs import RunState, run_of
+from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.domain.run import RunState
 from windsor_sync.settings import Computation, load
-from windsor_sync.sync import Request, deliver_run, open_run, seal, sync
-from windsor_sync.workspace import Workspace, open_workspace
+from windsor_sync.state.runs import run_of
+from windsor_sync.usecases.sync import Request, deliver_run, open_run, seal, sync
+from windsor_sync.usecases.workspace import Workspace, open_workspace
 
 UNLIMITED = 1_000_000
 """Requests a second; far more than any process sends."""

@@ -10,8 +10,8 @@ from benchmarks.frame import Goal, Row, Work, compare
 from windsor_sync.diff import duckdb as engine
 from windsor_sync.diff import statement
 from windsor_sync.diff.task import DiffTask, MergeFiles
-from windsor_sync.embedded import open_duckdb
-from windsor_sync.ledger import Head
+from windsor_sync.state.ledger import Head
+from windsor_sync.storage.duckdb_engine import open_duckdb
 
 NO_MERGES = MergeFiles()
 

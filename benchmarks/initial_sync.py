@@ -12,7 +12,7 @@ from benchmarks import delivery_runs
 from benchmarks.delivery import engine_alone
 from benchmarks.frame import Goal, Row, Work, load, measure
 from benchmarks.server.nginx import answering
-from windsor_sync.runs import run_of
+from windsor_sync.state.runs import run_of
 
 MILLION = 1_000_000
 ALONE = 100_000

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.frame import Goal, Row, Work, load, measure
+from windsor_sync.events.archive import list_files
 from windsor_sync.events.intake import IntakeTask, take_in
-from windsor_sync.sources.archive import list_files
-from windsor_sync.spec.routing import Routing
+from windsor_sync.segment.routing import Routing
 
 EVENTS = 1_000_000
 FILES = 100

@@ -12,12 +12,12 @@ import yaml
 
 from benchmarks.frame import Goal, Row, Work, measure
 from benchmarks.seal import write_download
-from windsor_sync.dispatch import StopSwitch
-from windsor_sync.runs import Run, RunState
+from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.domain.run import Run, RunState
 from windsor_sync.settings import Computation, load
-from windsor_sync.settlement import settle
-from windsor_sync.sync import Request, open_run, seal, sync
-from windsor_sync.workspace import Workspace, open_workspace
+from windsor_sync.usecases.close_run import settle
+from windsor_sync.usecases.sync import Request, open_run, seal, sync
+from windsor_sync.usecases.workspace import Workspace, open_workspace
 
 TEN_MILLION = 10_000_000
 

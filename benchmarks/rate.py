@@ -14,17 +14,18 @@ from pathlib import Path
 
 import httpx
 
-import windsor_sync.sync
-import windsor_sync.workspace
+import windsor_sync.usecases.sync
+import windsor_sync.usecases.workspace
 from benchmarks import delivery_runs
 from benchmarks.frame import Goal, Row, Work, load, measure
 from benchmarks.server.moody import moody
 from windsor_sync.delivery.shared_rate import Weight
+from windsor_sync.delivery.stop import StopSwitch
 from windsor_sync.delivery.transport import HttpTransport
 from windsor_sync.delivery.verdicts import Answer
-from windsor_sync.dispatch import Consignment, StopSwitch
-from windsor_sync.runs import run_of
-from windsor_sync.sync import deliver_run
+from windsor_sync.state.runs import run_of
+from windsor_sync.usecases.deliver import Consignment
+from windsor_sync.usecases.sync import deliver_run
 
 PER_SECOND = 500
 ALONE_S = 60
@@ -138,8 +139,8 @@ def send(folder: str, place: int, run_id: str, weight: int, seconds: int) -> Non
 
             return await super().send(request, noted)
 
-    vars(windsor_sync.workspace)["HttpTransport"] = Noting
-    vars(windsor_sync.sync)["Consignment"] = partial(Consignment, weight=Weight(weight))
+    vars(windsor_sync.usecases.workspace)["HttpTransport"] = Noting
+    vars(windsor_sync.usecases.sync)["Consignment"] = partial(Consignment, weight=Weight(weight))
     stop = StopSwitch()
     timer = threading.Timer(seconds + 1, stop.press)
     timer.start()

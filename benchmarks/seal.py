@@ -6,9 +6,9 @@ from typing import Any
 import duckdb
 
 from benchmarks.frame import Goal, Row, Work, compare
-from windsor_sync.embedded import open_duckdb
-from windsor_sync.snapshot import seal
+from windsor_sync.snapshots.seal import seal
 from windsor_sync.sources import open_source
+from windsor_sync.storage.duckdb_engine import open_duckdb
 
 
 def run(folder: Path, rows: int) -> list[Row]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 
 from deploy.prepare import BUCKET
-from windsor_sync.sandbox import shop
+from windsor_sync.demo import shop
 
 
 def upload(day: date) -> None:

@@ -18,9 +18,9 @@ import httpx
 
 from deploy.health import is_healthy
 from deploy.local import Program, environment, free_port, run
+from windsor_sync.demo import shop
+from windsor_sync.demo.shop_events import ARCHIVE, write_archive
 from windsor_sync.errors import ConfigError, WindsorSyncError
-from windsor_sync.sandbox import shop
-from windsor_sync.sandbox.shop_events import ARCHIVE, write_archive
 
 DAG_ID = "engage_audience_sync"
 MARKER = "made-by-make-up"

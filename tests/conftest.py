@@ -20,7 +20,7 @@ pytest_plugins = [
     "tests.support.s3",
 ]
 
-SLOW_ROOMS = ("deployment", "end_to_end", "packaging", "airflow", "chaos", "docs", "sync", "sources", "report")
+SLOW_ROOMS = ("deployment", "end_to_end", "packaging", "airflow", "chaos", "docs", "usecases", "sources", "report")
 """Side by side they come first: one that takes minutes and begins last would have all others wait for it."""
 
 TOGETHER = {

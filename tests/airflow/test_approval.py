@@ -10,12 +10,13 @@ import pytest
 from tests.support.person import Person
 from tests.support.world import KEY, World
 from windsor_sync.airflow.approval import ApproveOperator
-from windsor_sync.approvals import approve
-from windsor_sync.approved import sync_approved
-from windsor_sync.guard import Ceiling
-from windsor_sync.runs import RunState, recent
+from windsor_sync.domain.guard import Ceiling
+from windsor_sync.domain.run import RunState
+from windsor_sync.state.approvals import approve
+from windsor_sync.state.runs import recent
 from windsor_sync.state.tables import approvals
-from windsor_sync.sync import Request
+from windsor_sync.usecases.sync import Request
+from windsor_sync.usecases.sync_approved import sync_approved
 
 Run = Callable[[], Any]
 
@@ -116,7 +117,7 @@ def test_an_approval_of_one_side_is_spent_though_the_other_stays_withheld(
 def test_nobody_is_asked_about_a_run_that_a_newer_one_has_replaced(
     tripped: World, run_sync: Run, answer: Person
 ) -> None:
-    from windsor_sync.airflow.operators import DeliverOperator
+    from windsor_sync.airflow.operators.windsor import DeliverOperator
 
     deliver = DeliverOperator.execute
 

@@ -9,8 +9,8 @@ from airflow.sdk import DAG, BaseNotifier
 
 from tests.support.world import AUDIENCE, KEY, World
 from windsor_sync.airflow.assets import audience_asset
-from windsor_sync.airflow.links import AudienceLink
-from windsor_sync.airflow.notifier import AudienceStateNotifier
+from windsor_sync.airflow.links.windsor import AudienceLink
+from windsor_sync.airflow.notifications.windsor import AudienceStateNotifier
 from windsor_sync.sandbox import Faults
 
 Run = Callable[[], Any]

@@ -29,7 +29,14 @@ runpy.run_path(sys.argv[1])
 print(json.dumps([time.process_time() - began, sorted(set(sys.modules) - before)]))
 """
 
-HEAVY = {"duckdb", "pandas", "aiohttp", "windsor_sync.sync", "windsor_sync.forward", "windsor_sync.state.database"}
+HEAVY = {
+    "duckdb",
+    "pandas",
+    "aiohttp",
+    "windsor_sync.usecases.sync",
+    "windsor_sync.usecases.forward",
+    "windsor_sync.state.database",
+}
 
 
 @pytest.mark.parametrize("dag_file", DAGS, ids=lambda path: path.stem)

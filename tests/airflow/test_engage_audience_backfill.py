@@ -8,12 +8,13 @@ from airflow.sdk.exceptions import ParamValidationError
 
 from tests.support.person import Person
 from tests.support.world import KEY, TRAIT_KEY, World
-from windsor_sync import backfills
 from windsor_sync.airflow.backfill import ApproveBackfillOperator
 from windsor_sync.airflow.plan_text import as_markdown
-from windsor_sync.runs import RunState, recent
+from windsor_sync.domain.run import RunState
 from windsor_sync.sandbox import Faults
+from windsor_sync.state.runs import recent
 from windsor_sync.state.tables import audit_trail
+from windsor_sync.usecases import backfill as backfills
 
 Run = Callable[..., Any]
 USERS = [f"user-{number:02}" for number in range(40)]

@@ -11,9 +11,9 @@ from typing import Any
 from tests.support.commands import run
 from tests.support.world import KEY, TRAIT_KEY, World
 from windsor_sync.errors import DestinationUnavailable
-from windsor_sync.runs import recent
 from windsor_sync.sandbox import Faults
-from windsor_sync.settlement import error_of
+from windsor_sync.state.runs import recent
+from windsor_sync.usecases.close_run import error_of
 
 Run = Callable[[], Any]
 

@@ -14,10 +14,10 @@ from tests.support.archive import Archive, arrived, sent
 from tests.support.world import KEY, World
 from windsor_sync.airflow.forwarding import ForwardEventsOperator
 from windsor_sync.errors import Interrupted
-from windsor_sync.registry import EVENTS
-from windsor_sync.runs import recent
 from windsor_sync.sandbox import Faults
 from windsor_sync.sandbox.faults import Outage
+from windsor_sync.state.audiences import EVENTS
+from windsor_sync.state.runs import recent
 
 Run = Callable[..., Any]
 TASK = "forward_events.forward"

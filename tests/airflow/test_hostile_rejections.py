@@ -15,7 +15,7 @@ from tests.support.api_server import api_server, signed_in, token_of
 from tests.support.world import AUDIENCE, KEY, World
 from windsor_sync.delivery.redaction import LONGEST
 from windsor_sync.report.document import report
-from windsor_sync.runs import recent
+from windsor_sync.state.runs import recent
 
 SCRIPT = "<script>document.title='taken'</script>"
 BIDI = "\u202e\u2066\u200f\u061c"

@@ -8,7 +8,7 @@ import pytest
 from airflow.sdk import DAG
 
 from tests.support.world import KEY, World
-from windsor_sync.airflow.operators import DeliverOperator, DiffOperator, SealSnapshotOperator
+from windsor_sync.airflow.operators.windsor import DeliverOperator, DiffOperator, SealSnapshotOperator
 
 
 @pytest.fixture

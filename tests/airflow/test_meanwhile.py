@@ -9,10 +9,16 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowSkipException
 
 from tests.support.world import KEY, World
-from windsor_sync.airflow.operators import DeliverApprovedOperator, DeliverOperator, DiffOperator, SealSnapshotOperator
+from windsor_sync.airflow.operators.windsor import (
+    DeliverApprovedOperator,
+    DeliverOperator,
+    DiffOperator,
+    SealSnapshotOperator,
+)
 from windsor_sync.delivery.engine import Delivery
+from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import ChangesWithheld, ConfigError, Interrupted
-from windsor_sync.runs import Run, RunState, recent
+from windsor_sync.state.runs import recent
 
 ROOT = Path(__file__).parents[2]
 MEMBERS = ["ana", "ben", "cleo"]

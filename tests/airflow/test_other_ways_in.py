@@ -14,7 +14,7 @@ from sqlalchemy import select
 from tests.support.api_server import api_server, signed_in
 from tests.support.person import Person
 from tests.support.world import KEY, World
-from windsor_sync.runs import recent
+from windsor_sync.state.runs import recent
 from windsor_sync.state.tables import approvals
 
 BACKFILLS = "/api/v2/dags/engage_audience_backfill/dagRuns"

@@ -9,10 +9,11 @@ import pytest
 
 from tests.support.person import Person
 from tests.support.world import KEY, World
-from windsor_sync.runs import Run, RunState, recent
+from windsor_sync.domain.run import Run, RunState
 from windsor_sync.sandbox import Faults
 from windsor_sync.sandbox.faults import Outage
-from windsor_sync.spec.trait_keys import TraitKey
+from windsor_sync.segment.trait_keys import TraitKey
+from windsor_sync.state.runs import recent
 
 BEFORE = [f"user-{number:03}" for number in range(200)]
 HALF = [*BEFORE[:100], "newcomer"]

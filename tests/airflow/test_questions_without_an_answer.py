@@ -11,9 +11,9 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from tests.support.world import KEY, World
 from windsor_sync.airflow.approval import APPROVE, ApproveOperator
-from windsor_sync.approvals import standing
-from windsor_sync.runs import RunState
-from windsor_sync.sync import Request
+from windsor_sync.domain.run import RunState
+from windsor_sync.state.approvals import standing
+from windsor_sync.usecases.sync import Request
 
 BEFORE = [f"user-{number:03}" for number in range(200)]
 INTERVAL = timedelta(hours=2, minutes=30)

@@ -12,9 +12,9 @@ from airflow.sdk.bases.operator import TriggerFailureReason
 from airflow.sdk.exceptions import AirflowSensorTimeout, TaskDeferralError, TaskDeferred
 
 from tests.support.world import KEY, World
-from windsor_sync.airflow import trigger as trigger_module
-from windsor_sync.airflow.sensor import NewerSnapshotSensor
-from windsor_sync.airflow.trigger import NewerSnapshotTrigger
+from windsor_sync.airflow.sensors.windsor import NewerSnapshotSensor
+from windsor_sync.airflow.triggers import windsor as trigger_module
+from windsor_sync.airflow.triggers.windsor import NewerSnapshotTrigger
 from windsor_sync.errors import ConfigError
 
 
@@ -35,7 +35,7 @@ def execute(sensor: NewerSnapshotSensor) -> Any:
 def fired(trigger: NewerSnapshotTrigger, meanwhile: Any = None) -> Any:
     """What the triggerer hands back, the trigger having been serialised on its way there."""
     path, arguments = trigger.serialize()
-    assert path == "windsor_sync.airflow.trigger.NewerSnapshotTrigger"
+    assert path == "windsor_sync.airflow.triggers.windsor.NewerSnapshotTrigger"
 
     async def run() -> Any:
         waiting = asyncio.ensure_future(anext(NewerSnapshotTrigger(**arguments).run()))

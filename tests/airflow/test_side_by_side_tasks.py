@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from tests.support.world import World
-from windsor_sync.runs import RunState, recent
+from windsor_sync.domain.run import RunState
 from windsor_sync.sandbox import Faults
+from windsor_sync.state.runs import recent
 
 Run = Callable[[], Any]
 USERS = [f"user-{number:03}" for number in range(60)]

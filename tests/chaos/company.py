@@ -12,13 +12,13 @@ from sqlalchemy import select, update
 from tests.chaos.mortal import Life, Message, mortal
 from tests.support.world import KEY, TRAIT_KEY, World
 from windsor_sync.delivery.engine import EngineLimits
-from windsor_sync.dispatch import StopSwitch
-from windsor_sync.embedded import open_duckdb, quoted
-from windsor_sync.ledger import Head
+from windsor_sync.delivery.stop import StopSwitch
 from windsor_sync.sandbox import Faults, Sandbox
 from windsor_sync.settings import Computation
+from windsor_sync.state.ledger import Head
 from windsor_sync.state.tables import installation, leases, runs, snapshots
-from windsor_sync.workspace import Workspace
+from windsor_sync.storage.duckdb_engine import open_duckdb, quoted
+from windsor_sync.usecases.workspace import Workspace
 
 HASTY = EngineLimits(
     checkpoint_rows=2,

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.chaos.company import Members, Row, Setup
 from tests.chaos.mortal import Message
-from windsor_sync.runs import Run, RunState
+from windsor_sync.domain.run import Run, RunState
 
 
 @dataclass(frozen=True, slots=True)

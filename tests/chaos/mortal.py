@@ -19,15 +19,15 @@ from sqlalchemy import Connection
 from windsor_sync.delivery.transport import Transport
 from windsor_sync.delivery.verdicts import Answer, Decision, decide
 from windsor_sync.errors import StateUnavailable
-from windsor_sync.lease import Lease
-from windsor_sync.ledger import Ledger
-from windsor_sync.marks import Marks
-from windsor_sync.registry import Registry
-from windsor_sync.spec.trait_keys import TraitKey
+from windsor_sync.segment.trait_keys import TraitKey
+from windsor_sync.state.audiences import Registry
 from windsor_sync.state.database import Database
-from windsor_sync.state.files import FileStore
-from windsor_sync.stored_files import StoredFiles
-from windsor_sync.workspace import HttpLine, Workspace
+from windsor_sync.state.leases import Lease
+from windsor_sync.state.ledger import Ledger
+from windsor_sync.state.marks import Marks
+from windsor_sync.state.stored_files import StoredFiles
+from windsor_sync.storage.file_store import FileStore
+from windsor_sync.usecases.workspace import HttpLine, Workspace
 
 BESIDE = frozenset({"rate", "lease"})
 """Threads that write by the clock: a death there could not be repeated."""

@@ -21,17 +21,17 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
-from windsor_sync import forward
-from windsor_sync.dispatch import StopSwitch
+from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.domain.change import Limits
+from windsor_sync.domain.run import Run
 from windsor_sync.errors import WindsorSyncError
-from windsor_sync.outbox import Limits
-from windsor_sync.privacy import forget
-from windsor_sync.runs import Run
 from windsor_sync.settings import load
-from windsor_sync.settlement import error_of
-from windsor_sync.state.files import FileStore
-from windsor_sync.sync import Request, sync
-from windsor_sync.workspace import Workspace, open_workspace
+from windsor_sync.storage.file_store import FileStore
+from windsor_sync.usecases import forward
+from windsor_sync.usecases.close_run import error_of
+from windsor_sync.usecases.forget import forget
+from windsor_sync.usecases.sync import Request, sync
+from windsor_sync.usecases.workspace import Workspace, open_workspace
 
 BESIDE = frozenset({"rate", "lease"})
 """Threads that touch the state by the clock: a stop there could not be repeated."""

@@ -125,12 +125,12 @@ def until(condition: Callable[[], object]) -> None:
 
 def main() -> int:
     """Sync every audience; returns the exit status of the first that did not end well."""
-    from windsor_sync.dispatch import StopSwitch
+    from windsor_sync.delivery.stop import StopSwitch
     from windsor_sync.errors import WindsorSyncError
     from windsor_sync.settings import load
-    from windsor_sync.settlement import error_of
-    from windsor_sync.sync import Request, sync
-    from windsor_sync.workspace import open_workspace
+    from windsor_sync.usecases.close_run import error_of
+    from windsor_sync.usecases.sync import Request, sync
+    from windsor_sync.usecases.workspace import open_workspace
 
     config, lease_s, checkpoint_rows = sys.argv[1:]
     settings = load(Path(config))

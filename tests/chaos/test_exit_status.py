@@ -11,7 +11,7 @@ import pytest
 
 from tests.chaos.processes import Ended, until, windsor_sync
 from tests.support.world import KEY, World
-from windsor_sync.runs import RunState
+from windsor_sync.domain.run import RunState
 from windsor_sync.sandbox import Faults
 
 EVERYBODY = [f"user-{number:04}" for number in range(1_500)]

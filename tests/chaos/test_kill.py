@@ -11,9 +11,10 @@ import pytest
 from tests.chaos.processes import IS_CHAOS, until, windsor_sync
 from tests.support.world import KEY, TRAIT_KEY, World
 from windsor_sync.delivery.recorder import AHEAD_S
-from windsor_sync.runs import Run, recent
+from windsor_sync.domain.run import Run
 from windsor_sync.sandbox import Faults
-from windsor_sync.why import why
+from windsor_sync.state.runs import recent
+from windsor_sync.usecases.why import why
 
 IN_FLIGHT = 16
 RATE = 2_000

@@ -11,7 +11,7 @@ from tests.chaos.processes import IS_CHAOS, Command
 from tests.cli.test_tables_and_words import call
 from tests.support.archive import Archive
 from tests.support.world import World
-from windsor_sync.privacy import forget
+from windsor_sync.usecases.forget import forget
 
 CANARY = "canary-wren-77ac"
 KILLED = -9
@@ -104,7 +104,7 @@ def test_nothing_that_a_killed_command_had_in_scratch_survives_the_next_one_or_a
 def test_a_command_that_stands_still_is_waited_for_by_forget_and_swept_once_it_is_killed(
     world: World, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("windsor_sync.privacy.READERS_S", 0.1)
+    monkeypatch.setattr("windsor_sync.usecases.forget.READERS_S", 0.1)
     world.snapshot([CANARY, "ben"])
     script = DIES.replace("signal.SIGKILL", "signal.SIGSTOP")
     arguments = ["-c", script, str(temporary), "1", "--config", str(world.config), "plan", "--all"]

@@ -25,18 +25,19 @@ from hypothesis.stateful import (
 from tests.chaos.company import Company, Members, Row, Setup
 from tests.chaos.model import Model
 from tests.chaos.mortal import Died, Message
-from windsor_sync.approvals import approve, standing
-from windsor_sync.audit import audit
+from windsor_sync.domain.change import Limits, Retry
+from windsor_sync.domain.guard import Ceiling
+from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import ConfigError, SnapshotError
-from windsor_sync.guard import Ceiling
-from windsor_sync.outbox import Limits, Retry
-from windsor_sync.privacy import forget, is_suppressed
-from windsor_sync.retirement import retire
-from windsor_sync.runs import Run, RunState, recent
 from windsor_sync.sandbox import Faults, Sandbox
 from windsor_sync.sandbox.faults import Outage
-from windsor_sync.sync import Request, deliver_run, open_run, seal
-from windsor_sync.why import why
+from windsor_sync.state.approvals import approve, standing
+from windsor_sync.state.runs import recent
+from windsor_sync.usecases.audit import audit
+from windsor_sync.usecases.forget import forget, is_suppressed
+from windsor_sync.usecases.retire import retire
+from windsor_sync.usecases.sync import Request, deliver_run, open_run, seal
+from windsor_sync.usecases.why import why
 
 IS_LONG = os.environ.get("WINDSOR_CHAOS") == "1"
 """Set by `make chaos`."""

@@ -17,17 +17,18 @@ from tests.chaos.paused import FORGOTTEN, ROWS
 from tests.chaos.processes import IS_CHAOS, ROOT, Command, until
 from tests.support.archive import Archive, arrived, sent
 from tests.support.world import World
-from windsor_sync import forward
-from windsor_sync.audit import audit
-from windsor_sync.dispatch import StopSwitch
+from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import LeaseHeld, StateUnavailable
-from windsor_sync.privacy import forget
-from windsor_sync.runs import Run, RunState, recent
 from windsor_sync.settings import load
 from windsor_sync.state import engines
+from windsor_sync.state.runs import recent
 from windsor_sync.state.tables import leases
-from windsor_sync.sync import Request, sync
-from windsor_sync.workspace import Workspace, open_workspace
+from windsor_sync.usecases import forward
+from windsor_sync.usecases.audit import audit
+from windsor_sync.usecases.forget import forget
+from windsor_sync.usecases.sync import Request, sync
+from windsor_sync.usecases.workspace import Workspace, open_workspace
 
 LEASE_S = 0.6
 IN_FLIGHT = 4

@@ -12,9 +12,10 @@ from sqlalchemy import select
 
 from tests.chaos.processes import IS_CHAOS, Command, brisk_sync, until
 from tests.support.world import World
+from windsor_sync.domain.run import RunState
 from windsor_sync.errors import LeaseHeld
-from windsor_sync.runs import RunState, recent
 from windsor_sync.sandbox import Faults
+from windsor_sync.state.runs import recent
 from windsor_sync.state.tables import leases
 
 EVERYBODY = [f"user-{number:04}" for number in range(1_500)]

@@ -22,24 +22,25 @@ from tests.chaos.company import Company, Row, Setup
 from tests.chaos.mortal import Died, Life
 from tests.support import backups
 from tests.support.postgres import Postgres
-from windsor_sync import workspace as wiring
-from windsor_sync.audit import audit
 from windsor_sync.cli import main
-from windsor_sync.embedded import open_duckdb, parquet
+from windsor_sync.domain.change import Limits
+from windsor_sync.domain.progress import ShardProgress
+from windsor_sync.domain.run import Run
 from windsor_sync.errors import WindsorSyncError
-from windsor_sync.outbox import Limits
-from windsor_sync.privacy import forget, is_suppressed
-from windsor_sync.progress import ShardProgress
-from windsor_sync.retention import prune
-from windsor_sync.runs import Run, recent
 from windsor_sync.sandbox import Faults, Sandbox
 from windsor_sync.sandbox.faults import Outage
 from windsor_sync.settings import load
 from windsor_sync.state.copying import copy_state
+from windsor_sync.state.runs import recent
+from windsor_sync.state.stored_files import Stamp, stamp_of
 from windsor_sync.state.tables import leases
-from windsor_sync.stored_files import Stamp, stamp_of
-from windsor_sync.sync import Request, deliver_run, open_run, seal, sync
-from windsor_sync.workspace import Workspace, open_workspace
+from windsor_sync.storage.duckdb_engine import open_duckdb, parquet
+from windsor_sync.usecases import workspace as wiring
+from windsor_sync.usecases.audit import audit
+from windsor_sync.usecases.forget import forget, is_suppressed
+from windsor_sync.usecases.prune import prune
+from windsor_sync.usecases.sync import Request, deliver_run, open_run, seal, sync
+from windsor_sync.usecases.workspace import Workspace, open_workspace
 
 USERS = tuple(f"user-{number}" for number in range(12))
 

@@ -13,13 +13,13 @@ from tests.cli.test_command_line import Ran, run
 from tests.cli.test_init_hostile import somebody_else
 from tests.support.segment_api import TOKEN, SegmentApi
 from tests.support.world import AUDIENCE, TRAIT, World
-from windsor_sync.checkup import examine, examine_origins
+from windsor_sync.domain.change import Limits, Retry
 from windsor_sync.errors import ConfigError, SnapshotError
-from windsor_sync.outbox import Limits, Retry
 from windsor_sync.sandbox import Faults
 from windsor_sync.settings import load
 from windsor_sync.state.tables import runs
-from windsor_sync.sync import Request
+from windsor_sync.usecases.check import examine, examine_origins
+from windsor_sync.usecases.sync import Request
 
 
 def check(world: World, **environment: str) -> dict[str, Any]:
@@ -285,7 +285,7 @@ def test_a_clock_that_is_wrong_is_a_warning(
 ) -> None:
     from datetime import UTC, datetime, timedelta
 
-    from windsor_sync import checkup_destination
+    from windsor_sync.usecases import check_destination as checkup_destination
 
     class Shifted(datetime):
         @classmethod

@@ -14,9 +14,9 @@ from tests.cli.test_command_line import Ran, run
 from tests.support.world import World
 from windsor_sync.settings import Settings, load
 from windsor_sync.settings.template import TEMPLATE
-from windsor_sync.surroundings import listing
-from windsor_sync.surroundings.document import windsor_yaml
-from windsor_sync.surroundings.look import Surroundings, look_around
+from windsor_sync.usecases.init import listing
+from windsor_sync.usecases.init.discover import Surroundings, look_around
+from windsor_sync.usecases.init.render import windsor_yaml
 
 MEMBERS = "user_id,email\nana,ana@example.com\nben,\n"
 DAY = 1_700_006_400_000

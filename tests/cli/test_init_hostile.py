@@ -16,7 +16,7 @@ from tests.cli.test_command_line import run
 from tests.cli.test_init_finds import DAY, MEMBERS, audiences, left, look, put, written
 from windsor_sync.cli import main
 from windsor_sync.settings import load
-from windsor_sync.surroundings import listing
+from windsor_sync.usecases.init import listing
 
 
 @contextmanager

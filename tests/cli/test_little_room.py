@@ -17,15 +17,16 @@ import pytest
 from tests.chaos.processes import clean_environment
 from tests.support.archive import Archive
 from tests.support.world import KEY, World
-from windsor_sync import forward as forwarding
-from windsor_sync import sync as syncing
-from windsor_sync.audit import audit
 from windsor_sync.cli import main
+from windsor_sync.domain.run import RunState
 from windsor_sync.errors import ConfigError, OutOfResources
-from windsor_sync.forward import Request, forward
-from windsor_sync.limits import HANDLES
-from windsor_sync.runs import RunState, recent
 from windsor_sync.settings import load
+from windsor_sync.state.runs import recent
+from windsor_sync.storage.limits import HANDLES
+from windsor_sync.usecases import forward as forwarding
+from windsor_sync.usecases import sync as syncing
+from windsor_sync.usecases.audit import audit
+from windsor_sync.usecases.forward import Request, forward
 
 ROOT = Path(__file__).parents[2]
 MB = 2**20
@@ -132,7 +133,7 @@ def test_any_command_without_room_ends_in_a_sentence(
     def open_workspace(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("windsor_sync.workspace.open_workspace", open_workspace)
+    monkeypatch.setattr("windsor_sync.usecases.workspace.open_workspace", open_workspace)
     with pytest.raises(SystemExit) as ended:
         main(["--config", str(world.config), "audit"])
     assert ended.value.code == OutOfResources.exit_status

@@ -12,16 +12,16 @@ import pytest
 
 from tests.support.archive import Archive, arrived
 from tests.support.world import KEY, World
-from tests.sync.test_damaged_files import forget_the_source, stored
-from tests.sync.test_state_restored_or_lost import backed_up, lose, restore
-from windsor_sync.audit import audit
+from tests.usecases.test_damaged_files import forget_the_source, stored
+from tests.usecases.test_state_restored_or_lost import backed_up, lose, restore
 from windsor_sync.cli import main
-from windsor_sync.ledger import Ledger
-from windsor_sync.recovery_of_state import recover_state
-from windsor_sync.retirement import retire
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.copying import copy_state
-from windsor_sync.surroundings.environment import AIRFLOW_VARIABLES
+from windsor_sync.state.ledger import Ledger
+from windsor_sync.usecases.audit import audit
+from windsor_sync.usecases.init.environment import AIRFLOW_VARIABLES
+from windsor_sync.usecases.recover_state import recover_state
+from windsor_sync.usecases.retire import retire
 
 PACKAGE = Path(__file__).parents[2] / "windsor_sync"
 

@@ -23,11 +23,12 @@ from tests.support.commands import Python
 from tests.support.history import HOSTILE_KEY, REJECTED, USERS, configure, live
 from tests.support.world import AUDIENCE, KEY, TRAIT_KEY, World
 from windsor_sync.cli import main, output
-from windsor_sync.cli.output import ProgressView, print_table
-from windsor_sync.runs import RunState
+from windsor_sync.cli.output import ProgressView
+from windsor_sync.domain.labels import STATES
+from windsor_sync.domain.run import RunState
+from windsor_sync.report.tables import print_table
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.tables import runs, snapshots
-from windsor_sync.words import STATES
 
 LONG_KEY = "an_audience_that_somebody_named_with_care_and_sixty_four_letters"
 LONG_NAME = "An Audience That Somebody Named With Care And With Even More Words Than Its Key Has"

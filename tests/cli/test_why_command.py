@@ -12,11 +12,11 @@ from sqlalchemy import update
 
 from tests.cli.test_tables_and_words import call
 from tests.support.world import KEY, TRAIT_KEY, World
-from windsor_sync import why as story
-from windsor_sync.embedded import open_stored
-from windsor_sync.retention import prune
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.tables import runs
+from windsor_sync.storage.duckdb_engine import open_stored
+from windsor_sync.usecases import why as story
+from windsor_sync.usecases.prune import prune
 
 OTHERS = [f"user-{number}" for number in range(200)]
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)

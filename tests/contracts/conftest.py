@@ -6,7 +6,7 @@ import pytest
 
 from tests.contracts.stage import Stage
 from windsor_sync.state.database import Database
-from windsor_sync.state.files import FileStore
+from windsor_sync.storage.file_store import FileStore
 
 
 @pytest.fixture

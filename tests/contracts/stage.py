@@ -8,16 +8,17 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from windsor_sync.lease import Lease, held
-from windsor_sync.ledger import Ledger, RowVerdict, Verdict
-from windsor_sync.progress import ShardProgress
-from windsor_sync.registry import Registry
-from windsor_sync.runs import Books, RunState, finish, run_of
-from windsor_sync.spec.personas import ComputationClass
-from windsor_sync.spec.trait_keys import TraitKey, trait_key
+from windsor_sync.domain.progress import ShardProgress
+from windsor_sync.domain.run import Books, RunState
+from windsor_sync.segment.identify import ComputationClass
+from windsor_sync.segment.trait_keys import TraitKey, trait_key
+from windsor_sync.state.audiences import Registry
 from windsor_sync.state.database import Database
-from windsor_sync.state.files import FileStore
+from windsor_sync.state.leases import Lease, held
+from windsor_sync.state.ledger import Ledger, RowVerdict, Verdict
+from windsor_sync.state.runs import finish, run_of
 from windsor_sync.state.tables import snapshots
+from windsor_sync.storage.file_store import FileStore
 
 DESTINATION = "windsor"
 MOMENT = datetime(2026, 1, 1, 3, 0, 0, 123456, tzinfo=UTC)

@@ -13,7 +13,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from windsor_sync.errors import ConfigError, StateUnavailable
-from windsor_sync.state.files import PARTS, FileStore
+from windsor_sync.storage.file_store import PARTS, FileStore
 
 PATH = "snapshots/vip/ab12.parquet"
 
@@ -122,7 +122,7 @@ def test_an_upload_that_was_killed_half_way_is_swept_away_after_a_day(
     store._fs.pipe_file(arriving, b"users")
     put(store, b"members")
     assert store._fs.exists(arriving)  # it may be under way
-    monkeypatch.setattr("windsor_sync.state.files.ABANDONED_S", -60.0)  # a day has passed
+    monkeypatch.setattr("windsor_sync.storage.file_store.ABANDONED_S", -60.0)  # a day has passed
     put(FileStore(root), b"more", "snapshots/vip/cd34.parquet")
     assert not store._fs.exists(arriving)
     assert content(store) == b"members"

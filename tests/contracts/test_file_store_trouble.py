@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from windsor_sync.errors import ConfigError, StateUnavailable
-from windsor_sync.state.files import PARTS, FileStore
+from windsor_sync.storage.file_store import PARTS, FileStore
 
 PATH = "snapshots/vip/ab12.parquet"
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from windsor_sync.errors import LeaseHeld
-from windsor_sync.holder import has_died, mark_of_this_process
-from windsor_sync.lease import acquire
 from windsor_sync.state.database import Database, open_database
+from windsor_sync.state.leases import acquire
+from windsor_sync.storage.process import has_died, mark_of_this_process
 
 VIP = "vip at windsor"
 

@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 
-from windsor_sync import lease as lease_module
 from windsor_sync.errors import (
     LeaseHeld,
     LeaseLost,
@@ -21,8 +20,9 @@ from windsor_sync.errors import (
     StoredFileError,
     WindsorSyncError,
 )
-from windsor_sync.lease import TTL_S, Lease, acquire, held
+from windsor_sync.state import leases as lease_module
 from windsor_sync.state.database import Database, open_database
+from windsor_sync.state.leases import TTL_S, Lease, acquire, held
 from windsor_sync.state.tables import leases
 
 VIP = "vip at windsor"

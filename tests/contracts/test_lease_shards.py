@@ -3,8 +3,8 @@
 import pytest
 
 from windsor_sync.errors import LeaseHeld, LeaseLost
-from windsor_sync.lease import acquire
 from windsor_sync.state.database import Database
+from windsor_sync.state.leases import acquire
 
 VIP = "vip at windsor"
 

@@ -8,11 +8,12 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from tests.contracts.stage import MOMENT, Stage, seqs, stretches, verdict
+from windsor_sync.domain.progress import ShardProgress, Stretch
+from windsor_sync.domain.run import RunState
 from windsor_sync.errors import LeaseLost
-from windsor_sync.lease import acquire
-from windsor_sync.ledger import Head, Verdict
-from windsor_sync.progress import ShardProgress, Stretch
-from windsor_sync.runs import RunState, run_of
+from windsor_sync.state.leases import acquire
+from windsor_sync.state.ledger import Head, Verdict
+from windsor_sync.state.runs import run_of
 from windsor_sync.state.tables import audiences
 
 

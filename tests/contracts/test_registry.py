@@ -7,8 +7,8 @@ from sqlalchemy import select, update
 
 from tests.contracts.stage import MOMENT, Stage, Wanted
 from windsor_sync.errors import ConfigError
-from windsor_sync.registry import Registered, Registry
-from windsor_sync.spec.personas import ComputationClass
+from windsor_sync.segment.identify import ComputationClass
+from windsor_sync.state.audiences import Registered, Registry
 from windsor_sync.state.database import Database, open_database
 from windsor_sync.state.tables import audiences
 

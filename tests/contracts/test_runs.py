@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from tests.contracts.stage import MOMENT, Stage
-from windsor_sync.runs import Books, Run, RunState, UnbalancedBooksError, recent, run_of
+from windsor_sync.domain.run import Books, Run, RunState, UnbalancedBooksError
+from windsor_sync.state.runs import recent, run_of
 
 
 def found(stage: Stage, run_id: str) -> Run:

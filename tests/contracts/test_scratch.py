@@ -15,14 +15,14 @@ import pytest
 
 from tests.cli.test_tables_and_words import call
 from tests.support.world import World
-from windsor_sync import scratch
-from windsor_sync.audit import audit
-from windsor_sync.embedded import open_duckdb
 from windsor_sync.errors import LeaseHeld
-from windsor_sync.holder import mark_of_this_process
-from windsor_sync.privacy import forget, is_suppressed
-from windsor_sync.scratch import ABANDONED_S, scratch_folder, scratch_in, sweep
-from windsor_sync.state.files import FileStore
+from windsor_sync.storage import scratch
+from windsor_sync.storage.duckdb_engine import open_duckdb
+from windsor_sync.storage.file_store import FileStore
+from windsor_sync.storage.process import mark_of_this_process
+from windsor_sync.storage.scratch import ABANDONED_S, scratch_folder, scratch_in, sweep
+from windsor_sync.usecases.audit import audit
+from windsor_sync.usecases.forget import forget, is_suppressed
 
 ELSEWHERE = "another-machine boot pid:[1] time:[1] 42 7"
 
@@ -53,7 +53,7 @@ def left(
 @contextmanager
 def a_process() -> Iterator[str]:
     """The mark of another process of this machine, which lives as long as the block."""
-    code = "from windsor_sync.holder import mark_of_this_process; print(mark_of_this_process(), flush=True); input()"
+    code = "from windsor_sync.storage.process import mark_of_this_process; print(mark_of_this_process(), flush=True); input()"
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout
@@ -154,7 +154,7 @@ def test_any_command_removes_what_a_killed_one_left(world: World, temporary: Pat
 def test_forget_waits_for_a_plan_that_has_read_the_user_and_purges_nothing_beside_it(
     world: World, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("windsor_sync.privacy.READERS_S", 0.1)
+    monkeypatch.setattr("windsor_sync.usecases.forget.READERS_S", 0.1)
     world.snapshot(["ana", "ben"])
     world.sync()
     with a_process() as mark:
@@ -170,7 +170,7 @@ def test_forget_waits_for_a_plan_that_has_read_the_user_and_purges_nothing_besid
 def test_forget_does_not_wait_for_a_command_on_other_files(
     world: World, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("windsor_sync.privacy.READERS_S", 0)
+    monkeypatch.setattr("windsor_sync.usecases.forget.READERS_S", 0)
     world.snapshot(["ana"])
     world.sync()
     with a_process() as mark:

@@ -10,9 +10,9 @@ from sqlalchemy import func, insert, select, text, update
 from tests.contracts.stage import MOMENT
 from tests.support.postgres import END_OTHERS, Postgres
 from windsor_sync.errors import StateUnavailable
-from windsor_sync.lease import acquire
 from windsor_sync.state import engines
 from windsor_sync.state.database import Database, open_database
+from windsor_sync.state.leases import acquire
 from windsor_sync.state.tables import audit_trail, leases, suppressions
 
 MOMENTS = st.datetimes(

@@ -3,8 +3,9 @@
 import pytest
 
 from tests.support.world import KEY, World
+from windsor_sync.domain.run import RunState
 from windsor_sync.errors import LeaseHeld
-from windsor_sync.runs import RunState, recent
+from windsor_sync.state.runs import recent
 
 
 def test_a_sync_does_the_same_whatever_its_state_lives_in(world: World, state_url: str) -> None:

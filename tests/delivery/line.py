@@ -16,9 +16,9 @@ from windsor_sync.delivery.verdicts import Answer
 from windsor_sync.delivery.wires import Wire
 from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
 from windsor_sync.delivery.wires.windsor_hook import WindsorHook
-from windsor_sync.ledger import RowVerdict, Verdict
-from windsor_sync.progress import ShardProgress, joined
+from windsor_sync.domain.progress import ShardProgress, joined
 from windsor_sync.sandbox import Sandbox
+from windsor_sync.state.ledger import RowVerdict, Verdict
 
 HASTY = EngineLimits(
     max_in_flight=8,

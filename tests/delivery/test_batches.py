@@ -18,10 +18,10 @@ from windsor_sync.delivery.engine import EngineLimits
 from windsor_sync.delivery.parcels import Attempt, Letter, attempts_of, requests_of
 from windsor_sync.delivery.patience import Struggle
 from windsor_sync.delivery.wires.windsor_hook import WindsorHook
+from windsor_sync.domain.progress import ShardProgress
 from windsor_sync.errors import CredentialsRefused, DestinationUnavailable, MessagesRejected
-from windsor_sync.ledger import Verdict
-from windsor_sync.progress import ShardProgress
 from windsor_sync.sandbox import Faults
+from windsor_sync.state.ledger import Verdict
 
 MakeLine = Callable[..., Line]
 ALONE = EngineLimits(max_in_flight=1, checkpoint_rows=1_000, first_backoff_s=0.001, give_up_after_s=20)

@@ -7,14 +7,14 @@ import pytest
 
 from tests.delivery.line import HASTY, STORM, Line, email_of, parcel_of, patient, row_of, user_of
 from tests.delivery.scripted import Reply, answer
+from windsor_sync.domain.progress import ShardProgress
 from windsor_sync.errors import (
     CredentialsRefused,
     DestinationUnavailable,
     MessagesRejected,
 )
-from windsor_sync.ledger import Verdict
-from windsor_sync.progress import ShardProgress
 from windsor_sync.sandbox import Faults
+from windsor_sync.state.ledger import Verdict
 
 MakeLine = Callable[..., Line]
 

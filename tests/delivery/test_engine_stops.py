@@ -13,8 +13,8 @@ from windsor_sync.errors import (
     LeaseLost,
     StateUnavailable,
 )
-from windsor_sync.ledger import Verdict
 from windsor_sync.sandbox import Faults
+from windsor_sync.state.ledger import Verdict
 
 MakeLine = Callable[..., Line]
 

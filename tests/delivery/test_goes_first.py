@@ -10,8 +10,8 @@ from windsor_sync.delivery.engine import Parcel
 from windsor_sync.delivery.patience import Bounds, Patience, Step, Struggle
 from windsor_sync.delivery.verdicts import Answer, decide
 from windsor_sync.errors import DestinationUnavailable, MessagesRejected
-from windsor_sync.ledger import Verdict
 from windsor_sync.sandbox import Faults
+from windsor_sync.state.ledger import Verdict
 
 MakeLine = Callable[..., Line]
 WIRES = pytest.mark.parametrize("is_hook", [False, True], ids=["segment_webhook", "windsor_hook"])

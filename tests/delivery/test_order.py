@@ -11,8 +11,8 @@ from tests.delivery.line import HASTY, Line, MemoryJournal, message_of, parcel_o
 from tests.delivery.scripted import Reply, answer
 from windsor_sync.delivery.engine import Parcel
 from windsor_sync.errors import LeaseLost
-from windsor_sync.ledger import Verdict
 from windsor_sync.sandbox import Faults
+from windsor_sync.state.ledger import Verdict
 
 MakeLine = Callable[..., Line]
 WIRES = pytest.mark.parametrize("is_hook", [False, True], ids=["segment_webhook", "windsor_hook"])

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windsor_sync.progress import ShardProgress, Stretch, joined
+from windsor_sync.domain.progress import ShardProgress, Stretch, joined
 
 FIRST, LAST = 10, 60
 ROWS = range(FIRST, LAST)

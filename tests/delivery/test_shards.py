@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from windsor_sync.delivery.shards import ShardTracker
-from windsor_sync.progress import ShardProgress, Stretch
+from windsor_sync.domain.progress import ShardProgress, Stretch
 
 FIRST, LAST, INHERITED = 100, 140, 116
 INHERITED_STRETCHES = tuple(

@@ -14,9 +14,9 @@ from windsor_sync.delivery.verdicts import (
     is_page,
     judges_address,
     may_have_been_applied,
-    retry_after_s,
     words_of,
 )
+from windsor_sync.domain.http_time import retry_after_s
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

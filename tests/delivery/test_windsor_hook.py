@@ -21,7 +21,7 @@ from windsor_sync.delivery.verdicts import Answer
 from windsor_sync.delivery.wires.windsor_hook import WindsorHook
 from windsor_sync.errors import LeaseLost
 from windsor_sync.sandbox import Sandbox
-from windsor_sync.spec.calls import MAX_MESSAGE_BYTES, encode
+from windsor_sync.segment.calls import MAX_MESSAGE_BYTES, encode
 
 SECRET = "canary 4242/ü"
 QUOTED = "canary%204242%2F%C3%BC"

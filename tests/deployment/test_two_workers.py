@@ -14,9 +14,10 @@ from tests.deployment.deployment import DAG, WORKERS, Deployment, repeats
 from tests.deployment.processes import wait_until
 from windsor_sync.delivery.engine import EngineLimits
 from windsor_sync.delivery.recorder import AHEAD_S
-from windsor_sync.runs import Run, RunState, recent
-from windsor_sync.sandbox import shop
-from windsor_sync.spec.trait_keys import trait_key
+from windsor_sync.demo import shop
+from windsor_sync.domain.run import Run, RunState
+from windsor_sync.segment.trait_keys import trait_key
+from windsor_sync.state.runs import recent
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from windsor_sync.diff.statement import MERGES
 from windsor_sync.diff.task import DiffTask, MergeFiles, Record
-from windsor_sync.embedded import quoted
-from windsor_sync.ledger import Head, RowVerdict, Verdict
-from windsor_sync.outbox import COLUMNS, FALSE_FIRST, Limits, Retry
-from windsor_sync.persons import Alias, survivors
-from windsor_sync.progress import ShardProgress
+from windsor_sync.domain.change import COLUMNS, FALSE_FIRST, Limits, Retry
+from windsor_sync.domain.identity import Alias, survivors
+from windsor_sync.domain.progress import ShardProgress
+from windsor_sync.state.ledger import Head, RowVerdict, Verdict
+from windsor_sync.storage.duckdb_engine import quoted
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MEMBER = dict.fromkeys(("user_id", "anonymous_id", "email", "profile_id", "value"), "VARCHAR")

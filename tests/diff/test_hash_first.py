@@ -11,9 +11,9 @@ from states import MEMBER, NOW, State, outbox_as_set, states, write_rows
 from windsor_sync.diff import statement
 from windsor_sync.diff.duckdb import KEY_HASH, define_views, diff, narrow, tally, write
 from windsor_sync.diff.task import DiffTask, Tally
-from windsor_sync.embedded import open_duckdb
-from windsor_sync.ledger import Head
-from windsor_sync.outbox import Limits
+from windsor_sync.domain.change import Limits
+from windsor_sync.state.ledger import Head
+from windsor_sync.storage.duckdb_engine import open_duckdb
 
 HASHES = [KEY_HASH, "hash({}) % 4", "0::UBIGINT"]
 

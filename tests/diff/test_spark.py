@@ -13,9 +13,9 @@ from states import NOW, State, outbox_as_set, states
 
 from windsor_sync.diff import duckdb
 from windsor_sync.diff.task import DiffTask
+from windsor_sync.domain.change import Limits
 from windsor_sync.errors import ConfigError
-from windsor_sync.outbox import Limits
-from windsor_sync.snapshot import seal
+from windsor_sync.snapshots.seal import seal
 from windsor_sync.sources import open_source
 
 pytestmark = pytest.mark.skipif(
@@ -92,7 +92,7 @@ def test_sealed_files_in_an_object_store_are_refused_before_spark_looks_for_them
 def test_what_spark_exports_in_several_files_is_read_whole(tmp_path: Path) -> None:
     from pyspark.sql import SparkSession
 
-    from windsor_sync.snapshot import seal
+    from windsor_sync.snapshots.seal import seal
     from windsor_sync.sources import open_source
 
     session = SparkSession.active()

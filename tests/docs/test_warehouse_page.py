@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from windsor_sync.settings import ComputedTrait, load
-from windsor_sync.snapshot import seal
+from windsor_sync.snapshots.seal import seal
 from windsor_sync.sources import source_for
 
 PAGE = Path(__file__).parents[2] / "docs" / "sources" / "warehouse.md"

@@ -11,11 +11,11 @@ from typing import Any
 
 import duckdb
 
+from windsor_sync.domain.progress import ShardProgress
+from windsor_sync.events.archive import ArchiveFile, list_files
 from windsor_sync.events.intake import Intake, IntakeTask, take_in
-from windsor_sync.ledger import Head, RowVerdict, Verdict
-from windsor_sync.progress import ShardProgress
-from windsor_sync.sources.archive import ArchiveFile, list_files
-from windsor_sync.spec.routing import Routing
+from windsor_sync.segment.routing import Routing
+from windsor_sync.state.ledger import Head, RowVerdict, Verdict
 
 DAY = datetime(2025, 6, 1, tzinfo=UTC)
 DAY_FOLDER = str(int(DAY.timestamp() * 1000))

@@ -19,10 +19,10 @@ from logs import Logs, head, select, track
 
 from windsor_sync.errors import WindsorSyncError
 from windsor_sync.events import parts, sealing, workers
+from windsor_sync.events.archive import list_files
 from windsor_sync.events.intake import UncountedLinesError
-from windsor_sync.ledger import Verdict
-from windsor_sync.sources.archive import list_files
-from windsor_sync.spec.routing import Routing
+from windsor_sync.segment.routing import Routing
+from windsor_sync.state.ledger import Verdict
 
 GOOD = [
     track("m-1"),

@@ -7,11 +7,12 @@ from logs import Done, Logs, head, track
 
 from windsor_sync.delivery.engine import Parcel
 from windsor_sync.diff.duckdb import Remains
+from windsor_sync.domain.progress import ShardProgress
 from windsor_sync.errors import WindsorSyncError
-from windsor_sync.events import outbox, sealing
-from windsor_sync.events.outbox import parcels, remaining
-from windsor_sync.ledger import Verdict
-from windsor_sync.progress import ShardProgress
+from windsor_sync.events import sealing
+from windsor_sync.outbox import events as outbox
+from windsor_sync.outbox.events import parcels, remaining
+from windsor_sync.state.ledger import Verdict
 
 ALIAS = {
     "type": "alias",

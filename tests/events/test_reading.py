@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from windsor_sync.events.reading import Event, Malformed, Outcome, read_event, read_slowly
-from windsor_sync.spec.calls import Refusal
-from windsor_sync.spec.routing import Filtered, Routing
+from windsor_sync.segment.calls import Refusal
+from windsor_sync.segment.routing import Filtered, Routing
 
 ROUTING = Routing()
 JSON = st.recursive(

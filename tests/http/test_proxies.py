@@ -21,7 +21,7 @@ from windsor_sync.delivery.verdicts import Answer, Decision, decide
 from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
 from windsor_sync.errors import ConfigError
 from windsor_sync.settings import Destination
-from windsor_sync.sources.public_api import PublicApi
+from windsor_sync.sources.segment_api import PublicApi
 
 BODY = b'{"type": "identify"}'
 SECRET = "canary-4242"

@@ -47,13 +47,13 @@ def test_every_row_of_the_pages_tables_is_read() -> None:
 
 
 def test_a_mutants_name_leads_to_its_function() -> None:
-    assert place_of("windsor_sync.ledger.xǁLedgerǁhead__mutmut_8") == Place("ledger.py", "Ledger.head")
-    assert place_of("windsor_sync.spec.calls.x__id_text__mutmut_1") == Place("spec/calls.py", "_id_text")
+    assert place_of("windsor_sync.state.ledger.xǁLedgerǁhead__mutmut_8") == Place("ledger.py", "Ledger.head")
+    assert place_of("windsor_sync.segment.calls.x__id_text__mutmut_1") == Place("spec/calls.py", "_id_text")
 
 
 def test_figures_count_what_no_test_ran_or_caught_as_left() -> None:
     fates = {
-        f"windsor_sync.guard.x_judge__mutmut_{number}": fate
+        f"windsor_sync.domain.guard.x_judge__mutmut_{number}": fate
         for number, fate in enumerate(("killed", "killed", "timeout", "survived", "no tests"))
     }
     assert by_module(fates) == {"guard.py": Figures(mutants=5, killed=2, timed_out=1, left=2)}

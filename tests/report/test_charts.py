@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from windsor_sync.domain.labels import ago, lasting, short
+from windsor_sync.domain.run import Books, Run, RunState
 from windsor_sync.report.charts import HEIGHT, LEFT, WIDTH, deliveries, entered_and_exited, size_over_time
-from windsor_sync.runs import Books, Run, RunState
-from windsor_sync.words import ago, lasting, short
 
 MOMENT = datetime(2026, 1, 1, 3, tzinfo=UTC)
 COUNTS = st.integers(0, 10**10)

@@ -8,8 +8,8 @@ from sqlalchemy import func, select
 
 from tests.support.world import World
 from windsor_sync.report.users import Shown, show_user
-from windsor_sync.runs import recent
 from windsor_sync.sandbox import Faults
+from windsor_sync.state.runs import recent
 from windsor_sync.state.tables import audit_trail
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import event, insert, select, update
 
 from tests.support.history import HOSTILE, HOSTILE_KEY, REJECTED, USERS, repeat
 from tests.support.world import AUDIENCE, KEY, TRAIT, World
+from windsor_sync.domain.run import RunState
 from windsor_sync.report import queries
 from windsor_sync.report.users import show_user
 from windsor_sync.report.views import (
@@ -23,11 +24,10 @@ from windsor_sync.report.views import (
     view_events,
     view_run,
 )
-from windsor_sync.retirement import retire
-from windsor_sync.runs import RunState
 from windsor_sync.state.database import Database
 from windsor_sync.state.tables import audiences, audit_trail, runs, verdicts
-from windsor_sync.sync import Request
+from windsor_sync.usecases.retire import retire
+from windsor_sync.usecases.sync import Request
 
 
 def test_an_empty_state_names_what_was_never_synced(company: World) -> None:

@@ -12,13 +12,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from windsor_sync.sandbox import shop
+from windsor_sync.demo import shop
+from windsor_sync.demo.shop_events import Tally, write_archive
 from windsor_sync.sandbox.messages import read_message
-from windsor_sync.sandbox.shop_events import Tally, write_archive
 from windsor_sync.sandbox.store import Store
-from windsor_sync.spec.calls import Call, encode, normalise, parse_timestamp, validate
-from windsor_sync.spec.routing import Filtered, Routing
-from windsor_sync.spec.trait_keys import trait_key
+from windsor_sync.segment.calls import Call, encode, normalise, parse_timestamp, validate
+from windsor_sync.segment.routing import Filtered, Routing
+from windsor_sync.segment.trait_keys import trait_key
 
 DAYS = [shop.FIRST_DAY + timedelta(days=number) for number in range(4)]
 ROUTING = Routing(synced_keys=frozenset((trait_key(shop.AUDIENCE),)))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from settings_folder import Folder
 
 from windsor_sync.errors import ConfigError
+from windsor_sync.segment.trait_keys import key_problem, trait_key
 from windsor_sync.settings import TEMPLATE, Settings, describe, format_duration, parse_duration
-from windsor_sync.spec.trait_keys import key_problem, trait_key
 
 lines = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=12)
 percents = st.none() | st.integers(0, 100) | st.floats(0, 100)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from settings_folder import URL, Folder
 
+from windsor_sync.segment.calls import Call
 from windsor_sync.settings import (
     AliasPolicy,
     Audience,
@@ -18,7 +19,6 @@ from windsor_sync.settings import (
     Wire,
     load,
 )
-from windsor_sync.spec.calls import Call
 
 
 @pytest.mark.parametrize(

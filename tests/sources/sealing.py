@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 
-from windsor_sync.snapshot import Sealed, seal
+from windsor_sync.snapshots.seal import Sealed, seal
 from windsor_sync.sources import Source, open_source
 
 

@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from windsor_sync.errors import ConfigError, WindsorSyncError
-from windsor_sync.sources.archive import ArchiveFile, list_files, read_lines
+from windsor_sync.events.archive import ArchiveFile, list_files, read_lines
 from windsor_sync.sources.archive_text import LONGEST_LINE_BYTES, Unreadable, messages
 
 DAYS = {day: str(int(datetime(2025, 6, day, tzinfo=UTC).timestamp() * 1000)) for day in (1, 2, 3)}

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from sealing import Bench, read
 
 from tests.support.world import KEY, World
+from windsor_sync.domain.run import RunState
 from windsor_sync.errors import SnapshotError
-from windsor_sync.runs import RunState
 from windsor_sync.sources import DataFrameSource, open_source
-from windsor_sync.sync import Request
+from windsor_sync.usecases.sync import Request
 
 
 def table(*rows: str) -> str:

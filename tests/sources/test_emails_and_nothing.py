@@ -14,8 +14,8 @@ from sealing import Bench, read
 from warehouses import Warehouse
 
 from tests.support.world import World
-from windsor_sync.checkup import examine
 from windsor_sync.sources import DataFrameSource, Source, open_source
+from windsor_sync.usecases.check import examine
 
 NOTHING = ["", " ", r"\N", "NULL", "null", "nan", "NaN", "None", "<NA>", "N/A", "-"]
 SEVERAL = [

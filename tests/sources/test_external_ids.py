@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sealing import Bench
 
-from windsor_sync.embedded import open_duckdb
 from windsor_sync.sources import EngageCsvSource, json_text, newest
+from windsor_sync.storage.duckdb_engine import open_duckdb
 
 CAREFUL = {"is_usual(found, t)": "FALSE", "holds_only_texts(raw, t)": "FALSE"}
 USUAL = '{"user_id":["u1"],"email":["a@x"]}'

@@ -3,10 +3,10 @@
 import pytest
 from sealing import Bench
 
-from windsor_sync.embedded import open_duckdb
 from windsor_sync.errors import SnapshotError
-from windsor_sync.snapshot import Sealed
+from windsor_sync.snapshots.seal import Sealed
 from windsor_sync.sources import EngageCsvSource, newest
+from windsor_sync.storage.duckdb_engine import open_duckdb
 
 MEGABYTE = 1 << 20
 

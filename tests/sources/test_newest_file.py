@@ -10,8 +10,8 @@ import pytest
 from sealing import Bench
 
 from windsor_sync.errors import ConfigError, SnapshotError
+from windsor_sync.events.archive import list_files
 from windsor_sync.sources import newest, open_source
-from windsor_sync.sources.archive import list_files
 from windsor_sync.sources.files import confirm_unchanged, date_in
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"

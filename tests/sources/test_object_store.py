@@ -10,13 +10,13 @@ import pytest
 from sealing import Bench
 
 from tests.cli.test_command_line import run
-from windsor_sync.embedded import open_duckdb, quoted
 from windsor_sync.errors import SnapshotError, SourceUnavailable, WindsorSyncError
+from windsor_sync.events.archive import list_files
 from windsor_sync.sources import newest, open_source
 from windsor_sync.sources import text as text_module
-from windsor_sync.sources.archive import list_files
 from windsor_sync.sources.files import confirm_unchanged
-from windsor_sync.state.files import FileStore
+from windsor_sync.storage.duckdb_engine import open_duckdb, quoted
+from windsor_sync.storage.file_store import FileStore
 
 
 def test_the_newest_object_of_a_pattern_is_read(bench: Bench, s3: Any) -> None:

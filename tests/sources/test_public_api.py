@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.support.segment_api import SPACE, TOKEN, SegmentApi
 from windsor_sync.errors import ConfigError, CredentialsRefused, SegmentUnavailable, WindsorSyncError
-from windsor_sync.sources.public_api import Patience, PublicApi
-from windsor_sync.spec.personas import ComputationClass
+from windsor_sync.segment.identify import ComputationClass
+from windsor_sync.sources.segment_api import Patience, PublicApi
 
 HASTE = Patience(first_wait_s=0.001, longest_wait_s=1.0, timeout_s=2.0)
 
@@ -137,8 +137,8 @@ def test_segment_says_how_long_to_wait_and_else_each_wait_is_twice_the_last(
     waited: list[float] = []
     # Only its own clock and dice: threads of other tests sleep too.
     clock = SimpleNamespace(sleep=waited.append, time=time.time, monotonic=time.monotonic)
-    monkeypatch.setattr("windsor_sync.sources.public_api.time", clock)
-    monkeypatch.setattr("windsor_sync.sources.public_api.random", SimpleNamespace(uniform=lambda least, _: least))
+    monkeypatch.setattr("windsor_sync.sources.segment_api.time", clock)
+    monkeypatch.setattr("windsor_sync.sources.segment_api.random", SimpleNamespace(uniform=lambda least, _: least))
     with PublicApi(segment_api.url, TOKEN) as api:
         assert [one.key for one in api.computations(SPACE)] == ["a"]
     assert waited == waits

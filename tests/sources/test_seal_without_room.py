@@ -6,8 +6,8 @@ import duckdb
 import pytest
 from sealing import Bench
 
-from windsor_sync import embedded
 from windsor_sync.errors import SnapshotError
+from windsor_sync.storage import duckdb_engine as embedded
 
 
 def test_a_snapshot_that_does_not_fit_into_memory_says_where_to_make_room_and_leaves_nothing(

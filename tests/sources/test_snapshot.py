@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sealing import Bench, read
 
-from windsor_sync import snapshot
-from windsor_sync.snapshot import COLUMNS, LeftOut
+from windsor_sync.snapshots import seal as snapshot
+from windsor_sync.snapshots.seal import COLUMNS, LeftOut
 from windsor_sync.sources import DataFrameSource
 
 SALT = "installation"

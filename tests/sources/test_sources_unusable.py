@@ -69,7 +69,7 @@ def test_whole_numbers_are_ids_by_their_digits(bench: Bench) -> None:
 
 def test_a_file_that_changes_while_it_is_read_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     path = bench.write("user_id\nu1\n")
-    from windsor_sync import snapshot
+    from windsor_sync.snapshots import seal as snapshot
 
     read_back = snapshot._read_back
 
@@ -91,7 +91,7 @@ def test_a_part_that_arrives_while_the_others_are_read_makes_them_no_snapshot(
     export.mkdir()
     for number in range(2):
         (export / f"part-{number}.csv").write_text(f"user_id\nu{number}\n")
-    from windsor_sync import snapshot
+    from windsor_sync.snapshots import seal as snapshot
 
     read_back = snapshot._read_back
 

@@ -4,10 +4,10 @@ from typing import Any
 
 from tests.support.archive import Archive
 from tests.support.world import World
-from windsor_sync.forward import Request, forward
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.database import Database
 from windsor_sync.state.tables import runs
+from windsor_sync.usecases.forward import Request, forward
 
 HOSTILE = "<script>document.title='taken'</script> & Co"
 HOSTILE_KEY = "hostile"

@@ -6,12 +6,12 @@ from typing import Any
 
 from tests.support.archive import Archive
 from tests.support.world import KEY, World
-from windsor_sync.embedded import open_duckdb, parquet
-from windsor_sync.forward import Request, forward
-from windsor_sync.outbox import FALSE_FIRST
-from windsor_sync.runs import Run
-from windsor_sync.sync import Request as SyncRequest
-from windsor_sync.sync import planned
+from windsor_sync.domain.change import FALSE_FIRST
+from windsor_sync.domain.run import Run
+from windsor_sync.storage.duckdb_engine import open_duckdb, parquet
+from windsor_sync.usecases.forward import Request, forward
+from windsor_sync.usecases.sync import Request as SyncRequest
+from windsor_sync.usecases.sync import planned
 
 Row = tuple[str, str]
 """User id and anonymous id, each maybe empty."""

@@ -13,12 +13,12 @@ import pytest
 import yaml
 
 from tests.support.windsor import StartWindsor
-from windsor_sync.dispatch import StopSwitch
-from windsor_sync.runs import Run
+from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.domain.run import Run
 from windsor_sync.sandbox import Sandbox
 from windsor_sync.settings import Computation, load
-from windsor_sync.sync import Prepared, Request, planned, sync
-from windsor_sync.workspace import Workspace, open_workspace
+from windsor_sync.usecases.sync import Prepared, Request, planned, sync
+from windsor_sync.usecases.workspace import Workspace, open_workspace
 
 AUDIENCE = "Order Completed Last 30days"
 KEY = "order_completed_last_30days"

@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from windsor_sync.airflow.audience_task import AudienceOperator, run_named
 
 if TYPE_CHECKING:
-    from windsor_sync.runs import Run
+    from windsor_sync.domain.run import Run
     from windsor_sync.state.database import Database
 
 APPROVE = "Approve"
@@ -69,8 +69,8 @@ class ApproveOperator(AudienceOperator, HITLOperator):
 
     def execute(self, context: Context) -> Any:
         """Park the task with a form that shows the counts; the ceiling it proposes is what is withheld now."""
-        from windsor_sync.runs import RunState
-        from windsor_sync.words import counted
+        from windsor_sync.domain.labels import counted
+        from windsor_sync.domain.run import RunState
 
         with self.opened() as (workspace, _):
             run = run_named(workspace, self.run)
@@ -104,9 +104,9 @@ class ApproveOperator(AudienceOperator, HITLOperator):
         return self._approve(name, event.get("params_input") or {})
 
     def _approve(self, who: str, answer: Mapping[str, Any]) -> dict[str, Any]:
-        from windsor_sync.approvals import approve
+        from windsor_sync.domain.guard import Ceiling
         from windsor_sync.errors import ConfigError
-        from windsor_sync.guard import Ceiling
+        from windsor_sync.state.approvals import approve
 
         with self.opened() as (workspace, _):
             run = run_named(workspace, self.run)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from windsor_sync.airflow.links import AudienceLink
+from windsor_sync.airflow.links.windsor import AudienceLink
 from windsor_sync.airflow.windsor_task import WindsorOperator
 
 if TYPE_CHECKING:
-    from windsor_sync.runs import Run
+    from windsor_sync.domain.run import Run
     from windsor_sync.settings import Computation
-    from windsor_sync.workspace import Workspace
+    from windsor_sync.usecases.workspace import Workspace
 
 
 class AudienceOperator(WindsorOperator):
@@ -54,7 +54,7 @@ def counts(run: "Run") -> dict[str, Any]:
 
 def run_named(workspace: "Workspace", handed_on: dict[str, Any]) -> "Run":
     """The run that an earlier task opened."""
-    from windsor_sync.runs import run_of
+    from windsor_sync.state.runs import run_of
 
     run = run_of(workspace.database, handed_on["run"])
     if run is None:

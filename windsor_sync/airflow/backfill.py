@@ -9,15 +9,15 @@ from airflow.sdk import Context, Param
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from windsor_sync.airflow.approval import APPROVE, LARGEST, REFUSE
-from windsor_sync.airflow.operators import ClosingOperator, SendingOperator
+from windsor_sync.airflow.operators.windsor import ClosingOperator, SendingOperator
 from windsor_sync.airflow.plan_text import as_markdown
 from windsor_sync.airflow.windsor_task import WindsorOperator, trigger_of
 
 if TYPE_CHECKING:
-    from windsor_sync.backfills import Wish
-    from windsor_sync.dispatch import StopSwitch
+    from windsor_sync.delivery.stop import StopSwitch
     from windsor_sync.settings import Computation
-    from windsor_sync.workspace import Workspace
+    from windsor_sync.usecases.backfill import Wish
+    from windsor_sync.usecases.workspace import Workspace
 
 PATIENCE = timedelta(hours=24)
 """How long the plan is up for approval: after a day it says little about what would be sent."""
@@ -83,7 +83,7 @@ class PlanBackfillOperator(WindsorOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Returns the plan of each audience; raises for the first that cannot be planned."""
-        from windsor_sync.backfills import plan
+        from windsor_sync.usecases.backfill import plan
 
         said: dict[str, Any] = dict(context["params"])
         _refuse_unknown(said)
@@ -134,7 +134,7 @@ class ApproveBackfillOperator(WindsorOperator, HITLOperator):
         name = f"{who.get('name') or who.get('id')} in Airflow"
         if event["chosen_options"] != [APPROVE]:
             raise AirflowSkipException(f"{name} refused. Nothing was sent.")
-        from windsor_sync.backfills import permit
+        from windsor_sync.usecases.backfill import permit
 
         note = (event.get("params_input") or {}).get("note") or wish_of(context["params"]).reason
         plans = self._with_changes()
@@ -153,7 +153,7 @@ class BackfillOperator(SendingOperator, ClosingOperator):
         self, context: Context, workspace: "Workspace", computation: "Computation", stop: "StopSwitch"
     ) -> dict[str, Any]:
         """A backfill, if the state has a permission for it."""
-        from windsor_sync.backfills import run_backfill
+        from windsor_sync.usecases.backfill import run_backfill
 
         request = wish_of(context["params"]).request(computation, trigger_of(context))
         run = run_backfill(workspace, computation, request, stop, self.report)
@@ -162,7 +162,7 @@ class BackfillOperator(SendingOperator, ClosingOperator):
 
 def wish_of(said: Any) -> "Wish":
     """What the form says; raises ConfigError when its moment is none."""
-    from windsor_sync.backfills import Wish, moment_meant
+    from windsor_sync.usecases.backfill import Wish, moment_meant
 
     return Wish(
         is_resync=said["mode"] == "resync",

@@ -10,7 +10,7 @@ from windsor_sync.airflow.windsor_task import WindsorOperator, trigger_of
 
 if TYPE_CHECKING:
     from windsor_sync.delivery.engine import Delivery
-    from windsor_sync.runs import Run
+    from windsor_sync.domain.run import Run
 
 METRICS_TAG = "events"
 
@@ -23,7 +23,7 @@ class ForwardEventsOperator(WindsorOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Returns how many were delivered, and for each run its steps; raises what a run's state stands for."""
         from windsor_sync.errors import LeaseHeld, LeaseLost
-        from windsor_sync.forward import Request, configured, forward
+        from windsor_sync.usecases.forward import Request, configured, forward
 
         request = Request(trigger=trigger_of(context))
         stop = self.stop_switch()
@@ -46,7 +46,7 @@ class ForwardEventsOperator(WindsorOperator):
 
     def _closed(self, runs: "list[Run]") -> dict[str, Any]:
         from windsor_sync.events.books import overview
-        from windsor_sync.settlement import error_of
+        from windsor_sync.usecases.close_run import error_of
 
         for run in runs:
             self.log.info("%s: %s", run.run_id, run.sentence)

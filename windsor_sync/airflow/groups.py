@@ -9,8 +9,8 @@ from airflow.sdk import TaskGroup, task_group
 from windsor_sync.airflow.approval import ApproveOperator
 from windsor_sync.airflow.backfill import NOTE, ApproveBackfillOperator, BackfillOperator, PlanBackfillOperator
 from windsor_sync.airflow.forwarding import ForwardEventsOperator
-from windsor_sync.airflow.notifier import AudienceStateNotifier
-from windsor_sync.airflow.operators import (
+from windsor_sync.airflow.notifications.windsor import AudienceStateNotifier
+from windsor_sync.airflow.operators.windsor import (
     CloseBooksOperator,
     DeliverApprovedOperator,
     DeliverOperator,
@@ -18,7 +18,7 @@ from windsor_sync.airflow.operators import (
     DiffOperator,
     SealSnapshotOperator,
 )
-from windsor_sync.progress import FIRST_SHARD
+from windsor_sync.domain.progress import FIRST_SHARD
 
 POOL = "windsor_api"
 """Bounds how many tasks talk to Windsor at once; `windsor-sync airflow-setup` makes it."""

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from windsor_sync.patterns import shown
+from windsor_sync.settings.patterns import shown
 
 if TYPE_CHECKING:
     from windsor_sync.settings import Computation

@@ -29,7 +29,7 @@ from windsor_sync.report.views import (
     view_run,
 )
 from windsor_sync.settings import load
-from windsor_sync.workspace import Workspace, open_workspace
+from windsor_sync.usecases.workspace import Workspace, open_workspace
 
 BACKFILL_DAG = "engage_audience_backfill"
 

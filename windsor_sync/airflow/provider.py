@@ -7,7 +7,7 @@ WIRES = {"segment_webhook": "Segment's webhook", "windsor_hook": "Windsor's own 
 CONNECTION_TYPE: dict[str, Any] = {
     "connection-type": "windsor",
     "hook-name": "Windsor",
-    "hook-class-name": "windsor_sync.airflow.hook.WindsorHook",
+    "hook-class-name": "windsor_sync.airflow.hooks.windsor.WindsorHook",
     "ui-field-behaviour": {
         "hidden-fields": ["schema", "login", "port", "extra"],
         "relabeling": {"host": "URL", "password": "API key"},
@@ -57,10 +57,10 @@ def get_provider_info() -> dict[str, Any]:
         "versions": [__version__],
         "integrations": [{"integration-name": "Windsor", "external-doc-url": "", "tags": ["service"]}],
         "connection-types": [CONNECTION_TYPE],
-        "hooks": [{"integration-name": "Windsor", "python-modules": ["windsor_sync.airflow.hook"]}],
-        "operators": [{"integration-name": "Windsor", "python-modules": ["windsor_sync.airflow.operators"]}],
-        "sensors": [{"integration-name": "Windsor", "python-modules": ["windsor_sync.airflow.sensor"]}],
-        "triggers": [{"integration-name": "Windsor", "python-modules": ["windsor_sync.airflow.trigger"]}],
-        "notifications": ["windsor_sync.airflow.notifier.AudienceStateNotifier"],
-        "extra-links": ["windsor_sync.airflow.links.AudienceLink"],
+        "hooks": [{"integration-name": "Windsor", "python-modules": ["windsor_sync.airflow.hooks.windsor"]}],
+        "operators": [{"integration-name": "Windsor", "python-modules": ["windsor_sync.airflow.operators.windsor"]}],
+        "sensors": [{"integration-name": "Windsor", "python-modules": ["windsor_sync.airflow.sensors.windsor"]}],
+        "triggers": [{"integration-name": "Windsor", "python-modules": ["windsor_sync.airflow.triggers.windsor"]}],
+        "notifications": ["windsor_sync.airflow.notifications.windsor.AudienceStateNotifier"],
+        "extra-links": ["windsor_sync.airflow.links.windsor.AudienceLink"],
     }

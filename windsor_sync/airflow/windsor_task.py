@@ -11,8 +11,8 @@ from windsor_sync.airflow.retries import POLICY
 from windsor_sync.airflow.warehouse import engine_of
 
 if TYPE_CHECKING:
-    from windsor_sync.dispatch import StopSwitch
-    from windsor_sync.workspace import Workspace
+    from windsor_sync.delivery.stop import StopSwitch
+    from windsor_sync.usecases.workspace import Workspace
 
 
 class WindsorOperator(BaseOperator):
@@ -31,7 +31,7 @@ class WindsorOperator(BaseOperator):
 
     def stop_switch(self) -> "StopSwitch":
         """A fresh one, which on_kill presses."""
-        from windsor_sync.dispatch import StopSwitch
+        from windsor_sync.delivery.stop import StopSwitch
 
         self._stop = StopSwitch()
         return self._stop
@@ -40,7 +40,7 @@ class WindsorOperator(BaseOperator):
     def opened_workspace(self, *, sends: bool = False) -> Iterator["Workspace"]:
         """The workspace; for a task that `sends`, as the Airflow connection has Windsor."""
         from windsor_sync.settings import load
-        from windsor_sync.workspace import open_workspace
+        from windsor_sync.usecases.workspace import open_workspace
 
         settings = load()
         connection_id = settings.destination.connection

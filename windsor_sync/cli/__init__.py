@@ -86,7 +86,7 @@ def cli(ctx: click.Context, config: Path | None) -> None:
     lease; 8 snapshot unusable; 9 a stored file or the state is lost or damaged, and the sentence names what heals
     it; 130 stopped on request, changes owed.
     """
-    from windsor_sync.scratch import sweep
+    from windsor_sync.storage.scratch import sweep
 
     sweep()  # what a killed command left holds users; no command leaves it there
     ctx.obj = config
@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo("windsor-sync: stopped.", err=True)
         sys.exit(130)
     except Exception as error:
-        from windsor_sync.limits import shortage_in
+        from windsor_sync.storage.limits import shortage_in
 
         shortage = shortage_in(error)
         if shortage is None:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from windsor_sync.checkup import Finding, Level
+from windsor_sync.domain.labels import counted
 from windsor_sync.settings import Settings
-from windsor_sync.words import counted
+from windsor_sync.usecases.check import Finding, Level
 
 POOL = "windsor_api"
 PATIENCE_S = 120.0

@@ -11,7 +11,7 @@ import click
 
 from windsor_sync.cli.options import load_settings
 from windsor_sync.errors import ConfigError
-from windsor_sync.scratch import scratch_folder
+from windsor_sync.storage.scratch import scratch_folder
 
 DEFAULT_SLOTS = 8
 PATIENCE_S = 120.0
@@ -46,8 +46,8 @@ def airflow_setup(config: Path | None, slots: int, dags_to: Path | None) -> None
     if dags_to is not None:
         _write_dags(dags_to)
         return
-    from windsor_sync.words import counted
-    from windsor_sync.workspace import API_KEY_VARIABLE
+    from windsor_sync.domain.labels import counted
+    from windsor_sync.usecases.workspace import API_KEY_VARIABLE
 
     settings = load_settings(config)
     pool = {"slots": slots, "description": "Tasks that talk to Windsor", "include_deferred": False}

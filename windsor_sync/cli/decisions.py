@@ -28,11 +28,11 @@ def approve(
     """
     if max_exited is None and max_entered is None:
         raise click.UsageError("Say how many: --max-exited N, --max-entered N, or both.")
-    from windsor_sync.approvals import approve as record
-    from windsor_sync.approvals import this_person
-    from windsor_sync.guard import Ceiling
-    from windsor_sync.runs import run_of
-    from windsor_sync.workspace import open_workspace
+    from windsor_sync.domain.guard import Ceiling
+    from windsor_sync.state.approvals import approve as record
+    from windsor_sync.state.approvals import this_person
+    from windsor_sync.state.runs import run_of
+    from windsor_sync.usecases.workspace import open_workspace
 
     with open_workspace(load_settings(config)) as workspace:
         found = run_of(workspace.database, run)
@@ -68,8 +68,8 @@ def retire(config: Path | None, audience: str, reason: str | None, is_json: bool
     Example:
       windsor-sync retire vip_customer --reason "replaced by vip_gold"
     """
-    from windsor_sync.approvals import this_person
-    from windsor_sync.retirement import retire as retire_one
+    from windsor_sync.state.approvals import this_person
+    from windsor_sync.usecases.retire import retire as retire_one
 
     who = this_person()
     return run_jobs(
@@ -94,10 +94,10 @@ def forget(config: Path | None, user: str, reason: str | None, is_json: bool) ->
     Example:
       windsor-sync forget 00123 --reason "request of 2026-11-20"
     """
-    from windsor_sync.approvals import this_person
-    from windsor_sync.privacy import forget as forget_user
-    from windsor_sync.words import counted
-    from windsor_sync.workspace import open_workspace
+    from windsor_sync.domain.labels import counted
+    from windsor_sync.state.approvals import this_person
+    from windsor_sync.usecases.forget import forget as forget_user
+    from windsor_sync.usecases.workspace import open_workspace
 
     with open_workspace(load_settings(config)) as workspace:
         done = forget_user(workspace, user, who=this_person(), why=reason)

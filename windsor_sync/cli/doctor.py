@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from windsor_sync.checkup import Finding, Level, answers, examine, examine_origins, examine_settings
-from windsor_sync.checkup_destination import Key, examine_destination
 from windsor_sync.cli.airflow_look import examine_airflow, is_in_airflow, key_in_airflow
 from windsor_sync.errors import ConfigError
 from windsor_sync.settings import InvalidSettings, Settings, load
 from windsor_sync.sources import engine_from_environment
-from windsor_sync.workspace import API_KEY_VARIABLE, key_from_environment, open_workspace
+from windsor_sync.usecases.check import Finding, Level, answers, examine, examine_origins, examine_settings
+from windsor_sync.usecases.check_destination import Key, examine_destination
+from windsor_sync.usecases.workspace import API_KEY_VARIABLE, key_from_environment, open_workspace
 
 
 def findings_about(config: Path | None) -> Iterator[Finding]:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from windsor_sync.cli.options import as_json, load_settings
-from windsor_sync.cli.output import print_json, print_table, progress, run_as_json
+from windsor_sync.cli.output import print_json, progress, run_as_json
 from windsor_sync.cli.running import exit_status, reported, stopping
-from windsor_sync.words import counted
+from windsor_sync.domain.labels import counted
+from windsor_sync.report.tables import print_table
 
 if TYPE_CHECKING:
-    from windsor_sync.runs import Run
+    from windsor_sync.domain.run import Run
 
 STEPS = {
     "received": "received",
@@ -44,12 +45,12 @@ def forward(config: Path | None, since: datetime | None, release_aliases: bool, 
       windsor-sync forward
       windsor-sync forward --since 2026-11-01
     """
-    from windsor_sync.approvals import this_person
-    from windsor_sync.dispatch import StopSwitch
-    from windsor_sync.forward import Request, held_aliases
-    from windsor_sync.forward import forward as forward_new
-    from windsor_sync.settlement import error_of
-    from windsor_sync.workspace import open_workspace
+    from windsor_sync.delivery.stop import StopSwitch
+    from windsor_sync.state.approvals import this_person
+    from windsor_sync.usecases.close_run import error_of
+    from windsor_sync.usecases.forward import Request, held_aliases
+    from windsor_sync.usecases.forward import forward as forward_new
+    from windsor_sync.usecases.workspace import open_workspace
 
     request = Request(f"by hand, {this_person()}", since.date() if since else None, releases_aliases=release_aliases)
     with (

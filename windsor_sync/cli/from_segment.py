@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from windsor_sync.cli.output import print_json, print_table
+from windsor_sync.cli.output import print_json
 from windsor_sync.errors import ConfigError
+from windsor_sync.report.tables import print_table
 
 if TYPE_CHECKING:
     from windsor_sync.settings import Settings
     from windsor_sync.settings.insertion import Entry
-    from windsor_sync.sources.public_api import Described
+    from windsor_sync.sources.segment_api import Described
 
 COLUMNS = ("name", "trait", "id", "users", "status", "cadence", "configured")
 
@@ -53,7 +54,7 @@ def _cell(value: Any) -> Any:
 def in_space(settings: "Settings") -> "list[Described]":
     """Everything the space has; asks Segment also where windsor.yaml has no `segment:` section yet."""
     from windsor_sync.settings import Segment
-    from windsor_sync.workspace import public_api
+    from windsor_sync.usecases.workspace import public_api
 
     if settings.space is None:
         raise ConfigError(
@@ -66,10 +67,10 @@ def in_space(settings: "Settings") -> "list[Described]":
 
 def missing(settings: "Settings", found: "Sequence[Described]") -> "tuple[list[Entry], dict[str, str]]":
     """The entries windsor.yaml lacks, and, by id, why something it lacks cannot be added."""
+    from windsor_sync.segment.identify import ComputationClass
+    from windsor_sync.segment.trait_keys import trait_key
     from windsor_sync.settings.insertion import Entry
-    from windsor_sync.spec.personas import ComputationClass
-    from windsor_sync.spec.trait_keys import trait_key
-    from windsor_sync.stored_files import storage_name
+    from windsor_sync.state.stored_files import storage_name
 
     entries: list[Entry] = []
     problems: dict[str, str] = {}
@@ -92,7 +93,7 @@ def missing(settings: "Settings", found: "Sequence[Described]") -> "tuple[list[E
 
 def _problem(one: "Described", names: set[str], keys: set[str]) -> str | None:
     """Why an entry for it would not be valid, or would never be synced."""
-    from windsor_sync.spec.trait_keys import key_problem
+    from windsor_sync.segment.trait_keys import key_problem
 
     if one.audience_type == "LINKED":
         return "Segment sends linked audiences to no destination of Windsor's kind"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from windsor_sync.cli.options import as_json, load_settings
-from windsor_sync.cli.output import print_json, print_pairs, print_table, progress, run_as_json, with_moved
+from windsor_sync.cli.output import print_json, progress, run_as_json
 from windsor_sync.errors import ConfigError
+from windsor_sync.report.tables import print_pairs, print_table, with_moved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,9 +53,9 @@ def runs(config: Path | None, run: str | None, limit: int, is_json: bool) -> int
       windsor-sync runs
       windsor-sync runs --json --limit 5
     """
-    from windsor_sync.runs import recent
-    from windsor_sync.settlement import as_it_stands
-    from windsor_sync.workspace import open_workspace
+    from windsor_sync.state.runs import recent
+    from windsor_sync.usecases.close_run import as_it_stands
+    from windsor_sync.usecases.workspace import open_workspace
 
     settings = load_settings(config)
     with open_workspace(settings) as workspace:
@@ -84,8 +85,8 @@ def runs(config: Path | None, run: str | None, limit: int, is_json: bool) -> int
 
 
 def _print_runs(documents: list[dict[str, Any]]) -> None:
-    from windsor_sync.runs import RunState
-    from windsor_sync.words import state_words
+    from windsor_sync.domain.labels import state_words
+    from windsor_sync.domain.run import RunState
 
     numbers = with_moved(
         ("members", "entered", "exited", "updated", "delivered", "rejected", "withheld", "owed"), documents
@@ -117,8 +118,8 @@ def why(config: Path | None, user: str, audience: str | None, is_json: bool) -> 
       windsor-sync why 00123
       windsor-sync why 00123 --audience vip_customer
     """
-    from windsor_sync.why import why as accounts_of
-    from windsor_sync.workspace import open_workspace
+    from windsor_sync.usecases.why import why as accounts_of
+    from windsor_sync.usecases.workspace import open_workspace
 
     settings = load_settings(config)
     with open_workspace(settings) as workspace:
@@ -176,8 +177,8 @@ def audit(config: Path | None, repair: bool, is_quick: bool, is_json: bool) -> i
       windsor-sync audit --repair
       windsor-sync audit --quick
     """
-    from windsor_sync.audit import audit as look
-    from windsor_sync.workspace import open_workspace
+    from windsor_sync.usecases.audit import audit as look
+    from windsor_sync.usecases.workspace import open_workspace
 
     with open_workspace(load_settings(config)) as workspace, progress() as view:
         found = look(

@@ -30,7 +30,7 @@ def report(config: Path | None, out: Path) -> None:
       windsor-sync report --out reports/monday.html
     """
     from windsor_sync.report.document import report as whole
-    from windsor_sync.workspace import open_workspace
+    from windsor_sync.usecases.workspace import open_workspace
 
     with open_workspace(load_settings(config)) as workspace:
         text = whole(workspace)

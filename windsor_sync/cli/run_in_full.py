@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from windsor_sync.domain.labels import MOVED_WORDS, STEPS, code_words, counted, left_out_words, moment, state_words
+from windsor_sync.domain.run import Run
 from windsor_sync.events.books import overview
-from windsor_sync.runs import Run
-from windsor_sync.words import MOVED_WORDS, STEPS, code_words, counted, left_out_words, moment, state_words
 
 
 def pairs_of(run: Run, rejections: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:

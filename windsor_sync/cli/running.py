@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from windsor_sync.cli.options import chosen, load_settings
-from windsor_sync.cli.output import print_json, print_table, progress, run_as_json, say, with_moved
+from windsor_sync.cli.output import print_json, progress, run_as_json
 from windsor_sync.errors import ConfigError, Interrupted, WindsorSyncError
+from windsor_sync.report.tables import print_table, say, with_moved
 
 if TYPE_CHECKING:
-    from windsor_sync.dispatch import StopSwitch
-    from windsor_sync.runs import Run
+    from windsor_sync.delivery.stop import StopSwitch
+    from windsor_sync.domain.run import Run
     from windsor_sync.settings import Computation
-    from windsor_sync.sync import Progress, Request
-    from windsor_sync.workspace import Workspace
+    from windsor_sync.usecases.sync import Progress, Request
+    from windsor_sync.usecases.workspace import Workspace
 
     MakeRequest = Callable[[Computation], Request]
     RunOne = Callable[[Workspace, StopSwitch, Progress], Run]
@@ -44,10 +45,10 @@ def plan_audiences(
     messages_to: Path | None = None,
 ) -> int:
     """Show what runs would send; returns the exit status."""
-    from windsor_sync.orphans import orphans
-    from windsor_sync.planning import described
-    from windsor_sync.sync import planned
-    from windsor_sync.workspace import open_workspace
+    from windsor_sync.usecases.orphans import orphans
+    from windsor_sync.usecases.plan import described
+    from windsor_sync.usecases.sync import planned
+    from windsor_sync.usecases.workspace import open_workspace
 
     settings = load_settings(config)
     plans: list[dict[str, Any]] = []
@@ -73,7 +74,7 @@ def run_audiences(
     config: Path | None, words: tuple[str, ...], make: "MakeRequest", *, is_all: bool, is_json: bool
 ) -> int:
     """Run the audiences one after the other; one that fails holds no other. Returns the exit status."""
-    from windsor_sync.sync import sync
+    from windsor_sync.usecases.sync import sync
 
     def job(computation: "Computation") -> "RunOne":
         return lambda workspace, stop, view: sync(workspace, computation, make(computation), stop, view)
@@ -84,10 +85,10 @@ def run_audiences(
 
 def run_jobs(config: Path | None, jobs: "list[tuple[str, RunOne]]", *, is_json: bool) -> int:
     """Run (trait key, what to do) one after the other and show the books; returns the exit status."""
-    from windsor_sync.dispatch import StopSwitch
+    from windsor_sync.delivery.stop import StopSwitch
     from windsor_sync.settings import load
-    from windsor_sync.settlement import error_of
-    from windsor_sync.workspace import open_workspace
+    from windsor_sync.usecases.close_run import error_of
+    from windsor_sync.usecases.workspace import open_workspace
 
     runs: list[Run] = []
     failures: list[WindsorSyncError] = []
@@ -167,7 +168,7 @@ def _writable(path: Path) -> Iterator[None]:
 
 
 def _print_plans(plans: list[dict[str, Any]]) -> None:
-    from windsor_sync.words import old
+    from windsor_sync.domain.labels import old
 
     now = datetime.now(UTC)
     columns = with_moved(("audience", "members", "entered", "exited", "updated", "withheld", "messages"), plans)

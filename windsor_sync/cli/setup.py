@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from windsor_sync.cli.options import as_json, load_settings
-from windsor_sync.cli.output import print_json, print_table
+from windsor_sync.cli.output import print_json
 from windsor_sync.errors import ConfigError, CredentialsRefused, SegmentUnavailable
+from windsor_sync.report.tables import print_table
 
 if TYPE_CHECKING:
-    from windsor_sync.registry import Registered
     from windsor_sync.settings import Computation
-    from windsor_sync.surroundings.look import Notice
-    from windsor_sync.workspace import Workspace
+    from windsor_sync.state.audiences import Registered
+    from windsor_sync.usecases.init.discover import Notice
+    from windsor_sync.usecases.workspace import Workspace
 
 DEFAULT_CONFIG = Path("windsor.yaml")
 MOST_LINES = 5
@@ -45,8 +46,8 @@ def init(config: Path | None, is_json: bool) -> None:
     """
     import os.path
 
-    from windsor_sync.surroundings.document import windsor_yaml
-    from windsor_sync.surroundings.look import look_around
+    from windsor_sync.usecases.init.discover import look_around
+    from windsor_sync.usecases.init.render import windsor_yaml
 
     path = config or DEFAULT_CONFIG
     _refuse_existing(path)
@@ -163,9 +164,9 @@ def audiences(config: Path | None, from_segment: bool, writes: bool, is_json: bo
 
         show(settings, writes=writes, is_json=is_json)
         return
-    from windsor_sync.orphans import orphans
-    from windsor_sync.standing import warnings
-    from windsor_sync.workspace import open_workspace
+    from windsor_sync.usecases.orphans import orphans
+    from windsor_sync.usecases.standing import warnings
+    from windsor_sync.usecases.workspace import open_workspace
 
     rows = []
     with open_workspace(settings) as workspace:
@@ -189,8 +190,8 @@ def _row(
     workspace: "Workspace", name: str, known: "Registered", computation_class: str, *, is_enabled: bool | None = None
 ) -> dict[str, Any]:
     """An audience as it stands; `is_enabled` is None of one that windsor.yaml does not have."""
-    from windsor_sync.runs import recent
-    from windsor_sync.settlement import as_it_stands
+    from windsor_sync.state.runs import recent
+    from windsor_sync.usecases.close_run import as_it_stands
 
     found = recent(workspace.database, audience_ids=[known.audience_id], limit=1) if known.audience_id else []
     last = as_it_stands(workspace, found[0]) if found else None
@@ -216,7 +217,7 @@ def _print_audiences(rows: list[dict[str, Any]]) -> None:
             "No audience and no computed trait is configured yet: add one to windsor.yaml, then run: windsor-sync check"
         )
         return
-    from windsor_sync.words import class_words, lasting
+    from windsor_sync.domain.labels import class_words, lasting
 
     now = datetime.now(UTC)
     columns = ("name", "trait", "class", "members", "age", "owed", "state")
@@ -243,8 +244,8 @@ def _print_audiences(rows: list[dict[str, Any]]) -> None:
 
 
 def _state_in_words(row: dict[str, Any]) -> str:
-    from windsor_sync.runs import RunState
-    from windsor_sync.words import state_words
+    from windsor_sync.domain.labels import state_words
+    from windsor_sync.domain.run import RunState
 
     if not row["enabled"]:
         return "disabled" if row["configured"] else "not in windsor.yaml"
@@ -253,7 +254,7 @@ def _state_in_words(row: dict[str, Any]) -> str:
 
 def _known(workspace: "Workspace", computation: "Computation") -> "Registered":
     """As it is pinned; what was never synced goes by its derived key while Segment cannot say its own."""
-    from windsor_sync.registry import Registered
+    from windsor_sync.state.audiences import Registered
 
     try:
         return workspace.registry.find(computation)

@@ -71,6 +71,6 @@ def demo(folder: Path, days: int, stays: bool | None) -> None:
     """
     import sys
 
-    from windsor_sync.sandbox.demo import play
+    from windsor_sync.demo.play import play
 
     play(folder, days, stays=sys.stdin.isatty() if stays is None else stays, say=click.echo)

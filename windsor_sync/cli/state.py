@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from windsor_sync.cli.options import as_json, load_settings
-from windsor_sync.cli.output import print_json, print_table, progress
+from windsor_sync.cli.output import print_json, progress
+from windsor_sync.report.tables import print_table
 
 
 @click.group(short_help="Look after the state database.")
@@ -52,9 +53,9 @@ def prune(config: Path | None, days: int, dry_run: bool, is_json: bool) -> None:
       windsor-sync state prune
       windsor-sync state prune --days 30 --dry-run
     """
-    from windsor_sync.retention import prune as let_go
-    from windsor_sync.words import counted
-    from windsor_sync.workspace import open_workspace
+    from windsor_sync.domain.labels import counted
+    from windsor_sync.usecases.prune import prune as let_go
+    from windsor_sync.usecases.workspace import open_workspace
 
     with open_workspace(load_settings(config)) as workspace:
         done = let_go(workspace, kept_days=days, dry_run=dry_run)
@@ -116,7 +117,7 @@ def reopen(config: Path | None) -> None:
     Example:
       windsor-sync state reopen
     """
-    from windsor_sync.approvals import this_person
+    from windsor_sync.state.approvals import this_person
     from windsor_sync.state.copying import reopen as take_back
 
     found = take_back(load_settings(config).state, this_person())

@@ -36,7 +36,7 @@ def plan(config: Path | None, audiences: tuple[str, ...], is_all: bool, is_json:
       windsor-sync plan --all
       windsor-sync plan vip_customer --messages vip.jsonl
     """
-    from windsor_sync.sync import Request
+    from windsor_sync.usecases.sync import Request
 
     return plan_audiences(
         config, audiences, lambda _: Request(), is_all=is_all, is_json=is_json, messages_to=messages_to
@@ -58,7 +58,7 @@ def sync(config: Path | None, audiences: tuple[str, ...], is_all: bool, is_json:
       windsor-sync sync --all
       windsor-sync sync "Order Completed Last 30days"
     """
-    from windsor_sync.sync import Request
+    from windsor_sync.usecases.sync import Request
 
     return run_audiences(config, audiences, lambda _: Request(), is_all=is_all, is_json=is_json)
 
@@ -107,10 +107,10 @@ def backfill(
         raise click.UsageError("--snapshot is the file of one audience: name that audience.")
     from datetime import UTC
 
-    from windsor_sync.approvals import this_person
-    from windsor_sync.outbox import Limits
-    from windsor_sync.sealing import path_as_of
-    from windsor_sync.sync import Request
+    from windsor_sync.domain.change import Limits
+    from windsor_sync.state.approvals import this_person
+    from windsor_sync.usecases.seal import path_as_of
+    from windsor_sync.usecases.sync import Request
 
     def make(computation: "Computation") -> Request:
         chosen_path = path_as_of(computation, as_of.replace(tzinfo=UTC)) if as_of else path
@@ -148,9 +148,9 @@ def retry(
     """
     from datetime import UTC
 
-    from windsor_sync.approvals import this_person
-    from windsor_sync.outbox import Limits, Retry
-    from windsor_sync.sync import Request
+    from windsor_sync.domain.change import Limits, Retry
+    from windsor_sync.state.approvals import this_person
+    from windsor_sync.usecases.sync import Request
 
     limits = Limits(retry=Retry(code, since.replace(tzinfo=UTC) if since else None))
     request = Request("retry", f"by hand, {this_person()}", limits=limits)
@@ -186,8 +186,8 @@ def recover(
       windsor-sync recover --events
       windsor-sync recover --state
     """
-    from windsor_sync.approvals import this_person
-    from windsor_sync.recovery import recover as bring_back
+    from windsor_sync.state.approvals import this_person
+    from windsor_sync.usecases.recover import recover as bring_back
 
     if is_state:
         return _recover_state(config, this_person(), reason, is_json=is_json)
@@ -202,9 +202,9 @@ def recover(
 
 
 def _recover_events(config: Path | None, who: str, reason: str | None, *, is_json: bool) -> int:
-    from windsor_sync.recovery_of_events import recover_events
-    from windsor_sync.words import counted
-    from windsor_sync.workspace import open_workspace
+    from windsor_sync.domain.labels import counted
+    from windsor_sync.usecases.recover_events import recover_events
+    from windsor_sync.usecases.workspace import open_workspace
 
     with open_workspace(load_settings(config)) as workspace:
         done = recover_events(workspace, who, reason)
@@ -227,9 +227,9 @@ def _recover_events(config: Path | None, who: str, reason: str | None, *, is_jso
 
 
 def _recover_state(config: Path | None, who: str, reason: str | None, *, is_json: bool) -> int:
-    from windsor_sync.recovery_of_state import recover_state
-    from windsor_sync.words import counted
-    from windsor_sync.workspace import open_workspace
+    from windsor_sync.domain.labels import counted
+    from windsor_sync.usecases.recover_state import recover_state
+    from windsor_sync.usecases.workspace import open_workspace
 
     with open_workspace(load_settings(config)) as workspace:
         done = recover_state(workspace, who, reason)

@@ -35,13 +35,13 @@ from windsor_sync.delivery.verdicts import (
     may_have_been_applied,
 )
 from windsor_sync.delivery.wires import Wire
+from windsor_sync.domain.progress import ShardProgress
 from windsor_sync.errors import (
     LeaseLost,
     WindsorSyncError,
 )
-from windsor_sync.ledger import RowVerdict, Verdict
-from windsor_sync.progress import ShardProgress
-from windsor_sync.spec.calls import Call
+from windsor_sync.segment.calls import Call
+from windsor_sync.state.ledger import RowVerdict, Verdict
 
 __all__ = ["Delivery", "Engine", "EngineLimits", "Parcel"]
 

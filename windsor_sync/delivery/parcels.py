@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from windsor_sync.delivery.lanes import Ticket
 from windsor_sync.delivery.patience import Struggle
-from windsor_sync.ledger import RowVerdict, Verdict
+from windsor_sync.state.ledger import RowVerdict, Verdict
 
 
 class Parcel(NamedTuple):

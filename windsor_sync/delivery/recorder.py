@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from windsor_sync.delivery.shards import ShardTracker
-from windsor_sync.ledger import RowVerdict
-from windsor_sync.progress import ShardProgress
+from windsor_sync.domain.progress import ShardProgress
+from windsor_sync.state.ledger import RowVerdict
 
 AHEAD_S = 0.25
 """So long the rows last that a checkpoint lets go; the next one is begun when half of them are taken."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Iterator
 
-from windsor_sync.progress import ShardProgress, Stretch, joined
+from windsor_sync.domain.progress import ShardProgress, Stretch, joined
 
 
 class ShardTracker:

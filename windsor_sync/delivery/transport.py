@@ -13,7 +13,8 @@ from typing import Protocol, Self
 
 import httpx
 
-from windsor_sync.delivery.verdicts import Answer, is_page, retry_after_s, shown_location, words_of
+from windsor_sync.delivery.verdicts import Answer, is_page, shown_location, words_of
+from windsor_sync.domain.http_time import retry_after_s
 from windsor_sync.http.client import FAILURES, Client
 from windsor_sync.http.connection import Received
 from windsor_sync.http.opening import NeverLeftError, NotLoopbackError, ProxyError, trust

@@ -5,11 +5,8 @@ and 5xx are tried again except 501.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -97,21 +94,6 @@ def may_have_been_applied(answer: Answer) -> bool:
     A 408 does too: destinations built on Segment's framework answer it when they run out of time themselves.
     """
     return answer.was_sent and (answer.status == 408 or decide(answer) is Decision.RETRY)
-
-
-def retry_after_s(header: str | None, now: datetime) -> float | None:
-    """Seconds from a Retry-After header, given in seconds or as a date (RFC 9110 §10.2.3); None when unreadable."""
-    text = (header or "").strip()
-    if text.isascii() and text.replace(".", "", 1).isdigit():
-        seconds = float(text)
-        return seconds if math.isfinite(seconds) else None
-    try:
-        moment = parsedate_to_datetime(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return max(0.0, (moment - now).total_seconds())
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def shown_location(header: str | None) -> str | None:

@@ -8,10 +8,10 @@ import duckdb
 
 from windsor_sync.diff import statement
 from windsor_sync.diff.task import DiffTask, MergeFiles, Tally
-from windsor_sync.embedded import open_stored, parquet, quoted
-from windsor_sync.ledger import Head
-from windsor_sync.outbox import COLUMNS
-from windsor_sync.persons import BATCH_ALIASES, Alias
+from windsor_sync.domain.change import COLUMNS
+from windsor_sync.domain.identity import BATCH_ALIASES, Alias
+from windsor_sync.state.ledger import Head
+from windsor_sync.storage.duckdb_engine import open_stored, parquet, quoted
 
 __all__ = ["DiffTask", "Remains", "Tally", "define_ledger", "diff", "remains", "tally"]
 

@@ -15,10 +15,10 @@ from pyspark.sql import SparkSession
 
 from windsor_sync.diff import duckdb, statement
 from windsor_sync.diff.task import DiffTask, Tally
-from windsor_sync.embedded import open_duckdb, parquet_files
+from windsor_sync.domain.change import COLUMNS
 from windsor_sync.errors import ConfigError
-from windsor_sync.ledger import Head
-from windsor_sync.outbox import COLUMNS
+from windsor_sync.state.ledger import Head
+from windsor_sync.storage.duckdb_engine import open_duckdb, parquet_files
 
 DIALECT = statement.Dialect(sha256="sha2({}, 256)", lines="explode(split({}, '\\n'))")
 

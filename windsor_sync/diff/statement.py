@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 
-from windsor_sync import outbox
 from windsor_sync.diff.task import DiffTask, MergeFiles, Record
-from windsor_sync.embedded import quoted
-from windsor_sync.ledger import Head
-from windsor_sync.outbox import COLUMNS, KINDS, Limits
+from windsor_sync.domain.change import COLUMNS, FALSE_FIRST, KINDS, Limits
+from windsor_sync.state.ledger import Head
+from windsor_sync.storage.duckdb_engine import quoted
 
 PROGRESS = {"first": "BIGINT", "last": "BIGINT", "position": "BIGINT", "reach": "BIGINT"}
 VERDICTS = {
@@ -38,7 +37,7 @@ RUN = {
 MERGES = {"id": "VARCHAR", "survivor": "VARCHAR", "number": "INTEGER", "since": "TIMESTAMP"}
 
 
-SAYS_FALSE = f"change IN ({', '.join(quoted(change) for change in sorted(outbox.FALSE_FIRST))})"
+SAYS_FALSE = f"change IN ({', '.join(quoted(change) for change in sorted(FALSE_FIRST))})"
 
 MERGED = """
     WITH listed AS (

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from windsor_sync.ledger import Head
-from windsor_sync.outbox import Limits
+from windsor_sync.domain.change import Limits
+from windsor_sync.state.ledger import Head
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from windsor_sync.runs import Run
+from windsor_sync.domain.run import Run
 
 
 def overview(run: Run) -> dict[str, int]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from windsor_sync.errors import WindsorSyncError
+from windsor_sync.events.archive import ArchiveFile
 from windsor_sync.events.sealing import Seal, seal
 from windsor_sync.events.workers import sort_files
-from windsor_sync.ledger import Head
-from windsor_sync.scratch import scratch_folder
-from windsor_sync.sources.archive import ArchiveFile
-from windsor_sync.spec.routing import Routing
+from windsor_sync.segment.routing import Routing
+from windsor_sync.state.ledger import Head
+from windsor_sync.storage.scratch import scratch_folder
 
 
 @dataclass(frozen=True, slots=True)

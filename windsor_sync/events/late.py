@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection, update
 
+from windsor_sync.domain.labels import counted
 from windsor_sync.errors import WindsorSyncError
-from windsor_sync.sources.archive import ArchiveFile, read_lines
+from windsor_sync.events.archive import ArchiveFile, read_lines
 from windsor_sync.state.tables import archive_files
-from windsor_sync.words import counted
 
 MAX_NAMED = 20
 """Files that a run names."""

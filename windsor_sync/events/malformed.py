@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from windsor_sync.domain.labels import counted
 from windsor_sync.events.intake import Intake
-from windsor_sync.words import counted
 
 MAX_NAMED = 3
 """Files that a run names."""

@@ -13,11 +13,11 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from windsor_sync.embedded import quoted, stored_files
+from windsor_sync.events.archive import ArchiveFile, read_lines
 from windsor_sync.events.reading import Event, Malformed, Outcome, read_event
-from windsor_sync.sources.archive import ArchiveFile, read_lines
+from windsor_sync.segment.routing import Filtered, Routing
 from windsor_sync.sources.archive_text import Unreadable
-from windsor_sync.spec.routing import Filtered, Routing
+from windsor_sync.storage.duckdb_engine import quoted, stored_files
 
 PART_ROWS = 32_768
 PART_CHARACTERS = 24 * 1024 * 1024

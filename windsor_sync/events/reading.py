@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from windsor_sync.spec.calls import (
+from windsor_sync.segment.calls import (
     MAX_MESSAGE_BYTES,
     Call,
     Refusal,
@@ -25,7 +25,7 @@ from windsor_sync.spec.calls import (
     utf8,
     validate,
 )
-from windsor_sync.spec.routing import Filtered, Routing
+from windsor_sync.segment.routing import Filtered, Routing
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -12,10 +12,10 @@ from pathlib import Path
 import duckdb
 
 from windsor_sync.diff import statement
-from windsor_sync.embedded import open_stored, parquet_files, quoted
-from windsor_sync.events.outbox import CHUNK_ROWS, COLUMNS, OWED, define_ledger, define_outbox, define_table
 from windsor_sync.events.parts import ASIDE, KEPT, LINES_PER_FILE
-from windsor_sync.ledger import Head
+from windsor_sync.outbox.events import CHUNK_ROWS, COLUMNS, OWED, define_ledger, define_outbox, define_table
+from windsor_sync.state.ledger import Head
+from windsor_sync.storage.duckdb_engine import open_stored, parquet_files, quoted
 
 _WRITTEN_AS = f"FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {CHUNK_ROWS}"
 

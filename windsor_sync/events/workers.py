@@ -19,9 +19,9 @@ from threading import Thread
 from typing import IO, Any
 
 from windsor_sync.errors import WindsorSyncError
+from windsor_sync.events.archive import ArchiveFile, is_shared
 from windsor_sync.events.parts import Sorter, Tally
-from windsor_sync.sources.archive import ArchiveFile, is_shared
-from windsor_sync.spec.routing import Routing
+from windsor_sync.segment.routing import Routing
 
 MOST_WORKERS = 4
 WORTH_A_WORKER_BYTES = 2 * 1024 * 1024

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-from windsor_sync.runs import Run
-from windsor_sync.words import counted, moment, short
+from windsor_sync.domain.labels import counted, moment, short
+from windsor_sync.domain.run import Run
 
 WIDTH, HEIGHT = 400.0, 180.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 8.0, 12.0, 24.0

@@ -12,7 +12,7 @@ from windsor_sync.report.views import (
     view_audience,
     view_events,
 )
-from windsor_sync.workspace import Workspace
+from windsor_sync.usecases.workspace import Workspace
 
 MOST_AUDIENCES = 500
 """After so many the file ends and says so: it grows by 30 kB an audience."""

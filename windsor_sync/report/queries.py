@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Row, func, select
 
-from windsor_sync.ledger import Verdict
 from windsor_sync.state.database import Database
+from windsor_sync.state.ledger import Verdict
 from windsor_sync.state.tables import audiences, progress, runs, verdicts
 
 MOST_REJECTIONS = 100_000

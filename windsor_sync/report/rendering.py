@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from windsor_sync import words
+from windsor_sync.domain import labels as words
 from windsor_sync.report.charts import deliveries, entered_and_exited, size_over_time
 
 TEMPLATES = Path(__file__).parent / "templates"

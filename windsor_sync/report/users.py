@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import duckdb
 
-from windsor_sync.approvals import trail
-from windsor_sync.embedded import open_duckdb, parquet_files
-from windsor_sync.runs import Run
-from windsor_sync.workspace import Workspace
+from windsor_sync.domain.run import Run
+from windsor_sync.state.approvals import trail
+from windsor_sync.storage.duckdb_engine import open_duckdb, parquet_files
+from windsor_sync.usecases.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,18 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from windsor_sync.domain.labels import class_words
+from windsor_sync.domain.run import Run, RunState
 from windsor_sync.events.books import overview
-from windsor_sync.orphans import entries_by_id
-from windsor_sync.registry import EVENTS, EVENTS_CLASS
 from windsor_sync.report import queries
 from windsor_sync.report.queries import RejectedRow, RejectionGroup
 from windsor_sync.report.schedule import next_scheduled
-from windsor_sync.runs import Run, RunState, history, newest_of_each, recent
-from windsor_sync.standing import warnings
+from windsor_sync.state.audiences import EVENTS, EVENTS_CLASS
 from windsor_sync.state.database import Database
-from windsor_sync.words import class_words
-from windsor_sync.workspace import Workspace
+from windsor_sync.state.runs import history, newest_of_each, recent
+from windsor_sync.usecases.orphans import entries_by_id
+from windsor_sync.usecases.standing import warnings
+from windsor_sync.usecases.workspace import Workspace
 
 AUDIENCES_A_PAGE = 100
 RUNS_A_PAGE = 25

@@ -1,6 +1,6 @@
 """What this Windsor accepts on its two wires, checked without a look at the sender's own checks.
 
-The sender validates too (`windsor_sync.spec`). A receiver that shared its code would share its mistakes.
+The sender validates too (`windsor_sync.segment`). A receiver that shared its code would share its mistakes.
 """
 
 import json

@@ -1,1 +1,1 @@
-"""What Segment itself says of audiences, their keys and suppressed users, by its Public API."""
+"""Segment's words: values in, values out, nothing but the standard library and inflection."""

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from windsor_sync.patterns import below, is_url
+from windsor_sync.settings.patterns import below, is_url
 from windsor_sync.settings.readings import Mismatch, Reading, line_of
 
 # Windsor's own hook takes its token as the path (windsorio/node: `POST {host}/{token}`).

@@ -6,13 +6,13 @@ Mistakes are looked for in the file's tree and not in the models, so that they a
 from collections.abc import Iterator
 from datetime import timedelta
 
+from windsor_sync.segment.trait_keys import TraitKey, collisions, key_problem, trait_key
 from windsor_sync.settings.addresses import has_password
 from windsor_sync.settings.choices import SnapshotFormat, format_of
 from windsor_sync.settings.document import Document, Tree, Where
 from windsor_sync.settings.durations import format_duration
 from windsor_sync.settings.mistakes import Mistake, found_but
 from windsor_sync.settings.model import WindsorYaml
-from windsor_sync.spec.trait_keys import TraitKey, collisions, key_problem, trait_key
 
 _LISTS = {"audiences": "aud_", "computed_traits": "tra_"}  # with how Segment's ids begin
 _TABLES = ("query", "profiles_sync", "engage")  # what a connection is asked for

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from windsor_sync.errors import ConfigError
-from windsor_sync.patterns import below
 from windsor_sync.settings.addresses import absolute, absolute_state
 from windsor_sync.settings.checks import check_together, warnings_about
 from windsor_sync.settings.document import Document, read_document
 from windsor_sync.settings.environment import CONFIG_VARIABLE, apply_variables
 from windsor_sync.settings.mistakes import InvalidSettings, Mistake, Place
 from windsor_sync.settings.model import FRESHNESS, Computation, Defaults, Destination, Handling, Settings, WindsorYaml
+from windsor_sync.settings.patterns import below
 from windsor_sync.settings.validation import validated
 
 DEFAULT_FILE = "windsor.yaml"

@@ -11,6 +11,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from windsor_sync.segment.calls import Call
+from windsor_sync.segment.identify import ComputationClass
+from windsor_sync.segment.trait_keys import TraitKey, trait_key
 from windsor_sync.settings.addresses import LOCATION, STATE_URL, URL, ledger_name
 from windsor_sync.settings.choices import (
     PUBLIC_API,
@@ -45,9 +48,6 @@ from windsor_sync.settings.readings import (
     whole_number,
 )
 from windsor_sync.settings.selection import keys_meant
-from windsor_sync.spec.calls import Call
-from windsor_sync.spec.personas import ComputationClass
-from windsor_sync.spec.trait_keys import TraitKey, trait_key
 
 
 def _sends_null(value: object) -> bool:

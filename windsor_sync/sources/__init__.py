@@ -18,7 +18,7 @@ from typing import Protocol, TypedDict
 import duckdb
 
 from windsor_sync.errors import ConfigError
-from windsor_sync.patterns import literal
+from windsor_sync.settings.patterns import literal
 from windsor_sync.sources.beginning import first_rows
 from windsor_sync.sources.engage_csv import EngageCsvSource
 from windsor_sync.sources.files import SourceFile, is_local, newest

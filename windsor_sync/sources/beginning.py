@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from windsor_sync.errors import SnapshotError
-from windsor_sync.scratch import scratch_folder
 from windsor_sync.sources.encodings import LOOKED_AT_BYTES, utf16_of
 from windsor_sync.sources.files import SourceFile, open_bytes
 from windsor_sync.sources.unpacking import Stream, damage_named, unpacked
+from windsor_sync.storage.scratch import scratch_folder
 
 SAMPLE_BYTES = 1_000_000
 

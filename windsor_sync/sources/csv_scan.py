@@ -12,10 +12,10 @@ from typing import Any
 
 import duckdb
 
-from windsor_sync.embedded import csv
 from windsor_sync.sources.csv_text import Header
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.text import PlainText
+from windsor_sync.storage.duckdb_engine import csv
 
 MAX_REJECTS = 100_000
 STRAY_QUOTE = "a stray quotation mark"

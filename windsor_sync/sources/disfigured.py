@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from windsor_sync.domain.labels import counted
 from windsor_sync.errors import SnapshotError
 from windsor_sync.sources.refusal import unusable
-from windsor_sync.words import counted
 
 LEAST = 2
 """One id that looks so may be an id like any other."""

@@ -43,7 +43,7 @@ from windsor_sync.sources.parts import (
     together,
 )
 from windsor_sync.sources.refusal import out_of_reach, unusable
-from windsor_sync.stores import trouble
+from windsor_sync.storage.errors import trouble
 
 __all__ = [
     "ETAGS",

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from windsor_sync.embedded import parquet, quoted
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.parts import NAMED, unsure
 from windsor_sync.sources.refusal import unusable
 from windsor_sync.sources.text import scratch_folder
+from windsor_sync.storage.duckdb_engine import parquet, quoted
 
 if TYPE_CHECKING:
     from windsor_sync.sources import Source

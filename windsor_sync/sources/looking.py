@@ -14,9 +14,9 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import glob_translate
 
 from windsor_sync.errors import ConfigError
-from windsor_sync.patterns import below, folder_and_text, is_url, shown
+from windsor_sync.settings.patterns import below, folder_and_text, is_url, shown
 from windsor_sync.sources.dates import date_in
-from windsor_sync.stores import file_system, missing_package
+from windsor_sync.storage.errors import file_system, missing_package
 
 SETTLED_AFTER = timedelta(seconds=2)
 """A file written later than this before we looked may be rewritten within the same tick of its clock, unnoticed."""

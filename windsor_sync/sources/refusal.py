@@ -1,7 +1,7 @@
 """How a snapshot is refused: what was found and where, what state that leaves, what to do about it."""
 
 from windsor_sync.errors import SnapshotError, SourceUnavailable
-from windsor_sync.stores import trouble, words_of
+from windsor_sync.storage.errors import trouble, words_of
 
 AGAIN = "Download or export it again, then run again."
 

@@ -11,7 +11,6 @@ from uuid import UUID
 import duckdb
 import numpy as np
 
-from windsor_sync.embedded import parquet
 from windsor_sync.sources.columns import hint, recognized
 from windsor_sync.sources.csv_text import shown
 from windsor_sync.sources.files import SourceFile
@@ -20,6 +19,7 @@ from windsor_sync.sources.membership import define_rows, flag_of
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.text import local_copy
 from windsor_sync.sources.warehouse_cells import id_text, plain
+from windsor_sync.storage.duckdb_engine import parquet
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,7 +19,7 @@ from windsor_sync.sources.encodings import LOOKED_AT_BYTES, Latin1, NotLatin1, P
 from windsor_sync.sources.files import SourceFile, is_local, open_bytes
 from windsor_sync.sources.refusal import AGAIN, out_of_reach, unusable
 from windsor_sync.sources.unpacking import BLOCK_BYTES, Stream, damage_named, unpacked
-from windsor_sync.stores import trouble
+from windsor_sync.storage.errors import trouble
 
 MAX_LINE_BYTES = 64 << 20
 """A longer line is no row of text, whatever the file is."""

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import duckdb
 
-from windsor_sync.embedded import csv, quoted
 from windsor_sync.sources.columns import hint, recognized
 from windsor_sync.sources.csv_text import HEADER_AGAIN, Header, header_again, read_header, shown
 from windsor_sync.sources.delimited import Split, refuse_cut_short, some_row_is_readable, split
@@ -23,6 +22,7 @@ from windsor_sync.sources.json_text import (
 from windsor_sync.sources.membership import Flag, define_rows, flag_of
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.text import PlainText, plain_text
+from windsor_sync.storage.duckdb_engine import csv, quoted
 
 SAMPLE_KEYS = 10_000
 MAP_COLUMNS = "Name the column in the snapshot's columns setting (columns: {user_id: …}), or export it."

@@ -32,11 +32,11 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from windsor_sync.errors import SnapshotError
+from windsor_sync.segment.trait_keys import trait_key
 from windsor_sync.sources.csv_text import shown
 from windsor_sync.sources.refusal import unusable
 from windsor_sync.sources.warehouse_cells import TRUE, is_true
 from windsor_sync.sources.warehouse_session import Answer, Warehouse
-from windsor_sync.spec.trait_keys import trait_key
 
 ID_TYPES = ("user_id", "email", "anonymous_id")
 PROFILE = "profile"

@@ -32,11 +32,11 @@ from sqlalchemy import (
     text,
 )
 
-from windsor_sync.approvals import trail
 from windsor_sync.errors import ConfigError, StateUnavailable
-from windsor_sync.lease import require_nobody
+from windsor_sync.state.approvals import trail
 from windsor_sync.state.database import Database, open_database, opened_as_it_is, upgrade_database
 from windsor_sync.state.engines import READ_OPTIONS, shown
+from windsor_sync.state.leases import require_nobody
 from windsor_sync.state.moved import Moved, mark, moved, unmark
 from windsor_sync.state.tables import audit_trail, installation, leases, metadata, rate_shares
 from windsor_sync.state.upgrading import version_of

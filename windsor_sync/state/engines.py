@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from windsor_sync.errors import ConfigError
-from windsor_sync.patterns import folder_and_text
+from windsor_sync.settings.patterns import folder_and_text
 
 BUSY_TIMEOUT_S = 60
 """How long a writer waits for another one before it gives up (SQLite has one writer at a time)."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import httpx
 
-from windsor_sync.spec.calls import MAX_MESSAGE_BYTES, Call
+from windsor_sync.segment.calls import MAX_MESSAGE_BYTES, Call
 
 USER_AGENT = "windsor_sync"
 

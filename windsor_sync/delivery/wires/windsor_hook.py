@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx
 
-from windsor_sync.spec.calls import encode
+from windsor_sync.segment.calls import encode
 
 LIBRARY_VERSION = "1.0.0"
 NODE_VERSION = "20.0.0"

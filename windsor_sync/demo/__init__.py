@@ -1,0 +1,1 @@
+"""The demo: a shop's real purchases, its audiences and its events."""

@@ -1,0 +1,106 @@
+"""May these changes go out? A side that moves too many users at once is withheld until a person approves.
+
+Facts: a truncated download looks exactly like users leaving. So exits are limited by default, entries only where
+configured; the other side is never held up, and withheld changes stay owed.
+"""
+
+from dataclasses import dataclass, replace
+
+from windsor_sync.domain.change import KINDS
+
+MOST_DECIMALS = 12
+"""One user of a hundred million is a millionth of a per cent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What an audience may change in one run without being asked about."""
+
+    max_exited_percent: float | None
+    max_entered_percent: float | None
+    floor: int
+    """with fewer members than this before, nothing is withheld"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What a person approved: up to so many of each kind; None approves nothing of that kind."""
+
+    max_exited: int | None = None
+    max_entered: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What the guard withholds, and why in words."""
+
+    held: tuple[str, ...]
+    """kinds of change (`entered`, `updated`, `exited`)"""
+    reasons: tuple[str, ...]
+    uses_approval: bool = False
+    """whether a side goes out only because a person approved it"""
+    remedy: str = ""
+    """what may be done about it beside an approval"""
+
+    @property
+    def trips(self) -> bool:
+        """Whether anything is withheld."""
+        return bool(self.held)
+
+
+def withhold_unknown(ruling: Ruling, *, exits: int, because: str, ceiling: Ceiling | None = None) -> Ruling:
+    """Withhold exits because the snapshot has rows that may be anybody's; of how many members it does not matter.
+
+    `because` says which rows, as the beginning of a sentence.
+    """
+    approved = ceiling.max_exited if ceiling else None
+    if not exits or "exited" in ruling.held:
+        return ruling
+    if approved is not None and exits <= approved:
+        return replace(ruling, uses_approval=True)
+    seem = "1 seems" if exits == 1 else f"{exits:,} seem"
+    text = f"{because}, and such a row may be a member's: {seem} to have exited"
+    if approved is not None:
+        text += f" ({approved:,} were approved)"
+    return replace(ruling, held=(*KINDS["exited"], *ruling.held), reasons=(text, *ruling.reasons))
+
+
+def judge(
+    *, before: int, after: int, entered: int, exited: int, limit: Limit, ceiling: Ceiling | None = None
+) -> Ruling:
+    """Compare a run's entries and exits with what the audience allows and what a person approved.
+
+    `before` is how many members Windsor had been told of, `after` how many the snapshot has. An initial sync (nobody
+    before) is never withheld; when nobody is left, the floor protects no audience.
+    """
+    if before < max(limit.floor if after else 0, 1):
+        return Ruling((), ())
+    approved = ceiling or Ceiling()
+    sides = (
+        ("exited", exited, limit.max_exited_percent, approved.max_exited),
+        ("entered", entered, limit.max_entered_percent, approved.max_entered),
+    )
+    held: list[str] = []
+    reasons: list[str] = []
+    uses_approval = False
+    for side, count, percent, ceiling_count in sides:
+        if percent is None or count * 100 <= percent * before:
+            continue
+        if ceiling_count is not None and count <= ceiling_count:
+            uses_approval = True
+            continue
+        held.append(side)
+        reasons.append(_reason(side, count, before, percent, ceiling_count))
+    return Ruling(tuple(held), tuple(reasons), uses_approval)
+
+
+def _reason(side: str, count: int, before: int, percent: float, ceiling: int | None) -> str:
+    text = f"{count:,} of {before:,} members {side} ({_share(count, before, percent)} %; {percent:g} % are allowed"
+    return text + (f", {ceiling:,} were approved)" if ceiling is not None else ")")
+
+
+def _share(count: int, before: int, percent: float) -> str:
+    """In per cent, with as many decimals as it takes to be more than `percent`: 30 % of 30 % would be no reason."""
+    share = count * 100 / before
+    rounded = (f"{share:.{decimals}f}" for decimals in range(MOST_DECIMALS))
+    return next((text for text in rounded if float(text) > percent), f"{share}")

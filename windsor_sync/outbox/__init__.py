@@ -1,0 +1,1 @@
+"""Sealed changes and events on their way to Windsor."""

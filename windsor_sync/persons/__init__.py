@@ -1,0 +1,1 @@
+"""What is known of merged ids, and every id of a person."""

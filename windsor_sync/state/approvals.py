@@ -1,0 +1,91 @@
+"""A person's word on withheld changes: a ceiling, kept with who gave it, when and why, used by the next run."""
+
+import getpass
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from windsor_sync.domain.guard import Ceiling
+from windsor_sync.domain.run import Run, RunState
+from windsor_sync.errors import ConfigError
+from windsor_sync.state.database import Database
+from windsor_sync.state.tables import approvals, audiences, audit_trail
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What was approved."""
+
+    approval_id: int
+    ceiling: Ceiling
+    who: str
+    why: str | None
+    at: datetime
+
+
+def approve(database: Database, run: Run, ceiling: Ceiling, *, who: str, why: str | None) -> Approval:
+    """Let up to so many withheld changes of the run's audience go out with its next sync.
+
+    Raises ConfigError unless the run is the audience's newest and waits for approval.
+    """
+    with database.write() as connection:
+        head = connection.execute(select(audiences.c.head_run).where(audiences.c.id == run.audience_id)).scalar_one()
+        if run.state is not RunState.WITHHELD or head != run.run_id:
+            raise ConfigError(_not_waiting(run, head))
+        moment = datetime.now(UTC)
+        values: dict[str, Any] = {"max_exited": ceiling.max_exited, "max_entered": ceiling.max_entered}
+        settle(connection, run.audience_id, moment)
+        created = connection.execute(
+            insert(approvals).values(
+                audience_id=run.audience_id, run_id=run.run_id, who=who, why=why, at=moment, **values
+            )
+        )
+        trail(connection, who=who, what="approve", subject=run.audience, why=why, run=run.run_id, **values)
+        assert created.inserted_primary_key is not None
+        return Approval(int(created.inserted_primary_key[0]), ceiling, who, why, moment)
+
+
+def standing(database: Database, audience_id: int) -> Approval | None:
+    """The approval that the audience's next run may use."""
+    query = select(approvals).where(approvals.c.audience_id == audience_id, approvals.c.settled_at.is_(None))
+    with database.read() as connection:
+        row = connection.execute(query.order_by(approvals.c.id.desc()).limit(1)).one_or_none()
+    return _approval(row) if row is not None else None
+
+
+def settle(connection: Connection, audience_id: int, moment: datetime) -> None:
+    """The audience's approvals have served: a run used one, even for one side only, or had nothing to withhold any more."""
+    connection.execute(
+        update(approvals)
+        .where(approvals.c.audience_id == audience_id, approvals.c.settled_at.is_(None))
+        .values(settled_at=moment)
+    )
+
+
+def trail(connection: Connection, *, who: str, what: str, subject: str, why: str | None, **details: Any) -> None:
+    """Write down what a person did, in the same transaction as doing it."""
+    connection.execute(
+        insert(audit_trail).values(at=datetime.now(UTC), who=who, what=what, subject=subject, why=why, details=details)
+    )
+
+
+def this_person() -> str:
+    """Who is at the command line."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a name for its user
+        return "unknown"
+
+
+def _approval(row: Row[Any]) -> Approval:
+    return Approval(row.id, Ceiling(row.max_exited, row.max_entered), row.who, row.why, row.at)
+
+
+def _not_waiting(run: Run, head: str | None) -> str:
+    if head != run.run_id:
+        return (
+            f"Run {run.run_id} is not the newest of {run.audience}: {head} is. Nothing was approved. Look at that one."
+        )
+    return f"Run {run.run_id} of {run.audience} withholds nothing (it is {run.state.value}). Nothing was approved."

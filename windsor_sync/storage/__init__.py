@@ -1,0 +1,1 @@
+"""The file store, scratch folders and the embedded engine."""

@@ -1,0 +1,158 @@
+"""The embedded engine: DuckDB with bounded memory, spilling into a temporary folder."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+
+from windsor_sync.errors import ConfigError
+from windsor_sync.settings.patterns import has_magic, literal
+from windsor_sync.storage.errors import store_damaged, store_unavailable, words_of_name
+from windsor_sync.storage.limits import require_address_space
+from windsor_sync.storage.scratch import scratch_folder
+
+MEMORY_LIMIT_MB = 500
+"""What DuckDB may hold before it spills to disk; the process adds about 150 MB of its own."""
+
+MISSING = "a stored file is missing"
+DAMAGED = "a stored file is damaged"
+
+_NO_ROOM = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS))
+_DAMAGED_ROWS = (
+    ".parquet'",
+    '.parquet"',
+    "Parquet",
+    "Invalid unicode",
+    "Invalid string encoding",
+    "Unimplemented TIMESTAMP",
+    "stats size",
+)
+_DAMAGED_BYTES = (
+    "TProtocolException", "Out of buffer", "don't know what type", "bigger than allowed", "likely corrupted",
+    "Prefetch registered", "Could not read enough bytes", "converted type can only be set", "FIXED_LEN_BYTE_ARRAY",
+    "GZIP stream", "invalid TType", "Failed to read Parquet file",
+)  # fmt: skip
+"""What DuckDB 1.x says of a Parquet file in which bits were changed."""
+
+_RAISED = re.compile(r"^(\w+): ", re.MULTILINE)
+
+_stores: dict[str, Any] = {}
+
+
+def reach(store: Any) -> None:
+    """Let every engine that is opened from now on read this fsspec file system by its URLs.
+
+    DuckDB reads object stores through extensions, which it downloads when they are needed; this needs no download.
+    """
+    _stores[str(store.protocol)] = store
+
+
+@contextmanager
+def open_duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
+    """An engine of its own, gone with its spilled files when the block ends."""
+    require_address_space()
+    with scratch_folder() as spill, duckdb.connect() as connection:
+        connection.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'")
+        connection.execute(f"SET temp_directory = {quoted(str(spill))}")
+        connection.execute("SET TimeZone = 'UTC'")
+        # It draws a bar on standard output where it takes us for a notebook.
+        connection.execute("SET enable_progress_bar_print = false")
+        for store in _stores.values():
+            connection.register_filesystem(store)
+        yield connection
+
+
+@contextmanager
+def open_stored() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an engine on files of the file store; raises StoredFileError for one that is gone or damaged, StateUnavailable
+    when one cannot be read or written."""
+    with stored_files(), open_duckdb() as connection:
+        yield connection
+
+
+@contextmanager
+def stored_files() -> Iterator[None]:
+    """Translate what an engine says of stored files: StoredFileError or StateUnavailable; other errors are defects of ours."""
+    try:
+        yield
+    except duckdb.Error as error:
+        words = _words_about_files(error)
+        if words is None:
+            raise
+        raise (store_damaged if words in (MISSING, DAMAGED) else store_unavailable)(words) from None
+
+
+def no_room(error: duckdb.Error) -> str | None:
+    """The system's words for a disk that takes nothing more, if that is what the engine met."""
+    return next((words for words in _NO_ROOM if words in str(error)), None)
+
+
+def _words_about_files(error: duckdb.Error) -> str | None:
+    """What was wrong with a file, without its name; None for an error that is not about files."""
+    text = str(error)
+    if _is_of_damaged_parquet(error, text):
+        return DAMAGED
+    if type(error) is duckdb.Error:  # so it hands on the exception of a file system that it was made to use
+        raised = (_RAISED.findall(text) or ["Error"])[-1]
+        return MISSING if raised == "FileNotFoundError" else words_of_name(raised)
+    if not isinstance(error, duckdb.IOException):
+        return None
+    return no_room(error) or (MISSING if "No files found" in text else "IOException")
+
+
+def _is_of_damaged_parquet(error: duckdb.Error, text: str) -> bool:
+    if isinstance(error, duckdb.InvalidInputException | duckdb.NotImplementedException):
+        return any(words in text for words in _DAMAGED_ROWS)
+    is_read = isinstance(error, duckdb.IOException) or type(error) is duckdb.Error
+    return is_read and any(words in text for words in _DAMAGED_BYTES)
+
+
+def quoted(text: str) -> str:
+    """A SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _one_file(path: str) -> str:
+    """Return a path or URL as the SQL string that every reader of the engine takes for this one file.
+
+    Raises ConfigError for a path that the engine could only take for another one.
+    """
+    if has_magic(path) and "\\" in path:
+        raise ConfigError(
+            f"{path} has a backslash in it, and one of * ? [ as well: DuckDB would look for another path. Nothing was done. "
+            "Rename the folder or the file, then run again."
+        )
+    return quoted(literal(path))
+
+
+def parquet(location: str, options: str = "") -> str:
+    """Return one Parquet file as a table in SQL: its own columns, whatever its folders are called."""
+    return _read_parquet(_one_file(location), options)
+
+
+def parquet_files(locations: Sequence[str], options: str = "") -> str:
+    """Return several Parquet files of the same columns, at least one, as one table in SQL."""
+    return _read_parquet(f"[{', '.join(map(_one_file, locations))}]", options)
+
+
+def parquet_rows(location: str) -> str:
+    """Return the query that reads how many rows a Parquet file says it has."""
+    return f"SELECT num_rows FROM parquet_file_metadata({_one_file(location)})"
+
+
+def parquet_notes(location: str, key: str) -> str:
+    """Return the query that reads what a Parquet file says of itself under a key."""
+    return f"SELECT decode(value) FROM parquet_kv_metadata({_one_file(location)}) WHERE decode(key) = {quoted(key)}"
+
+
+def csv(location: str, options: str) -> str:
+    """Return one text file as a table in SQL, split as the options say and no other way."""
+    return f"read_csv({_one_file(location)}, auto_detect = false, compression = 'none', hive_partitioning = false, {options})"
+
+
+def _read_parquet(files: str, options: str) -> str:
+    return f"read_parquet({files}, hive_partitioning = false{', ' if options else ''}{options})"

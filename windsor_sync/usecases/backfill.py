@@ -1,0 +1,136 @@
+"""Backfills that a person asked for and was shown: the plan, the permission to send so many changes, and the run.
+
+The permission is in the audit trail, with who gave it and for what; nothing is sent without it, whoever starts the run.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.domain.change import Limits
+from windsor_sync.domain.run import Run
+from windsor_sync.errors import ChangesWithheld, ConfigError
+from windsor_sync.settings import Computation
+from windsor_sync.state.approvals import trail
+from windsor_sync.state.database import Database
+from windsor_sync.state.runs import run_of
+from windsor_sync.state.tables import audit_trail, runs
+from windsor_sync.usecases.plan import described, estimate
+from windsor_sync.usecases.seal import path_as_of
+from windsor_sync.usecases.sync import Progress, Request, deliver_run, open_run, planned, seal
+from windsor_sync.usecases.workspace import Workspace
+
+KIND = "backfill"
+PERMISSION = "permit backfill"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person wants sent, beyond what the schedule does."""
+
+    is_resync: bool = False
+    only: str | None = None
+    limit: int | None = None
+    as_of: datetime | None = None
+    """use the snapshot that was the newest at this moment"""
+    reason: str | None = None
+
+    def request(self, computation: Computation, trigger: str) -> Request:
+        """The wish about one audience; raises SnapshotError or ConfigError when there is no snapshot of that time."""
+        path = path_as_of(computation, self.as_of) if self.as_of else None
+        limits = Limits(is_resync=self.is_resync, only=self.only, count=self.limit)
+        return Request(KIND, trigger, self.reason, path, limits)
+
+
+def moment_meant(text: str) -> datetime:
+    """A day or a moment as a person writes it, UTC unless it says otherwise; raises ConfigError."""
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ConfigError(
+            f"{text!r} is not a moment. Nothing was sent. Write it as 2026-11-01 or 2026-11-01T06:00:00Z."
+        ) from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def plan(workspace: Workspace, computation: Computation, request: Request) -> dict[str, Any]:
+    """What the backfill would send now, in counts, with an example and what it takes; records and sends nothing."""
+    with planned(workspace, computation, request) as prepared:
+        tally = prepared.tally
+        found = described(prepared)
+    takes = estimate(workspace, found["messages"])
+    return {
+        **found,
+        "to_send": tally.changes - tally.deferred - tally.later,
+        "requests": takes.requests,
+        "seconds": round(takes.seconds, 1),
+    }
+
+
+def permit(database: Database, trigger: str, plans: Sequence[Mapping[str, Any]], *, who: str, why: str | None) -> None:
+    """Let the backfills of one start go out, each up to as many changes as its plan showed."""
+    with database.write() as connection:
+        for one in plans:
+            details = {"trigger": trigger, "changes": one["to_send"]}
+            trail(connection, who=who, what=PERMISSION, subject=one["audience"], why=why, **details)
+
+
+def run_backfill(
+    workspace: Workspace,
+    computation: Computation,
+    request: Request,
+    stop: StopSwitch,
+    on_progress: Progress | None = None,
+) -> Run:
+    """Make the diff again and send at most what was permitted; raises ChangesWithheld without a permission.
+
+    `request.trigger` names this very backfill: a second try goes on with the run that the first one opened. Permitted once
+    more, as by a person who cleared it in Airflow and approved the new plan, it is a new run.
+    """
+    workspace.line()
+    known = workspace.registry.register(computation)
+    assert known.audience_id is not None
+    with workspace.hold(known.key, request.trigger) as lease:
+        permission = _permission(workspace.database, str(known.key), request.trigger)
+        run = _opened_since(workspace.database, known.audience_id, request.trigger, permission.at)
+        if run is None:
+            request = replace(request, limits=replace(request.limits, count=permission.changes))
+            run = open_run(workspace, computation, known, seal(workspace, computation, request), request, lease)
+        return deliver_run(workspace, computation, run, lease, stop, on_progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """A person's word on a backfill's plan."""
+
+    at: datetime
+    changes: int
+    """how many they saw: the snapshot may have changed since then"""
+
+
+def _opened_since(database: Database, audience_id: int, trigger: str, moment: datetime) -> Run | None:
+    query = select(runs.c.id).where(runs.c.audience_id == audience_id, runs.c.trigger == trigger, runs.c.kind == KIND)
+    newest = query.where(runs.c.started_at >= moment).order_by(runs.c.number.desc()).limit(1)
+    with database.read() as connection:
+        run_id = connection.execute(newest).scalar_one_or_none()
+    return run_of(database, run_id) if run_id is not None else None
+
+
+def _permission(database: Database, key: str, trigger: str) -> Permission:
+    """The newest one for this start; raises ChangesWithheld when nobody gave one."""
+    query = select(audit_trail.c.at, audit_trail.c.details)
+    query = query.where(audit_trail.c.what == PERMISSION, audit_trail.c.subject == key).order_by(
+        audit_trail.c.id.desc()
+    )
+    with database.read() as connection:
+        found = [row for row in connection.execute(query) if row.details["trigger"] == trigger]
+    if not found:
+        raise ChangesWithheld(
+            f"Nobody has permitted this backfill of {key}. Nothing was sent. Start engage_audience_backfill again and answer "
+            "its question, or use `windsor-sync backfill`."
+        )
+    return Permission(found[0].at, found[0].details["changes"])

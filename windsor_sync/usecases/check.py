@@ -1,0 +1,216 @@
+"""The doctor behind `windsor-sync check`: what would stop a sync, each finding with its remedy. Sends nothing."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache, partial
+
+from windsor_sync.domain.labels import counted, moment
+from windsor_sync.errors import ConfigError, WindsorSyncError
+from windsor_sync.settings import Computation, Events, Mistake, Settings, format_duration
+from windsor_sync.settings.choices import MaxAgeAction
+from windsor_sync.sources import Connections, SourceFile, look_into, source_for
+from windsor_sync.sources.columns import harmless
+from windsor_sync.sources.files import open_bytes
+from windsor_sync.sources.warehouse_session import opened
+from windsor_sync.state.database import open_database
+from windsor_sync.state.runs import recent
+from windsor_sync.storage.duckdb_engine import open_duckdb
+from windsor_sync.storage.errors import file_system, in_reach, trouble, words_of
+from windsor_sync.storage.file_store import FileStore
+from windsor_sync.usecases.close_run import as_it_stands
+from windsor_sync.usecases.orphans import orphans
+from windsor_sync.usecases.staleness import stale
+from windsor_sync.usecases.workspace import Workspace
+
+
+class Level(StrEnum):
+    """How a finding stands."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    level: Level
+    text: str
+    """what was found; for a warning or an error also what to do"""
+
+
+def examine_settings(settings: Settings) -> Iterator[Finding]:
+    """Look at what windsor.yaml says, and at the state and the files it names."""
+    enabled = sum(computation.enabled for computation in settings.computations)
+    found = (
+        f"{counted(len(settings.audiences), 'audience')}, {counted(len(settings.computed_traits), 'computed trait')}"
+    )
+    yield Finding("configuration", Level.OK, f"{settings.path}: {found}; {enabled} enabled")
+    for warning in settings.warnings:
+        if not _is_about_schedule(warning):
+            yield Finding("configuration", Level.WARNING, str(warning))
+    if not enabled and settings.events is None:
+        yield Finding("configuration", Level.WARNING, f"{settings.path} has nothing to sync: add audiences to it.")
+    yield _schedule(settings)
+    yield tried("state", lambda: _state(settings))
+    yield tried("files", lambda: _write_and_remove(settings))
+
+
+Reach = Callable[[str], str]
+"""From the id of a warehouse's connection to how it answers; raises a WindsorSyncError where it does not"""
+
+
+def examine(workspace: Workspace, reach: Reach | None = None) -> Iterator[Finding]:
+    """Look at where the snapshots and events come from, and at Segment if it is asked."""
+    if workspace.segment is not None:
+        yield tried("Segment", lambda: _ask_segment(workspace))
+    try:
+        workspace.marks.require_own()
+    except WindsorSyncError as error:
+        yield Finding("state", Level.ERROR, str(error))
+    yield from _origins(workspace.settings, reach or partial(answers, workspace.connections), partial(_told, workspace))
+    for orphan in orphans(workspace):
+        yield Finding(harmless(orphan.name), Level.WARNING, orphan.text)
+
+
+def examine_origins(settings: Settings, reach: Reach) -> Iterator[Finding]:
+    """Look at the snapshots and events alone, where there is no state that could be opened."""
+    yield from _origins(settings, reach, lambda computation: (computation.key, "what Windsor was told is not known"))
+
+
+def answers(connections: Connections, connection: str) -> str:
+    """Connect to a warehouse, and ask nothing."""
+    with opened(connections(connection), f"connection {connection}"):
+        return "which answers"
+
+
+def _origins(settings: Settings, reach: Reach, told: Callable[[Computation], tuple[str, str]]) -> Iterator[Finding]:
+    """A finding for each source; `told` says an audience's trait key and which snapshot Windsor was told."""
+    reached = cache(lambda connection: tried(connection, partial(reach, connection)))  # many audiences, one warehouse
+    for computation in settings.computations:
+        if computation.enabled:
+            yield _freshly(computation, tried(computation.name, partial(_source, computation, reached, told)))
+    if settings.events is not None:
+        yield tried("events", partial(_archive, settings.events))
+
+
+def _freshly(computation: Computation, found: Finding) -> Finding:
+    """The finding, as a warning where the snapshot is stale; as an error where a sync would refuse it."""
+    if found.level is not Level.OK or computation.snapshot.path is None:
+        return found
+    origin = source_for(computation).origin
+    why = stale(computation, origin.taken_at) if origin else None
+    is_refused = computation.snapshot.max_age_action is MaxAgeAction.FAIL
+    return (
+        Finding(found.subject, Level.ERROR if is_refused else Level.WARNING, f"{found.text}. {why}") if why else found
+    )
+
+
+def tried(subject: str, look: Callable[[], str]) -> Finding:
+    """What `look` returns, or the error it raises, as a finding."""
+    try:
+        return Finding(subject, Level.OK, look())
+    except WindsorSyncError as error:
+        return Finding(subject, Level.ERROR, str(error))
+
+
+def _schedule(settings: Settings) -> Finding:
+    events = f", events every {format_duration(settings.schedule.events)}" if settings.events else ""
+    found = f"audiences every {format_duration(settings.schedule.audiences)}{events}"
+    warnings = [str(warning) for warning in settings.warnings if _is_about_schedule(warning)]
+    return Finding("schedule", Level.WARNING if warnings else Level.OK, "; ".join((found, *warnings)))
+
+
+def _is_about_schedule(warning: Mistake) -> bool:
+    return warning.field.startswith("schedule")
+
+
+def _state(settings: Settings) -> str:
+    database = open_database(settings.state)
+    try:
+        database.installation()
+        return f"{database.engine.dialect.name}, up to date"
+    finally:
+        database.close()
+
+
+def _write_and_remove(settings: Settings) -> str:
+    files, path = FileStore(settings.files), f"check/{uuid.uuid4().hex}"
+    with in_reach(), files.draft() as draft:
+        draft.write_bytes(b"windsor_sync")
+        files.keep(draft, path)
+    size = files.size_bytes(path)
+    files.delete(path)
+    return f"{settings.files} can be written ({size} bytes written and removed)"
+
+
+def _ask_segment(workspace: Workspace) -> str:
+    assert workspace.segment is not None
+    found = sum(1 for _ in workspace.segment().computations(workspace.settings.space or ""))
+    kinds = counted(found, "audience or computed trait", "audiences and computed traits")
+    return f"the Public API answers; the space has {kinds}"
+
+
+def _source(
+    computation: Computation, reached: Callable[[str], Finding], told: Callable[[Computation], tuple[str, str]]
+) -> str:
+    key, last = told(computation)
+    source = source_for(computation)
+    found = source.describe()
+    if source.origin is not None:
+        _read(source.origin)
+        with open_duckdb() as engine:
+            look_into(computation, source.origin, engine)
+        found += f", taken at {moment(source.origin.taken_at)}"
+    elif computation.snapshot.connection is not None:
+        connection = reached(computation.snapshot.connection)
+        if connection.level is Level.ERROR:
+            raise ConfigError(connection.text)
+        found += f", {connection.text}"
+    return f"trait {key}, from {found}; {last}"
+
+
+def _told(workspace: Workspace, computation: Computation) -> tuple[str, str]:
+    known = workspace.registry.find(computation)
+    last = recent(workspace.database, audience_ids=[known.audience_id], limit=1) if known.audience_id else []
+    if not last:
+        return str(known.key), "not synced yet"
+    books = as_it_stands(workspace, last[0]).books
+    rest = books.changes - books.delivered
+    owed = f", of which Windsor has not acknowledged {counted(rest, 'change')}" if rest else ""
+    left_out = last[0].options.get("emails_left_out", 0)
+    emails = (
+        f", in which {counted(left_out, 'e-mail')} had no @ and {'was' if left_out == 1 else 'were'} left out"
+        if left_out
+        else ""
+    )
+    return str(known.key), f"last synced with the snapshot of {moment(last[0].taken_at)}{emails}{owed}"
+
+
+def _read(file: SourceFile) -> None:
+    """Read a byte of it, of the first where it is several: a name in a folder says nothing about who may read it."""
+    first = file.parts[0] if file.parts else file
+    try:
+        with open_bytes(first) as raw:
+            raw.read(1)
+    except trouble() as error:
+        raise ConfigError(
+            f"The snapshot {first.path} cannot be read: {words_of(error)}. Nothing was sent. Let this user read it."
+        ) from None
+
+
+def _archive(events: Events) -> str:
+    """Look at the archive's first level only: an archive of years has millions of files."""
+    try:
+        fs, root = file_system(events.archive)
+        folders = len(fs.ls(root, detail=False))
+    except trouble(ImportError, ValueError) as error:
+        raise ConfigError(
+            f"The archive {events.archive} cannot be read: {words_of(error)}. Nothing was forwarded. Check events.archive in "
+            "windsor.yaml, that this user may list it, and that the extra for its store (s3, gcs) is installed."
+        ) from None
+    return f"{events.archive} can be listed: it has the folders of {counted(folders, 'source')} of Segment"

@@ -1,0 +1,175 @@
+"""Brings a run's outbox to Windsor: reads it ahead, hands it to the engine, and writes the answers to the ledger."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Protocol
+
+from windsor_sync.delivery.engine import Delivery, Engine, EngineLimits, Parcel
+from windsor_sync.delivery.rate import Rate
+from windsor_sync.delivery.shared_rate import Weight
+from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.delivery.transport import Transport
+from windsor_sync.delivery.wires import Wire
+from windsor_sync.domain.change import FALSE_FIRST
+from windsor_sync.domain.progress import FIRST_SHARD, ShardProgress
+from windsor_sync.domain.suppression import Suppressed
+from windsor_sync.outbox.audiences import CHUNK_ROWS, OutboxRow, Renderer, read_rows
+from windsor_sync.state.leases import Lease
+from windsor_sync.state.ledger import Ledger, RowVerdict
+from windsor_sync.storage.limits import shortage_in
+
+RENDERED_AT_ONCE = 64
+"""Rows: about a millisecond, in which no answer is read."""
+
+
+class Line(Protocol):
+    """A destination that can be talked to."""
+
+    @property
+    def wire(self) -> Wire: ...
+    @property
+    def limits(self) -> EngineLimits: ...
+    def transport(self) -> Transport: ...
+    def sharing(self, task: str, weight: Weight) -> AbstractContextManager[Rate]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Consignment:
+    """An outbox to deliver: whose run it is, which stretches of it, and how their rows are read as parcels."""
+
+    run_id: str
+    shards: tuple[ShardProgress, ...]
+    parcels: Callable[[ShardProgress], Iterator[Iterable[Parcel]]]
+    """the rows of a shard that have no answer yet, ascending, a chunk at a time; a chunk is read in
+    a thread, and what an iterator leaves to do is done in the event loop"""
+    weight: Weight = Weight.AUDIENCES
+
+
+def identify_parcels(
+    location: str,
+    held: Sequence[str],
+    renderer: Renderer,
+    decided: frozenset[int],
+    suppressed: Suppressed,
+    merged_away: frozenset[str] = frozenset(),
+) -> Callable[[ShardProgress], Iterator[Iterable[Parcel]]]:
+    """Return how to read an audience's outbox: one identify for each row, or one for each e-mail.
+
+    `held` kinds of change and `decided` rows, which have a verdict from an earlier try, are passed over. Nothing is sent to
+    ids that were `merged_away` since the rows were written: the next run tells the person.
+    """
+
+    def parcels(shard: ShardProgress) -> Iterator[Iterable[Parcel]]:
+        for rows in read_rows(location, shard.chunks(CHUNK_ROWS), held):
+            undecided = (row for row in rows if row.seq not in decided and not shard.has_answer(row.seq))
+            left = undecided if decided or shard.stretches else rows
+            yield map(partial(_parcel, shard.shard, renderer, suppressed, merged_away), left)
+
+    return parcels
+
+
+def _parcel(
+    shard: int, renderer: Renderer, suppressed: Suppressed, merged_away: frozenset[str], row: OutboxRow
+) -> Parcel:
+    """Make a parcel of a row; without messages when one of its ids is suppressed, forgotten or merged away."""
+    user = row.anonymous_id if row.user_id is None else row.user_id
+    private = (row.user_id, row.anonymous_id, *(row.email.split("\n") if row.email else ()), row.value)
+    is_silent = user is None or user in merged_away or any(name in suppressed for name in (user, row.anonymous_id))
+    messages = () if is_silent else renderer.messages(row)
+    goes_first = shard == FIRST_SHARD and row.change in FALSE_FIRST  # earlier versions put these rows anywhere
+    return Parcel(shard, row.seq, messages, private, goes_first=goes_first)
+
+
+class LedgerJournal:
+    """Writes an engine's answers to the ledger, under a lease."""
+
+    def __init__(self, ledger: Ledger, lease: Lease, run_id: str) -> None:
+        self._ledger = ledger
+        self._lease = lease
+        self._run_id = run_id
+        self._recorded: dict[int, ShardProgress] = {}
+
+    def require(self) -> None:
+        """Raise LeaseLost unless this run may send right now."""
+        self._lease.require()
+
+    def checkpoint(self, shards: Sequence[ShardProgress], decided: Sequence[RowVerdict]) -> None:
+        """Record progress; an error (a lost lease, a database out of reach) stops the engine."""
+        self._ledger.checkpoint(self._lease, self._run_id, shards, decided, before=self._recorded)
+        self._recorded |= {shard.shard: shard for shard in shards}
+
+
+def deliver(
+    consignment: Consignment,
+    *,
+    ledger: Ledger,
+    lease: Lease,
+    line: Line,
+    stop: StopSwitch,
+    on_progress: Callable[[Delivery], None] | None = None,
+) -> Delivery:
+    """Deliver what is left of the outbox; returns when it is done or something stopped it."""
+    journal = LedgerJournal(ledger, lease, consignment.run_id)
+    with line.sharing(lease.resource, consignment.weight) as rate:
+        try:
+            return asyncio.run(_deliver(consignment, journal, line, rate, stop, on_progress))
+        except Exception as error:
+            shortage = shortage_in(error)
+            if shortage is None:
+                raise
+            return Delivery(stopped_by=shortage)  # with its connections closed there is room to close the books
+
+
+async def _deliver(
+    consignment: Consignment,
+    journal: LedgerJournal,
+    line: Line,
+    rate: Rate,
+    stop: StopSwitch,
+    on_progress: Callable[[Delivery], None] | None,
+) -> Delivery:
+    transport = line.transport()
+    try:
+        engine = Engine(
+            wire=line.wire,
+            transport=transport,
+            rate=rate,
+            journal=journal,
+            limits=line.limits,
+            on_progress=on_progress,
+        )
+        stop.connect(asyncio.get_running_loop(), engine.stop)
+        parcels = _read_ahead(_parcels(consignment))
+        try:
+            return await engine.run(consignment.shards, parcels)
+        finally:
+            await parcels.aclose()
+    finally:
+        await transport.close()
+
+
+def _parcels(consignment: Consignment) -> Generator[Iterable[Parcel], None, None]:
+    for shard in consignment.shards:
+        yield from consignment.parcels(shard)
+
+
+async def _read_ahead(chunks: Generator[Iterable[Parcel], None, None]) -> AsyncGenerator[list[Parcel], None]:
+    """Read the next chunk in a thread while this one is being delivered, and render this one little by little.
+
+    Rendering is Python's own work: a thread that does it takes the interpreter from the event loop for as long.
+    """
+    following = asyncio.create_task(asyncio.to_thread(next, chunks, None))
+    try:
+        while (chunk := await following) is not None:
+            following = asyncio.create_task(asyncio.to_thread(next, chunks, None))
+            parcels = iter(chunk)
+            while some := list(islice(parcels, RENDERED_AT_ONCE)):
+                yield some
+    finally:
+        with suppress(Exception):
+            await following
+        chunks.close()

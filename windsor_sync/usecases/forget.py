@@ -1,0 +1,423 @@
+"""Suppresses and forgets a person: nothing is sent about them any more, and what is stored about them is purged.
+
+A person has every id that Windsor has merged with the given one. The files of merges name the person too: they are purged
+last, so that a `forget` that was killed and is repeated finds the same ids.
+"""
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import duckdb
+from sqlalchemy import Connection, delete, insert, select, update
+
+from windsor_sync.diff.duckdb import WRITTEN_AS
+from windsor_sync.errors import LeaseHeld, StoredFileError
+from windsor_sync.persons.kin import with_kin
+from windsor_sync.segment.routing import suppression_hash
+from windsor_sync.segment.trait_keys import TraitKey
+from windsor_sync.snapshots.seal import content_checksum
+from windsor_sync.state.approvals import trail
+from windsor_sync.state.leases import Lease
+from windsor_sync.state.stored_files import MERGES, Named, Placed, is_of_merges, stamp_of, take_place_of
+from windsor_sync.state.tables import audiences, runs, snapshots, suppressions
+from windsor_sync.storage.duckdb_engine import open_stored, parquet, quoted
+from windsor_sync.usecases.learn_merges import begin, learn_of_dead
+from windsor_sync.usecases.workspace import Workspace
+
+OUTBOX_BLANKS = (
+    "identity", "user_id", "anonymous_id", "email", "value", "told_anonymous_id", "told_email", "told_value",
+)  # fmt: skip
+
+READERS_S = 10.0
+"""How long `forget` waits for commands that hold no lease, such as a plan."""
+
+FORGET = "forget"
+"""Origin of a suppression that a person asked for here: it is never taken back."""
+
+Ids = Collection[str]
+"""All known ids of a person."""
+
+_USER = "coalesce(user_id, anonymous_id)"
+"""As in snapshots: a user goes by the anonymous id only where there is no other."""
+
+EVENTS_BLANKS = ("user_id", "anonymous_id", "previous_id", "message")
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was done."""
+
+    is_new: bool
+    """whether the user was not suppressed before"""
+    snapshots: int
+    """files from which the user was removed"""
+    outboxes: int
+    ids: tuple[str, ...]
+    """of the person, the given one first; they may be shown to the person who asked, and never logged"""
+
+
+def user_hash(workspace: Workspace, user_id: str) -> str:
+    """How a suppressed user is kept: not as an id."""
+    return suppression_hash(workspace.database.installation(), user_id)
+
+
+def is_suppressed(workspace: Workspace, user_id: str) -> bool:
+    """Whether nothing may be sent about the user."""
+    query = select(suppressions.c.user_hash).where(suppressions.c.user_hash == user_hash(workspace, user_id))
+    with workspace.database.read() as connection:
+        return connection.execute(query).one_or_none() is not None
+
+
+def forget(workspace: Workspace, user_id: str, *, who: str, why: str | None) -> Forgotten:
+    """Suppress the user for good, under every id that Windsor has merged with the given one, and purge every stored file of them.
+
+    Safe to repeat. A file with the user is written again without them, under a name of its own; the state names it before the
+    old one goes. Windsor itself is not told: it takes no deletions from here, so a person has to delete the user there.
+    Raises LeaseHeld while a run is writing, or another command has what it read in its scratch folder; then the user is
+    suppressed, but not purged yet.
+    """
+    workspace.marks.require_own()
+    damaged: list[StoredFileError] = []
+    is_new = _suppress(workspace, (user_id,), who=who, why=why)
+    begin(workspace)
+    ids = _person(workspace, user_id, damaged)
+    is_new |= _suppress(workspace, ids, who=who, why=why)
+    with _everything_held(workspace, f"forget by {who}") as leases:
+        _wait_for_readers(workspace)
+        learn_of_dead(workspace)
+        if more := set(_person(workspace, user_id, [])) - set(ids):  # merged while the leases were waited for
+            ids = (*ids, *sorted(more))
+            _suppress(workspace, ids, who=who, why=why)
+        named = [file for file in workspace.stored.named() if not file.is_of_merges]
+        needed = _stood_on(workspace)
+        purged = [
+            file
+            for file in named
+            if _purge_or_remove(workspace, file, ids, leases.get(file.audience_id), needed, damaged)
+        ]
+        _remove_unnamed(workspace, {file.path for file in named}, ids, list(leases.values()))
+        _purge_merges(workspace, ids, leases, damaged)
+    if damaged:
+        raise StoredFileError(
+            f"{damaged[0].finding} Whether it holds the user is not known. The user is suppressed, and purged from every other "
+            f"file. {damaged[0].remedy} Then run the same command again."
+        )
+    snapshots_purged = {file.whole for file in purged if file.is_snapshot}
+    outboxes_purged = {file.whole for file in purged if not file.is_snapshot}
+    return Forgotten(is_new, len(snapshots_purged), len(outboxes_purged), ids)
+
+
+def _person(workspace: Workspace, user_id: str, damaged: list[StoredFileError]) -> tuple[str, ...]:
+    """Return the person's ids, the given one first; only that one where merges cannot be read, with the error in `damaged`."""
+    try:
+        return (
+            user_id,
+            *sorted(with_kin(workspace.database, workspace.files, workspace.stored, [user_id]) - {user_id}),
+        )
+    except StoredFileError as error:
+        damaged.append(error)
+        return (user_id,)
+
+
+def _forgotten(workspace: Workspace) -> list[str]:
+    with workspace.database.read() as connection:
+        query = select(suppressions.c.user_hash).where(suppressions.c.origin == FORGET)
+        return list(connection.execute(query).scalars())
+
+
+def _suppress(workspace: Workspace, ids: Ids, *, who: str, why: str | None) -> bool:
+    """Suppress all ids in one commit, and record it in the file store; returns whether one was not suppressed for good before."""
+    digests = {user_hash(workspace, name) for name in ids}
+    with workspace.database.write() as connection:
+        query = select(suppressions.c.user_hash).where(
+            suppressions.c.user_hash.in_(digests), suppressions.c.origin == FORGET
+        )
+        fresh = sorted(digests - set(connection.execute(query).scalars()))
+        for digest in fresh:  # replaces a suppression that came from Segment, which Segment may take back
+            connection.execute(delete(suppressions).where(suppressions.c.user_hash == digest))
+            connection.execute(insert(suppressions).values(user_hash=digest, origin=FORGET, at=datetime.now(UTC)))
+            trail(connection, who=who, what="forget", subject="a user", why=why, user_hash=digest)
+    workspace.marks.keep_forgotten(_forgotten(workspace))
+    return bool(fresh)
+
+
+@contextmanager
+def _everything_held(workspace: Workspace, holder: str) -> Iterator[dict[int, Lease]]:
+    """Hold the leases on all that has runs, by audience id, so that no run reads a file while it is rewritten."""
+    with workspace.database.read() as connection:
+        rows = connection.execute(select(audiences).order_by(audiences.c.id)).all()
+    with ExitStack() as held:
+        yield {
+            row.id: held.enter_context(workspace.hold(TraitKey(row.trait_key), holder, destination=row.destination))
+            for row in rows
+        }
+
+
+def _wait_for_readers(workspace: Workspace) -> None:
+    """Wait until every command has ended its work that may have read the user before the suppression.
+
+    A plan holds no lease, and would put back what is purged beside it; one that begins now leaves the user out.
+    """
+    give_up_at = time.monotonic() + READERS_S
+    readers = workspace.files.readers()
+    while left := [reader for reader in readers if reader.is_there and not reader.is_left]:
+        if time.monotonic() > give_up_at:
+            raise LeaseHeld(
+                f"Nothing was purged: {', '.join(sorted({reader.process for reader in left}))} may have read the user before and "
+                f"works in {left[0].path}. The user is suppressed: nothing is sent about them any more. Run the same command "
+                "again when that command has ended; `windsor-sync audit` names folders that nobody works in."
+            )
+        time.sleep(0.05)
+    workspace.files.readers()  # of a process that died meanwhile, what it left
+
+
+def _stood_on(workspace: Workspace) -> set[str]:
+    """The files that say what Windsor was told, for any destination."""
+    with workspace.database.read() as connection:
+        ids = list(connection.execute(select(audiences.c.id).where(audiences.c.ledger_lost_at.is_(None))).scalars())
+    heads = [head for audience_id in ids if (head := workspace.ledger.head(audience_id))]
+    paths = [path for head in heads for path in (head.snapshot_path, None if head.is_settled else head.outbox_path)]
+    return {path for path in paths if path}
+
+
+def _purge_or_remove(
+    workspace: Workspace,
+    file: Named,
+    ids: Ids,
+    lease: Lease | None,
+    needed: set[str],
+    damaged: list[StoredFileError],
+) -> bool:
+    """Purge a file; remove one that is damaged, or put its error to `damaged` where the ledger stands on it."""
+    try:
+        return _purge(workspace, file, ids, lease)
+    except StoredFileError as error:
+        if file.whole not in needed:
+            if lease is not None:
+                lease.require()
+            workspace.files.delete(file.path)
+            return True
+        damaged.append(_named(workspace, file, error))
+        return False
+
+
+def _named(workspace: Workspace, file: Named, error: StoredFileError) -> StoredFileError:
+    """The error that names the file and what heals it, where the state can tell."""
+    try:
+        workspace.stored.confirm(file.whole, thoroughly=True)
+    except StoredFileError as named:
+        return named
+    return error
+
+
+def _purge(workspace: Workspace, file: Named, ids: Ids, lease: Lease | None) -> bool:
+    """Put a file without the user in the place of one with them; whether the user was in it.
+
+    `lease` is None for an audience that is newer than the suppression.
+    """
+    neighbours = workspace.stored.neighbours(file)
+    fresh = _written_without(workspace, file, ids)
+    if fresh is None:
+        return False
+    with workspace.database.write() as connection:
+        if lease is not None:  # a run that took over may be reading the file
+            lease.fence(connection)
+        take_place_of(connection, file, fresh.placed, neighbours)
+        if file.is_snapshot:
+            _recount(connection, fresh)
+    workspace.files.delete(file.path)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    """A file that was written again without a person."""
+
+    placed: Placed
+    rows: int
+    """of the person, in the file of before"""
+    checksum: str
+    """of a snapshot's content; else empty"""
+
+
+def _written_without(workspace: Workspace, file: Named, ids: Ids) -> _Fresh | None:
+    """Write a file again without the person, under a name of its own; None when it does not name them."""
+    stamp = workspace.stored.again(file)
+    with workspace.files.draft() as draft:
+        with open_stored() as connection:
+            touched, rows, without = _without(connection, file, workspace.files.location(file.path), ids)
+            if not touched:
+                return None
+            workspace.stored.confirm_part(file.path)  # what is damaged must not get a checksum of its own
+            connection.execute(f"COPY ({without}) TO {quoted(str(draft))} ({WRITTEN_AS}, {stamp.options()})")
+            checksum = content_checksum(connection, draft) if file.is_snapshot else ""
+        whole = None if file.path == file.whole else file.whole
+        return _Fresh(workspace.stored.put(draft, stamp.path, whole), rows, checksum)
+
+
+def _without(connection: duckdb.DuckDBPyConnection, file: Named, location: str, ids: Ids) -> tuple[int, int, str]:
+    """Return how many rows of a file name the person, how many of these are theirs, and the query of the file without them.
+
+    A snapshot and known merges lose the rows. An outbox has them blanked, so that positions and books still hold. A row of
+    another user stays, without the person's anonymous ids in it.
+    """
+    if file.is_of_merges:
+        condition = f"id IN ({_listed(ids)}) OR survivor IN ({_listed(ids)})"
+        rows = _count(connection, location, condition)
+        return rows, rows, f"SELECT * FROM {parquet(location)} WHERE NOT ({condition})"
+    theirs = _theirs(connection, location, ids)
+    others = ", ".join(
+        f"CASE WHEN user_id IS NULL THEN {name} ELSE {_lines_without(name, ids)} END AS {name}" for name in theirs.lines
+    )
+    touched = _count(connection, location, theirs.touched)
+    rows = _count(connection, location, theirs.condition)
+    if file.is_snapshot:
+        query = f"SELECT * REPLACE ({others}) FROM {parquet(location)} WHERE ({theirs.condition}) IS NOT TRUE"
+        return touched, rows, query
+    kept = {name: _lines_without(name, ids) if name in theirs.lines else name for name in theirs.blanks}
+    blanks = ", ".join(
+        f"CASE WHEN {theirs.condition} THEN NULL ELSE {rest} END AS {name}" for name, rest in kept.items()
+    )
+    return touched, rows, f"SELECT * REPLACE ({blanks}) FROM {parquet(location)} ORDER BY seq"
+
+
+def _recount(connection: Connection, fresh: _Fresh) -> None:
+    """The books of the snapshots that stand on the file count the user as suppressed from now on."""
+    placed, rows, checksum = fresh.placed, fresh.rows, fresh.checksum
+    for row in connection.execute(select(snapshots).where(snapshots.c.path == placed.path)).all():
+        left_out = {**row.left_out, "suppressed": row.left_out.get("suppressed", 0) + rows}
+        connection.execute(
+            update(snapshots)
+            .where(snapshots.c.id == row.id)
+            .values(members=row.members - rows, left_out=left_out, size_bytes=placed.size_bytes, checksum=checksum)
+        )
+        if rows > 1:  # the rows of one person beyond the first were counted as merged
+            counted = runs.c.snapshot_id == row.id, runs.c.merged >= rows - 1
+            connection.execute(update(runs).where(*counted).values(merged=runs.c.merged - (rows - 1)))
+
+
+def _remove_unnamed(workspace: Workspace, named: set[str], ids: Ids, leases: Sequence[Lease]) -> None:
+    """Remove what killed processes left of the user: files of this installation that its state does not name.
+
+    A damaged one is removed too: nobody can tell whether it holds the user. What a recovery will read, because the state
+    was restored or lost, is written again without them.
+    """
+    for path in workspace.stored.unnamed(named):
+        if is_of_merges(path):
+            continue  # these tell which ids are the person's, so they go last
+        location = workspace.files.location(path)
+        stamp = stamp_of(location)
+        for lease in leases:  # what a run that took over has stored is not among `named`
+            lease.require()
+        try:
+            if stamp is not None and stamp.path == path and _is_ledger_lost(workspace, stamp.audience_id):
+                _purge_unnamed(workspace, Named(path, path, stamp.audience_id, stamp.number is None, stamp.number), ids)
+            elif _is_in(location, ids):
+                workspace.files.delete(path)
+        except StoredFileError:
+            workspace.files.delete(path)
+
+
+def _is_ledger_lost(workspace: Workspace, audience_id: int) -> bool:
+    query = select(audiences.c.id).where(audiences.c.id == audience_id, audiences.c.ledger_lost_at.is_not(None))
+    with workspace.database.read() as connection:
+        return connection.execute(query).first() is not None
+
+
+def _purge_unnamed(workspace: Workspace, file: Named, ids: Ids) -> None:
+    """Put a file without the user beside one with them, and remove that one; the state names neither."""
+    if _written_without(workspace, file, ids):
+        workspace.files.delete(file.path)
+
+
+def _purge_merges(workspace: Workspace, ids: Ids, leases: Mapping[int, Lease], damaged: list[StoredFileError]) -> None:
+    """Take the person out of all files of merges in one commit, since one file alone may have only half of the ids."""
+    purged: list[tuple[Named, _Fresh]] = []
+    try:
+        for file in workspace.stored.named():
+            if file.is_of_merges and (fresh := _written_without(workspace, file, ids)):
+                purged.append((file, fresh))
+    except StoredFileError as error:
+        damaged.append(error)
+        return
+    if purged:
+        with workspace.database.write() as connection:
+            for lease in leases.values():
+                lease.fence(connection)
+            for file, without in purged:
+                take_place_of(connection, file, without.placed)
+    _remove_older_merges(workspace, list(leases.values()))
+
+
+def _remove_older_merges(workspace: Workspace, leases: Sequence[Lease]) -> None:
+    """Remove files of merges that the state does not name and that have an id with the hash of a forgotten one.
+
+    After a `forget` that was killed after its last commit, only these files still say which ids were one person.
+    """
+    hashes, salt = _listed(_forgotten(workspace)), quoted(workspace.database.installation())
+    condition = " OR ".join(f"sha256({salt} || {name}) IN ({hashes})" for name in ("id", "survivor"))
+    for path in workspace.stored.unnamed({file.path for file in workspace.stored.named()}, MERGES):
+        for lease in leases:
+            lease.require()
+        try:
+            with open_stored() as connection:
+                is_named = _count(connection, workspace.files.location(path), condition) > 0
+        except StoredFileError:
+            is_named = True  # an unreadable file may name the person
+        if is_named:
+            workspace.files.delete(path)
+
+
+def _is_in(location: str, ids: Ids) -> bool:
+    with open_stored() as connection:
+        return _count(connection, location, _theirs(connection, location, ids).touched) > 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Theirs:
+    """Where a file names a person."""
+
+    condition: str
+    """which rows are about them, as SQL"""
+    touched: str
+    """which rows name them at all"""
+    blanks: tuple[str, ...]
+    """the columns that name the user of a row"""
+    lines: tuple[str, ...]
+    """those of these columns that hold anonymous ids of the row's user, one a line"""
+
+
+def _theirs(connection: duckdb.DuckDBPyConnection, location: str, ids: Ids) -> _Theirs:
+    is_theirs = f"{_USER} IN ({_listed(ids)})"
+    columns = _columns(connection, location)
+    if "previous_id" in columns:  # forwarded events; an alias names two users
+        is_theirs = f"({is_theirs} OR previous_id IN ({_listed(ids)}))"
+        return _Theirs(is_theirs, is_theirs, EVENTS_BLANKS, ())
+    lines = tuple(name for name in ("anonymous_id", "told_anonymous_id") if name in columns)
+    names_them = (f"list_has_any(string_split({name}, chr(10)), [{_listed(ids)}])" for name in lines)
+    return _Theirs(is_theirs, " OR ".join((is_theirs, *names_them)), OUTBOX_BLANKS, lines)
+
+
+def _lines_without(name: str, ids: Ids) -> str:
+    """Return a column of anonymous ids, one a line, without these ids, as SQL; NULL where none is left."""
+    rest = f"list_filter(string_split({name}, chr(10)), lambda each: each NOT IN ({_listed(ids)}))"
+    return f"nullif(array_to_string({rest}, chr(10)), '')"
+
+
+def _listed(names: Collection[str]) -> str:
+    """Return texts as a list in SQL; for no text, a list that matches nothing."""
+    return ", ".join(map(quoted, names)) or "NULL"
+
+
+def _count(connection: duckdb.DuckDBPyConnection, location: str, condition: str) -> int:
+    row = connection.execute(f"SELECT count(*) FROM {parquet(location)} WHERE {condition}").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, location: str) -> set[str]:
+    rows = connection.execute(f"DESCRIBE SELECT * FROM {parquet(location)}").fetchall()
+    return {str(name) for name, *_ in rows}

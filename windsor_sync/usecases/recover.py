@@ -1,0 +1,39 @@
+"""Brings one audience to the truth when a file that its ledger stands on is lost or damaged.
+
+Where the lost snapshot's source is still the same, it is sealed again and the run is an ordinary sync. Otherwise who was
+ever told true is taken from the outboxes and from older snapshots: every member is told true, everyone else false.
+"""
+
+from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.domain.change import Limits
+from windsor_sync.domain.run import Run
+from windsor_sync.settings import Computation
+from windsor_sync.usecases.sync import Progress, Request, deliver_run, ledger_is_whole, mend, open_run, seal
+from windsor_sync.usecases.workspace import Workspace
+
+KIND = "recover"
+
+
+def recover(
+    workspace: Workspace,
+    computation: Computation,
+    who: str,
+    reason: str | None,
+    stop: StopSwitch,
+    on_progress: Progress | None = None,
+) -> Run:
+    """Recover the audience's ledger and send what follows from it; safe to repeat.
+
+    The guard judges the run like any other. Raises SnapshotError, ConfigError or LeaseHeld when there was nothing to run;
+    then nothing was sent.
+    """
+    workspace.line()
+    known = workspace.registry.register(computation)
+    with workspace.hold(known.key, f"recover by {who}") as lease:
+        snapshot = seal(workspace, computation, Request())
+        mend(workspace, computation, known, snapshot)
+        is_lost = not ledger_is_whole(workspace, known)
+        limits = Limits(is_resync=is_lost, is_recovery=is_lost)
+        request = Request(KIND, who, reason, limits=limits)
+        run = open_run(workspace, computation, known, snapshot, request, lease)
+        return deliver_run(workspace, computation, run, lease, stop, on_progress)

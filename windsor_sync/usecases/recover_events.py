@@ -1,0 +1,107 @@
+"""Brings the forwarding of events back when a file that it stands on is lost or damaged."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, delete, func, select, update
+
+from windsor_sync.domain.run import Run, RunState
+from windsor_sync.state.approvals import trail
+from windsor_sync.state.audiences import EVENTS
+from windsor_sync.state.ledger import Head
+from windsor_sync.state.runs import history
+from windsor_sync.state.stored_files import strike
+from windsor_sync.state.tables import archive_files, progress, runs, stretches, verdicts
+from windsor_sync.usecases.learn_merges import rebuild
+from windsor_sync.usecases.workspace import Workspace
+
+KIND = "recover"
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What is read again, or forgotten."""
+
+    files: int
+    """of the archive: their messages are sent again, those that Windsor has had too, under the same messageIds"""
+    windows: int
+    """lists of messageIds that are lost: what they name is sent again, should its archive file be rewritten"""
+    merges: int | None = None
+    """ids whose merges were found again in outboxes, where a file of merges was lost; None where none was"""
+
+
+def recover_events(workspace: Workspace, who: str, reason: str | None) -> Recovered:
+    """Make the next forwarding read again the archive files whose messages a lost outbox owed, and find lost merges again.
+
+    Safe to repeat. Merges are read from the files that are left, and from the outboxes that are kept.
+    Raises LeaseHeld while a forwarding is going on.
+    """
+    known = workspace.registry.events()
+    assert known.audience_id is not None
+    with workspace.hold(EVENTS, f"recover by {who}") as lease:
+        past = history(workspace.database, known.audience_id, limit=1_000_000)
+        head = workspace.ledger.head(known.audience_id)
+        lost = _owed_by(past) if head is not None and _is_lost(workspace, head) else []
+        windows = [run for run in past if run not in lost and _window_is_lost(workspace, run)]
+        with workspace.database.write() as connection:
+            lease.fence(connection)
+            files = sum(_read_again(connection, run) for run in lost)
+            for run in windows:
+                _without_window(connection, run)
+            if files or windows:
+                trail(
+                    connection, who=who, what="recover", subject=EVENTS, why=reason, files=files, windows=len(windows)
+                )
+        merges = None if _merges_are_whole(workspace) else rebuild(workspace)
+    return Recovered(files, len(windows), merges)
+
+
+def _merges_are_whole(workspace: Workspace) -> bool:
+    return all(workspace.stored.is_whole(path) for path in workspace.merges.known().paths)
+
+
+def _is_lost(workspace: Workspace, head: Head) -> bool:
+    return head.outbox_path is not None and not head.is_settled and not workspace.stored.is_whole(head.outbox_path)
+
+
+def _owed_by(past: list[Run]) -> list[Run]:
+    """The newest run and, before it, those whose messages it may have carried over."""
+    found = past[:1]
+    for run in past[1:]:
+        if run.finished_at is not None and not run.books.owed + run.books.withheld:
+            break
+        found.append(run)
+    return found
+
+
+def _window_is_lost(workspace: Workspace, run: Run) -> bool:
+    return bool(run.options.get("seen")) and not workspace.stored.is_whole(run.options["seen"])
+
+
+def _read_again(connection: Connection, run: Run) -> int:
+    """Make the run's archive files unread, and the run one that owes nothing."""
+    here = archive_files.c.run_id == run.run_id
+    files = connection.execute(select(func.count()).select_from(archive_files).where(here)).scalar_one()
+    connection.execute(delete(archive_files).where(here))
+    connection.execute(delete(verdicts).where(verdicts.c.run_id == run.run_id))
+    connection.execute(delete(stretches).where(stretches.c.run_id == run.run_id))
+    connection.execute(delete(progress).where(progress.c.run_id == run.run_id))
+    _without_window(connection, run)
+    if run.outbox is not None:
+        strike(connection, run.outbox)
+    closed = {} if run.finished_at else {"finished_at": datetime.now(UTC), "owed": run.books.changes}
+    sentence = "Its outbox was lost; the archive files of its messages are read again."
+    connection.execute(
+        update(runs)
+        .where(runs.c.id == run.run_id)
+        .values(outbox=None, state=RunState.FAILED.value, sentence=sentence, **closed)
+    )
+    return int(files)
+
+
+def _without_window(connection: Connection, run: Run) -> None:
+    seen = run.options.get("seen")
+    if seen:
+        strike(connection, seen)
+        left = {name: value for name, value in run.options.items() if name != "seen"}
+        connection.execute(update(runs).where(runs.c.id == run.run_id).values(options=left))

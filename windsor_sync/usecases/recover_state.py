@@ -1,0 +1,147 @@
+"""Rebuilds what the file store knows of a state that was restored from a backup, or lost."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from windsor_sync.errors import ConfigError
+from windsor_sync.state.approvals import trail
+from windsor_sync.state.audiences import EVENTS_CLASS
+from windsor_sync.state.copying import restart_numbers
+from windsor_sync.state.leases import raise_token, resource_of, tokens
+from windsor_sync.state.marks import Mark, Place
+from windsor_sync.state.stored_files import stamp_of
+from windsor_sync.state.tables import audiences, installation, suppressions
+from windsor_sync.usecases.forget import FORGET
+from windsor_sync.usecases.learn_merges import rebuild
+from windsor_sync.usecases.workspace import Workspace
+
+BEYOND = 1_000
+"""How far a recovery raises tokens: a writer that was paused before the restore has a smaller token than every later one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveredState:
+    """What was found in the store and not in the state."""
+
+    audiences: tuple[str, ...]
+    """trait keys whose ledger is lost: the next sync takes who was told true from outboxes and snapshots"""
+    forgotten: int
+    """users whose suppression was brought back"""
+    has_events: bool
+    """whether the forwarding goes back too: it reads archive files again, and sends their messages again"""
+
+
+def recover_state(workspace: Workspace, who: str, reason: str | None) -> RecoveredState:
+    """Bring the state up to what the file store knows; sends nothing, safe to repeat.
+
+    A new state takes over the identity of the one that was lost. Raises ConfigError where the store holds several to choose
+    from.
+    """
+    strangers = workspace.marks.strangers()
+    identities = {mark.installation for mark in strangers}
+    if len(identities) > 1:
+        raise ConfigError(
+            "The file store holds what several lost states have told this destination. Nothing was done. Copy the files of the "
+            "right one to a folder of their own, and name that as `files`."
+        )
+    ours = identities.pop() if identities else workspace.database.installation()
+    found = (
+        [place for place in workspace.marks.places() if place.installation == ours]
+        if strangers
+        else workspace.marks.behind()
+    )
+    marks = [mark for place in found if (mark := workspace.marks.read(place) or _mark_by_files(workspace, place))]
+    newest = {mark.audience_id: mark for mark in sorted(marks, key=lambda mark: mark.number)}
+    hashes = workspace.marks.forgotten(ours)
+    gone = [row for row in _without_files(workspace) if row.id not in newest]
+    with workspace.database.write() as connection:
+        if strangers:
+            connection.execute(update(installation).values(id=ours))
+        forgotten = sum(_suppress(connection, user_hash) for user_hash in hashes)
+        for mark in newest.values():
+            _bring_back(connection, mark)
+        held = tokens(connection)
+        for place in found:
+            mark = newest[place.audience_id]
+            resource = resource_of(mark.audience, mark.destination, place.shard)
+            raise_token(connection, resource, max(place.token, held.get(resource, 0)) + BEYOND)
+        restart_numbers(connection, audiences)
+        for row in gone:
+            _lose_ledger(connection, row.id)
+        lost = {*(mark.audience for mark in newest.values() if mark.computation_class != EVENTS_CLASS)}
+        lost |= {row.trait_key for row in gone}
+        if newest or gone or forgotten:
+            keys = sorted({*lost, *(mark.audience for mark in newest.values())})
+            trail(connection, who=who, what="recover state", subject=", ".join(keys), why=reason, forgotten=forgotten)
+    if newest or gone:
+        rebuild(workspace)
+    has_events = any(mark.computation_class == EVENTS_CLASS for mark in newest.values())
+    return RecoveredState(tuple(sorted(lost)), forgotten, has_events)
+
+
+def _without_files(workspace: Workspace) -> list[Row[Any]]:
+    """The audiences whose ledger stands on a file that is gone, as after a `forget` that the state does not know."""
+    query = select(audiences).where(audiences.c.computation_class != EVENTS_CLASS, audiences.c.ledger_lost_at.is_(None))
+    with workspace.database.read() as connection:
+        rows = connection.execute(query).all()
+    return [
+        row
+        for row in rows
+        if (head := workspace.ledger.head(row.id))
+        for path in [head.snapshot_path, None if head.is_settled else head.outbox_path]
+        if path and not workspace.files.exists(path)
+    ]
+
+
+def _lose_ledger(connection: Connection, audience_id: int) -> None:
+    connection.execute(update(audiences).where(audiences.c.id == audience_id).values(ledger_lost_at=datetime.now(UTC)))
+
+
+def _mark_by_files(workspace: Workspace, place: Place) -> Mark:
+    """What a mark that cannot be read must have said, as the state or a stored file of its audience has it."""
+    with workspace.database.read() as connection:
+        row = connection.execute(select(audiences).where(audiences.c.id == place.audience_id)).one_or_none()
+    if row is not None:
+        return workspace.marks.mark_of(row, place.installation, place.number, "")
+    stamps = (stamp_of(workspace.files.location(path)) for path in workspace.stored.unnamed(()))
+    stamp = next((stamp for stamp in stamps if stamp and stamp.audience_id == place.audience_id), None)
+    if stamp is None:
+        raise ConfigError(
+            f"{place.path} in the file store cannot be read, and no stored file says which audience it belongs to. Nothing was "
+            "done. Remove that file, then run again: what the audience was told before stays in Windsor."
+        )
+    named = (stamp.audience_id, stamp.audience, stamp.computation_class, stamp.name, stamp.segment_id)
+    return Mark(place.installation, stamp.destination, "", *named, place.number, "", "")
+
+
+def _bring_back(connection: Connection, mark: Mark) -> None:
+    """Let the audience's next run follow the marked one, and know that what Windsor was told is not known."""
+    moment = datetime.now(UTC)
+    lost_at = None if mark.computation_class == EVENTS_CLASS else moment
+    known = connection.execute(select(audiences.c.id).where(audiences.c.id == mark.audience_id)).one_or_none()
+    if known is None:
+        connection.execute(
+            insert(audiences).values(
+                id=mark.audience_id,
+                destination=mark.destination,
+                trait_key=mark.audience,
+                computation_class=mark.computation_class,
+                name=mark.name,
+                segment_id=mark.segment_id,
+                created_at=moment,
+            )
+        )
+    connection.execute(
+        update(audiences).where(audiences.c.id == mark.audience_id).values(runs=mark.number, ledger_lost_at=lost_at)
+    )
+
+
+def _suppress(connection: Connection, user_hash: str) -> bool:
+    here = suppressions.c.user_hash == user_hash
+    if connection.execute(select(func.count()).select_from(suppressions).where(here)).scalar_one():
+        return False
+    connection.execute(insert(suppressions).values(user_hash=user_hash, origin=FORGET, at=datetime.now(UTC)))
+    return True

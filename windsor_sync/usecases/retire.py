@@ -1,0 +1,78 @@
+"""Retires an audience: `false` for everyone Windsor was told is a member, and its key is not used again."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, update
+
+from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.domain.run import Run
+from windsor_sync.errors import ConfigError
+from windsor_sync.segment.identify import ComputationClass
+from windsor_sync.segment.trait_keys import TraitKey
+from windsor_sync.settings import Audience, Computation, ComputedTrait, Snapshot
+from windsor_sync.state.approvals import trail
+from windsor_sync.state.audiences import Registered
+from windsor_sync.state.tables import audiences
+from windsor_sync.usecases import seal as sealing
+from windsor_sync.usecases.sync import Progress, Request, deliver_run, open_run
+from windsor_sync.usecases.workspace import Workspace
+
+
+def retire(
+    workspace: Workspace,
+    word: str,
+    who: str,
+    why: str | None,
+    stop: StopSwitch,
+    on_progress: Progress | None = None,
+) -> Run:
+    """Tell `false` (null for a computed trait) to exactly those told otherwise; repeat it to send what stayed owed.
+
+    `word` is the trait key or name of an audience that was synced, configured still or not. Raises ConfigError for any
+    other, LeaseHeld while another run writes to it.
+    """
+    row = _named(workspace, word)
+    known = Registered(TraitKey(row.trait_key), row.runs, row.id)
+    computation = _computation(row)
+    workspace.line()
+
+    def close(connection: Connection) -> None:
+        moment = datetime.now(UTC)
+        connection.execute(update(audiences).where(audiences.c.id == row.id).values(retired_at=moment))
+        trail(connection, who=who, what="retire", subject=row.trait_key, why=why)
+
+    with workspace.hold(known.key, f"retire by {who}") as lease:
+        snapshot = sealing.nobody(workspace, known)
+        request = Request(kind="retire", trigger=who, reason=why, is_beyond_guard=True)
+        run = open_run(workspace, computation, known, snapshot, request, lease, [close])
+        return deliver_run(workspace, computation, run, lease, stop, on_progress)
+
+
+def _named(workspace: Workspace, word: str) -> Row[Any]:
+    rows = workspace.registry.known()
+    for row in rows:
+        if word == row.trait_key:
+            return row
+    named = [row for row in rows if row.name.casefold() == word.casefold()]
+    if len(named) == 1:
+        return named[0]
+    raise ConfigError(
+        f"No audience {word!r} was ever synced to {workspace.settings.destination.name}. Nothing was sent. "
+        f"Synced so far: {', '.join(row.trait_key for row in rows) or 'none'}."
+    )
+
+
+def _computation(row: Row[Any]) -> Computation:
+    """The audience as it was last synced: it may be gone from windsor.yaml."""
+    kind = Audience if row.computation_class == ComputationClass.AUDIENCE.value else ComputedTrait
+    more = {} if kind is Audience else {"sends_null_when_missing": None}
+    return kind.model_validate(
+        {
+            "name": row.name,
+            "id": row.segment_id,
+            "trait": row.trait_key,
+            "snapshot": Snapshot.model_construct(path=None),
+            **more,
+        }
+    )

@@ -1,0 +1,125 @@
+"""Who was ever told true, from what is still stored: outboxes and sealed snapshots, without the ledger."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from sqlalchemy import select
+
+from windsor_sync.diff.task import Record
+from windsor_sync.domain.progress import ShardProgress
+from windsor_sync.state.audiences import Registered
+from windsor_sync.state.ledger import Head
+from windsor_sync.state.runs import outboxes_of
+from windsor_sync.state.stored_files import stamp_of
+from windsor_sync.state.tables import runs
+from windsor_sync.usecases.workspace import Workspace
+
+ALL_ROWS = 1 << 62
+"""No outbox has as many."""
+
+
+def exits(workspace: Workspace, known: Registered) -> tuple[Record, ...]:
+    """Where a resync finds everyone who was told true once and false later."""
+    if known.audience_id is None:
+        return ()
+    return tuple(
+        Record(workspace.files.location(path), number)
+        for _, number, path in outboxes_of(workspace.database, known.audience_id)
+        if workspace.files.exists(path)
+    )
+
+
+def everyone_told(workspace: Workspace, known: Registered) -> tuple[Record, ...]:
+    """Where a recovery finds everyone who was ever told true: every outbox and snapshot that is whole."""
+    if known.audience_id is None:
+        return ()
+    outboxes = (
+        *_outboxes(workspace, known),
+        *_unnamed(workspace, known.audience_id, "outboxes"),
+    )
+    told = tuple(_snapshots(workspace, known))
+    if known.is_ledger_lost and all(record.number > 1 for record in outboxes):  # the first ones were pruned
+        told = (*told, *_unnamed(workspace, known.audience_id, "snapshots"))
+    return (*told, *outboxes)
+
+
+def _unnamed(workspace: Workspace, audience_id: int, folder: str) -> tuple[Record, ...]:
+    """The files of the audience that the state does not name, because it was restored or lost: any row may have been sent.
+
+    What a killed writer or `forget` left beside the outbox of a run that the state knows was never sent.
+    """
+    found = []
+    named = {file.path for file in workspace.stored.named()}
+    runs_before = workspace.registry.by_id(audience_id).runs
+    settled = _numbers_known(workspace, audience_id)
+    for path in workspace.stored.unnamed(named):
+        stamp = stamp_of(workspace.files.location(path)) if path.startswith(f"{folder}/") else None
+        if stamp is None or stamp.audience_id != audience_id or stamp.path != path:
+            continue
+        number = stamp.number or 0
+        if number <= runs_before and number not in settled:
+            location, is_snapshot = workspace.files.location(path), stamp.number is None
+            found.append(Record(location, number, is_snapshot=is_snapshot, sent=((0, ALL_ROWS),), is_sure=False))
+    return tuple(found)
+
+
+def _numbers_known(workspace: Workspace, audience_id: int) -> set[int]:
+    """The numbers of runs that the state knows with all that they sent."""
+    query = select(runs.c.number, runs.c.outbox).where(runs.c.audience_id == audience_id)
+    with workspace.database.read() as connection:
+        found = connection.execute(query).all()
+    return {number for number, outbox in found if outbox is None or workspace.files.exists(outbox)}
+
+
+def _snapshots(workspace: Workspace, known: Registered) -> Iterator[Record]:
+    """Yield the snapshots of runs, each with the outbox that says which of its users were not told yet."""
+    by_path: dict[str, list[Head]] = {}
+    for run in _runs(workspace, known):
+        if run.snapshot_path is not None:
+            by_path.setdefault(run.snapshot_path, []).insert(0, run)
+    for path, same in by_path.items():
+        teller = _last_to_tell(workspace, same)
+        if teller is not None and workspace.stored.is_whole(path):
+            rest = None if teller.is_settled else _outbox(workspace, teller)
+            yield Record(workspace.files.location(path), same[0].number, is_snapshot=True, rest=rest)
+
+
+def _last_to_tell(workspace: Workspace, same: Sequence[Head]) -> Head | None:
+    """Return the newest run, of those with one snapshot, that shows who was told; None where no run told anybody."""
+    for run in same:
+        may_have_begun = not run.shards or any(last > first for first, last in _sent(run))  # no shards: it was pruned
+        if run.is_settled or may_have_begun or _outbox(workspace, run) is not None:
+            return run
+    return None
+
+
+def _outboxes(workspace: Workspace, known: Registered) -> Iterator[Record]:
+    """Yield the outboxes of runs that can be read."""
+    for run in _runs(workspace, known):
+        if (outbox := _outbox(workspace, run)) is not None:
+            yield outbox
+
+
+def _outbox(workspace: Workspace, run: Head) -> Record | None:
+    """The outbox of a run; None where it is lost or damaged, or the run has none."""
+    if run.outbox is None or run.outbox_path is None or not workspace.stored.is_whole(run.outbox_path):
+        return None
+    return Record(run.outbox, run.number, sent=_sent(run), held=run.held)
+
+
+def _runs(workspace: Workspace, known: Registered) -> Iterator[Head]:
+    """Yield the audience's runs, oldest first. In a restored state, all rows of the newest one may have been sent."""
+    query = select(runs.c.id).where(runs.c.audience_id == known.audience_id).order_by(runs.c.number)
+    with workspace.database.read() as connection:
+        found = list(connection.execute(query).scalars())
+    for run_id in found:
+        run = workspace.ledger.of_run(run_id)
+        if run is not None and known.is_ledger_lost and run_id == found[-1]:
+            yield replace(run, shards=(ShardProgress(0, 0, ALL_ROWS, position=0, reach=ALL_ROWS),))
+        elif run is not None:
+            yield run
+
+
+def _sent(run: Head) -> tuple[tuple[int, int], ...]:
+    """The stretches of a run's outbox that may have been sent."""
+    return tuple((part.first, max(part.position, part.reach)) for shard in run.shards for part in shard.parts())

@@ -1,0 +1,299 @@
+"""Why a user is, or is not, in an audience: every change we planned for them, what became of it, and what stands now."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import takewhile
+from typing import Any
+
+import duckdb
+
+from windsor_sync.diff.duckdb import define_ledger
+from windsor_sync.domain.change import FALSE_FIRST
+from windsor_sync.domain.labels import moment
+from windsor_sync.domain.run import Run
+from windsor_sync.errors import StoredFileError
+from windsor_sync.persons.merges import Kin
+from windsor_sync.segment.identify import ComputationClass
+from windsor_sync.state.ledger import Head
+from windsor_sync.state.runs import recent
+from windsor_sync.storage.duckdb_engine import open_duckdb, open_stored, parquet, quoted, stored_files
+from windsor_sync.usecases.forget import is_suppressed
+from windsor_sync.usecases.workspace import Workspace
+
+RUNS_LOOKED_AT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change of one run about this person."""
+
+    run_id: str
+    user: str
+    """the id that the change names; the person may have several"""
+    started_at: datetime
+    taken_at: datetime
+    """of the snapshot"""
+    change: str
+    value: Any
+    """what Windsor was to be told"""
+    fate: str
+    """delivered, rejected, withheld, owed, in doubt, not due, suppressed, or merged: its id became another one, whose change
+    has taken the place of this one"""
+    code: int | None
+    message: str | None
+    was_told_before: bool
+    """whether Windsor had been told, and acknowledged, that the user is in it"""
+    told_before: Any
+    """and the value"""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The story of one person in one audience."""
+
+    audience: str
+    name: str
+    ids: tuple[Kin, ...]
+    """every id of the person, where Windsor has merged several; empty where only the given one is known"""
+    is_in_snapshot: bool
+    """whether the newest sealed snapshot has the person, under any of the ids"""
+    snapshot_taken_at: datetime | None
+    is_suppressed: bool
+    steps: tuple[Step, ...]
+    """newest first"""
+    last_run: str | None
+    """the audience's newest run: of what older ones owed it has taken over what still holds"""
+    told: Any
+    """the trait's value as Windsor was told and acknowledged; None when it never was"""
+    was_told: bool
+    is_in_doubt: bool
+    """whether Windsor may hold something else"""
+    is_merged_since: bool
+    """whether Windsor has merged ids of the person after the newest run compared: it may hold something else"""
+    kept_since: datetime | None
+    """the oldest run that could be asked about the user; None when every run could be"""
+
+    @property
+    def sentence(self) -> str:
+        """How it stands, in words."""
+        if self.is_suppressed:
+            return "The user is suppressed: Windsor is not told anything about them."
+        where = "is in the newest snapshot" if self.is_in_snapshot else "is not in the newest snapshot"
+        told = f"Windsor was told {_shown(self.told)}{self._told_by}" if self.was_told else self._told_nothing
+        if self.is_in_doubt:
+            told += ", and may have received a later message without answering"
+        if self.was_told and self.is_merged_since:
+            told += ", and has merged ids of this person since: the next sync tells Windsor again"
+        return f"The user {where}; {told}."
+
+    @property
+    def became(self) -> tuple[str, ...]:
+        """Say in words which id became which, the oldest merge first."""
+        return tuple(
+            f"{one.id} became {one.survivor} on {one.since:%Y-%m-%d}" for one in self.ids if one.id != one.survivor
+        )
+
+    @property
+    def _told_by(self) -> str:
+        is_known = self.kept_since is None or any(step.fate == "delivered" for step in self.steps)
+        return "" if is_known else f" before {moment(self.kept_since)}"
+
+    @property
+    def _told_nothing(self) -> str:
+        if self.kept_since is None:
+            return "Windsor was never told anything about them"
+        return (
+            f"Windsor was told nothing about them since {moment(self.kept_since)}, and what older runs told is not kept"
+        )
+
+
+def why(workspace: Workspace, user: str, audience_ids: Sequence[int] | None = None) -> list[Account]:
+    """One account for each audience that was ever synced (or those given), oldest audience first.
+
+    It is about the person: all ids that Windsor has merged with the given one count. Raises StoredFileError where a file that
+    is needed for that is lost or damaged.
+    """
+    person = Person(user, tuple(workspace.merges.kin([user])))
+    return [
+        _account(workspace, row, person)
+        for row in workspace.registry.known()
+        if audience_ids is None or row.id in audience_ids
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """The person who is asked for: the given id, and every id that Windsor has merged with it."""
+
+    asked_for: str
+    kin: tuple[Kin, ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Return all ids, the one that was asked for first."""
+        return tuple(dict.fromkeys((self.asked_for, *(one.id for one in self.kin))))
+
+    @property
+    def condition(self) -> str:
+        """Return the SQL condition of the person's rows `o`: by user id, or by anonymous id where there is no user id."""
+        return f"coalesce(o.user_id, o.anonymous_id) IN ({', '.join(map(quoted, self.ids))})"
+
+
+def _account(workspace: Workspace, row: Any, person: Person) -> Account:
+    head = workspace.ledger.head(row.id)
+    owing = head.run_id if head and not head.is_settled else None
+    everything = recent(workspace.database, audience_ids=[row.id], limit=RUNS_LOOKED_AT)
+    runs, found = _about(workspace, everything, row.computation_class, person, owing)
+    steps = tuple(_closed(workspace, person, step) for step in found)
+    is_in_snapshot = bool(head and head.snapshot and _is_in(head.snapshot, person))
+    was_told, told = _told(head, row.computation_class, person, steps, is_in_snapshot=is_in_snapshot)
+    return Account(
+        audience=row.trait_key,
+        name=row.name,
+        ids=person.kin,
+        is_in_snapshot=is_in_snapshot,
+        snapshot_taken_at=head.taken_at if head else None,
+        is_suppressed=any(is_suppressed(workspace, name) for name in person.ids),
+        steps=steps,
+        last_run=head.run_id if head else None,
+        told=told,
+        was_told=was_told,
+        is_in_doubt=bool(steps) and steps[0].fate == "in doubt",
+        is_merged_since=bool(runs) and any(one.since > runs[0].started_at for one in person.kin),
+        kept_since=_kept_since(runs),
+    )
+
+
+def _about(
+    workspace: Workspace, runs: Sequence[Run], computation_class: str, person: Person, owing: str | None
+) -> tuple[list[Run], list[Step]]:
+    """Return all runs, and the person's steps in them: one look at each outbox, on one engine.
+
+    A lost or damaged outbox counts as one that is not kept, unless its run is `owing`: then StoredFileError is raised.
+    """
+    kept: list[Run] = []
+    steps: list[Step] = []
+    with open_duckdb() as connection:
+        for run in runs:
+            try:
+                with stored_files():
+                    is_named = run.outbox and _names(connection, workspace.files.location(run.outbox), person)
+                found = _steps(workspace, run, computation_class, person) if is_named else []
+            except StoredFileError:
+                if run.run_id == owing:
+                    raise
+                found, run = [], replace(run, outbox=None)
+            kept.append(run)
+            steps += found
+    return kept, steps
+
+
+def _kept_since(runs: Sequence[Run]) -> datetime | None:
+    """Runs newest first; of those from the first on that had changes and has lost its outbox nothing is known."""
+    whole = list(takewhile(lambda run: run.outbox is not None or not run.books.changes, runs))
+    if len(whole) == len(runs) < RUNS_LOOKED_AT:
+        return None
+    return whole[-1].started_at if whole else runs[0].started_at
+
+
+def _told(
+    head: Head | None, computation_class: str, person: Person, steps: Sequence[Step], *, is_in_snapshot: bool
+) -> tuple[bool, Any]:
+    """Whether Windsor was told anything, and the last thing it acknowledged."""
+    delivered = next((step for step in steps if step.fate == "delivered"), None)
+    if delivered is not None:
+        return True, delivered.value
+    if steps:  # what runs whose outboxes are gone had told
+        oldest = {step.user: step for step in steps}.values()
+        return next(((True, step.told_before) for step in oldest if step.was_told_before), (False, None))
+    if is_in_snapshot:  # told by such a run too: else something would be owed
+        return True, _value_in_snapshot(head, computation_class, person)
+    return False, None
+
+
+def _closed(workspace: Workspace, person: Person, step: Step) -> Step:
+    """Return the step; as merged, where it was not delivered and its id became another one after the run began."""
+    is_away = any(one.id == step.user != one.survivor and one.since > step.started_at for one in person.kin)
+    if step.fate == "delivered" or not is_away or is_suppressed(workspace, step.user):
+        return step
+    return replace(step, fate="merged")
+
+
+def _steps(workspace: Workspace, run: Run, computation_class: str, person: Person) -> list[Step]:
+    """Return the run's changes about this person, the last one first: mostly one, or one for each id."""
+    found = workspace.ledger.of_run(run.run_id)
+    if found is None or found.outbox is None:
+        return []
+    with open_stored() as connection:
+        define_ledger(connection, found)
+        rows = connection.execute(f"{FATE} WHERE {person.condition} ORDER BY o.seq DESC").fetchall()
+    return [
+        Step(
+            run_id=run.run_id,
+            user=user,
+            started_at=run.started_at,
+            taken_at=run.taken_at,
+            change=change,
+            value=_value(computation_class, change, value),
+            fate=fate,
+            code=code,
+            message=_message(found, seq),
+            was_told_before=was_told,
+            told_before=_value(computation_class, "entered", told_value) if was_told else None,
+        )
+        for seq, user, change, value, was_told, told_value, fate, code in rows
+    ]
+
+
+FATE = """
+    SELECT
+        o.seq, coalesce(o.user_id, o.anonymous_id), o.change, o.value, o.was_told, o.told_value,
+        CASE
+            WHEN v.verdict = 'delivered' OR (v.verdict IS NULL AND o.status = 'send' AND o.seq < p.position) THEN 'delivered'
+            WHEN v.verdict = 'suppressed' OR o.status = 'withheld' THEN coalesce(v.verdict, o.status)
+            WHEN v.verdict = 'rejected' THEN 'rejected'
+            WHEN o.status = 'deferred' THEN 'not due'
+            WHEN o.in_doubt OR coalesce(v.in_doubt, o.status = 'send' AND o.seq < p.reach) THEN 'in doubt'
+            ELSE 'owed'
+        END AS fate,
+        coalesce(v.code, o.tried_code) AS code
+    FROM outbox_before o
+    LEFT JOIN progress_before p ON o.seq >= p.first AND o.seq < p.last
+    LEFT JOIN verdicts_before v ON o.seq = v.seq
+"""
+
+
+def _is_in(snapshot: str, person: Person) -> bool:
+    with open_stored() as connection:
+        return _names(connection, snapshot, person)
+
+
+def _names(connection: duckdb.DuckDBPyConnection, file: str, person: Person) -> bool:
+    """Whether a sealed snapshot or an outbox has a row about the person."""
+    query = f"SELECT 1 FROM {parquet(file)} o WHERE {person.condition} LIMIT 1"
+    return connection.execute(query).fetchone() is not None
+
+
+def _value_in_snapshot(head: Head | None, computation_class: str, person: Person) -> Any:
+    assert head is not None
+    with open_stored() as connection:
+        row = connection.execute(
+            f"SELECT value FROM {parquet(head.snapshot or '')} o WHERE {person.condition} LIMIT 1"
+        ).fetchone()
+    return _value(computation_class, "entered", row[0] if row else None)
+
+
+def _value(computation_class: str, change: str, value: str | None) -> Any:
+    if computation_class == ComputationClass.AUDIENCE.value:
+        return change not in FALSE_FIRST
+    return json.loads(value) if value is not None and change not in FALSE_FIRST else None
+
+
+def _message(head: Head, seq: int) -> str | None:
+    return next((verdict.message for verdict in head.verdicts if verdict.seq == seq), None)
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,200 @@
+"""What the use cases work with, and the one place that wires settings to adapters."""
+
+import os
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+
+from windsor_sync.delivery.engine import EngineLimits
+from windsor_sync.delivery.rate import Rate
+from windsor_sync.delivery.shared_rate import Weight, sharing
+from windsor_sync.delivery.transport import HttpTransport, Transport, tls_of
+from windsor_sync.delivery.wires import Wire
+from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
+from windsor_sync.delivery.wires.windsor_hook import WindsorHook
+from windsor_sync.errors import ConfigError
+from windsor_sync.persons.merges import Merges
+from windsor_sync.segment.trait_keys import TraitKey
+from windsor_sync.settings import Destination, Segment, Settings
+from windsor_sync.settings import Wire as WireName
+from windsor_sync.sources import Connections, engine_from_environment
+from windsor_sync.sources.segment_api import PublicApi
+from windsor_sync.state.audiences import Registry
+from windsor_sync.state.database import Database, open_database
+from windsor_sync.state.leases import TTL_S, Lease, held, is_held, resource_of
+from windsor_sync.state.ledger import Ledger
+from windsor_sync.state.marks import Marks
+from windsor_sync.state.stored_files import StoredFiles
+from windsor_sync.storage.file_store import FileStore
+from windsor_sync.storage.limits import require_address_space, require_handles
+from windsor_sync.storage.process import name_of_this_process
+from windsor_sync.usecases.segment_keys import SegmentKeyedRegistry
+
+API_KEY_VARIABLE = "WINDSOR_API_KEY"
+SEGMENT_TOKEN_VARIABLE = "SEGMENT_PUBLIC_API_TOKEN"  # noqa: S105
+
+
+WIRES: Mapping[WireName, type[SegmentWebhook] | type[WindsorHook]] = {
+    WireName.SEGMENT_WEBHOOK: SegmentWebhook,
+    WireName.WINDSOR_HOOK: WindsorHook,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLine:
+    """Windsor behind HTTP, as the settings describe it."""
+
+    wire: Wire
+    destination: Destination
+    database: Database
+    limits: EngineLimits
+    tls: ssl.SSLContext | None
+
+    def transport(self) -> Transport:
+        """Fresh connections."""
+        most, timeout_s = self.destination.max_in_flight, self.destination.timeout_s
+        return HttpTransport(connections=most, timeout_s=timeout_s, tls=self.tls)
+
+    def sharing(self, task: str, weight: Weight) -> AbstractContextManager[Rate]:
+        """This task's share of the destination's requests per second; `task` is what its lease protects."""
+        return sharing(
+            self.database,
+            destination=self.destination.name,
+            task=task,
+            requests_per_second=self.destination.requests_per_second,
+            weight=weight,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Settings with everything they name opened."""
+
+    settings: Settings
+    database: Database
+    files: FileStore
+    ledger: Ledger
+    registry: Registry
+    stored: StoredFiles
+    marks: Marks
+    merges: Merges
+    api_key: Callable[[], str]
+    """asked for only when something is about to be sent"""
+    engine_limits: EngineLimits = field(default_factory=EngineLimits)
+    lease_ttl_s: float = TTL_S
+    segment: Callable[[], PublicApi] | None = None
+    """Segment's Public API, where windsor.yaml has it; raises ConfigError when the token is missing"""
+    connections: Connections = engine_from_environment
+    """from a connection's id to its warehouse; raises ConfigError when there is none"""
+
+    def line(self) -> HttpLine:
+        """The way to Windsor; raises ConfigError when the key is missing, or room for connections.
+
+        Raises StoredFileError where the state is not the one that told this destination last.
+        """
+        self.marks.require_own()
+        destination = self.settings.destination
+        require_handles(destination.max_in_flight)
+        require_address_space()
+        wire = WIRES[destination.wire](destination.url, self.api_key().strip())
+        return HttpLine(wire, destination, self.database, self.engine_limits, tls_of(destination))
+
+    @property
+    def supported_calls(self) -> frozenset[str]:
+        """What the destination's wire can say."""
+        return WIRES[self.settings.destination.wire].calls
+
+    @contextmanager
+    def hold(
+        self, key: TraitKey, holder: str, shard: int | None = None, destination: str | None = None
+    ) -> Iterator[Lease]:
+        """The lease on one audience at this destination (or a named one), or on one shard of its delivery; raises LeaseHeld."""
+        name = f"{holder} on {name_of_this_process()}"
+        with held(self.database, self._resource(key, destination), name, self.lease_ttl_s, shard) as lease:
+            yield lease
+
+    def is_held(self, key: TraitKey) -> bool:
+        """Whether anybody has the lease on the audience at this destination, or on a shard of its delivery."""
+        return is_held(self.database, self._resource(key))
+
+    def _resource(self, key: TraitKey, destination: str | None = None) -> str:
+        return resource_of(key, destination or self.settings.destination.name)
+
+
+@contextmanager
+def open_workspace(
+    settings: Settings,
+    api_key: Callable[[], str] | None = None,
+    segment_token: Callable[[], str] | None = None,
+    connections: Connections = engine_from_environment,
+) -> Iterator[Workspace]:
+    """Open the state and the file store; raises ConfigError when they cannot be used."""
+    database = open_database(settings.state)
+    destination = settings.destination
+    try:
+        files = FileStore(settings.files)
+        stored = StoredFiles(database, files)
+        with _asking(settings.segment, segment_token) as segment:
+            registry = _registry(database, settings, segment)
+            yield Workspace(
+                settings=settings,
+                database=database,
+                files=files,
+                ledger=Ledger(database, files),
+                registry=registry,
+                stored=stored,
+                marks=Marks(database, files, destination),
+                merges=Merges(database, files, stored, registry),
+                api_key=api_key or key_from_environment,
+                engine_limits=EngineLimits(
+                    max_in_flight=destination.max_in_flight, give_up_after_s=destination.give_up_after_s
+                ),
+                segment=segment,
+                connections=connections,
+            )
+    finally:
+        database.close()
+
+
+def public_api(segment: Segment, token: Callable[[], str] | None = None) -> PublicApi:
+    """Segment's Public API as the settings have it; raises ConfigError when the token is missing."""
+    return PublicApi(segment.url, (token or _token_from_environment)())
+
+
+@contextmanager
+def _asking(segment: Segment | None, token: Callable[[], str] | None) -> Iterator[Callable[[], PublicApi] | None]:
+    """One Public API for the whole block, made when it is first asked for; None without a `segment:` section."""
+    with ExitStack() as opened:
+        yield cache(lambda: opened.enter_context(public_api(segment, token))) if segment is not None else None
+
+
+def _registry(database: Database, settings: Settings, segment: Callable[[], PublicApi] | None) -> Registry:
+    name = settings.destination.name
+    if segment is None:
+        return Registry(database, name)
+    return SegmentKeyedRegistry(database, name, settings.space or "", segment)
+
+
+def key_from_environment() -> str:
+    """Windsor's key as the environment has it; raises ConfigError when it has none."""
+    key = os.environ.get(API_KEY_VARIABLE, "")
+    if not key:
+        raise ConfigError(
+            f"There is no API key for Windsor. Nothing was sent. Set the environment variable {API_KEY_VARIABLE} to the key "
+            "of your Windsor project; in Airflow, put it into the connection's password."
+        )
+    return key
+
+
+def _token_from_environment() -> str:
+    token = os.environ.get(SEGMENT_TOKEN_VARIABLE, "").strip()
+    if not token:
+        raise ConfigError(
+            "There is no token for Segment's Public API. Nothing was sent. Set the environment variable "
+            f"{SEGMENT_TOKEN_VARIABLE} to a token of your workspace (Segment's settings, Access Management, Tokens); in Airflow, "
+            "put it into the password of the connection that segment.connection names. To go without, take `segment` out of "
+            "windsor.yaml."
+        )
+    return token
