@@ -16,7 +16,9 @@ from windsor_sync.delivery.stop import StopSwitch
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.settings import Computation, load
 from windsor_sync.usecases.close_run import settle
-from windsor_sync.usecases.sync import Request, open_run, seal, sync
+from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.run_lifecycle import open_run, seal
+from windsor_sync.usecases.sync import sync
 from windsor_sync.usecases.workspace import Workspace, open_workspace
 
 TEN_MILLION = 10_000_000

@@ -25,7 +25,7 @@ from windsor_sync.delivery.transport import HttpTransport
 from windsor_sync.delivery.verdicts import Answer
 from windsor_sync.state.runs import run_of
 from windsor_sync.usecases.deliver import Consignment
-from windsor_sync.usecases.sync import deliver_run
+from windsor_sync.usecases.run_lifecycle import deliver_run
 
 PER_SECOND = 500
 ALONE_S = 60

@@ -15,7 +15,7 @@ from windsor_sync.domain.run import RunState
 from windsor_sync.state.approvals import approve
 from windsor_sync.state.runs import recent
 from windsor_sync.state.tables import approvals
-from windsor_sync.usecases.sync import Request
+from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.sync_approved import sync_approved
 
 Run = Callable[[], Any]

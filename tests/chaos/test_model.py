@@ -35,8 +35,9 @@ from windsor_sync.state.approvals import approve, standing
 from windsor_sync.state.runs import recent
 from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.forget import forget, is_suppressed
+from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.retire import retire
-from windsor_sync.usecases.sync import Request, deliver_run, open_run, seal
+from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal
 from windsor_sync.usecases.why import why
 
 IS_LONG = os.environ.get("WINDSOR_CHAOS") == "1"

@@ -19,7 +19,7 @@ from windsor_sync.sandbox import Faults
 from windsor_sync.settings import load
 from windsor_sync.state.tables import runs
 from windsor_sync.usecases.check import examine, examine_origins
-from windsor_sync.usecases.sync import Request
+from windsor_sync.usecases.prepare import Request
 
 
 def check(world: World, **environment: str) -> dict[str, Any]:

@@ -26,8 +26,8 @@ from windsor_sync.report.views import (
 )
 from windsor_sync.state.database import Database
 from windsor_sync.state.tables import audiences, audit_trail, runs, verdicts
+from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.retire import retire
-from windsor_sync.usecases.sync import Request
 
 
 def test_an_empty_state_names_what_was_never_synced(company: World) -> None:

@@ -10,8 +10,8 @@ from windsor_sync.domain.change import FALSE_FIRST
 from windsor_sync.domain.run import Run
 from windsor_sync.storage.duckdb_engine import open_duckdb, parquet
 from windsor_sync.usecases.forward import Request, forward
-from windsor_sync.usecases.sync import Request as SyncRequest
-from windsor_sync.usecases.sync import planned
+from windsor_sync.usecases.prepare import Request as SyncRequest
+from windsor_sync.usecases.prepare import planned
 
 Row = tuple[str, str]
 """User id and anonymous id, each maybe empty."""

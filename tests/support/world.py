@@ -17,7 +17,8 @@ from windsor_sync.delivery.stop import StopSwitch
 from windsor_sync.domain.run import Run
 from windsor_sync.sandbox import Sandbox
 from windsor_sync.settings import Computation, load
-from windsor_sync.usecases.sync import Prepared, Request, planned, sync
+from windsor_sync.usecases.prepare import Prepared, Request, planned
+from windsor_sync.usecases.sync import sync
 from windsor_sync.usecases.workspace import Workspace, open_workspace
 
 AUDIENCE = "Order Completed Last 30days"

@@ -27,9 +27,10 @@ from windsor_sync.sandbox import Faults
 from windsor_sync.sandbox.store import Merge, Store
 from windsor_sync.segment.trait_keys import TraitKey
 from windsor_sync.state.runs import run_of
-from windsor_sync.usecases import sync
+from windsor_sync.usecases import run_lifecycle
 from windsor_sync.usecases.deliver_shards import close_books, deliver_shard
-from windsor_sync.usecases.sync import Request, deliver_run, open_run, seal
+from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal
 
 HALF = 24
 STAYS = [f"stays-{number:03}" for number in range(HALF)]
@@ -261,7 +262,7 @@ def test_an_outbox_of_an_older_version_is_delivered_whole(
         older.setattr(
             diff, "_false_first", lambda changes: diff._numbered(f"(FROM ({changes}) ORDER BY hash(identity))")
         )
-        older.setattr(sync, "_shards", lambda tally, count: stretches(tally.rows, count))
+        older.setattr(run_lifecycle, "cut_into_shards", lambda tally, count: stretches(tally.rows, count))
         run = opened(world)
     assert [change for _, change in outbox(world, run)] != sorted(change for _, change in outbox(world, run))
     world.windsor.set_faults(Faults.parse(STORM))

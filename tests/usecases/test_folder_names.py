@@ -196,10 +196,10 @@ READERS = re.compile(
     r"\b(read_(?:parquet|csv|json|ndjson|blob)|parquet_(?:scan|schema|\w*metadata)|[ir]?glob|url_to_fs)\("
 )
 ALLOWED = {
-    "embedded.py": {"read_parquet", "parquet_file_metadata", "parquet_kv_metadata", "read_csv"},
-    "stores.py": {"url_to_fs"},
+    "storage/duckdb_engine.py": {"read_parquet", "parquet_file_metadata", "parquet_kv_metadata", "read_csv"},
+    "storage/errors.py": {"url_to_fs"},
     "airflow/dag_files.py": {"glob"},  # pathlib's, of a folder that is no part of its pattern
-    "sandbox/shop.py": {"read_csv"},  # of pandas, which knows no patterns
+    "demo/shop.py": {"read_csv"},  # of pandas, which knows no patterns
 }
 
 

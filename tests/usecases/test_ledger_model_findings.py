@@ -5,7 +5,8 @@ from windsor_sync.domain.change import Limits
 from windsor_sync.domain.run import RunState
 from windsor_sync.sandbox import Faults
 from windsor_sync.usecases.forget import forget
-from windsor_sync.usecases.sync import Request, deliver_run, open_run, seal
+from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal
 
 
 def test_who_entered_with_a_resync_that_sent_nothing_and_has_left_since_is_never_told_false(world: World) -> None:

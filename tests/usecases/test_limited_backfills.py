@@ -15,7 +15,7 @@ from windsor_sync.state.alerts import News, announcing
 from windsor_sync.state.approvals import approve, standing
 from windsor_sync.usecases.backfill import Wish, plan
 from windsor_sync.usecases.close_run import settle
-from windsor_sync.usecases.sync import Request
+from windsor_sync.usecases.prepare import Request
 
 CROWD = [f"user-{number:03}" for number in range(200)]
 

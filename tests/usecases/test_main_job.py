@@ -7,7 +7,7 @@ import pytest
 from tests.support.world import FIRST_DAY, KEY, TRAIT_KEY, World
 from windsor_sync.domain.run import RunState
 from windsor_sync.state.runs import recent
-from windsor_sync.usecases import sync as use_case
+from windsor_sync.usecases import run_lifecycle
 
 NASTY_IDS = [
     "00123",
@@ -181,7 +181,7 @@ def test_two_destinations_of_one_state_may_begin_a_run_in_the_same_second(
         def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
             return FIRST_DAY
 
-    monkeypatch.setattr(use_case, "datetime", StoppedClock)
+    monkeypatch.setattr(run_lifecycle, "datetime", StoppedClock)
     world.snapshot(["ana", "ben"])
     first = world.sync()
     world.destination["name"] = "staging"

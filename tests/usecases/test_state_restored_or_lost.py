@@ -12,7 +12,7 @@ from tests.support import backups
 from tests.support.archive import Archive
 from tests.support.world import KEY, World
 from windsor_sync.domain.change import Limits
-from windsor_sync.domain.run import RunState
+from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import LeaseLost, StoredFileError
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.database import upgrade_database
@@ -21,10 +21,13 @@ from windsor_sync.state.tables import leases
 from windsor_sync.storage.file_store import StoredFile
 from windsor_sync.usecases import forward
 from windsor_sync.usecases.audit import audit
+from windsor_sync.usecases.backfill import permit, run_backfill
 from windsor_sync.usecases.check import examine
 from windsor_sync.usecases.forget import forget
+from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.recover_state import recover_state
-from windsor_sync.usecases.sync import Request, deliver_run, sync
+from windsor_sync.usecases.run_lifecycle import deliver_run
+from windsor_sync.usecases.sync import sync
 from windsor_sync.usecases.workspace import Workspace
 
 FIRST = [f"user-{number:03}" for number in range(200)]
@@ -97,12 +100,25 @@ def test_nothing_is_sent_until_the_named_command_has_brought_the_state_back(
     assert recover_state(world.workspace, "a test", None).audiences == ()
 
 
-def test_a_resync_by_hand_recovers_a_restored_state_first(gone_on: tuple[World, Path]) -> None:
+def from_the_command_line(world: World, request: Request) -> Run:
+    return world.sync(request=request)
+
+
+def from_airflow(world: World, request: Request) -> Run:
+    """After a person permitted as many changes as it takes."""
+    permit(world.workspace.database, request.trigger, [{"audience": KEY, "to_send": 10_000}], who="ann", why=None)
+    return run_backfill(world.workspace, world.computation(), request, world.stop)
+
+
+@pytest.mark.parametrize("run_it", [from_the_command_line, from_airflow])
+def test_a_resync_by_hand_recovers_a_restored_state_first(
+    gone_on: tuple[World, Path], run_it: Callable[[World, Request], Run]
+) -> None:
     world, backup = gone_on
     restore(world, backup)
     findings = [finding.text for finding in examine(world.workspace) if finding.subject == "state"]
     assert [("recover --state" in text) for text in findings] == [True]
-    run = world.sync(request=Request("backfill", limits=Limits(is_resync=True)))
+    run = run_it(world, Request("backfill", limits=Limits(is_resync=True)))
     assert run.state is RunState.DONE
     assert world.members_shown() - {"user-060"} == set(THIRD) - {"user-060"}
     assert world.sync().books.changes == 0

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from windsor_sync.delivery.stop import StopSwitch
     from windsor_sync.domain.run import Run
     from windsor_sync.settings import Computation
-    from windsor_sync.usecases.sync import Progress, Request
+    from windsor_sync.usecases.prepare import Request
+    from windsor_sync.usecases.run_lifecycle import Progress
     from windsor_sync.usecases.workspace import Workspace
 
     MakeRequest = Callable[[Computation], Request]
@@ -47,7 +48,7 @@ def plan_audiences(
     """Show what runs would send; returns the exit status."""
     from windsor_sync.usecases.orphans import orphans
     from windsor_sync.usecases.plan import described
-    from windsor_sync.usecases.sync import planned
+    from windsor_sync.usecases.prepare import planned
     from windsor_sync.usecases.workspace import open_workspace
 
     settings = load_settings(config)

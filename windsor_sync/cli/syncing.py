@@ -14,6 +14,7 @@ from windsor_sync.cli.running import plan_audiences, run_audiences, run_jobs
 if TYPE_CHECKING:
     from windsor_sync.cli.running import RunOne
     from windsor_sync.settings import Computation
+    from windsor_sync.usecases.prepare import Request
 
 
 @click.command(short_help="What sync would send; sends nothing.")
@@ -36,7 +37,7 @@ def plan(config: Path | None, audiences: tuple[str, ...], is_all: bool, is_json:
       windsor-sync plan --all
       windsor-sync plan vip_customer --messages vip.jsonl
     """
-    from windsor_sync.usecases.sync import Request
+    from windsor_sync.usecases.prepare import Request
 
     return plan_audiences(
         config, audiences, lambda _: Request(), is_all=is_all, is_json=is_json, messages_to=messages_to
@@ -58,7 +59,7 @@ def sync(config: Path | None, audiences: tuple[str, ...], is_all: bool, is_json:
       windsor-sync sync --all
       windsor-sync sync "Order Completed Last 30days"
     """
-    from windsor_sync.usecases.sync import Request
+    from windsor_sync.usecases.prepare import Request
 
     return run_audiences(config, audiences, lambda _: Request(), is_all=is_all, is_json=is_json)
 
@@ -107,15 +108,15 @@ def backfill(
         raise click.UsageError("--snapshot is the file of one audience: name that audience.")
     from datetime import UTC
 
-    from windsor_sync.domain.change import Limits
     from windsor_sync.state.approvals import this_person
-    from windsor_sync.usecases.seal import path_as_of
-    from windsor_sync.usecases.sync import Request
+    from windsor_sync.usecases.backfill import Wish
 
-    def make(computation: "Computation") -> Request:
-        chosen_path = path_as_of(computation, as_of.replace(tzinfo=UTC)) if as_of else path
-        limits = Limits(is_resync=mode == "resync", only=only, count=limit)
-        return Request("backfill", f"by hand, {this_person()}", reason, chosen_path, limits)
+    moment = as_of.replace(tzinfo=UTC) if as_of else None
+    wish = Wish(is_resync=mode == "resync", only=only, limit=limit, as_of=moment, snapshot_path=path, reason=reason)
+    trigger = f"by hand, {this_person()}"
+
+    def make(computation: "Computation") -> "Request":
+        return wish.request(computation, trigger)
 
     if dry_run:
         return plan_audiences(config, audiences, make, is_all=is_all, is_json=is_json)
@@ -150,7 +151,7 @@ def retry(
 
     from windsor_sync.domain.change import Limits, Retry
     from windsor_sync.state.approvals import this_person
-    from windsor_sync.usecases.sync import Request
+    from windsor_sync.usecases.prepare import Request
 
     limits = Limits(retry=Retry(code, since.replace(tzinfo=UTC) if since else None))
     request = Request("retry", f"by hand, {this_person()}", limits=limits)

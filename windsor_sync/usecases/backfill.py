@@ -16,12 +16,16 @@ from windsor_sync.domain.run import Run
 from windsor_sync.errors import ChangesWithheld, ConfigError
 from windsor_sync.settings import Computation
 from windsor_sync.state.approvals import trail
+from windsor_sync.state.audiences import Registered
 from windsor_sync.state.database import Database
+from windsor_sync.state.leases import Lease
 from windsor_sync.state.runs import run_of
 from windsor_sync.state.tables import audit_trail, runs
 from windsor_sync.usecases.plan import described, estimate
+from windsor_sync.usecases.prepare import Request, planned
+from windsor_sync.usecases.recover_state import recover_before_resync
+from windsor_sync.usecases.run_lifecycle import Progress, open_newest, run_audience
 from windsor_sync.usecases.seal import path_as_of
-from windsor_sync.usecases.sync import Progress, Request, deliver_run, open_run, planned, seal
 from windsor_sync.usecases.workspace import Workspace
 
 KIND = "backfill"
@@ -37,11 +41,13 @@ class Wish:
     limit: int | None = None
     as_of: datetime | None = None
     """use the snapshot that was the newest at this moment"""
+    snapshot_path: str | None = None
+    """use this file"""
     reason: str | None = None
 
     def request(self, computation: Computation, trigger: str) -> Request:
         """The wish about one audience; raises SnapshotError or ConfigError when there is no snapshot of that time."""
-        path = path_as_of(computation, self.as_of) if self.as_of else None
+        path = path_as_of(computation, self.as_of) if self.as_of else self.snapshot_path
         limits = Limits(is_resync=self.is_resync, only=self.only, count=self.limit)
         return Request(KIND, trigger, self.reason, path, limits)
 
@@ -91,16 +97,18 @@ def run_backfill(
     `request.trigger` names this very backfill: a second try goes on with the run that the first one opened. Permitted once
     more, as by a person who cleared it in Airflow and approved the new plan, it is a new run.
     """
-    workspace.line()
-    known = workspace.registry.register(computation)
-    assert known.audience_id is not None
-    with workspace.hold(known.key, request.trigger) as lease:
+    recover_before_resync(workspace, request)
+
+    def opens(known: Registered, lease: Lease) -> Run:
+        assert known.audience_id is not None
         permission = _permission(workspace.database, str(known.key), request.trigger)
         run = _opened_since(workspace.database, known.audience_id, request.trigger, permission.at)
-        if run is None:
-            request = replace(request, limits=replace(request.limits, count=permission.changes))
-            run = open_run(workspace, computation, known, seal(workspace, computation, request), request, lease)
-        return deliver_run(workspace, computation, run, lease, stop, on_progress)
+        if run is not None:
+            return run
+        permitted = replace(request, limits=replace(request.limits, count=permission.changes))
+        return open_newest(workspace, computation, known, permitted, lease)
+
+    return run_audience(workspace, computation, request.trigger, opens, stop, on_progress)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from windsor_sync.settings import Computation
 from windsor_sync.state.leases import Lease
 from windsor_sync.state.runs import run_of
 from windsor_sync.usecases.close_run import STATE_OF, settle
-from windsor_sync.usecases.sync import Progress, send_owed
+from windsor_sync.usecases.run_lifecycle import Progress, send_owed
 from windsor_sync.usecases.workspace import Workspace
 
 WORST_FIRST: tuple[tuple[RunState, type[WindsorSyncError]], ...] = (

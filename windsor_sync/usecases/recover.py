@@ -8,7 +8,10 @@ from windsor_sync.delivery.stop import StopSwitch
 from windsor_sync.domain.change import Limits
 from windsor_sync.domain.run import Run
 from windsor_sync.settings import Computation
-from windsor_sync.usecases.sync import Progress, Request, deliver_run, ledger_is_whole, mend, open_run, seal
+from windsor_sync.state.audiences import Registered
+from windsor_sync.state.leases import Lease
+from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.run_lifecycle import Progress, ledger_is_whole, mend, open_run, run_audience, seal
 from windsor_sync.usecases.workspace import Workspace
 
 KIND = "recover"
@@ -27,13 +30,12 @@ def recover(
     The guard judges the run like any other. Raises SnapshotError, ConfigError or LeaseHeld when there was nothing to run;
     then nothing was sent.
     """
-    workspace.line()
-    known = workspace.registry.register(computation)
-    with workspace.hold(known.key, f"recover by {who}") as lease:
+
+    def opens(known: Registered, lease: Lease) -> Run:
         snapshot = seal(workspace, computation, Request())
         mend(workspace, computation, known, snapshot)
         is_lost = not ledger_is_whole(workspace, known)
-        limits = Limits(is_resync=is_lost, is_recovery=is_lost)
-        request = Request(KIND, who, reason, limits=limits)
-        run = open_run(workspace, computation, known, snapshot, request, lease)
-        return deliver_run(workspace, computation, run, lease, stop, on_progress)
+        request = Request(KIND, who, reason, limits=Limits(is_resync=is_lost, is_recovery=is_lost))
+        return open_run(workspace, computation, known, snapshot, request, lease)
+
+    return run_audience(workspace, computation, f"recover by {who}", opens, stop, on_progress)

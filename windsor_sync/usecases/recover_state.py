@@ -16,6 +16,7 @@ from windsor_sync.state.stored_files import stamp_of
 from windsor_sync.state.tables import audiences, installation, suppressions
 from windsor_sync.usecases.forget import FORGET
 from windsor_sync.usecases.learn_merges import rebuild
+from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.workspace import Workspace
 
 BEYOND = 1_000
@@ -80,6 +81,12 @@ def recover_state(workspace: Workspace, who: str, reason: str | None) -> Recover
         rebuild(workspace)
     has_events = any(mark.computation_class == EVENTS_CLASS for mark in newest.values())
     return RecoveredState(tuple(sorted(lost)), forgotten, has_events)
+
+
+def recover_before_resync(workspace: Workspace, request: Request) -> None:
+    """Recover a state that is older than its files before a resync by hand, which needs no ledger that is known."""
+    if request.limits.is_resync and workspace.marks.behind():
+        recover_state(workspace, request.trigger, request.reason)
 
 
 def _without_files(workspace: Workspace) -> list[Row[Any]]:

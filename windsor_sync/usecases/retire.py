@@ -13,9 +13,11 @@ from windsor_sync.segment.trait_keys import TraitKey
 from windsor_sync.settings import Audience, Computation, ComputedTrait, Snapshot
 from windsor_sync.state.approvals import trail
 from windsor_sync.state.audiences import Registered
+from windsor_sync.state.leases import Lease
 from windsor_sync.state.tables import audiences
 from windsor_sync.usecases import seal as sealing
-from windsor_sync.usecases.sync import Progress, Request, deliver_run, open_run
+from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.run_lifecycle import Progress, open_run, run_audience
 from windsor_sync.usecases.workspace import Workspace
 
 
@@ -35,18 +37,17 @@ def retire(
     row = _named(workspace, word)
     known = Registered(TraitKey(row.trait_key), row.runs, row.id)
     computation = _computation(row)
-    workspace.line()
 
     def close(connection: Connection) -> None:
         moment = datetime.now(UTC)
         connection.execute(update(audiences).where(audiences.c.id == row.id).values(retired_at=moment))
         trail(connection, who=who, what="retire", subject=row.trait_key, why=why)
 
-    with workspace.hold(known.key, f"retire by {who}") as lease:
-        snapshot = sealing.nobody(workspace, known)
+    def opens(known: Registered, lease: Lease) -> Run:
         request = Request(kind="retire", trigger=who, reason=why, is_beyond_guard=True)
-        run = open_run(workspace, computation, known, snapshot, request, lease, [close])
-        return deliver_run(workspace, computation, run, lease, stop, on_progress)
+        return open_run(workspace, computation, known, sealing.nobody(workspace, known), request, lease, [close])
+
+    return run_audience(workspace, computation, f"retire by {who}", opens, stop, on_progress, known)
 
 
 def _named(workspace: Workspace, word: str) -> Row[Any]:

@@ -26,7 +26,8 @@ class SealSnapshotOperator(AudienceOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Returns the snapshot's id and counts."""
-        from windsor_sync.usecases.sync import Request, seal
+        from windsor_sync.usecases.prepare import Request
+        from windsor_sync.usecases.run_lifecycle import seal
 
         with self.opened() as (workspace, computation):
             snapshot = seal(workspace, computation, Request(trigger=trigger_of(context)))
@@ -64,8 +65,9 @@ class DiffOperator(AudienceOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Returns the run's id and counts, under the key that windsor.yaml has for the audience."""
+        from windsor_sync.usecases.prepare import Request
+        from windsor_sync.usecases.run_lifecycle import open_run
         from windsor_sync.usecases.seal import recorded
-        from windsor_sync.usecases.sync import Request, open_run
 
         request = Request(trigger=trigger_of(context))
         with self.opened() as (workspace, computation):
@@ -159,7 +161,7 @@ class DeliverOperator(SendingOperator, ClosingOperator):
         self, context: Context, workspace: "Workspace", computation: "Computation", stop: "StopSwitch"
     ) -> dict[str, Any]:
         """All shards of the run, in one process."""
-        from windsor_sync.usecases.sync import deliver_run
+        from windsor_sync.usecases.run_lifecycle import deliver_run
 
         known = workspace.registry.register(computation)
         run = run_named(workspace, self.run)
@@ -239,7 +241,7 @@ class DeliverApprovedOperator(SendingOperator, ClosingOperator):
         self, context: Context, workspace: "Workspace", computation: "Computation", stop: "StopSwitch"
     ) -> dict[str, Any]:
         """A sync, if the state has an approval."""
-        from windsor_sync.usecases.sync import Request
+        from windsor_sync.usecases.prepare import Request
         from windsor_sync.usecases.sync_approved import sync_approved
 
         request = Request(trigger=f"{trigger_of(context)} approved")
