@@ -26,6 +26,7 @@ from windsor_sync.sources import Source
 from windsor_sync.sources.csv_text import HEADER_AGAIN
 from windsor_sync.sources.disfigured import COUNTS, disfigured
 from windsor_sync.sources.files import confirm_unchanged
+from windsor_sync.sources.json_text import settle_numbers
 from windsor_sync.sources.refusal import unusable
 from windsor_sync.storage.duckdb_engine import no_room, open_duckdb, parquet, quoted
 from windsor_sync.storage.errors import store_unavailable
@@ -103,6 +104,8 @@ class Sealed:
     """None where every row could be read"""
     emails_left_out: int
     """members in whose e-mail's place something stood without an @"""
+    remarks: tuple[str, ...]
+    """sentences about columns whose values may not be what they seem"""
     checksum: str
     """SHA-256 of the content, whatever the order of its rows"""
     taken_at: datetime
@@ -133,6 +136,7 @@ def seal(
     with open_duckdb() as connection, _whole(path) as draft, _translated(source):
         began = datetime.now(UTC)
         source.load(connection)
+        remarks = settle_numbers(connection, source.numbers)
         _define_checked(connection, recipe)
         _write(connection, recipe, draft)
         rows_read, left_out = _tally(connection, draft)
@@ -157,6 +161,7 @@ def seal(
             rows_read=rows_read,
             members=members,
             emails_left_out=emails_left_out,
+            remarks=remarks,
             left_out={reason.value: left_out[reason] for reason in LeftOut},
             malformed_lines=found.lines if found else (),
             unreadable=_unreadable(connection, found, salt) if found else None,

@@ -23,6 +23,7 @@ from windsor_sync.sources.beginning import first_rows
 from windsor_sync.sources.engage_csv import EngageCsvSource
 from windsor_sync.sources.files import SourceFile, is_local, newest
 from windsor_sync.sources.joined import JoinedSource
+from windsor_sync.sources.json_text import MaybeNumbers
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.tables import DataFrameSource, ParquetSource
 from windsor_sync.sources.text_tables import CsvSource, JsonLinesSource
@@ -66,6 +67,10 @@ class Source(Protocol):
     @property
     def columns(self) -> frozenset[str]:
         """Which canonical columns the source has as columns of its own; known after `load`."""
+
+    @property
+    def numbers(self) -> MaybeNumbers | None:
+        """The column whose values are texts that may be numbers; known after `load`."""
 
     @property
     def unit(self) -> str:

@@ -17,7 +17,7 @@ from windsor_sync.sources.columns import hint, recognized
 from windsor_sync.sources.csv_text import HEADER_AGAIN, Header, header_again, read_header, shown
 from windsor_sync.sources.delimited import Split, refuse_cut_short, split
 from windsor_sync.sources.files import SourceFile
-from windsor_sync.sources.json_text import WITH_COMMA, WITH_POINT, define_macros, define_numbers, pointer
+from windsor_sync.sources.json_text import WITH_COMMA, MaybeNumbers, define_macros, pointer
 from windsor_sync.sources.membership import define_rows, flag_of
 from windsor_sync.sources.refusal import unusable
 from windsor_sync.sources.text import plain_text
@@ -53,6 +53,7 @@ class EngageCsvSource:
     def __init__(self, file: SourceFile, *, value_of: str | None = None, members_of: str | None = None) -> None:
         self.origin = file
         self.columns: frozenset[str] = frozenset()
+        self.numbers: MaybeNumbers | None = None
         self._value_of = value_of
         self._members_of = members_of
         self._split: Split | None = None
@@ -78,7 +79,7 @@ class EngageCsvSource:
             value = f"c{header.names.index(flag.column)}"
         rows = _rows(layout, value, traits)
         if self._value_of and not traits:
-            rows = define_numbers(connection, rows, WITH_COMMA, WITH_POINT)
+            self.numbers = MaybeNumbers(self._value_of, WITH_COMMA)
         define_rows(connection, rows, flag, self.describe())
         own = {
             "user_id": layout.user_ids,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from windsor_sync.sources.files import SourceFile
+from windsor_sync.sources.json_text import MaybeNumbers
 from windsor_sync.sources.parts import NAMED, unsure
 from windsor_sync.sources.refusal import unusable
 from windsor_sync.sources.text import scratch_folder
@@ -32,6 +33,7 @@ class JoinedSource:
     def __init__(self, file: SourceFile, sources: Sequence["Source"]) -> None:
         self.origin = file
         self.columns: frozenset[str] = frozenset()
+        self.numbers: MaybeNumbers | None = None
         self.unit = sources[0].unit
         self._sources = sources
         self._begins: list[int] = []
@@ -48,6 +50,7 @@ class JoinedSource:
         if self.origin.has_inferred_parts:
             self._refuse_overlap([copy for copy, _ in copies], connection)
         self._begins = [0, *accumulate(rows for _, rows in copies)]
+        self.numbers = next((source.numbers for source in self._sources if source.numbers), None)
         selects = (
             f"SELECT * REPLACE (line + {begin} AS line) FROM {parquet(copy)}"
             for (copy, _), begin in zip(copies, self._begins, strict=False)

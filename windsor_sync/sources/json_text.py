@@ -4,22 +4,45 @@ DuckDB's own JSON functions accept `NaN` and trailing commas, and write numbers 
 becomes `100000.0`): harmless in a value, fatal in an id.
 """
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import duckdb
+
+from windsor_sync.sources.columns import harmless
 
 STRING = r'"(?:[^"\\]|\\.)*"'
 NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?"
 MOST_DIGITS = 100
 SAMPLE_ROWS = 10_000
-WHOLE = "-?(0|[1-9][0-9]{0,18})"
-"""BigQuery writes whole numbers as texts in JSON."""
-WITH_COMMA = "-?(0|[1-9][0-9]*|[1-9][0-9]{0,2}([.][0-9]{3})+),[0-9]+"
-"""84,92 and 1.234,56 as a spreadsheet writes them in many countries."""
-UNQUOTED = "trim(value, '\"')"
-WITH_POINT = f"replace(replace({UNQUOTED}, '.', ''), ',', '.')"
 BEYOND_NUMBERS = rf"[0-9]{{{MOST_DIGITS + 1}}}|[eE]\+?0*(?:[2-9][0-9]{{2}}|[1-9][0-9]{{3}})"
 """More digits in a row, or a larger exponent, than a number may have: below both, every reader of JSON can hold it."""
 TOO_DEEP = r"(?:[\[{][^\[\]{}]*){500}"
 """Readers of JSON go only so deep, Python's a thousand levels."""
+
+
+class NumberTexts(NamedTuple):
+    """Texts that are numbers, if all values of a column are."""
+
+    name: str
+    pattern: str
+    number: str
+    """makes a matching text, as JSON, a number, as SQL"""
+    beside: str
+    """what else such a column may hold: numbers that cannot mean anything else"""
+
+
+WITH_COMMA = NumberTexts(
+    "numbers with a decimal comma",
+    "-?(0|[1-9][0-9]*|[1-9][0-9]{0,2}([.][0-9]{3})+),[0-9]+",
+    "replace(replace(trim(value, '\"'), '.', ''), ',', '.')",
+    "-?(0|[1-9][0-9]*)",  # 1.234 may be 1234
+)
+"""84,92 and 1.234,56 as a spreadsheet writes them in many countries."""
+AS_STRINGS = NumberTexts(
+    "numbers as JSON strings", r"-?(0|[1-9][0-9]{0,37})([.][0-9]*[1-9])?", "trim(value, '\"')", NUMBER
+)
+"""BigQuery writes INT64 and NUMERIC so; 1.10, which ends in a zero, is rather the number of a version."""
 
 _MACROS = {
     # The grammar of JSON, strictly, and nothing that Python's reader could not hold.
@@ -137,22 +160,40 @@ def define_macros(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"CREATE OR REPLACE TEMP MACRO {signature} AS {body}")
 
 
-def define_numbers(connection: duckdb.DuckDBPyConnection, select: str, pattern: str, number: str) -> str:
-    """The rows of a select, texts of `value` made numbers where the whole column is texts that match, at least one of them.
+@dataclass(frozen=True, slots=True)
+class MaybeNumbers:
+    """A column of values as texts, which are numbers if all of them read as such."""
 
-    `number` makes a matching text, as JSON, a number, as SQL.
+    column: str
+    texts: NumberTexts
+
+
+def settle_numbers(connection: duckdb.DuckDBPyConnection, maybe: MaybeNumbers | None) -> tuple[str, ...]:
+    """Make numbers of the texts in the column `value` of the view `rows` where all of it is that; return what to say of it.
+
+    Where most values are such texts and others are not, all stay texts, and the column is named.
     """
-    is_one = f"regexp_full_match(value, '\"{pattern}\"')"
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW as_texts AS {select}")
-    sample = f"(SELECT value FROM as_texts WHERE value IS NOT NULL LIMIT {SAMPLE_ROWS})"
-    [(some,)] = connection.execute(f"SELECT count(*) FILTER ({is_one}) FROM {sample}").fetchall()
+    if maybe is None:
+        return ()
+    texts = maybe.texts
+    is_one = f"regexp_full_match(value, '\"{texts.pattern}\"')"
+    [(some, read)] = connection.execute(
+        f"SELECT count(*) FILTER ({is_one}), count(*) FROM (SELECT value FROM rows WHERE value IS NOT NULL LIMIT {SAMPLE_ROWS})"
+    ).fetchall()
     if not some:
-        return select
-    is_number = f"regexp_full_match(value, '{NUMBER}')"
-    others = f"SELECT 1 FROM as_texts WHERE value IS NOT NULL AND NOT {is_one} AND NOT {is_number} LIMIT 1"
+        return ()
+    is_number = f"regexp_full_match(value, '{texts.beside}')"
+    others = f"SELECT 1 FROM rows WHERE value IS NOT NULL AND NOT {is_one} AND NOT {is_number} LIMIT 1"
     if connection.execute(others).fetchall():
-        return select
-    return f"SELECT * REPLACE (CASE WHEN {is_one} THEN plain_number({number}) ELSE value END AS value) FROM as_texts"
+        remark = (
+            f"The column {harmless(maybe.column)} has {texts.name} beside other values: all are told as they are written. "
+            "To tell numbers, export the whole column in one notation."
+        )
+        return (remark,) if some * 2 > read else ()
+    connection.execute("ALTER VIEW rows RENAME TO as_texts")
+    number = f"CASE WHEN {is_one} THEN plain_number({texts.number}) ELSE value END"
+    connection.execute(f"CREATE TEMP VIEW rows AS SELECT * REPLACE ({number} AS value) FROM as_texts")
+    return ()
 
 
 def pointer(key: str) -> str:

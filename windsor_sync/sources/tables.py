@@ -44,6 +44,8 @@ class ParquetSource:
     """
 
     unit = "row"
+    numbers = None
+    """its types say what is a number"""
 
     def __init__(
         self,
@@ -90,6 +92,8 @@ class DataFrameSource:
 
     origin: SourceFile | None = None
     unit = "row"
+    numbers = None
+    """its types say what is a number"""
 
     def __init__(
         self,
@@ -313,10 +317,33 @@ def _value(column: str, kind: str) -> tuple[str, str]:
         return f"CASE WHEN is_json({text}) THEN tidy_json({text}) END", f"NOT is_json({text})"
     if family == "DECIMAL":
         return f"plain_number({cell}::VARCHAR)", "FALSE"
-    if family.startswith("TIMESTAMP"):
-        return f"to_json(strftime({cell}::TIMESTAMP, '%Y-%m-%dT%H:%M:%S.%gZ'))::VARCHAR", "FALSE"
-    text = f"to_json({cell})::VARCHAR"
+    text = f"to_json({_with_moments(cell, kind)})::VARCHAR"
     return text, f"NOT is_json({text})" if kind.endswith("]") or family in {"STRUCT", "MAP"} else "FALSE"
+
+
+def _with_moments(cell: str, kind: str) -> str:
+    """The cell with moments in it, at whatever depth, written as Segment does: 2026-01-02T03:04:05.678Z."""
+    return _moments(cell, duckdb.type(kind), 0) if "TIMESTAMP" in kind else cell
+
+
+def _moments(cell: str, kind: Any, depth: int) -> str:
+    """Return `cell` of a type of DuckDB's with its moments written so; `depth` keeps apart the names in nested lists."""
+    if kind.id.startswith("timestamp"):
+        return f"strftime({cell}::TIMESTAMP, '%Y-%m-%dT%H:%M:%S.%gZ')"
+    if "TIMESTAMP" not in str(kind):
+        return cell
+    each = f"each{depth}"
+    if kind.id in ("list", "array"):
+        return f"list_transform({cell}, lambda {each}: {_moments(each, kind.children[0][1], depth + 1)})"
+    if kind.id == "struct":
+        fields = [
+            f"{_quoted(name)} := {_moments(f'({cell}).{_quoted(name)}', of, depth)}" for name, of in kind.children
+        ]
+        return f"CASE WHEN {cell} IS NOT NULL THEN struct_pack({', '.join(fields)}) END"
+    if kind.id == "map":
+        values = f"list_transform(map_values({cell}), lambda {each}: {_moments(each, kind.children[1][1], depth + 1)})"
+        return f"CASE WHEN {cell} IS NOT NULL THEN map(map_keys({cell}), {values}) END"
+    return cell
 
 
 def _quoted(column: str) -> str:

@@ -10,15 +10,7 @@ from windsor_sync.sources.columns import hint, recognized
 from windsor_sync.sources.csv_text import HEADER_AGAIN, Header, header_again, read_header, shown
 from windsor_sync.sources.delimited import Split, refuse_cut_short, some_row_is_readable, split
 from windsor_sync.sources.files import SourceFile
-from windsor_sync.sources.json_text import (
-    UNQUOTED,
-    WHOLE,
-    WITH_COMMA,
-    WITH_POINT,
-    define_macros,
-    define_numbers,
-    pointer,
-)
+from windsor_sync.sources.json_text import AS_STRINGS, WITH_COMMA, MaybeNumbers, define_macros, pointer
 from windsor_sync.sources.membership import Flag, define_rows, flag_of
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.text import PlainText, plain_text
@@ -43,6 +35,7 @@ class CsvSource:
     ) -> None:
         self.origin = file
         self.columns: frozenset[str] = frozenset()
+        self.numbers: MaybeNumbers | None = None
         self._mapping = dict(columns or {})
         self._value_of = value_of
         self._members_of = members_of
@@ -67,7 +60,7 @@ class CsvSource:
             value = f"c{header.names.index(flag.column)}"
         rows = self._rows(cells, known, value, header_again(header))
         if self._value_of:
-            rows = define_numbers(connection, rows, WITH_COMMA, WITH_POINT)
+            self.numbers = MaybeNumbers(self._mapping.get("value", self._value_of), WITH_COMMA)
         define_rows(connection, rows, flag, self.describe())
         self.columns = frozenset(cells)
 
@@ -133,6 +126,7 @@ class JsonLinesSource:
     ) -> None:
         self.origin = file
         self.columns: frozenset[str] = frozenset()
+        self.numbers: MaybeNumbers | None = None
         self._mapping = dict(columns or {})
         self._value_of = value_of
         self._members_of = members_of
@@ -153,7 +147,7 @@ class JsonLinesSource:
         flag = None if self._value_of else flag_of(keys, self._members_of, self._mapping, name)
         rows = self._rows(spelled, flag)
         if self._value_of:
-            rows = define_numbers(connection, rows, WHOLE, UNQUOTED)
+            self.numbers = MaybeNumbers(self._mapping.get("value", self._value_of), AS_STRINGS)
         define_rows(connection, rows, flag, self.describe())
 
     def refuse_cut_short(self, connection: duckdb.DuckDBPyConnection) -> None:

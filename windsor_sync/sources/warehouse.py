@@ -139,6 +139,8 @@ class WarehouseSource:
 
     origin: SourceFile | None = None
     unit = "row"
+    numbers = None
+    """its types say what is a number"""
 
     def __init__(self, connection: str, question: Question, connections: Connections = engine_from_environment) -> None:
         self.columns: frozenset[str] = frozenset()

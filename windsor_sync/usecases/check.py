@@ -188,7 +188,8 @@ def _told(workspace: Workspace, computation: Computation) -> tuple[str, str]:
         if left_out
         else ""
     )
-    return str(known.key), f"last synced with the snapshot of {moment(last[0].taken_at)}{emails}{owed}"
+    remarks = "".join(f". {remark.removesuffix('.')}" for remark in last[0].options.get("remarks", ()))
+    return str(known.key), f"last synced with the snapshot of {moment(last[0].taken_at)}{emails}{owed}{remarks}"
 
 
 def _read(file: SourceFile) -> None:

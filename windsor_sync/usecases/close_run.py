@@ -70,7 +70,7 @@ def settle(workspace: Workspace, lease: Lease, run: Run, outcome: Delivery | Non
         finish(workspace.database, lease, run.run_id, RunState.FAILED, books, datetime.now(UTC), str(lost))
         raise
     state, sentence = _ending(workspace, run, books, outcome)
-    sentence = " ".join(filter(None, (run.options.get("unreadable"), sentence)))
+    sentence = " ".join(filter(None, (run.options.get("unreadable"), sentence, *run.options.get("remarks", ()))))
     try:
         books.check(run.run_id)
     except UnbalancedBooksError as error:

@@ -61,6 +61,7 @@ def described(prepared: Prepared, write: Callable[[bytes], object] | None = None
         "moved": tally.moved,
         "moved_from": tally.moved_from,
         "withheld": prepared.withheld,
+        "remarks": list(prepared.snapshot.remarks),
         "withheld_because": list(prepared.ruling.reasons),
         "withheld_remedy": prepared.ruling.remedy,
         "not_due": tally.deferred,

@@ -35,7 +35,7 @@ FOLDER = "snapshots"
 NOBODY = "nobody"
 """Stands for a checksum where an audience was retired."""
 
-READING = 3
+READING = 4
 """Which rules make rows of a source; another number reads an unchanged source again."""
 
 NO_MEMBERS = """(
@@ -67,6 +67,8 @@ class Snapshot:
     fingerprint: str | None
     emails_left_out: int = 0
     """members in whose e-mail's place something stood without an @"""
+    remarks: tuple[str, ...] = ()
+    """sentences about columns whose values may not be what they seem"""
     unreadable: Unreadable | None = None
     """None where every row could be read"""
     snapshot_id: int | None = None
@@ -244,6 +246,7 @@ def _sealed(
         recipe=recipe,
         fingerprint=sealed.fingerprint,
         emails_left_out=sealed.emails_left_out,
+        remarks=sealed.remarks,
         unreadable=sealed.unreadable,
         stamp=stamp,
     )
@@ -324,6 +327,8 @@ def _snapshot(workspace: Workspace, row: Row[tuple[object, ...]]) -> Snapshot:
 def _findings(snapshot: Snapshot) -> dict[str, Any] | None:
     """What is kept of a snapshot beside its counts."""
     found: dict[str, Any] = {"emails_left_out": snapshot.emails_left_out} if snapshot.emails_left_out else {}
+    if snapshot.remarks:
+        found["remarks"] = list(snapshot.remarks)
     if snapshot.unreadable:
         found["unreadable"] = asdict(snapshot.unreadable)
     return found or None
@@ -332,7 +337,11 @@ def _findings(snapshot: Snapshot) -> dict[str, Any] | None:
 def _found(findings: Mapping[str, Any]) -> dict[str, Any]:
     kept = findings.get("unreadable")
     unreadable = Unreadable(**kept | {"protected": tuple(kept["protected"])}) if kept else None
-    return {"unreadable": unreadable, "emails_left_out": findings.get("emails_left_out", 0)}
+    return {
+        "unreadable": unreadable,
+        "emails_left_out": findings.get("emails_left_out", 0),
+        "remarks": tuple(findings.get("remarks", ())),
+    }
 
 
 def _recipe(computation: Computation, suppressed: tuple[str, ...]) -> str:
