@@ -68,8 +68,7 @@ def test_every_source_makes_of_a_value_what_the_documentation_says(
         try:
             found = [value for _, _, _, value in bench.members(source, wants_value=True)]
         except SnapshotError as error:  # one row, and it has no value
-            assert "none of its 1 rows has a value" in str(error)
-            found = []
+            found = [] if "none of its 1 rows has a value" in str(error) else [str(error)]
         if found != ([] if row["Windsor is told"] == "nothing" else [row["Windsor is told"]]):
             wrong.append((row["value"], row[kind], found))
     assert (wrong, len(cells) > 6) == ([], True)
