@@ -5,10 +5,27 @@ keys, run ids, counts, file names, line numbers and status codes belong in it; u
 """
 
 
+def harmless(text: str, *, keeps: str = "") -> str:
+    r"""Escape what has no sign of its own: control characters, line breaks, marks of direction (`\x1b`, `\u202e`).
+
+    Names of files, audiences and columns are shown so, whoever gave them: no terminal and no browser obeys them. Characters in
+    `keeps` stay: a text of several lines keeps "\n".
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each in keeps else each.encode("unicode_escape").decode() for each in text
+    )
+
+
 class WindsorSyncError(Exception):
     """Any error this package raises on purpose."""
 
     exit_status = 1
+
+    def __str__(self) -> str:
+        """The message; of the names in it nothing is obeyed by a terminal."""
+        return harmless(super().__str__(), keeps="\n")
 
 
 class ConfigError(WindsorSyncError):

@@ -13,6 +13,7 @@ from airflow.sdk import Context, Param
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from windsor_sync.airflow.audience_task import AudienceOperator, run_named
+from windsor_sync.errors import harmless
 
 if TYPE_CHECKING:
     from windsor_sync.domain.run import Run
@@ -85,7 +86,7 @@ class ApproveOperator(AudienceOperator, HITLOperator):
             raise AirflowFailException(f"{run.sentence} The next run is due, and asks again.")
         self.response_timeout = left
         are = "is" if run.books.withheld == 1 else "are"
-        self.subject = f"{run.name}: {counted(run.books.withheld, 'change')} {are} withheld"
+        self.subject = f"{harmless(run.name)}: {counted(run.books.withheld, 'change')} {are} withheld"
         self.body = _body(run)
         self.params["max_exited"] = run.books.exited if "exited" in run.held else None
         self.params["max_entered"] = run.books.entered if "entered" in run.held else None

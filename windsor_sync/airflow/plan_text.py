@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from windsor_sync.errors import harmless
+
 COLUMNS = (
     "audience",
     "snapshot",
@@ -35,7 +37,7 @@ def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -
         "sent, and no more changes go out than are shown here; what is withheld stays owed, and the next scheduled sync asks "
         "about it."
     )
-    return "\n\n".join(parts)
+    return harmless("\n\n".join(parts), keeps="\n")
 
 
 def _cells(plan: Mapping[str, Any], moved: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from windsor_sync.cli.options import load_settings
+from windsor_sync.cli.output import echo
 from windsor_sync.errors import ConfigError
 from windsor_sync.storage.scratch import scratch_folder
 
@@ -52,27 +53,27 @@ def airflow_setup(config: Path | None, slots: int, dags_to: Path | None) -> None
     settings = load_settings(config)
     pool = {"slots": slots, "description": "Tasks that talk to Windsor", "include_deferred": False}
     _import("pools", {"windsor_api": pool})
-    click.echo(f"Pool windsor_api has {counted(slots, 'slot')}.")
+    echo(f"Pool windsor_api has {counted(slots, 'slot')}.")
     name, key = settings.destination.connection, os.environ.get(API_KEY_VARIABLE, "")
     variable = f"AIRFLOW_CONN_{name.upper()}"
     if os.environ.get(variable):
-        click.echo(f"Connection {name} comes from {variable}: none is made beside it.")
+        echo(f"Connection {name} comes from {variable}: none is made beside it.")
         return
     if not key:
-        click.echo(
+        echo(
             f"The connection {name} was not looked at: set {API_KEY_VARIABLE} to have it made, or make it in Airflow under "
             "Admin → Connections with the type Windsor."
         )
         return
     _import("connections", {name: {"conn_type": "windsor", "password": key}})
-    click.echo(f"Connection {name} is there; one that was there before is as it was.")
+    echo(f"Connection {name} is there; one that was there before is as it was.")
 
 
 def _write_dags(target: Path) -> None:
     from windsor_sync.airflow.dag_files import write_dags
 
     for one in write_dags(target):
-        click.echo(f"{one.path}: {one.what}")
+        echo(f"{one.path}: {one.what}")
 
 
 def _import(kind: str, content: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from windsor_sync.cli.options import as_json, load_settings
-from windsor_sync.cli.output import print_json
+from windsor_sync.cli.output import echo, print_json
 from windsor_sync.cli.running import run_jobs
 from windsor_sync.errors import ConfigError
 
@@ -51,7 +51,7 @@ def approve(
             }
         )
         return
-    click.echo(f"Approved for {found.audience}. The next sync uses it; to send now: windsor-sync sync {found.audience}")
+    echo(f"Approved for {found.audience}. The next sync uses it; to send now: windsor-sync sync {found.audience}")
 
 
 @click.command(short_help="false for everyone told true; the trait key is not used again.")
@@ -114,4 +114,4 @@ def forget(config: Path | None, user: str, reason: str | None, is_json: bool) ->
     others = ", ".join(done.ids[1:])
     kin = f", with the other ids that Windsor has merged with this one: {others}" if others else ""
     purged = f"{counted(done.snapshots, 'snapshot')} and {counted(done.outboxes, 'outbox', 'outboxes')}"
-    click.echo(f"Suppressed{kin}. Removed from {purged}. Windsor still has the user: delete them there by hand.")
+    echo(f"Suppressed{kin}. Removed from {purged}. Windsor still has the user: delete them there by hand.")

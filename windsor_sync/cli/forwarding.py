@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from windsor_sync.cli.options import as_json, load_settings
-from windsor_sync.cli.output import print_json, progress, run_as_json
+from windsor_sync.cli.output import echo, print_json, progress, run_as_json
 from windsor_sync.cli.running import exit_status, reported, stopping
 from windsor_sync.domain.labels import counted
 from windsor_sync.report.tables import print_table
@@ -73,7 +73,7 @@ def _show(runs: "list[Run]", held: int, *, is_json: bool) -> None:
         print_json({"runs": [run_as_json(run) for run in runs]})
     elif not runs:
         waiting = f" Held for a person: {counted(held, 'alias message')}; --release-aliases sends what is held."
-        click.echo(f"Nothing new in the archive.{waiting if held else ''}")
+        echo(f"Nothing new in the archive.{waiting if held else ''}")
     else:
         title = ", ".join(run.run_id for run in runs[:2]) + (" …" if len(runs) > 2 else "")
         steps = overview_of(runs)
@@ -81,4 +81,4 @@ def _show(runs: "list[Run]", held: int, *, is_json: bool) -> None:
         print_table((title, "messages"), rows, numbers=frozenset({"messages"}))
         for run in runs:
             if late := run.intake and run.intake.get("late"):
-                click.echo(sentence(late, run.run_id).strip())
+                echo(sentence(late, run.run_id).strip())

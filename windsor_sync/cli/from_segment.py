@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from windsor_sync.cli.output import print_json
+from windsor_sync.cli.output import echo, print_json
 from windsor_sync.errors import ConfigError
 from windsor_sync.report.tables import print_table
 
@@ -37,17 +35,14 @@ def show(settings: "Settings", *, writes: bool, is_json: bool) -> None:
     )
     for one in found:
         if one.id in problems:
-            click.echo(f"{one.name!r} ({one.id}) cannot be added: {problems[one.id]}")
+            echo(f"{one.name!r} ({one.id}) cannot be added: {problems[one.id]}")
     if writes:
-        click.echo(_written(settings, len(entries)))
+        echo(_written(settings, len(entries)))
     elif entries:
-        click.echo(f"Not in {settings.path.name} yet; --write adds them:\n\n{as_yaml(entries)}", nl=False)
+        echo(f"Not in {settings.path.name} yet; --write adds them:\n\n{as_yaml(entries)}", nl=False)
 
 
 def _cell(value: Any) -> Any:
-    """As a table shows it; a name that somebody gave in Segment is nothing that a terminal obeys."""
-    if isinstance(value, str):
-        return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in value)
     return "–" if value is None else value
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from windsor_sync.cli.options import as_json, load_settings
-from windsor_sync.cli.output import print_json, progress, run_as_json
-from windsor_sync.errors import ConfigError
+from windsor_sync.cli.output import echo, print_json, progress, run_as_json
+from windsor_sync.errors import ConfigError, harmless
 from windsor_sync.report.tables import print_pairs, print_table, with_moved
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def runs(config: Path | None, run: str | None, limit: int, is_json: bool) -> int
     if is_json:
         print_json({"runs": documents})
     elif not documents:
-        click.echo(f"No run has been made at {settings.destination.name} yet. Run: windsor-sync sync --all")
+        echo(f"No run has been made at {settings.destination.name} yet. Run: windsor-sync sync --all")
     elif run is not None:
         from windsor_sync.cli.run_in_full import pairs_of
 
@@ -98,8 +98,8 @@ def _print_runs(documents: list[dict[str, Any]]) -> None:
         for one in documents
     ]
     print_table(("run", "", "state", *numbers), rows, numbers=frozenset(numbers))
-    click.echo("members are users; the others are changes, or the messages of forwarded events.")
-    click.echo("One run in full, with what to do: windsor-sync runs RUN")
+    echo("members are users; the others are changes, or the messages of forwarded events.")
+    echo("One run in full, with what to do: windsor-sync runs RUN")
 
 
 @click.command(short_help="Why a user is, or is not, in an audience.")
@@ -132,11 +132,11 @@ def why(config: Path | None, user: str, audience: str | None, is_json: bool) -> 
         print_json({"accounts": [{**asdict(account), "sentence": account.sentence} for account in accounts]})
         return
     if not accounts:
-        click.echo("No audience was ever synced. Run: windsor-sync sync --all")
+        echo("No audience was ever synced. Run: windsor-sync sync --all")
     for words in accounts[0].became if accounts else ():
-        click.echo(f"{words}.")
+        echo(f"{words}.")
     for account in accounts:
-        click.echo(f"{account.name} ({account.audience}): {account.sentence}")
+        echo(f"{harmless(account.name)} ({account.audience}): {account.sentence}")
         for number, step in enumerate(account.steps):
             said = (
                 f" ({step.code}{f': {step.message}' if step.message else ''})"
@@ -145,16 +145,12 @@ def why(config: Path | None, user: str, audience: str | None, is_json: bool) -> 
             )
             who = f"{step.user}: " if account.ids else ""
             change = IN_WORDS.get(step.change, step.change)
-            click.echo(
-                f"  {step.started_at:%Y-%m-%d %H:%M} UTC  {who}{change} → {json.dumps(step.value)}  {step.fate}{said}"
-            )
+            echo(f"  {step.started_at:%Y-%m-%d %H:%M} UTC  {who}{change} → {json.dumps(step.value)}  {step.fate}{said}")
             if number == 0 and step.run_id == account.last_run and step.fate in AND_NOW:
-                click.echo(f"    {AND_NOW[step.fate].format(run=step.run_id)}")
+                echo(f"    {AND_NOW[step.fate].format(run=step.run_id)}")
     is_known = any(account.is_in_snapshot or account.steps or account.is_suppressed for account in accounts)
     if accounts and audience is None and not is_known:
-        click.echo(
-            "Nobody of this id was found. `why` asks for a user id, written to the letter, and never for an e-mail."
-        )
+        echo("Nobody of this id was found. `why` asks for a user id, written to the letter, and never for an e-mail.")
 
 
 @click.command(short_help="Check what is recorded against what is there.")
@@ -190,9 +186,9 @@ def audit(config: Path | None, repair: bool, is_quick: bool, is_json: bool) -> i
         for one in found:
             marks = {"mended": one.is_mended, "going": one.is_going, "warning": one.is_warning}
             mark = next((mark for mark, holds in marks.items() if holds), "found")
-            click.echo(f"{mark}: {one.audience}: {one.text} {one.remedy}")
+            click.echo(f"{mark}: {one.audience}: {harmless(one.text)} {harmless(one.remedy)}")
         if all(one.is_going for one in found):
-            click.echo("Everything is as it should be.")
+            echo("Everything is as it should be.")
     return 0 if all(one.is_mended or one.is_going or one.is_warning for one in found) else 1
 
 

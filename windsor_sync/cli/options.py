@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from windsor_sync.cli.output import echo
+
 if TYPE_CHECKING:
     from windsor_sync.settings import Computation, Settings
 
@@ -29,7 +31,7 @@ def load_settings(config: Path | None) -> "Settings":
 
     settings = load(config)
     for warning in settings.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        echo(f"warning: {warning}", err=True)
     return settings
 
 

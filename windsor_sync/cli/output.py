@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from windsor_sync.errors import harmless
 from windsor_sync.report.tables import (
     say,
 )
@@ -20,10 +21,18 @@ if TYPE_CHECKING:
 LOG_EVERY_S = 10.0
 
 
+def echo(text: str, **options: Any) -> None:
+    """Print a text on standard output; of what its names hold nothing is obeyed."""
+    click.echo(harmless(text, keeps="\n"), **options)
+
+
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    click.echo(json.dumps(value, indent=2, ensure_ascii=not is_utf8, default=str))
+    text = json.dumps(value, indent=2, ensure_ascii=not is_utf8, default=str)
+    if harmless(text, keeps="\n") != text:
+        text = json.dumps(value, indent=2, default=str)  # the same document, with every such character escaped
+    click.echo(text)
 
 
 def run_as_json(run: "Run") -> dict[str, Any]:

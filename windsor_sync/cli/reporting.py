@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from windsor_sync.cli.options import load_settings
+from windsor_sync.cli.output import echo
 from windsor_sync.errors import ConfigError
 
 DEFAULT_FILE = "windsor-report.html"
@@ -41,4 +42,4 @@ def report(config: Path | None, out: Path) -> None:
             f"The report cannot be written to {out}: {error.strerror}. Nothing was changed. Name a file in a folder that is "
             "there with --out."
         ) from None
-    click.echo(f"The report is in {out} ({len(text) / 1000:,.0f} kB). Open it in any browser; it needs no network.")
+    echo(f"The report is in {out} ({len(text) / 1000:,.0f} kB). Open it in any browser; it needs no network.")

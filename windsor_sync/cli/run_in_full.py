@@ -6,6 +6,7 @@ from typing import Any
 
 from windsor_sync.domain.labels import MOVED_WORDS, STEPS, code_words, counted, left_out_words, moment, state_words
 from windsor_sync.domain.run import Run
+from windsor_sync.errors import harmless
 from windsor_sync.events.books import overview
 
 
@@ -16,7 +17,10 @@ def pairs_of(run: Run, rejections: Sequence[Mapping[str, Any]]) -> Iterator[tupl
         "in words",
         run.sentence or "It has not ended; if nobody runs it any more, `windsor-sync audit --repair` closes it.",
     )
-    yield "what", f"{run.kind} of {run.name} (trait {run.audience})" if run.intake is None else "forwarded events"
+    yield (
+        "what",
+        f"{run.kind} of {harmless(run.name)} (trait {run.audience})" if run.intake is None else "forwarded events",
+    )
     yield "started", f"{moment(run.started_at)}, {run.trigger}"
     if run.finished_at is not None:
         yield "took", _lasting(run.finished_at - run.started_at)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from windsor_sync.cli.options import chosen, load_settings
-from windsor_sync.cli.output import print_json, progress, run_as_json
+from windsor_sync.cli.output import echo, print_json, progress, run_as_json
 from windsor_sync.errors import ConfigError, Interrupted, WindsorSyncError
 from windsor_sync.report.tables import print_table, say, with_moved
 
@@ -67,7 +67,7 @@ def plan_audiences(
     elif messages_to is None or str(messages_to) != "-":
         _print_plans(plans)
         for orphan in left:
-            click.echo(f"warning: {orphan.text}")
+            echo(f"warning: {orphan.text}")
     return exit_status(failures)
 
 
@@ -112,7 +112,7 @@ def run_jobs(config: Path | None, jobs: "list[tuple[str, RunOne]]", *, is_json: 
     elif documents:
         columns = with_moved(("audience", *COUNTS), documents)
         print_table(columns, [[one[column] for column in columns] for one in documents], numbers=frozenset(columns[1:]))
-        click.echo(UNITS)
+        echo(UNITS)
     return exit_status(failures)
 
 
@@ -183,12 +183,12 @@ def _print_plans(plans: list[dict[str, Any]]) -> None:
             click.echo(f"{plan['audience']}: {remark}")
         remedy = f". {plan['withheld_remedy']}" if plan["withheld_remedy"] else ""
         for reason in plan["withheld_because"]:
-            click.echo(
+            echo(
                 f"withheld: {reason} in {plan['audience']}; a sync keeps these back until a person approves them{remedy}"
             )
         if plan["example"]:
-            click.echo(f"{plan['audience']}: {json.dumps(plan['example'], ensure_ascii=False)}")
-    click.echo("Nothing was sent.")
+            echo(f"{plan['audience']}: {json.dumps(plan['example'], ensure_ascii=False)}")
+    echo("Nothing was sent.")
 
 
 def reported(key: str, error: WindsorSyncError) -> WindsorSyncError:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from windsor_sync.cli.options import as_json, load_settings
-from windsor_sync.cli.output import print_json
-from windsor_sync.errors import ConfigError, CredentialsRefused, SegmentUnavailable
+from windsor_sync.cli.output import echo, print_json
+from windsor_sync.errors import ConfigError, CredentialsRefused, SegmentUnavailable, harmless
 from windsor_sync.report.tables import print_table
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def init(config: Path | None, is_json: bool) -> None:
         return
     _print_notices("found", "green", seen.found)
     _print_notices("to do", "yellow", seen.left)
-    click.echo(f"Wrote {path}. {_next_steps(path, bool(seen.snapshots))}")
+    echo(f"Wrote {path}. {_next_steps(path, bool(seen.snapshots))}")
 
 
 def _print_notices(mark: str, color: str, notices: "Sequence[Notice]") -> None:
@@ -74,11 +74,11 @@ def _print_notices(mark: str, color: str, notices: "Sequence[Notice]") -> None:
     for one in notices:
         printed[one.subject] += 1
         if printed[one.subject] <= MOST_LINES:
-            click.echo(f"{click.style(f'{mark:8}', fg=color)}{one.subject}: {one.text}")
+            click.echo(f"{click.style(f'{mark:8}', fg=color)}{harmless(one.subject)}: {harmless(one.text)}")
     for subject, number in printed.items():
         if number > MOST_LINES:
             click.echo(
-                f"{click.style(f'{mark:8}', fg=color)}{subject}: {number - MOST_LINES:,} more; init --json names all"
+                f"{click.style(f'{mark:8}', fg=color)}{harmless(subject)}: {number - MOST_LINES:,} more; init --json names all"
             )
 
 
@@ -136,7 +136,7 @@ def check(config: Path | None, is_json: bool) -> int:
         findings.append(finding)
         if not is_json:  # one by one: Airflow and a Windsor that is not there take their time
             mark = click.style(f"{finding.level.value:8}", fg=MARKS[finding.level.value])
-            click.echo(f"{mark}{finding.subject}: {finding.text}")
+            click.echo(f"{mark}{harmless(finding.subject)}: {harmless(finding.text)}")
     if is_json:
         print_json([{"subject": f.subject, "level": f.level.value, "text": f.text} for f in findings])
     return ConfigError.exit_status if any(f.level.value == "error" for f in findings) else 0
@@ -213,7 +213,7 @@ def _row(
 def _print_audiences(rows: list[dict[str, Any]]) -> None:
     """The table, and for each run that did not end well its sentence, which says what to do."""
     if not rows:
-        click.echo(
+        echo(
             "No audience and no computed trait is configured yet: add one to windsor.yaml, then run: windsor-sync check"
         )
         return
@@ -235,12 +235,12 @@ def _print_audiences(rows: list[dict[str, Any]]) -> None:
         [["–" if row[column] is None else row[column] for column in columns] for row in shown],
         numbers=frozenset({"members", "owed"}),
     )
-    click.echo("members are users; age is that of their snapshot; owed are changes that the next sync sends.")
+    echo("members are users; age is that of their snapshot; owed are changes that the next sync sends.")
     for row in rows:
         if row["state"] not in ENDED_WELL:
-            click.echo(f"{row['trait']}: {row['sentence'] or 'The last run has not ended: see `windsor-sync audit`.'}")
+            echo(f"{row['trait']}: {row['sentence'] or 'The last run has not ended: see `windsor-sync audit`.'}")
         if row["warning"]:
-            click.echo(f"warning: {row['warning']}")
+            echo(f"warning: {row['warning']}")
 
 
 def _state_in_words(row: dict[str, Any]) -> str:

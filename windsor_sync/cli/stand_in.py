@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from windsor_sync.cli.output import echo
+
 
 @click.command(short_help="Run a local Windsor to try things out.")
 @click.option(
@@ -47,7 +49,7 @@ def sandbox(port: int, host: str, api_key: str, state: Path | None, merge: str, 
         api_key=api_key,
         state_file=state,
         store=Store(merge=Merge(merge), identify_merges=identify_merges == "yes"),
-        announce=lambda url: click.echo(f"Windsor sandbox: {url}   (Ctrl-C ends it)"),
+        announce=lambda url: echo(f"Windsor sandbox: {url}   (Ctrl-C ends it)"),
     )
 
 
@@ -73,4 +75,4 @@ def demo(folder: Path, days: int, stays: bool | None) -> None:
 
     from windsor_sync.demo.play import play
 
-    play(folder, days, stays=sys.stdin.isatty() if stays is None else stays, say=click.echo)
+    play(folder, days, stays=sys.stdin.isatty() if stays is None else stays, say=echo)

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from windsor_sync.cli.options import as_json, load_settings
-from windsor_sync.cli.output import print_json, progress
+from windsor_sync.cli.output import echo, print_json, progress
 from windsor_sync.report.tables import print_table
 
 
@@ -34,7 +34,7 @@ def upgrade(config: Path | None) -> None:
     from windsor_sync.state.database import upgrade_database
 
     before, now = upgrade_database(load_settings(config).state)
-    click.echo(f"The state is at version {now}" + ("." if before == now else f", from {before or 'nothing'}."))
+    echo(f"The state is at version {now}" + ("." if before == now else f", from {before or 'nothing'}."))
 
 
 @state.command(short_help="Let go of old outboxes, verdicts and snapshots.")
@@ -64,12 +64,12 @@ def prune(config: Path | None, days: int, dry_run: bool, is_json: bool) -> None:
         return
     verb = "would go" if dry_run else "removed"
     size = f"{done.bytes / 1e6:,.1f} MB" if done.bytes >= 100_000 else f"{done.bytes:,} bytes"
-    click.echo(
+    echo(
         f"{counted(done.files, 'file')} ({size}) {verb}: outboxes of {counted(done.runs, 'run')}, "
         f"{counted(done.snapshots, 'snapshot')}, {counted(done.ownerless, 'file')} without an owner."
     )
     if done.busy:
-        click.echo(f"Left alone, because a run is writing: {counted(done.busy, 'audience')}. Run it again later.")
+        echo(f"Left alone, because a run is writing: {counted(done.busy, 'audience')}. Run it again later.")
 
 
 @state.command(short_help="Copy the state to another database, and use that from then on.")
@@ -98,7 +98,7 @@ def copy(config: Path | None, url: str, is_json: bool) -> None:
         return
     print_table(("table", "rows"), done.rows.items(), numbers=frozenset({"rows"}))
     again = ", which held an earlier copy," if done.has_replaced else ""
-    click.echo(
+    echo(
         f"The state was copied to {done.target}{again} and compared: all {sum(done.rows.values()):,} rows are there. Now write "
         "that URL as `state` into windsor.yaml (into WINDSOR_SYNC_STATE where that is set), on every machine that uses it. "
         f"Until then every command is refused. {done.source} stays as it is, and may be deleted once a sync has ended well."
@@ -122,9 +122,9 @@ def reopen(config: Path | None) -> None:
 
     found = take_back(load_settings(config).state, this_person())
     if found is None:
-        click.echo("The state is in use: it was not moved. Nothing was done.")
+        echo("The state is in use: it was not moved. Nothing was done.")
         return
-    click.echo(f"The state is in use again. Do not use its copy in {found.to} any more.")
+    echo(f"The state is in use again. Do not use its copy in {found.to} any more.")
 
 
 def _state_url(url: str, folder: Path) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from windsor_sync.cli.options import as_json, audiences_or_all, chosen, load_settings
-from windsor_sync.cli.output import print_json
+from windsor_sync.cli.output import echo, print_json
 from windsor_sync.cli.running import plan_audiences, run_audiences, run_jobs
 
 if TYPE_CHECKING:
@@ -213,17 +213,17 @@ def _recover_events(config: Path | None, who: str, reason: str | None, *, is_jso
         print_json(asdict(done))
         return 0
     if done.files or done.windows:
-        click.echo(
+        echo(
             f"{counted(done.files, 'archive file')} will be read again by the next forwarding, which sends all their messages; "
             f"{counted(done.windows, 'list')} of messageIds given up. Run `windsor-sync forward` to go on."
         )
     if done.merges is not None:
-        click.echo(
+        echo(
             f"The merged ids were read again from the files that are left and from outboxes: {counted(done.merges, 'id')} found "
             "in outboxes. Nothing was sent. Run `windsor-sync sync --all`: it tells Windsor again about these persons."
         )
     elif not (done.files or done.windows):
-        click.echo("Nothing that the forwarding stands on is lost. Nothing was done.")
+        echo("Nothing that the forwarding stands on is lost. Nothing was done.")
     return 0
 
 
@@ -238,15 +238,15 @@ def _recover_state(config: Path | None, who: str, reason: str | None, *, is_json
         print_json(asdict(done))
         return 0
     if not (done.audiences or done.forgotten or done.has_events):
-        click.echo("The state knows everything that the file store knows. Nothing was done.")
+        echo("The state knows everything that the file store knows. Nothing was done.")
         return 0
-    click.echo(
+    echo(
         f"{counted(len(done.audiences), 'audience')} and {counted(done.forgotten, 'forgotten user')} were brought back from the "
         "file store. Nothing was sent. Run `windsor-sync sync --all`: it tells every member true, and everyone else who was ever "
         "told true false."
     )
     if done.has_events:
-        click.echo(
+        echo(
             "Events that were forwarded since are forwarded again, under the same messageIds; `windsor-sync forward --since DAY` "
             "leaves out older days."
         )

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, update
 
 from windsor_sync.domain.labels import counted
-from windsor_sync.errors import WindsorSyncError
+from windsor_sync.errors import WindsorSyncError, harmless
 from windsor_sync.events.archive import ArchiveFile, read_lines
 from windsor_sync.state.tables import archive_files
 
@@ -64,7 +64,7 @@ def late_lines(archive: str, rewritten: Sequence[Rewritten]) -> LateLines:
         try:
             lines = _lines(archive, one.file)
         except WindsorSyncError as error:
-            _log.warning("%s was rewritten after its messages were forgotten. %s", one.file.path, error)
+            _log.warning("%s was rewritten after its messages were forgotten. %s", harmless(one.file.path), error)
             continue
         found.looked_at[one.file] = lines
         if lines > one.lines_before:

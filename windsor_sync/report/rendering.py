@@ -7,8 +7,10 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from windsor_sync.domain import labels as words
+from windsor_sync.errors import harmless
 from windsor_sync.report.charts import deliveries, entered_and_exited, size_over_time
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -76,11 +78,17 @@ def unit_of(unit: str, number: int | None) -> str:
     return ",".join([first.removesuffix("s") if number == 1 else first, *rest])
 
 
+def _shown(value: Any) -> Any:
+    """A text of somebody else's without what a browser obeys, such as marks of direction."""
+    return harmless(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -10,6 +10,8 @@ from typing import Any
 import click
 from rich.cells import cell_len, chop_cells
 
+from windsor_sync.errors import harmless
+
 WIDTH = 100
 
 
@@ -21,7 +23,7 @@ GAP = "  "
 
 def say(text: str) -> None:
     """A line for people, on standard error. By `print`: click writes past the bar and leaves its rest in the line."""
-    print(text, file=sys.stderr, flush=True)
+    print(harmless(text, keeps="\n"), file=sys.stderr, flush=True)
 
 
 def print_table(
@@ -32,7 +34,7 @@ def print_table(
     Where a row does not fit its line, every row's words get a line of their own above its numbers: no name and no number
     is ever cut or torn apart, so each can be copied.
     """
-    cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    cells = [[f"{cell:,}" if isinstance(cell, int) else harmless(str(cell)) for cell in row] for row in rows]
     if not cells:
         return
     columns, cells = _without_empty(columns, cells)
@@ -61,7 +63,7 @@ def print_pairs(title: str, pairs: Iterable[tuple[str, str]]) -> None:
     lines = []
     for label, text in known:
         room = max(MOST_NARROW, _width() - label_width - len(GAP))
-        folded = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+        folded = textwrap.wrap(harmless(text, keeps="\n"), room, break_long_words=False, break_on_hyphens=False) or [""]
         lines += [f"{name:{label_width}}{GAP}{part}" for name, part in zip_longest([label], folded, fillvalue="")]
     _print_ruled([title], lines)
 
@@ -79,7 +81,7 @@ def _width() -> int:
 def _print_ruled(head: Sequence[str], lines: Sequence[str]) -> None:
     rule = "─" * max(cell_len(line.rstrip()) for line in (*head, *lines))
     for line in ("", *head, rule, *lines, ""):
-        click.echo(line.rstrip())
+        click.echo(harmless(line.rstrip()))
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], is_number: Sequence[bool]) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
+from windsor_sync.errors import harmless
 from windsor_sync.sources.refusal import unusable
 
 SPELLINGS = {
@@ -55,11 +56,6 @@ def hint(names: Sequence[str]) -> str:
     if len(likely) != 1:
         return ""
     return f" If {harmless(likely[0])} is the user id, say columns: {{user_id: {harmless(likely[0])}}}."
-
-
-def harmless(name: str) -> str:
-    """A name without what a terminal would obey."""
-    return name if name.isprintable() else ascii(name)[1:-1]
 
 
 def _ours(name: str) -> str | None:

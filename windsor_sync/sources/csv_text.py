@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from windsor_sync.sources.columns import harmless
+from windsor_sync.errors import harmless
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.text import PlainText
 from windsor_sync.storage.duckdb_engine import quoted

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from windsor_sync.sources.columns import harmless
+from windsor_sync.errors import harmless
 
 STRING = r'"(?:[^"\\]|\\.)*"'
 NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import duckdb
 
-from windsor_sync.sources.columns import folded, harmless
+from windsor_sync.errors import harmless
+from windsor_sync.sources.columns import folded
 from windsor_sync.sources.refusal import unusable
 
 SAMPLE_ROWS = 10_000

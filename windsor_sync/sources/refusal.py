@@ -1,6 +1,6 @@
 """How a snapshot is refused: what was found and where, what state that leaves, what to do about it."""
 
-from windsor_sync.errors import SnapshotError, SourceUnavailable
+from windsor_sync.errors import SnapshotError, SourceUnavailable, harmless
 from windsor_sync.storage.errors import trouble, words_of
 
 AGAIN = "Download or export it again, then run again."
@@ -8,7 +8,7 @@ AGAIN = "Download or export it again, then run again."
 
 def unusable(finding: str, remedy: str) -> SnapshotError:
     """The error for a snapshot that cannot be used; both arguments are whole sentences without private data."""
-    return SnapshotError(f"{finding} Nothing was sent; the last good snapshot stands. {remedy}")
+    return SnapshotError(harmless(f"{finding} Nothing was sent; the last good snapshot stands. {remedy}"))
 
 
 def out_of_reach(finding: str, error: Exception, remedy: str) -> SnapshotError:

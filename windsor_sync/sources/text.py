@@ -14,7 +14,7 @@ from typing import IO
 
 import duckdb
 
-from windsor_sync.errors import SnapshotError
+from windsor_sync.errors import SnapshotError, harmless
 from windsor_sync.sources.encodings import LOOKED_AT_BYTES, Latin1, NotLatin1, Prefixed, Utf16, utf16_of
 from windsor_sync.sources.files import SourceFile, is_local, open_bytes
 from windsor_sync.sources.refusal import AGAIN, out_of_reach, unusable
@@ -68,7 +68,7 @@ def plain_text(file: SourceFile, connection: duckdb.DuckDBPyConnection) -> Plain
         text = _looked_at(file, connection, is_latin_1=True)
     except (NotLatin1, _NotUtf8):
         raise unusable(*not_utf8.finding_and_remedy) from None
-    _log.warning("%s is not UTF-8: it was read as Latin-1 (Windows-1252).", file.path)
+    _log.warning("%s is not UTF-8: it was read as Latin-1 (Windows-1252).", harmless(file.path))
     return text
 
 

@@ -7,11 +7,10 @@ from enum import StrEnum
 from functools import cache, partial
 
 from windsor_sync.domain.labels import counted, moment
-from windsor_sync.errors import ConfigError, WindsorSyncError
+from windsor_sync.errors import ConfigError, WindsorSyncError, harmless
 from windsor_sync.settings import Computation, Events, Mistake, Settings, format_duration
 from windsor_sync.settings.choices import MaxAgeAction
 from windsor_sync.sources import Connections, SourceFile, look_into, source_for
-from windsor_sync.sources.columns import harmless
 from windsor_sync.sources.files import open_bytes
 from windsor_sync.sources.warehouse_session import opened
 from windsor_sync.state.database import open_database

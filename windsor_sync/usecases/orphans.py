@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Row, func, or_, select
 
+from windsor_sync.errors import harmless
 from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.settings import Computation
-from windsor_sync.sources.columns import harmless
 from windsor_sync.state.tables import runs, snapshots
 from windsor_sync.usecases.workspace import Workspace
 

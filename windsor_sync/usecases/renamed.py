@@ -6,9 +6,9 @@ from sqlalchemy import select
 
 from windsor_sync.domain.change import KINDS
 from windsor_sync.domain.guard import Ceiling, Ruling
+from windsor_sync.errors import harmless
 from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.settings import Computation
-from windsor_sync.sources.columns import harmless
 from windsor_sync.state.tables import audiences, runs, snapshots
 from windsor_sync.storage.duckdb_engine import open_stored, parquet
 from windsor_sync.usecases.orphans import Orphan, orphans

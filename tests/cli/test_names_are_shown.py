@@ -1,0 +1,104 @@
+"""Names of files, audiences and columns are shown, never obeyed: no terminal, browser or log gets a control character."""
+
+import json
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_command_line import Ran, run
+from tests.support.world import World
+from windsor_sync.airflow.plan_text import as_markdown
+from windsor_sync.errors import harmless
+from windsor_sync.report.document import report
+
+ODD = "x\x1b[31mred\x07\u202egnp\u2066\x9b2J\u2028\r\ny"
+"""Colours, a bell, marks of direction, a control sequence of one character, and three kinds of line break."""
+NAME = "VIP \u202egnp\u2066\u200f\ufeff"
+"""What windsor.yaml allows in a name: it refuses control characters."""
+LETTERS = "Größe 日本 😀 ▲—'\""
+
+
+def obeyed(text: str) -> set[str]:
+    """The characters of a text, other than its line feeds, that do something instead of being seen."""
+    return {each for each in text if each != "\n" and unicodedata.category(each) in {"Cc", "Cf", "Zl", "Zp"}}
+
+
+@pytest.fixture
+def odd_world(world: World) -> World:
+    """A project whose audience, folder, files, columns and events have such names."""
+    folder = world.folder / f"snap {ODD}"
+    folder.mkdir()
+    (folder / f"vip {ODD}.csv").write_bytes(
+        "user_id,email\nmüller,a@example.com\nana,b@example.com\n".encode("latin-1")
+    )
+    day = world.folder / "archive" / f"source {ODD}" / "1700006400000"
+    day.mkdir(parents=True)
+    (day / f"1 {ODD}.json").write_text("no message\n")
+    world.document["audiences"] = [
+        {"name": NAME, "trait": "vip", "snapshot": {"path": "snap */*.csv"}},
+        {"name": f"Gone {NAME}", "trait": "gone", "snapshot": {"path": "none/*.csv"}},
+        {"name": f"Flags {NAME}", "trait": "flags", "snapshot": {"path": "flags*.csv"}},
+    ]
+    world.document["computed_traits"] = []
+    world.document["events"] = {"archive": "archive"}
+    (world.folder / f"flags {ODD}.csv").write_text(f'user_id,"flag {ODD}"\nana,true\nben,false\n', newline="")
+    return world
+
+
+def command(world: World, *words: str) -> Ran:
+    return run("--config", str(world.config), *words, WINDSOR_API_KEY=world.windsor.api_key, HOME=str(world.folder))
+
+
+COMMANDS = [
+    ("plan", "--all"),
+    ("sync", "--all"),
+    ("check",),
+    ("audiences",),
+    ("runs",),
+    ("why", "ana"),
+    ("audit",),
+    ("forward",),
+    ("sync", f"Vip {ODD}"),
+    ("sync", f"{NAME}?"),
+    ("backfill", "vip", "--snapshot", f"no {ODD}.csv"),
+]
+
+
+def test_no_command_prints_what_a_terminal_would_obey(odd_world: World) -> None:
+    for words in COMMANDS:
+        ran = command(odd_world, *words)
+        assert (words, obeyed(ran.out + ran.err)) == (words, set())
+        assert "Traceback" not in ran.err
+        assert not [line for line in (ran.out + ran.err).splitlines() if line.startswith("y")], words
+
+
+def test_json_stays_json_and_keeps_the_names(odd_world: World) -> None:
+    command(odd_world, "sync", "vip")
+    for words in (("audiences", "--json"), ("check", "--json"), ("runs", "--json")):
+        ran = command(odd_world, *words)
+        assert (words, obeyed(ran.out)) == (words, set())
+        assert isinstance(json.loads(ran.out), list | dict)
+    listed = command(odd_world, "audiences", "--json").json["audiences"]
+    assert [row["name"] for row in listed] == [NAME, f"Gone {NAME}", f"Flags {NAME}"]
+
+
+def test_init_names_what_it_finds_and_obeys_nothing(tmp_path: Path) -> None:
+    for name in (f"vip {ODD}.csv", f"a {ODD}/vip.csv", "plain.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f'"user {ODD}",email\nana,a@example.com\n', newline="")
+    ran = run("init", cwd=tmp_path)
+    assert obeyed(ran.out + ran.err) == set()
+    assert obeyed((tmp_path / "windsor.yaml").read_text(encoding="utf-8")) == set()
+
+
+def test_the_report_and_the_plan_in_markdown_obey_nothing(odd_world: World) -> None:
+    command(odd_world, "sync", "vip")
+    text = report(odd_world.workspace)
+    assert (obeyed(text), harmless(NAME) in text) == (set(), True)
+    assert obeyed(as_markdown([], reason=ODD)) == set()
+
+
+def test_signs_of_every_script_are_shown_as_they_are() -> None:
+    assert harmless(LETTERS) == LETTERS
+    assert harmless(ODD) == r"x\x1b[31mred\x07\u202egnp\u2066\x9b2J\u2028\r\ny"
