@@ -16,7 +16,7 @@ VIP = "vip at windsor"
 
 HOLD = """
 import sys
-from windsor_sync.lease import acquire
+from windsor_sync.state.leases import acquire
 from windsor_sync.state.database import open_database
 
 acquire(open_database(sys.argv[1]), "vip at windsor", "the nightly run")
@@ -75,7 +75,7 @@ def test_a_lease_that_this_process_holds_is_not_taken_over(database: Database) -
 
 
 MARK = """
-from windsor_sync.holder import mark_of_this_process
+from windsor_sync.storage.process import mark_of_this_process
 
 print("ready", mark_of_this_process(), sep="\\n", flush=True)
 input()

@@ -197,7 +197,7 @@ def test_audit_names_a_folder_that_nobody_here_can_judge_and_its_remedy_removes_
 def test_whose_a_folder_is_can_be_read_for_as_long_as_anything_is_in_it(temporary: Path) -> None:
     """Read while another process makes and removes one after another."""
     code = """
-from windsor_sync.scratch import scratch_folder
+from windsor_sync.storage.scratch import scratch_folder
 for _ in range(400):
     with scratch_folder() as folder:
         for number in range(40):

@@ -276,8 +276,8 @@ UNDER_A_DAEMON = """
 import multiprocessing, sys
 from pathlib import Path
 from windsor_sync.events import workers
-from windsor_sync.sources.archive import list_files
-from windsor_sync.spec.routing import Routing
+from windsor_sync.events.archive import list_files
+from windsor_sync.segment.routing import Routing
 
 def read():
     workers.WORTH_A_WORKER_BYTES, workers._processors = 1, lambda: 2
@@ -303,8 +303,8 @@ import signal, sys
 from pathlib import Path
 from windsor_sync.events import workers
 from windsor_sync.events.intake import IntakeTask, take_in
-from windsor_sync.sources.archive import list_files
-from windsor_sync.spec.routing import Routing
+from windsor_sync.events.archive import list_files
+from windsor_sync.segment.routing import Routing
 
 def on_progress(lines, files):
     print("reading", flush=True)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 SLOW = """
-from windsor_sync.embedded import open_duckdb
+from windsor_sync.storage.duckdb_engine import open_duckdb
 
 with open_duckdb() as connection:
     connection.execute("SET progress_bar_time = 0")

@@ -202,7 +202,7 @@ from pathlib import Path
 from sealing import highest_mb
 from sqlalchemy import create_engine
 from windsor_sync import embedded
-from windsor_sync.snapshot import seal
+from windsor_sync.snapshots.seal import seal
 from windsor_sync.sources.warehouse import Query, WarehouseSource
 embedded.MEMORY_LIMIT_MB = 100
 

@@ -68,6 +68,11 @@ class World:
         return path
 
     @property
+    def state_url(self) -> str:
+        """Of the state that it reads."""
+        return str(self.document.get("state") or f"sqlite:///{self.folder / '.windsor' / 'state.db'}")
+
+    @property
     def workspace(self) -> Workspace:
         """Opened once; `reopen` makes it anew, as another process would."""
         if self._workspace is None:

@@ -325,7 +325,9 @@ def test_why_knows_a_stranger(world: World) -> None:
 def test_audit_finds_a_run_that_died_and_closes_its_books(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.snapshot(["ana", "ben"])
     with monkeypatch.context() as patched:
-        patched.setattr("windsor_sync.usecases.sync.deliver", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(
+            "windsor_sync.usecases.run_lifecycle.deliver", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             world.sync()
     with world.workspace.hold(TraitKey(KEY.upper()), "a delivery of another audience", shard=1):

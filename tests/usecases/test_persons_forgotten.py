@@ -72,7 +72,7 @@ def test_a_person_is_forgotten_under_every_id_that_windsor_has_merged(people: Pe
     assert everywhere(people) == set()
     workspace = people.world.workspace
     assert all(is_suppressed(workspace, name) for name in IDS)
-    assert with_kin(workspace, ["cy"]) == {"cy", "old-cy"}
+    assert with_kin(workspace.database, workspace.files, workspace.stored, ["cy"]) == {"cy", "old-cy"}
     assert audit(workspace, repair=False) == []
     assert people.planned() == 0
     people.sync()
@@ -85,7 +85,9 @@ def test_an_alias_that_names_a_forgotten_person_again_brings_none_of_their_ids_b
     sent = people.world.sent
     people.alias((IDS[0], "new-id"), ("another", IDS[2]))
     assert people.world.sent == sent
-    assert with_kin(people.world.workspace, ["new-id"]) == {"new-id"}
+    assert with_kin(
+        people.world.workspace.database, people.world.workspace.files, people.world.workspace.stored, ["new-id"]
+    ) == {"new-id"}
     rebuild(people.world.workspace)
     forgotten(people)
     assert everywhere(people) == set()

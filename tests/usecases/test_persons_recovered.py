@@ -81,7 +81,7 @@ def test_the_remedy_that_audit_prints_finds_lost_merges_again(people: People, ha
     said = call(world, "recover", "--events").out
     assert "Run `windsor-sync sync --all`" in said
     assert audit(world.workspace, repair=False) == []
-    assert with_kin(world.workspace, ["a"]) == {"a", "b", "c"}
+    assert with_kin(world.workspace.database, world.workspace.files, world.workspace.stored, ["a"]) == {"a", "b", "c"}
     people.snapshot("b", "x", *(f"user-{number}" for number in range(9)))
     run = people.sync()
     assert people.told_by(run) == [("c", True)]  # told again: what was found counts as new
@@ -105,7 +105,12 @@ def test_merges_are_found_again_after_the_state_was_restored_or_lost(
     people.sync()
     how(world, backup)
     recover_state(world.workspace, "a test", None)
-    assert with_kin(world.workspace, ["a", "y"]) == {"a", "b", "x", "y"}
+    assert with_kin(world.workspace.database, world.workspace.files, world.workspace.stored, ["a", "y"]) == {
+        "a",
+        "b",
+        "x",
+        "y",
+    }
     run = people.sync()
     assert {name for name, _ in people.told_by(run)} <= {"b", "y"}
     assert people.show(["a", "x"]) == {"a": True, "x": True}

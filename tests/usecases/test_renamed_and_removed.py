@@ -14,8 +14,8 @@ from windsor_sync.report.views import list_audiences, view_audience
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.approvals import approve
 from windsor_sync.usecases.orphans import orphans
+from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.retire import retire
-from windsor_sync.usecases.sync import Request
 
 MEMBERS = [f"user-{number:03}" for number in range(40)]
 NEW = "bought_lately"

@@ -45,12 +45,12 @@ def world(make_world: Callable[..., World], state_url: str) -> World:
 
 def backed_up(world: World) -> Path:
     """A copy of the state as it is now, while it is in use."""
-    return backups.save(world.document["state"], world.folder / "backup")
+    return backups.save(world.state_url, world.folder / "backup")
 
 
 def restore(world: World, backup: Path) -> None:
     world.reopen()
-    backups.restore(backup, world.document["state"])
+    backups.restore(backup, world.state_url)
     with world.workspace.database.write() as state:
         state.execute(update(leases).values(holder=None))  # whoever had one then is gone by now
 
@@ -58,8 +58,8 @@ def restore(world: World, backup: Path) -> None:
 def lose(world: World, _backup: Path) -> None:
     """Leave an empty database in its place, upgraded as the sentence about it says where that is not done by itself."""
     world.reopen()
-    backups.lose(world.document["state"])
-    upgrade_database(world.document["state"])
+    backups.lose(world.state_url)
+    upgrade_database(world.state_url)
 
 
 @pytest.fixture
