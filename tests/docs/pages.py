@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+DOCUMENTS = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")), *sorted(DOCS.rglob("*.md"))]
 FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```[ \t]*$", re.MULTILINE | re.DOTALL)
 
 HELD_ELSEWHERE = {
@@ -68,8 +69,7 @@ class Block:
 
 def pages() -> list[Path]:
     """The pages whose blocks are run here."""
-    every = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-    return [page for page in every if str(page.relative_to(ROOT)) not in HELD_ELSEWHERE]
+    return [page for page in DOCUMENTS if str(page.relative_to(ROOT)) not in HELD_ELSEWHERE]
 
 
 def blocks_of(page: Path) -> list[Block]:

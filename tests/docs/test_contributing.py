@@ -5,6 +5,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.docs.pages import DOCUMENTS
+
 ROOT = Path(__file__).parents[2]
 PROGRAM = re.compile(r"^\t@?\$\(BIN\)/(\S+(?: check| format)?)", re.MULTILINE)
 
@@ -23,7 +25,8 @@ def test_a_commit_is_linted_with_what_make_lint_uses() -> None:
 
 def test_every_make_target_that_the_documents_name_exists() -> None:
     targets = set(re.findall(r"^(\w+):", makefile(), re.MULTILINE))
-    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
-    named = {word for page in pages for word in re.findall(r"(?:`|\$ )make (\w+)", page.read_text(encoding="utf-8"))}
+    named = {
+        word for page in DOCUMENTS for word in re.findall(r"(?:`|\$ )make (\w+)", page.read_text(encoding="utf-8"))
+    }
     assert {"demo", "test", "docs"} <= named
     assert named <= targets

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.pages import DOCUMENTS
+
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([\w-]+))?\)")
 
 
