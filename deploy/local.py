@@ -33,8 +33,8 @@ def free_port(wanted: int) -> int:
 
 
 def environment(folder: Path, ports: Sequence[int]) -> dict[str, str]:
-    """Of an Airflow with everything in `folder`; ports of its page, of Windsor (not needed here), and of its two log servers."""
-    page, _, worker_logs, trigger_logs = ports
+    """Of an Airflow with everything in `folder`; ports of its page and of its two log servers."""
+    page, worker_logs, trigger_logs = ports
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "WINDSOR_"))}
     return inherited | {
         "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -70,7 +70,6 @@ class Program:
     """One that runs for as long as a `with` block; the block's end ends it, and whatever it left behind."""
 
     def __init__(self, name: str, arguments: Sequence[str], folder: Path, env: dict[str, str]) -> None:
-        self.name = name.capitalize()
         self.log = folder / f"{name}.log"
         self._command = [str(BIN / PROGRAMS.get(name, name)), *arguments]
         self._folder = folder

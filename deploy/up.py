@@ -27,6 +27,7 @@ MARKER = "made-by-make-up"
 SHRINKING = "Newsletter Readers"
 BEFORE, AFTER = 2_000, 900
 """members of it on the first day and on the second"""
+WINDSOR_PORT = 8474
 START_S = 180.0
 RUN_S = 300.0
 PARTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
@@ -77,14 +78,12 @@ def _interrupt(*_: object) -> None:
 
 def _play(folder: Path, running: ExitStack) -> None:
     _make_anew(folder)
-    ports = [free_port(wanted) for wanted in (8080, 8474, 8793, 8794)]
-    airflow, windsor = (f"http://127.0.0.1:{port}" for port in ports[:2])
-    _write_settings(folder, f"{windsor}/")
+    ports = [free_port(wanted) for wanted in (8080, 8793, 8794)]
+    airflow = f"http://127.0.0.1:{ports[0]}"
     env = environment(folder, ports)
     _say(f"Starting Windsor and Airflow; what they say is in {folder}")
-    arguments = ["sandbox", "--port", str(ports[1]), "--state", "windsor.db"]
-    sandbox = running.enter_context(Program("windsor", arguments, folder, env))
-    _wait_until(lambda: windsor in sandbox.log.read_text(), START_S, sandbox)  # not another one that took the port
+    windsor = _start_windsor(folder, env, running)
+    _write_settings(folder, windsor)
     _write_day(folder, shop.FIRST_DAY, BEFORE)
     run("airflow", ["db", "migrate"], folder, env)
     run("windsor-sync", ["airflow-setup"], folder, env)
@@ -99,7 +98,21 @@ def _play(folder: Path, running: ExitStack) -> None:
         _say(f"{shop.FIRST_DAY + timedelta(days=1)}: what changed is told")
         http.post(f"/api/v2/dags/{DAG_ID}/dagRuns", json={"logical_date": None}).raise_for_status()
         _wait_until(lambda: _is_asking(http), RUN_S, server)
-    _say(EVERYTHING_IS_THERE.format(airflow=airflow, windsor=f"{windsor}/", shrinking=SHRINKING, gone=BEFORE - AFTER))
+    _say(EVERYTHING_IS_THERE.format(airflow=airflow, windsor=windsor, shrinking=SHRINKING, gone=BEFORE - AFTER))
+
+
+def _start_windsor(folder: Path, env: dict[str, str], running: ExitStack) -> str:
+    """Start it on its usual port, or on another one when that is taken, at the last moment too; returns its address."""
+    for port in (free_port(WINDSOR_PORT), free_port(0)):
+        windsor = f"http://127.0.0.1:{port}/"
+        arguments = ["sandbox", "--port", str(port), "--state", "windsor.db"]
+        program = running.enter_context(Program("windsor", arguments, folder, env))
+        deadline = time.monotonic() + START_S
+        while not program.has_ended and time.monotonic() < deadline:
+            if windsor in program.log.read_text():
+                return windsor
+            time.sleep(0.1)
+    raise WindsorSyncError(f"Windsor did not start; everything is ended. {program.log} says why.")
 
 
 def _make_anew(folder: Path) -> None:
@@ -155,7 +168,7 @@ def _wait_until(is_so: Callable[[], bool], patience_s: float, server: Program) -
     deadline = time.monotonic() + patience_s
     while not is_so():
         if server.has_ended or time.monotonic() > deadline:
-            raise WindsorSyncError(f"{server.name} did not come that far; everything is ended. {server.log} says why.")
+            raise WindsorSyncError(f"Airflow did not come that far; everything is ended. {server.log} says why.")
         time.sleep(0.5)
 
 

@@ -1,14 +1,20 @@
 """`make up`, without a terminal."""
 
+import os
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
+from deploy import up as making
+from deploy.health import is_healthy
+from deploy.local import free_port
 from tests.deployment.compose import ROOT
 from tests.deployment.processes import wait_until
 
@@ -70,3 +76,14 @@ def test_up_leaves_a_folder_of_yours_alone(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "left alone" in done.stderr
     assert (tmp_path / "precious.txt").read_text() == "mine"
+
+
+def test_a_windsor_port_that_somebody_takes_at_the_last_moment_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as somebody, ExitStack() as running:
+        taken = somebody.getsockname()[1]
+        monkeypatch.setattr(making, "free_port", lambda wanted: taken if wanted else free_port(0))
+        windsor = making._start_windsor(tmp_path, dict(os.environ), running)
+        assert is_healthy(f"{windsor}users")
+        assert str(taken) not in windsor
