@@ -19,7 +19,7 @@ FIRST_DAY = date(1997, 4, 1)
 
 def purchases() -> pd.DataFrame:
     """Every purchase: customer_id (text, leading zeros kept), date, number_of_cds, dollar_value."""
-    packed = resources.files("windsor_sync.sandbox").joinpath("data/purchases.csv.gz")
+    packed = resources.files("windsor_sync.demo").joinpath("data/purchases.csv.gz")
     with resources.as_file(packed) as path:
         return pd.read_csv(path, dtype={"customer_id": "str"}, parse_dates=["date"])
 
