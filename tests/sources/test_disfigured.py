@@ -35,7 +35,7 @@ def test_ids_that_pandas_made_fractions_of_are_refused(bench: Bench) -> None:
 
 @pytest.mark.parametrize("written", ["1.23457E+11", "1,23457E+11", "1.2E+15", "9E+10"])
 def test_ids_that_a_spreadsheet_rounded_are_refused(bench: Bench, written: str) -> None:
-    with pytest.raises(SnapshotError, match=r"2 of 3 user ids are written like 1.2E.11: a spreadsheet"):
+    with pytest.raises(SnapshotError, match=r"2 of 3 user ids are written like 1.2E.11: a program such as Excel or R"):
         bench.seal(bench.write(table("user_id,email", f'"{written}",a@x.org', f'"{written}",b@x.org', "u3,")))
 
 

@@ -59,6 +59,10 @@ class Export:
         count = sum(bool(re.fullmatch(pattern, user_id)) for user_id, _ in self.table)
         return count > 1 and count * 2 > len(self.table)
 
+    def all_are(self, pattern: str) -> bool:
+        """Whether every id looks so."""
+        return all(re.fullmatch(pattern, user_id) for user_id, _ in self.table)
+
     def has(self, pattern: str) -> bool:
         """Whether some id does."""
         return any(re.search(pattern, user_id) for user_id, _ in self.table)
@@ -70,7 +74,12 @@ class Export:
 
 REASONS: dict[str, Callable[[Export], bool]] = {
     r"end in \.0: a program such as pandas": lambda export: export.share(r"-?\d+\.0"),
-    r"are written like 1.2E\+11": lambda export: export.share(r"\d([.,]\d+)?[eE]\+\d+"),
+    r"are written like 1.2E\+11": lambda export: (
+        export.share(r"\d([.,]\d+)?[eE]\+\d+") or export.all_are(r"-?\d+|\d([.,]\d+)?[eE]\+\d+")
+    ),
+    r"have commas between their thousands": lambda export: export.share(r"\d{1,3}(,\d{3})+"),
+    r"begin with an apostrophe": lambda export: export.share(r"'[\s\S]*"),
+    r"are padded with blanks": lambda export: export.share(r"[\s\S]*\S[\s\S]*  "),
     r"stand in a formula": lambda export: export.share(r'="[\s\S]*'),
     r"ends with a footer": lambda export: export.has(r"(^|\n|\r|\u2028)(\(2 rows\)|Total 5|-- end)"),
     r"mixes line endings": lambda export: export.has("\r"),

@@ -24,7 +24,7 @@ from windsor_sync.domain.labels import counted
 from windsor_sync.errors import SnapshotError
 from windsor_sync.sources import Source
 from windsor_sync.sources.csv_text import HEADER_AGAIN
-from windsor_sync.sources.disfigured import COUNTS, disfigured
+from windsor_sync.sources.disfigured import COUNTS, WHOLE, disfigured, has_rounded, rounded
 from windsor_sync.sources.files import confirm_unchanged
 from windsor_sync.sources.json_text import settle_numbers
 from windsor_sync.sources.refusal import unusable
@@ -281,6 +281,10 @@ def _refuse_disfigured(connection: duckdb.DuckDBPyConnection, source: Source, dr
     [(ids, *counts)] = connection.execute(f"SELECT {COUNTS} FROM {parquet(str(draft))}").fetchall()
     if refusal := disfigured(source.describe(), ids, counts):
         raise refusal
+    if has_rounded(counts):
+        [(whole,)] = connection.execute(f"SELECT {WHOLE} FROM {parquet(str(draft))}").fetchall()
+        if refusal := rounded(source.describe(), ids, counts, whole):
+            raise refusal
 
 
 def _refuse_contradictions(connection: duckdb.DuckDBPyConnection, source: Source) -> None:

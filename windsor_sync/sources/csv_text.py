@@ -5,11 +5,13 @@ It reads a million rows a second, so only the header is read always; the rest is
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 
 from windsor_sync.errors import harmless
+from windsor_sync.sources.columns import folded
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.text import PlainText
 from windsor_sync.storage.duckdb_engine import quoted
@@ -21,6 +23,7 @@ NEVER_CLOSED = "\0"
 USUAL_NAMES = frozenset({"key", "user_id", "anonymous_id", "email", "external_ids", "profile_id", "value"})
 LOOKS_LIKE_A_NAME = re.compile(r"(?!(?:.*\d){4})[A-Za-z][\w .-]{0,63}")
 MOST_NAMES = 30
+MOST_LINES_ABOVE = 20
 HEADER_AGAIN = "the header again"
 """Why a row that is nobody's cannot be used."""
 
@@ -105,6 +108,17 @@ def shown(names: Sequence[str]) -> str:
     if not USUAL_NAMES & set(names) and not all(LOOKS_LIKE_A_NAME.fullmatch(name) for name in names):
         return f"{len(names)} cells that do not look like column names"
     return f"the columns {', '.join(map(harmless, names[:MOST_NAMES]))}" + (", …" if len(names) > MOST_NAMES else "")
+
+
+def refuse_late_header(text: PlainText, names: Collection[str]) -> None:
+    """Raise SnapshotError if a row that names the user stands below other lines: a title, a comment, `sep=,`."""
+    with suppress(csv.Error):
+        for line, _, record in islice(records(text), 1, MOST_LINES_ABOVE):
+            if any(folded(cell) in names for cell in record):
+                raise unusable(
+                    f"{text.name} names its columns in line {line}, and not in its first line.",
+                    "Remove the lines above (a title, a comment, sep=), or export it without.",
+                )
 
 
 def _refuse_other_formats(text: PlainText, line: int, record: list[str]) -> None:

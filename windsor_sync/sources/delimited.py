@@ -13,7 +13,7 @@ import re
 from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 
 import duckdb
 
@@ -25,6 +25,11 @@ from windsor_sync.sources.text import PlainText, lines_of_bytes
 LOCATED = 100
 """For so many broken rows it is known where they stand; more are only counted."""
 TAIL_BYTES = 4 << 20
+RULE = re.compile(r"-{2,}")
+TYPE = re.compile(
+    r"String|U?Int\d+|Float\d+|Bool|UUID|Date(?:Time)?\d*"
+    r"|(?:Nullable|LowCardinality|Array|FixedString|Decimal|DateTime64)\(.*\)"
+)
 FOOTER_BYTES, FOOTER_LINES = 4096, 6
 FOOTER = re.compile(
     r'"?\(\d+ rows?( affected)?\)"?,*$|"?(grand |sub)?totals?\b[ :,"]|--+ ?(end|eof)\b'
@@ -79,6 +84,7 @@ def split(text: PlainText, header: Header, connection: duckdb.DuckDBPyConnection
     """Count rows and broken rows against the lines of the file, and define `cells` and `broken`."""
     refuse_open_quote(text)
     _refuse_footer(text, header.lines)
+    _refuse_second_header(text)
     scan = Scan(text, header, in_parallel=not text.has_quoted_newline)
     if scan.allows_short_rows and scan.pads_rows(connection):
         scan = replace(scan, header=replace(header, least_cells=len(header.names)))
@@ -110,6 +116,19 @@ def _refuse_footer(text: PlainText, header_lines: int) -> None:
         raise unusable(
             f"{text.name} ends with a footer in line {number}, such as psql, sqlcmd or a report writes ((2 rows), Total …).",
             "Export it without (psql: \\pset footer off, or COPY … TO … CSV), or remove these lines.",
+        )
+
+
+def _refuse_second_header(text: PlainText) -> None:
+    """What stands below the header and is no row either: dashes (sqlcmd), the types of the columns (ClickHouse)."""
+    try:
+        [_, (line, _, cells), *_] = [*islice((each for each in records(text) if each[2]), 2), (0, 0, [""])]
+    except csv.Error:
+        return
+    if all(RULE.fullmatch(cell.strip()) for cell in cells) or all(TYPE.fullmatch(cell) for cell in cells):
+        raise unusable(
+            f"{text.name} has dashes or the types of its columns in line {line}, below its header, where the rows begin.",
+            "Export it without (sqlcmd: filter the line of dashes out; ClickHouse: FORMAT CSVWithNames).",
         )
 
 

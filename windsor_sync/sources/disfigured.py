@@ -29,7 +29,7 @@ DAMAGES: Sequence[Damage] = (
     ),
     Damage(
         r"contains(upper(user_id), 'E+') AND regexp_full_match(user_id, '(?i)[0-9]([.,][0-9]+)?E\+[0-9]+')",
-        "are written like 1.2E+11: a spreadsheet such as Excel rounded them",
+        "are written like 1.2E+11: a program such as Excel or R rounded them",
         "Format the column as text before the ids are put in, or do not open the file there, and export it again.",
     ),
     Damage(
@@ -37,7 +37,30 @@ DAMAGES: Sequence[Damage] = (
         """stand in a formula (="…"), which is made for Excel""",
         "Export the ids as they are.",
     ),
+    Damage(
+        "contains(user_id, ',') AND regexp_full_match(user_id, '[0-9]{1,3}(,[0-9]{3})+')",
+        "have commas between their thousands, as reports show numbers",
+        "Export the values without formatting.",
+    ),
+    Damage(
+        "starts_with(user_id, 'ObjectId(')",
+        "stand in ObjectId(…), as mongoexport writes them to CSV",
+        "Export the ids as text ($toString).",
+    ),
+    Damage(
+        "starts_with(user_id, chr(39))",
+        "begin with an apostrophe, which programs put before what a spreadsheet would calculate",
+        "Export the ids as they are.",
+    ),
+    Damage(
+        "ends_with(user_id, '  ') AND trim(user_id) <> ''",
+        "are padded with blanks, as columns of the type CHAR and sqlcmd are",
+        "Trim the column when exporting (SQL: rtrim; sqlcmd: -W).",
+    ),
 )
+ROUNDED = DAMAGES[1]
+WHOLE = "count(*) FILTER (regexp_full_match(user_id, '-?[0-9]+'))"
+"""Among whole numbers alone also one that is written so is no id: R writes 100000 as 1e+05."""
 COUNTS = ", ".join(["count(user_id)", *(f"count(*) FILTER ({damage.condition})" for damage in DAMAGES)])
 
 
@@ -47,3 +70,16 @@ def disfigured(source: str, ids: int, counts: Sequence[int]) -> SnapshotError | 
         if count >= LEAST and count * 2 > ids:
             return unusable(f"{source}: {count:,} of {counted(ids, 'user id')} {damage.looks}.", damage.remedy)
     return None
+
+
+def has_rounded(counts: Sequence[int]) -> bool:
+    """Whether some id is written as programs write rounded numbers; then WHOLE decides."""
+    return counts[DAMAGES.index(ROUNDED)] > 0
+
+
+def rounded(source: str, ids: int, counts: Sequence[int], whole: int) -> SnapshotError | None:
+    """The refusal of a source all of whose ids are numbers, `whole` of them written as whole ones, the others rounded."""
+    count = counts[DAMAGES.index(ROUNDED)]
+    if not whole or whole + count != ids:
+        return None
+    return unusable(f"{source}: {count:,} of {counted(ids, 'user id')} {ROUNDED.looks}.", ROUNDED.remedy)

@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from windsor_sync.sources.columns import hint, recognized
-from windsor_sync.sources.csv_text import HEADER_AGAIN, Header, header_again, read_header, shown
+from windsor_sync.sources.csv_text import HEADER_AGAIN, Header, header_again, read_header, refuse_late_header, shown
 from windsor_sync.sources.delimited import Split, refuse_cut_short, split
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import WITH_COMMA, MaybeNumbers, define_macros, pointer
 from windsor_sync.sources.membership import define_rows, flag_of
 from windsor_sync.sources.refusal import unusable
-from windsor_sync.sources.text import plain_text
+from windsor_sync.sources.text import PlainText, plain_text
 
 SAMPLE_ROWS = 1000
 NUMBERED = re.compile(r"(user_id|anonymous_id|email)(?:_(\d+))?")
@@ -70,7 +70,7 @@ class EngageCsvSource:
         keys = tuple(filter(None, (self._value_of, self._members_of)))
         known = _with_short_rows(replace(header, names=recognized(header.names, text.name, wanted=keys)))
         layout = _layout(known, header_again(header))
-        _refuse_nameless(text.name, header, layout)
+        _refuse_nameless(text, header, layout)
         flag = None if self._value_of else flag_of(header.names, self._members_of, {}, text.name)
         self._split = split(text, known, connection)
         _refuse_hashed(text.name, header, connection)
@@ -147,9 +147,11 @@ def _layout(header: Header, is_header: str) -> Layout:
     )
 
 
-def _refuse_nameless(name: str, header: Header, layout: Layout) -> None:
+def _refuse_nameless(text: PlainText, header: Header, layout: Layout) -> None:
     if layout.user_ids or layout.anonymous_ids or layout.external_ids:
         return
+    name = text.name
+    refuse_late_header(text, ("userid", "anonymousid", "externalids"))
     if header.names == ("email",):
         raise unusable(
             f"{name} holds e-mails only (Engage hashes the ids of one-column downloads): its rows name no user.",

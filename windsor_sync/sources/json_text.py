@@ -67,7 +67,8 @@ _MACROS = {
         END""",
     # What programs write where there is nothing.
     "is_nothing(t)": r"""
-        t IS NULL OR lower(trim(t)) IN ('', '\n', 'null', '(null)', 'nan', 'none', '<na>', 'n/a', '#n/a', '-')""",
+        t IS NULL OR lower(trim(t)) IN ('', '\n', 'null', '(null)', 'nan', 'none', '<na>', 'n/a', '#n/a', '-',
+            '[null]', '<null>', '#null!', '#ref!', '#div/0!', '#value!', '#name?', '#num!', 'undefined', '∅')""",
     # Bare numbers become strings of the same characters.
     "numbers_as_text(t)": rf"""
         CASE WHEN NOT regexp_matches(t, '[\[:,]\s*-?[0-9]') THEN t

@@ -4,6 +4,7 @@ A row of an audience is a member unless a column of booleans says otherwise. The
 names, or one called as the trait key, `is_member`, `member` or `value`, if most of its cells are true or false.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,19 @@ from windsor_sync.sources.columns import folded
 from windsor_sync.sources.refusal import unusable
 
 SAMPLE_ROWS = 10_000
+DELETED = (
+    "_fivetran_deleted",
+    "_ab_cdc_deleted_at",
+    "_sdc_deleted_at",
+    "__deleted",
+    "is_deleted",
+    "deleted",
+    "_change_type",
+    "__op",
+)
+"""Columns in which Fivetran, Airbyte, Singer, Debezium and their like mark rows that are no longer there."""
+NUMBERING = re.compile(r"|unnamed(: ?\d+)?|index|__index_level_\d+__|\.{3}\d+", re.IGNORECASE)
+"""What pandas and R call the column with the numbers of the rows."""
 UNSAID = "neither true nor false about the membership"
 """Why a row cannot be read that does not say whether its user is a member."""
 
@@ -59,8 +73,14 @@ def flag_of(names: Sequence[str], key: str | None, mapping: Mapping[str, str], s
     found = _named(names, [key] if key else []) or _named(names, ["is_member", "isMember", "member", "value"])
     if found:
         return Flag(found)
-    others = [name for name in names if not _is_known(name) and name not in mapping.values()]
     is_engages_own = {"key", "external_ids"} & set(names)  # then it is one of the traits that were downloaded
+    marks = [name for name in names if name.lower() in DELETED and name not in mapping.values()]
+    if marks and not is_engages_own:
+        raise unusable(
+            f"{source}: the column {harmless(marks[0])} marks rows that were deleted; the users of such rows are no members.",
+            "Leave out these rows, and the column, when exporting.",
+        )
+    others = [name for name in names if not _is_known(name) and name not in mapping.values()]
     return Flag(others[0], is_alone=True) if len(others) == 1 and not is_engages_own else None
 
 
@@ -112,5 +132,5 @@ def _named(names: Sequence[str], wanted: Iterable[str]) -> str | None:
 
 
 def _is_known(name: str) -> bool:
-    """Whether a column holds ids or e-mails, numbered ones too."""
-    return folded(name).rstrip("0123456789") in IDS_AND_MAILS
+    """Whether a column holds ids or e-mails, numbered ones too, or the numbers of the rows."""
+    return NUMBERING.fullmatch(name.strip()) is not None or folded(name).rstrip("0123456789") in IDS_AND_MAILS

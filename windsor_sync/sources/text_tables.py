@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import duckdb
 
-from windsor_sync.sources.columns import hint, recognized
-from windsor_sync.sources.csv_text import HEADER_AGAIN, Header, header_again, read_header, shown
+from windsor_sync.sources.columns import folded, hint, recognized
+from windsor_sync.sources.csv_text import HEADER_AGAIN, Header, header_again, read_header, refuse_late_header, shown
 from windsor_sync.sources.delimited import Split, refuse_cut_short, some_row_is_readable, split
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import AS_STRINGS, WITH_COMMA, MaybeNumbers, define_macros, pointer
@@ -53,7 +53,7 @@ class CsvSource:
         name, keys = self.origin.path, filter(None, (self._value_of, self._members_of))
         known = replace(header, names=recognized(header.names, name, self._mapping, tuple(keys)))
         flag = None if self._value_of else flag_of(header.names, self._members_of, self._mapping, name)
-        cells = self._cells(known)
+        cells = self._cells(known, text)
         self._split = split(text, header, connection)
         value = f"json_of_cell({cells['value']})" if self._value_of else "NULL::VARCHAR"
         if flag:
@@ -73,7 +73,7 @@ class CsvSource:
         """Where in the file these rows begin, lines counted from 1."""
         return self._split.physical_lines(rows) if self._split else ()
 
-    def _cells(self, header: Header) -> dict[str, str]:
+    def _cells(self, header: Header, text: PlainText) -> dict[str, str]:
         """The cell that holds each of our columns, where the file has it."""
         places = {name: f"c{index}" for index, name in reversed(list(enumerate(header.names)))}
         names = {
@@ -86,6 +86,7 @@ class CsvSource:
             needed.add("user_id")
         missing = [names[name] for name in sorted(needed) if names[name] not in places]
         if missing:
+            refuse_late_header(text, [folded(name) for name in missing])
             raise unusable(
                 f"{self.origin.path} lacks {', '.join(missing)}: line {header.lines} names {shown(header.names)}.",
                 MAP_COLUMNS + hint(header.names),
