@@ -17,7 +17,7 @@ from windsor_sync.events.archive import ArchiveFile, read_lines
 from windsor_sync.events.reading import Event, Malformed, Outcome, read_event
 from windsor_sync.segment.routing import Filtered, Routing
 from windsor_sync.sources.archive_text import Unreadable
-from windsor_sync.storage.duckdb_engine import quoted, stored_files
+from windsor_sync.storage.duckdb_engine import LOCKED, lock, quoted, stored_files
 
 PART_ROWS = 32_768
 PART_CHARACTERS = 24 * 1024 * 1024
@@ -63,7 +63,8 @@ class Sorter:
         self._kept: list[tuple[Any, ...]] = []
         self._aside: list[tuple[Any, ...]] = []
         self._characters = 0
-        self._engine = duckdb.connect(config=_ENGINE)
+        self._engine = duckdb.connect(config={**_ENGINE, **LOCKED})
+        lock(self._engine)
 
     def sort(self, index: int, file: ArchiveFile) -> Iterator[Tally]:
         """Read a file to its end; yields what became of its lines, some at a time."""

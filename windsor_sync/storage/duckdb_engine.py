@@ -18,6 +18,19 @@ from windsor_sync.storage.scratch import scratch_folder
 MEMORY_LIMIT_MB = 500
 """What DuckDB may hold before it spills to disk; the process adds about 150 MB of its own."""
 
+LOCKED: dict[str, Any] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+    "allow_unsigned_extensions": False,
+    "allow_persistent_secrets": False,
+    "extension_directory": "nowhere://extensions",
+}
+"""An engine takes nothing from the network: no extension is installed or loaded, none can be."""
+
+_STILL_SET = "['threads', 'preserve_insertion_order']"
+"""What our own statements set while they work; nothing else can be changed in an engine."""
+
 MISSING = "a stored file is missing"
 DAMAGED = "a stored file is damaged"
 
@@ -55,7 +68,7 @@ def reach(store: Any) -> None:
 def open_duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
     """An engine of its own, gone with its spilled files when the block ends."""
     require_address_space()
-    with scratch_folder() as spill, duckdb.connect() as connection:
+    with scratch_folder() as spill, duckdb.connect(config=LOCKED) as connection:
         connection.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'")
         connection.execute(f"SET temp_directory = {quoted(str(spill))}")
         connection.execute("SET TimeZone = 'UTC'")
@@ -63,7 +76,23 @@ def open_duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute("SET enable_progress_bar_print = false")
         for store in _stores.values():
             connection.register_filesystem(store)
+        lock(connection)
         yield connection
+
+
+def lock(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let an engine reach this machine's files and the registered stores, no network and no extension, and keep it so."""
+    reached = ["/", *(f"{protocol}://" for protocol in _protocols())]
+    connection.execute(f"SET allowed_directories = [{', '.join(map(quoted, reached))}]")
+    connection.execute(f"SET allowed_configs = {_STILL_SET}")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def _protocols() -> Iterator[str]:
+    """What the URLs of the registered stores begin with."""
+    for store in _stores.values():
+        yield from (store.protocol,) if isinstance(store.protocol, str) else store.protocol
 
 
 @contextmanager
