@@ -119,6 +119,8 @@ class Hostile:
         before = b"HTTP/1.1 100 Continue\r\n\r\n" * dice.choice((0,) * 8 + (1, 3, 5_000))
         is_sound = len(headers) < 700 and line.startswith(b"HTTP/1")
         may_be_yes = 200 <= status < 300 and is_sound and (is_framed or status == 204)
+        if status < 200 and body.startswith(b"HTTP/"):
+            may_be_yes = True  # an interim answer has no body: another answer comes behind it
         data = before + head + framed
         match dice.randrange(8):
             case 0:
