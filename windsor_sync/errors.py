@@ -1,4 +1,4 @@
-"""What can go wrong, grouped by what the caller does about it; each carries the command line's exit status.
+"""All errors, grouped by what the caller does about them; each carries the command line's exit status.
 
 A message has four parts: what happened, to which audience and run, the state it leaves, the remedy. Audience
 keys, run ids, counts, file names, line numbers and status codes belong in it; user ids, traits, bodies and keys do not.

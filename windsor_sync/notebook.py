@@ -1,4 +1,4 @@
-"""What a sync would say, for a notebook: two DataFrames in, the changes between them out. Nothing is stored or sent."""
+"""Plans a sync in a notebook: two DataFrames in, the changes between them out. Nothing is stored or sent."""
 
 import json
 from collections.abc import Iterable, Mapping

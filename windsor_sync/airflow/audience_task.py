@@ -1,4 +1,4 @@
-"""What every task about one audience has in common: its name on the grid, its settings, the link to its page."""
+"""Common base of the tasks about one audience: its name on the grid, its settings, the link to its page."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -48,7 +48,7 @@ class AudienceOperator(WindsorOperator):
 
 
 def counts(run: "Run") -> dict[str, Any]:
-    """What a task hands on about a run: its id and its books."""
+    """Return the id and the counts of a run, for the next task."""
     return {"run": run.run_id, "audience": run.audience, "state": run.state.value, **run.books.counts()}
 
 

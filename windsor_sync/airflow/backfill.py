@@ -161,7 +161,7 @@ class BackfillOperator(SendingOperator, ClosingOperator):
 
 
 def wish_of(said: Any) -> "Wish":
-    """What the form says; raises ConfigError when its moment is none."""
+    """Return the wish of a filled-in form; raises ConfigError for a moment that cannot be read."""
     from windsor_sync.usecases.backfill import Wish, moment_meant
 
     return Wish(

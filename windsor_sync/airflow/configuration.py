@@ -1,4 +1,4 @@
-"""What a DAG file asks of the settings while Airflow parses it: names and intervals, no network, no database."""
+"""Settings that a DAG file needs while Airflow parses it: names and intervals, without network or database."""
 
 from datetime import timedelta
 

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was done with one DAG file."""
+    """The outcome of writing one DAG file."""
 
     path: Path
     what: str

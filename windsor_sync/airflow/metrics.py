@@ -1,4 +1,4 @@
-"""What a delivery came to, for Airflow's metrics: windsor_sync.sent, .rejected, .owed and .rate, by audience or `events`."""
+"""Metrics of a delivery for Airflow: windsor_sync.sent, .rejected, .owed and .rate, by audience or `events`."""
 
 import time
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ class Meter:
 
 
 def owed(audience: str, number: int) -> None:
-    """What Windsor has not been told yet, once the books are closed."""
+    """Return the number of changes that Windsor has not been told, once the run is closed."""
     from airflow.sdk.observability import stats
 
     stats.gauge("windsor_sync.owed", number, tags={"audience": audience})

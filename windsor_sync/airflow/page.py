@@ -55,7 +55,7 @@ app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Dep
 
 @app.get("/")
 def audiences(request: Request, after: Cursor = None) -> Response:
-    """The list."""
+    """Return the page with the list of audiences."""
     with _workspace() as workspace:
         page = list_audiences(workspace, after=after or 0)
     return _html(request, "audiences.html", page=page)
@@ -63,7 +63,7 @@ def audiences(request: Request, after: Cursor = None) -> Response:
 
 @app.get("/audiences/{key:path}")
 def audience(request: Request, user: GetUserDep, key: str, before: Cursor = None) -> Response:
-    """One audience."""
+    """Return the page of one audience."""
     with _workspace() as workspace:
         view = view_audience(workspace, key, before=before)
     if view is None:
@@ -102,7 +102,7 @@ def user_of_row(
 
 @app.get("/events", dependencies=[Depends(may_read_events)])
 def events(request: Request, before: Cursor = None) -> Response:
-    """Event forwarding."""
+    """Return the page of the event forwarding."""
     with _workspace() as workspace:
         view = view_events(workspace, before=before)
     return _html(request, "events.html", view=view, is_paged=before is not None)

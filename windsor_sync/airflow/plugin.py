@@ -1,4 +1,4 @@
-"""What Airflow's own pages get from us: "Audiences" in the navigation.
+"""The Airflow plugin: it adds "Audiences" to the navigation.
 
 Every component of Airflow imports this, the page itself only the api-server at its first request: it brings the web
 framework, the state and the templates along.

@@ -1,4 +1,4 @@
-"""What Airflow is told about this package: the connection type and its form, operators, sensor, notifier, links."""
+"""Provider info for Airflow: the connection type and its form, hooks, operators, sensors, triggers, notifications, links."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What Airflow does with an error of ours: fails at once where a person has to act, else tries again when it may help."""
+"""Maps errors to Airflow's retries: a task fails at once where a person has to act, and is retried where waiting may help."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -53,7 +53,7 @@ class PatiencePolicy(RetryPolicy):
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: "Context | None" = None
     ) -> "RetryDecision":
-        """What to do about the exception."""
+        """Decide how Airflow treats the exception."""
         from airflow.sdk.definitions.retry_policy import RetryDecision
 
         asked_s = exception.retry_after_s if isinstance(exception, DestinationUnavailable) else None

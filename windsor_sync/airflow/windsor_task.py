@@ -1,4 +1,4 @@
-"""What every task of ours has in common: the settings, the connections, the rules for trying again, an orderly stop."""
+"""Common base of all tasks: the settings, the connections, the retry rules, an orderly stop."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,5 +53,5 @@ class WindsorOperator(BaseOperator):
 
 
 def trigger_of(context: Context) -> str:
-    """Who started it, for the books: the DAG and its run."""
+    """Return the DAG and its run, as the run's trigger."""
     return f"airflow {context['dag'].dag_id} {context['run_id']}"

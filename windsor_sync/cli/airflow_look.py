@@ -1,4 +1,4 @@
-"""What `check` sees of the Airflow in this environment, by Airflow's own commands: the pool and the connection."""
+"""Reads the pool and the connection of the Airflow in this environment with Airflow's own commands, for `check`."""
 
 import json
 import os

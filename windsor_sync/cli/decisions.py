@@ -1,4 +1,4 @@
-"""What only a person decides: `approve`, `retire` and `forget`."""
+"""Commands that only a person decides on: `approve`, `retire` and `forget`."""
 
 from pathlib import Path
 

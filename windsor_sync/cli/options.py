@@ -15,7 +15,7 @@ Command = Callable[..., Any]
 
 
 def as_json(command: Command) -> Command:
-    """`--json`."""
+    """Add the option `--json`."""
     return click.option("--json", "is_json", is_flag=True, help="Print JSON instead of a table.")(command)
 
 

@@ -11,7 +11,7 @@ from windsor_sync.events.books import overview
 
 
 def pairs_of(run: Run, rejections: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """What is said of the run, with its label."""
+    """Return the facts of a run as pairs of label and text."""
     yield "state", state_words(run.state).text
     yield (
         "in words",

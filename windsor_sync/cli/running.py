@@ -1,4 +1,4 @@
-"""What the commands that plan or run audiences share: one loop, one way to stop, one way to show the outcome."""
+"""Common code of the commands that plan or run audiences: one loop, one way to stop, one way to show the outcome."""
 
 import errno
 import json

@@ -77,7 +77,7 @@ class EngineLimits:
 
 @dataclass(slots=True)
 class Delivery:
-    """What an engine run came to."""
+    """The outcome of one engine run."""
 
     delivered: int = 0
     rejected: int = 0

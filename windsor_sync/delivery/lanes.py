@@ -1,4 +1,4 @@
-"""Who waits for whom: items that share a lane go one after the other, all others side by side. Pure.
+"""Orders items: those with a common ordering key go one after the other, all others side by side. Pure.
 
 An item is first in a lane when all that entered the lane before it have left; it may go when it is first in all of its
 lanes, or when only items that go in the same request are before it.
@@ -106,7 +106,7 @@ class Lanes(Generic[T]):
         return [other for other in self._all_behind(ticket) if not other.is_aside]
 
     def _all_behind(self, ticket: Ticket[T]) -> list[Ticket[T]]:
-        """Who comes after it in a lane, or after somebody who does, in the order of entering."""
+        """Return every item that waits for this one, directly or through another item, in the order of entering."""
         found = {ticket.number: ticket}
         ahead = [ticket.number]
         seen: set[str] = set()

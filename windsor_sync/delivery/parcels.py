@@ -1,4 +1,4 @@
-"""What is delivered: rows of an outbox on their way, and how far each has come."""
+"""Rows of an outbox while they are delivered, and how far each has come."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -80,5 +80,5 @@ def requests_of(letters: Iterable[Letter], *, most: int, most_bytes: int) -> Ite
 
 
 def attempts_of(letters: Letters) -> list[Attempt]:
-    """Whose letters they are, in order, each once."""
+    """Return the attempts that the letters belong to, in order, each once."""
     return list(dict.fromkeys(letter.attempt for letter in letters))

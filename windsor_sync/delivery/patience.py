@@ -1,4 +1,4 @@
-"""What to do about a row that did not get through: try again, put it off, leave it, or give the destination up."""
+"""The retry policy of a row that did not get through: try again, put it off, leave it, or give the destination up."""
 
 import math
 import random
@@ -11,7 +11,7 @@ from windsor_sync.delivery.verdicts import Answer, Decision
 
 
 class Step(StrEnum):
-    """What comes next for a row."""
+    """The next step for a row."""
 
     AGAIN = "again"
     """after a while"""

@@ -26,7 +26,7 @@ UNDERSTOOD = (400, 413, 422)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the probe came to."""
+    """The outcome of a probe."""
 
     is_good: bool
     text: str

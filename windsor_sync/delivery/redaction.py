@@ -86,7 +86,7 @@ def _needles(value: str) -> Iterator[str]:
 
 
 def _encoded(part: str) -> Iterator[str]:
-    """What hex and base64 show of a value wherever it stands in what is encoded."""
+    """Return the hex and base64 forms of a value, wherever it starts in the encoded text."""
     octets = part.encode(errors="replace")
     if len(octets) < SHORT:
         return
@@ -99,7 +99,7 @@ def _encoded(part: str) -> Iterator[str]:
 
 
 def _leaves(value: str) -> Iterator[str]:
-    """What a value that is JSON says without its quotes and brackets."""
+    """Return the texts and numbers inside a JSON value."""
     try:
         waiting = [json.loads(value)]
     except (ValueError, RecursionError):

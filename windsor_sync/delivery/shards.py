@@ -136,7 +136,7 @@ class ShardTracker:
         return ShardProgress(self.shard, given.first, given.last, self.position, reach, self.delivered, stretches)
 
     def _stretches(self, kept: Container[int], let_go: int) -> Iterator[Stretch]:
-        """What is not in doubt from the position on; above what is taken, what an earlier try of the run has left."""
+        """Return the stretches from the position on that are not in doubt, with those that an earlier try of the run left."""
         answered_from = self.position
         for seq in self._open:
             yield Stretch(answered_from, seq, is_answered=True)

@@ -64,7 +64,7 @@ DESTINATION = ""
 
 
 class Weight(IntEnum):
-    """What a task's share is in proportion to."""
+    """The weight of a task, to which its share of the rate is proportional."""
 
     AUDIENCES = 1
     EVENTS = 2

@@ -20,11 +20,11 @@ class Waiting(NamedTuple):
     """of their messages"""
 
     def with_one(self, parcel: Parcel) -> "Waiting":
-        """One more."""
+        """Return the counts with one more."""
         return Waiting(self.rows + 1, self.size_bytes + _size(parcel))
 
     def without_one(self, parcel: Parcel) -> "Waiting":
-        """One less."""
+        """Return the counts with one less."""
         return Waiting(self.rows - 1, self.size_bytes - _size(parcel))
 
 
@@ -67,11 +67,11 @@ class Supply:
         """whether all rows taken so far go first; None before any was taken"""
 
     def open(self, source: AsyncIterator[Sequence[Parcel]]) -> None:
-        """Start."""
+        """Start to hand out rows."""
         self._source = source
 
     async def take(self) -> list[Attempt]:
-        """What may go in the next request, in order; empty at the end.
+        """Return the messages of the next request in order; none at the end.
 
         Several only where the wire takes several, and never waiting for more while there is one.
         """
@@ -148,7 +148,7 @@ class Supply:
     # -- which ones ------------------------------------------------------------------------------------------
 
     def _gather(self) -> list[Attempt]:
-        """What may go in one request without waiting for anything."""
+        """Return the messages of one request that can go without waiting."""
         batch: list[Attempt] = []
         behind: deque[Ticket[Attempt]] = deque()
         room = self._batch_size

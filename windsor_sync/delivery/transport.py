@@ -109,7 +109,7 @@ def _calls_for_a_look(name: bytes, value: bytes) -> bool:
 
 
 def _failure(error: Exception) -> Answer:
-    """What stands in an answer's place: the kind of failure without its text, which may hold an address with a token."""
+    """Return an answer that stands for a failure: its kind without its text, which may hold an address with a token."""
     return Answer(0, message=_kind(error), was_sent=not isinstance(error, NeverLeftError))
 
 

@@ -20,7 +20,7 @@ PROXY_REFUSES = 407
 
 
 class Decision(StrEnum):
-    """What to do after an answer."""
+    """The decision after an answer."""
 
     DELIVERED = "delivered"
     REJECTED = "rejected"
@@ -44,7 +44,7 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back for one request."""
+    """The answer to one request."""
 
     status: int
     """0 when there was no answer"""

@@ -1,4 +1,4 @@
-"""What the demo compares at its end: everything Windsor shows with the shop's own books."""
+"""Compares Windsor with the shop's own records at the end of the demo."""
 
 import json
 import urllib.request

@@ -26,7 +26,7 @@ TORN_FILE = 2
 
 @dataclass(slots=True)
 class Tally:
-    """What an archive holds, by what has to become of it: `lines` is the sum of all the rest."""
+    """Counts of an archive by outcome; `lines` is the sum of all others."""
 
     files: int = 0
     lines: int = 0

@@ -35,7 +35,7 @@ ENGAGE = {"name": "unknown", "version": "unknown"}
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One purchase."""
+    """One purchase of a customer."""
 
     customer_id: str
     number: int
@@ -68,7 +68,7 @@ class Order:
 
     @property
     def anonymous_id(self) -> str:
-        """What the customer's device calls them."""
+        """Return the anonymous id of the customer's device."""
         return shop.anonymous_id_of(self.customer_id)
 
     @property
@@ -165,7 +165,7 @@ def _group(order: Order) -> Message:
 
 
 def _engage(order: Order) -> Message:
-    """What Engage itself says when the purchase makes the customer a member of the audience."""
+    """Return the events that Engage itself sends when a purchase makes the customer a member of the audience."""
     key = str(trait_key(shop.AUDIENCE))
     personas = {"computation_class": "audience", "computation_id": "aud_demo", "computation_key": key}
     context = {"personas": {**personas, "namespace": "spa_demo", "space_id": "spa_demo"}}

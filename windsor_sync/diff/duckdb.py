@@ -85,7 +85,7 @@ def tally(connection: duckdb.DuckDBPyConnection, location: str) -> Tally:
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """What is left of an outbox after delivery, counted row by row."""
+    """Counts of the rows of an outbox by their fate after delivery."""
 
     owed: int
     withheld: int

@@ -56,7 +56,7 @@ def diff(task: DiffTask, draft: Path) -> Tally:
 
 
 def _parts(folder: Path) -> str:
-    """What Spark wrote, with the types of an outbox."""
+    """Return the files that Spark wrote, with the column types of an outbox."""
     files = [str(part) for part in sorted(folder.iterdir()) if part.suffix == ".parquet" and part.name[0] not in "._"]
     columns = ", ".join(f"CAST({name} AS {COLUMNS[name]}) AS {name}" for name in statement.outbox_columns())
     return f"SELECT {columns} FROM {parquet_files(files)}"

@@ -148,7 +148,10 @@ def sendable(limits: Limits, changes: str, dialect: Dialect = DUCKDB, *, has_pro
 
 
 def departed(records: Sequence[Record], table: Callable[[str], str], types: Mapping[str, str]) -> str:
-    """Who was told true once, as a select over `records`; `table` makes a location a table, `types` names its columns."""
+    """Return a select over `records` of the users who were once told true.
+
+    `table` makes a location a table, `types` names its columns.
+    """
     if not records:
         return nobody({**types, "was_told": "BOOLEAN"})
     rows = " UNION ALL ".join(_of_record(record, table) for record in records)

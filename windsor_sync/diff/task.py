@@ -1,4 +1,4 @@
-"""What a diff is asked, and what it answers, whichever engine runs it."""
+"""The input and the result of a diff, whichever engine runs it."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -36,7 +36,7 @@ class MergeFiles(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DiffTask:
-    """What a diff compares, and for which run."""
+    """The input of a diff, and the run it is for."""
 
     head: Head | None
     """the ledger: what Windsor was told; None before the first sync"""

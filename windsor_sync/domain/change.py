@@ -28,7 +28,7 @@ COLUMNS = {
 
 
 class Change(StrEnum):
-    """What happened to a user since Windsor was last told."""
+    """The kind of a change since Windsor was last told."""
 
     ENTERED = "entered"
     EXITED = "exited"

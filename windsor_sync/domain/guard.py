@@ -14,7 +14,7 @@ MOST_DECIMALS = 12
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What an audience may change in one run without being asked about."""
+    """The changes of one run that an audience may have without an approval."""
 
     max_exited_percent: float | None
     max_entered_percent: float | None
@@ -24,7 +24,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """What a person approved: up to so many of each kind; None approves nothing of that kind."""
+    """The number of changes of each kind that a person approved; None approves none of that kind."""
 
     max_exited: int | None = None
     max_entered: int | None = None
@@ -32,7 +32,7 @@ class Ceiling:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What the guard withholds, and why in words."""
+    """The changes that the guard withholds, and the reasons in words."""
 
     held: tuple[str, ...]
     """kinds of change (`entered`, `updated`, `exited`)"""

@@ -22,7 +22,7 @@ class Alias(NamedTuple):
 
     @property
     def ids(self) -> tuple[str, str]:
-        """Both ids."""
+        """Return the previous and the new id."""
         return self.previous_id, self.user_id
 
 

@@ -81,7 +81,7 @@ def state_words(state: "RunState") -> StateWords:
 
 
 def class_words(computation_class: str) -> str:
-    """What kind of thing is synced."""
+    """Return the words for a computation class."""
     return CLASSES.get(computation_class, computation_class)
 
 
@@ -91,7 +91,7 @@ def left_out_words(reason: str) -> str:
 
 
 def code_words(code: str) -> str:
-    """What a code of the Delivery Overview means; empty where the code says it itself."""
+    """Return the meaning of a code of the Delivery Overview; empty where the code is plain."""
     return CODES.get(code, "")
 
 

@@ -7,7 +7,7 @@ from windsor_sync.segment.routing import suppression_hash
 
 @dataclass(frozen=True, slots=True)
 class Suppressed:
-    """Who must not be told anything any more."""
+    """The users who must not be told anything any more."""
 
     hashes: frozenset[str] = field(default_factory=frozenset)
     """hex SHA-256 of salt and user id, or anonymous id where a user has no other"""

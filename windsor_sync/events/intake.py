@@ -17,7 +17,7 @@ from windsor_sync.storage.scratch import scratch_folder
 
 @dataclass(frozen=True, slots=True)
 class IntakeTask:
-    """What is taken in, and for which run."""
+    """The input of an intake, and the run it is for."""
 
     archive: str
     """folder or URL"""
@@ -44,7 +44,7 @@ class UncountedLinesError(WindsorSyncError):
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What became of every line."""
+    """The outcome of every line of an intake."""
 
     received: int
     """lines read; blank ones are none"""
@@ -82,7 +82,7 @@ class Intake:
 
 @dataclass(slots=True)
 class _Count:
-    """So far."""
+    """The counts of an intake so far."""
 
     files: int = 0
     kept: int = 0

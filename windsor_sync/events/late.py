@@ -31,7 +31,7 @@ class Rewritten:
 
 @dataclass(frozen=True, slots=True)
 class LateLines:
-    """What was found in the rewritten files."""
+    """The new lines that were found in rewritten files."""
 
     looked_at: dict[ArchiveFile, int] = field(default_factory=dict)
     """the lines that each has now"""
@@ -40,7 +40,7 @@ class LateLines:
 
     @property
     def as_json(self) -> dict[str, Any]:
-        """What the runs table keeps."""
+        """Return the late lines as the runs table keeps them."""
         return {
             "lines": sum(self.new.values()),
             "files": sorted(self.new)[:MAX_NAMED],
@@ -73,7 +73,7 @@ def late_lines(archive: str, rewritten: Sequence[Rewritten]) -> LateLines:
 
 
 def sentence(late: dict[str, Any], run_id: str) -> str:
-    """What to say of them, and what a person can do."""
+    """Return a sentence about late lines with a remedy."""
     return (
         f" At least {counted(late['lines'], 'new line')} in {counted(late['number_of_files'], 'archive file')} were not sent: "
         "the file was rewritten after its messages were forgotten (`events.dedupe_days`). To send them, put these lines into a "

@@ -1,4 +1,4 @@
-"""What is no message in the archive: when a run that met it has failed, and which files it tries again."""
+"""Lines of the archive that are no message: when they fail a run, and which files the next run tries again."""
 
 from collections.abc import Mapping
 from typing import Any

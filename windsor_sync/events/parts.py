@@ -36,7 +36,7 @@ ASIDE = {"ordinal": "BIGINT", "code": "VARCHAR"}
 
 @dataclass(slots=True)
 class Tally:
-    """What became of some lines of a file."""
+    """Counts of some lines of a file by outcome."""
 
     file: int
     """which one, in the order of the archive"""
@@ -142,7 +142,7 @@ def _column(sql_type: str, values: tuple[Any, ...]) -> Any:
 
 
 def _midnight_us(file: ArchiveFile) -> int:
-    """What a message without any time before it in its file is taken for."""
+    """Return the time for a message that has none, and has no message with a time before it in its file."""
     if file.day is None:
         return 0
     return int(datetime.combine(file.day, time(), UTC).timestamp()) * 1_000_000

@@ -39,7 +39,7 @@ _CARRIED_ORDINAL = f"seq - {1 << 62}"
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """What is sealed, and for which run."""
+    """The input of a sealing, and the run it is for."""
 
     parts: Path
     """the folder"""
@@ -56,7 +56,7 @@ class Seal:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """What became of the messages in the parts and of those carried over."""
+    """The outcome of the messages in the parts and of those carried over."""
 
     carried: int
     duplicates: int
@@ -99,7 +99,7 @@ def _define_parts(connection: duckdb.DuckDBPyConnection, task: Seal) -> None:
 
 
 def _carry(connection: duckdb.DuckDBPyConnection, task: Seal) -> None:
-    """What the last run owes; a user's blanked row goes on to be closed without being sent."""
+    """Copy the messages that the last run owes; the blanked row of a forgotten user is copied to be closed, and is not sent."""
     define_ledger(connection, task.previous)
     goes = "TRUE" if task.releases_alias else "message IS NULL"
     connection.execute(
@@ -179,7 +179,7 @@ def _copy(connection: duckdb.DuckDBPyConnection, rows: str, path: Path, stamp: s
 
 
 def _counted(connection: duckdb.DuckDBPyConnection, outbox: Path) -> Sealed:
-    """What is there now, not what was meant to be written."""
+    """Count the rows of the file, not the rows that were meant for it."""
     define_outbox(connection, "written", sorted(map(str, outbox.iterdir())))
     row = connection.execute("""
         SELECT (SELECT count(*) FROM carried), (SELECT count(*) FROM repeated), count(*), count(*) FILTER (status = 'held')

@@ -28,11 +28,11 @@ _SWITCHING_PROTOCOLS = 101
 
 
 class NotHttpError(Exception):
-    """What came is no HTTP answer to this request."""
+    """The bytes that arrived are no HTTP answer to this request."""
 
 
 class Hearing:
-    """Who was answered over one connection, for the case that it turns out to be a step behind.
+    """The users whose answers came over one connection, for the case that it turns out to be a step behind.
 
     An answer too many means that any answer before it may have been another request's.
     """

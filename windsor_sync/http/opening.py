@@ -35,7 +35,7 @@ class NotLoopbackError(OSError):
 
 
 class Origin(NamedTuple):
-    """Whom to connect to."""
+    """The host and port to connect to."""
 
     host: str
     port: int
@@ -43,7 +43,7 @@ class Origin(NamedTuple):
 
 
 class Proxy(NamedTuple):
-    """Through whom."""
+    """The proxy that a connection goes through."""
 
     origin: Origin
     authorization: bytes
@@ -139,7 +139,7 @@ async def _over_tls(
 
 
 def _require_loopback(transport: asyncio.BaseTransport) -> None:
-    """What a name means is known once it is connected to."""
+    """Raise unless the connection ends on the loopback: a name shows its address only once it is connected."""
     if not ip_address(transport.get_extra_info("peername")[0].partition("%")[0]).is_loopback:
         raise NotLoopbackError
 

@@ -74,7 +74,7 @@ def _parcel(shard: int, row: _Row, is_suppressed: Callable[[str], bool]) -> Parc
 
 
 def _lanes(row: _Row) -> tuple[str, ...]:
-    """Whose order it belongs to; what an alias renames may be a user id as well as an anonymous one (facts §3.3)."""
+    """Return the ordering keys of an event; an alias can rename a user id as well as an anonymous id (facts §3.3)."""
     lanes = (("u", row.user_id), ("a", row.anonymous_id), ("u", row.previous_id), ("a", row.previous_id))
     return tuple(dict.fromkeys(kind + name for kind, name in lanes if name is not None))
 

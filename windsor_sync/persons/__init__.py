@@ -1,1 +1,1 @@
-"""What is known of merged ids, and every id of a person."""
+"""Known merges of ids, and every id of a person."""

@@ -1,1 +1,1 @@
-"""What our state knows of audiences, runs and events, for people: view models, charts, pages and one file of them all."""
+"""Views of audiences, runs and events for people: view models, charts, pages and one HTML file of them all."""

@@ -15,7 +15,7 @@ Number = Callable[[Run], int]
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One rectangle."""
+    """One rectangle of a chart."""
 
     x: float
     y: float
@@ -47,7 +47,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What the template draws."""
+    """The numbers and texts that the chart template draws."""
 
     title: str
     unit: str
@@ -124,7 +124,7 @@ def entered_and_exited(runs: Sequence[Run]) -> Chart:
 
 
 def deliveries(runs: Sequence[Run], what: str = "change") -> Chart:
-    """What became of each run's changes or messages, one on top of the other."""
+    """Return the stacked outcomes of each run's changes or messages."""
     runs, unit = _without_the_first(runs, f"{what}s a run")
     series: tuple[tuple[str, str, Number], ...] = (
         ("delivered", "delivered", lambda run: run.books.delivered),

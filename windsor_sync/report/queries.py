@@ -1,4 +1,4 @@
-"""What the views ask of the state beside runs: every question reads a bounded number of rows through an index."""
+"""Queries of the views: each reads a bounded number of rows through an index."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

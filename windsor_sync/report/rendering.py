@@ -25,15 +25,15 @@ class Links:
     """the path that Airflow itself is served from"""
 
     def audiences(self, after: int | None = None) -> str:
-        """The list."""
+        """Return the list of audiences as HTML."""
         return f"{self.root}/" + _query(after=after)
 
     def audience(self, key: str, before: int | None = None) -> str:
-        """One audience."""
+        """Return one audience as HTML."""
         return f"{self.root}/audiences/{quote(key, safe='')}" + _query(before=before)
 
     def run(self, run_id: str, after: int | None = None) -> str:
-        """One run."""
+        """Return one run as HTML."""
         return f"{self.root}/runs/{quote(run_id, safe='')}" + _query(after=after)
 
     def user(self, run_id: str, seq: int) -> str:
@@ -41,7 +41,7 @@ class Links:
         return f"{self.root}/users" + _query(run=run_id, row=seq)
 
     def events(self, before: int | None = None) -> str:
-        """Event forwarding."""
+        """Return the event forwarding as HTML."""
         return f"{self.root}/events" + _query(before=before)
 
     def backfill(self, key: str) -> str:
@@ -63,7 +63,7 @@ class InOneFile:
 
 
 def render(template: str, **values: Any) -> str:
-    """A page."""
+    """Return a page as HTML."""
     return _environment().get_template(template).render(values)
 
 

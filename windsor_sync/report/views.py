@@ -48,7 +48,7 @@ class AudienceLine:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What windsor.yaml says of the audiences of a destination, by their ids."""
+    """The settings of a destination's audiences in windsor.yaml, by audience id."""
 
     synced: Set[int]
     """those with an enabled entry"""
@@ -71,7 +71,7 @@ class AudienceList:
 
 @dataclass(frozen=True, slots=True)
 class AudienceView:
-    """One audience."""
+    """One audience, as the page shows it."""
 
     line: AudienceLine
     runs: tuple[Run, ...]
@@ -85,7 +85,7 @@ class AudienceView:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """One run."""
+    """One run, as the page shows it."""
 
     run: Run
     steps: dict[str, int] | None

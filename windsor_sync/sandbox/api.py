@@ -75,7 +75,7 @@ class Api:
         )
 
     async def stats(self, _request: web.Request) -> web.Response:
-        """Every counter."""
+        """Return every counter of the sandbox."""
         return web.json_response(self._store.stats())
 
     async def faults(self, _request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""What can be made to go wrong at the sandbox, chosen at its start or while it runs."""
+"""Faults of the sandbox, chosen at its start or while it runs."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ class Outage(StrEnum):
 
 
 class Fate(StrEnum):
-    """What becomes of one try of one message that Windsor could have taken."""
+    """The fate of one try of one message that Windsor could have taken."""
 
     NORMAL = "normal"
     BUSY = "busy"  # 429, not applied
@@ -44,7 +44,7 @@ _APPLIED = frozenset({Fate.NORMAL, Fate.LOST_ANSWER, Fate.FALSE_ERROR, Fate.HTML
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What goes wrong, and how often; raises ConfigError that names every impossible value.
+    """The faults in force and their rates; raises ConfigError that names every impossible value.
 
     A rate is the share of tries, 0 to 1. Which tries it hits follows from `seed`, the messageId and the number of the
     try alone, so the same messages meet the same faults in any order, on any number of connections.

@@ -1,4 +1,4 @@
-"""Who may talk to the sandbox: programs of this machine, and browsers showing its own pages.
+"""Access rules of the sandbox: programs of this machine, and browsers that show its own pages.
 
 Pages and API ask for no key. So that no web site a browser visits can use them, whether by a host name that resolves
 to this machine or by a form, the Host header has to name this machine and an Origin header this server.

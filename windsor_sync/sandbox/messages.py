@@ -1,4 +1,4 @@
-"""What this Windsor accepts on its two wires, checked without a look at the sender's own checks.
+"""The messages that this Windsor accepts on its two protocols, checked independently of the sender.
 
 The sender validates too (`windsor_sync.segment`). A receiver that shared its code would share its mistakes.
 """

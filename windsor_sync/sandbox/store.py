@@ -1,4 +1,4 @@
-"""What the sandbox's Windsor knows: users with their properties, group and events, the feed, every accepted message.
+"""The memory of the sandbox's Windsor: users with properties, group and events, the feed, every accepted message.
 
 One thread applies messages while others may read: each public method holds the lock for as long as it takes and
 hands out copies.

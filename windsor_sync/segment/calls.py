@@ -26,7 +26,7 @@ _NO_SEPARATORS = str.maketrans("", "", "_- ")
 
 
 class Call(StrEnum):
-    """What a message says; its `type`."""
+    """The call of a message; its `type`."""
 
     IDENTIFY = "identify"
     TRACK = "track"

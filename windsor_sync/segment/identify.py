@@ -34,7 +34,7 @@ class Computation:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom a call is about. Raises ValueError without any id, or with an empty one: Segment refuses such a call."""
+    """The user of a call. Raises ValueError without any id, or with an empty one: Segment refuses such a call."""
 
     user_id: str | None
     anonymous_id: str | None

@@ -41,7 +41,7 @@ class Filtered(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """What decides whether a message goes to Windsor."""
+    """The rules by which a message goes to Windsor or not."""
 
     calls: frozenset[str] = ALL_CALLS
     """switched on by the settings"""
@@ -115,7 +115,7 @@ class Routing:
 
 
 def _is_enabled(integrations: Any) -> bool:
-    """What the integrations object says about Windsor: its own key before `All`, and yes where neither speaks.
+    """Return whether the integrations object enables Windsor: its own key decides before `All`; without both it is enabled.
 
     Options (an object) under Windsor's key are a yes. Any other value that is no boolean says nothing, as if the
     key were absent, so that `All: false` holds against `Windsor: null`. `All` counts in any casing: to take an opt-out for

@@ -1,4 +1,4 @@
-"""What single settings cannot say: mistakes that lie between two of them, and what is allowed but hardly meant.
+"""Checks across settings: mistakes between two of them, and values that are allowed but hardly meant.
 
 Mistakes are looked for in the file's tree and not in the models, so that they are found in one go with the others.
 """

@@ -1,4 +1,4 @@
-"""What `windsor.yaml` may say: the settings, their types, defaults and meanings, frozen once read.
+"""The settings in `windsor.yaml`: types, defaults and meanings, frozen once read.
 
 `load()` also checks what two settings say together, fills each computation's gaps from `defaults` and makes
 paths absolute; a model built by hand is checked field by field only.
@@ -155,7 +155,7 @@ class Schedule(Section):
 
 
 class Handling(Section):
-    """What `defaults` says for all audiences and computed traits, and each of them may say for itself."""
+    """Settings that `defaults` has for all audiences and computed traits, and that each of them can override."""
 
     identify_by: Annotated[IdentifyBy, one_of(IdentifyBy)] = Field(
         default=IdentifyBy.USER_ID,
@@ -199,7 +199,7 @@ FRESHNESS = ("max_age", "max_age_action")
 
 
 class Defaults(Handling):
-    """What holds for every audience and computed trait that does not say otherwise."""
+    """Values for every audience and computed trait that does not set its own."""
 
     guard_floor: Annotated[int, whole_number(0)] = Field(
         default=100, description="An audience with fewer members than this is not held back by the percentages."
@@ -261,7 +261,7 @@ class Snapshot(Section):
 
 
 class Computation(Handling):
-    """What Segment computes for each user and Windsor is told: an audience or a computed trait."""
+    """An audience or a computed trait: Segment computes it for each user, and Windsor is told."""
 
     computation_class: ClassVar[ComputationClass]
 

@@ -186,7 +186,7 @@ def _whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _translated(source: Source) -> Iterator[None]:
-    """What DuckDB says of bad data quotes the data: it is not passed on."""
+    """Return an error without DuckDB's words: they quote the data."""
     try:
         yield
     except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):

@@ -58,7 +58,7 @@ __all__ = [
 
 
 class Source(Protocol):
-    """What sealing needs of a source."""
+    """A source of rows, as sealing needs it."""
 
     @property
     def origin(self) -> SourceFile | None:
@@ -74,7 +74,7 @@ class Source(Protocol):
 
     @property
     def unit(self) -> str:
-        """What `physical_lines` counts: `line` or `row`."""
+        """The unit that `physical_lines` counts: `line` or `row`."""
 
     def load(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Create `rows`. Raises SnapshotError when the source cannot be used."""
@@ -86,7 +86,7 @@ class Source(Protocol):
         """Where rows, given by `line`, are in the file as an editor counts; to be asked on the engine of `load`."""
 
     def describe(self) -> str:
-        """What is read, for a message."""
+        """Return the name of the source, for a message."""
 
 
 class SnapshotSettings(Protocol):

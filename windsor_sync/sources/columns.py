@@ -51,7 +51,7 @@ def recognized(
 
 
 def hint(names: Sequence[str]) -> str:
-    """What to say of a column that may be the missing user id, if there is one."""
+    """Return a hint about a column that may be the missing user id, if there is one."""
     likely = [name for name in names if folded(name) in MAYBE_USER_IDS]
     if len(likely) != 1:
         return ""

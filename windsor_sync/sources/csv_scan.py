@@ -37,7 +37,7 @@ class BrokenRow:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What one pass counted."""
+    """The counts of one pass over a file."""
 
     rows: int
     lines: int

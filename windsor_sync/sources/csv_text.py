@@ -1,4 +1,4 @@
-"""What Python's csv module says of a CSV file: its header, its blank lines, whether its quotation marks are closed.
+"""Reads a CSV file with Python's csv module: its header, its blank lines, whether its quotation marks are closed.
 
 It reads a million rows a second, so only the header is read always; the rest is for files in which something is odd.
 """

@@ -52,7 +52,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """What came of splitting: the view `cells` (line, c0, c1, …) and the table `broken` (line, reason)."""
+    """The result of splitting: the view `cells` (line, c0, c1, …) and the table `broken` (line, reason)."""
 
     text: PlainText
     header: Header
@@ -120,7 +120,7 @@ def _refuse_footer(text: PlainText, header_lines: int) -> None:
 
 
 def _refuse_second_header(text: PlainText) -> None:
-    """What stands below the header and is no row either: dashes (sqlcmd), the types of the columns (ClickHouse)."""
+    """Refuse a line below the header that is no row: dashes (sqlcmd), the types of the columns (ClickHouse)."""
     try:
         [_, (line, _, cells), *_] = [*islice((each for each in records(text) if each[2]), 2), (0, 0, [""])]
     except csv.Error:

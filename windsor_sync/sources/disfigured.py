@@ -13,7 +13,7 @@ LEAST = 2
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What a program does to ids."""
+    """A way in which a program damages ids."""
 
     condition: str
     """whether `user_id` looks so, as SQL; cheap for ids that do not"""

@@ -131,7 +131,7 @@ def _files(place: Place, search: Search) -> tuple[list[SourceFile], bool]:
 
 
 def _entries(fs: Any, folder: str) -> dict[str, Any]:
-    """What stands in a folder; a link that this account may not follow hides none of its neighbours."""
+    """Return the entries of a folder; a link that this account may not follow hides none of its neighbours."""
     try:
         return {str(info["name"]): info for info in fs.ls(folder, detail=True)}
     except PermissionError:

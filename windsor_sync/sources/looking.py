@@ -1,4 +1,4 @@
-"""What a store says of files: their sizes, times and entity tags, local or behind fsspec."""
+"""Looks up files in a store: sizes, times and entity tags, local or behind fsspec."""
 
 import hashlib
 import json
@@ -97,7 +97,7 @@ class Place:
         return self.root[: len(self.above) + end.start() if end else None].rpartition("/")[0]
 
     def matching(self) -> dict[str, Any]:
-        """What the pattern matches below that folder. The folder itself is looked up, and not matched."""
+        """Return the files below that folder which the pattern matches. The folder itself is looked up, not matched."""
         rest = self.root[len(self.folder) + 1 :] if self.folder else self.root.lstrip("/")
         folder = f"{self.folder}/" if self.folder or self.root.startswith("/") else ""
         depth = None if "**" in rest else rest.count("/") + 1

@@ -1,4 +1,4 @@
-"""What the writer of an export says of its files: manifests that name them, commit markers, logs of table formats."""
+"""Reads the files that exporters write about their exports: manifests, commit markers, logs of table formats."""
 
 import json
 from collections.abc import Iterable, Mapping

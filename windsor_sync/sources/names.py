@@ -1,4 +1,4 @@
-"""What the name of a file says: whether it is data, of which moment, and what its numbers count.
+"""Reads the name of a file: whether it is data, of which moment, and what its numbers count.
 
 Nothing here looks into a file. A name is read in pieces: moments (`2026-01-31`, `1769832000`), ids that nobody chose (a
 UUID, `4f3a9c01be`), numbers, and the words between them.

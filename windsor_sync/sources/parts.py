@@ -34,7 +34,7 @@ _HADOOP = re.compile(r"#(?:_#)?(?:_copy_#)?", re.IGNORECASE)
 
 
 class File(Protocol):
-    """What is known of a file before it is opened."""
+    """The facts about a file that are known before it is opened."""
 
     @property
     def path(self) -> str: ...
@@ -187,7 +187,7 @@ def _is_padded(number: str, length: int) -> bool:
 
 
 def _counted_by(name: Name) -> tuple[tuple[str, ...], str]:
-    """What parts of one thing have in common: what stands before their number."""
+    """Return the text before the part number, which all parts of one export share."""
     found = _PART.search(name.shape) or _OF.search(name.shape)
     return name.folders, name.shape[: found.end()].lower() if found else name.shape
 

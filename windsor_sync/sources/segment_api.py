@@ -250,7 +250,7 @@ def _wait_s(headers: Mapping[str, str]) -> float | None:
 
 
 def _refusal(status: int) -> ConfigError | CredentialsRefused:
-    """What a lasting refusal means and what to do about it; Segment's own words are not repeated."""
+    """Return a lasting refusal in our words with a remedy; Segment's own words are not repeated."""
     if status in (401, 403):
         meaning = "does not know the token, or it has expired" if status == 401 else "does not let the token read this"
         return CredentialsRefused(

@@ -147,7 +147,7 @@ class _NotUtf8(Exception):
 
 
 class _Reading:
-    """What is known of a file so far."""
+    """The facts about a file that are known so far."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""What is inside a compressed file, as a stream: gzip, bzip2, xz, zstd, and a zip archive of one file.
+"""Opens compressed files as streams: gzip, bzip2, xz, zstd, and a zip archive of one file.
 
 Nothing is unpacked by its name in an archive, and nothing is held in memory; a file that unpacks to far more than any
 download does is refused before it fills the disk.
@@ -26,7 +26,7 @@ NAMED_MEMBERS = 5
 
 
 class Stream(Protocol):
-    """What the readers of text need."""
+    """The stream that the readers of text need."""
 
     def read(self, size: int, /) -> bytes:
         """At most so many bytes; none at the end."""
@@ -50,7 +50,7 @@ class _Bounded:
 
 
 def unpacked(raw: IO[bytes], packed_bytes: int, name: str) -> Stream | None:
-    """What is inside; None for a file that is not compressed. Told by how it begins, whatever it is called.
+    """Return the content of a compressed file as a stream; None for another file. Its first bytes decide, not its name.
 
     Raises SnapshotError for an archive of no file or of several, with their names.
     """
@@ -62,7 +62,7 @@ def unpacked(raw: IO[bytes], packed_bytes: int, name: str) -> Stream | None:
 
 @contextmanager
 def damage_named(name: str) -> Iterator[None]:
-    """What the decompressors raise for damaged data, as a SnapshotError."""
+    """Turn the decompressors' errors about damaged data into a SnapshotError."""
     try:
         yield
     except EOFError:
@@ -87,7 +87,7 @@ def _only_member(raw: IO[bytes], name: str) -> Stream:
 
 
 def _is_litter(member: str) -> bool:
-    """What macOS adds to its archives."""
+    """Return whether macOS added this file to the archive."""
     return any(
         part == "__MACOSX" or part.startswith("._") or part == ".DS_Store" for part in PurePosixPath(member).parts
     )

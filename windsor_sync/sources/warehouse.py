@@ -63,11 +63,11 @@ Found = tuple[frozenset[str], Iterator[Staged], Flag | None]
 
 
 class Question(Protocol):
-    """What is asked of a warehouse, and how the answer becomes rows."""
+    """A query to a warehouse, and how its result becomes rows."""
 
     @property
     def subject(self) -> str:
-        """What is read, for a message."""
+        """Return the name of the source, for a message."""
 
     def rows(self, warehouse: Warehouse) -> Found:
         """Which of our columns the answer has, its rows as they come, and which column may say who is a member."""

@@ -1,4 +1,4 @@
-"""What a database driver hands over, as the texts of a snapshot: ids to the letter, e-mails one a line, values as JSON.
+"""Turns the values of a database driver into the texts of a snapshot: ids to the letter, e-mails one a line, values as JSON.
 
 Each function raises Unreadable for a cell that cannot be that, without repeating it.
 """
@@ -115,7 +115,7 @@ def _refused(constant: str) -> None:
 
 
 def plain(cell: Any) -> Any:
-    """What JSON has no type for as what stands for it there; raises ValueError for what is nothing of the kind."""
+    """Return a value that JSON has no type for as a JSON value; raises ValueError where there is none."""
     match cell:
         case datetime():
             moment = cell.replace(tzinfo=cell.tzinfo or UTC).astimezone(UTC)

@@ -1,4 +1,4 @@
-"""What a database says when it refuses, in our words: its own can quote a row, the query, or a password."""
+"""Translates refusals of a database into our words: its own can quote a row, the query, or a password."""
 
 import re
 from collections.abc import Iterator

@@ -54,7 +54,7 @@ Types = Mapping[str, TypeEngine[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is looked for in a schema."""
+    """The tables and columns that are looked for in a schema."""
 
     schema: str
     key: str

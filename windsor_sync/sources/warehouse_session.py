@@ -30,7 +30,7 @@ PATIENCE = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval":
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a question returns: names once, rows as they come."""
+    """The result of a query: column names once, rows as they arrive."""
 
     names: tuple[str, ...]
     chunks: Iterator[Sequence[Sequence[Any]]]

@@ -19,7 +19,7 @@ from windsor_sync.state.tables import announcements, audiences
 
 
 class News(StrEnum):
-    """What changed."""
+    """A change of state that people are told about."""
 
     WITHHELD = "withheld"
     REFUSED = "refused"
@@ -41,7 +41,7 @@ class Announcement:
 
 @contextmanager
 def announcing(database: Database, run: Run) -> Iterator[list[Announcement]]:
-    """What people are to be told after this run; taken back when the block, which tells them, raises.
+    """Yield the changes that people are to be told about after this run; they are taken back when the block raises.
 
     It is noted before it is told, so that of several tasks that find it out at once one tells.
     """
@@ -61,7 +61,7 @@ def announcing(database: Database, run: Run) -> Iterator[list[Announcement]]:
 
 
 def _noted(database: Database, run: Run) -> tuple[list[Announcement], list[dict[str, object]]]:
-    """What is new, noted, and what was noted about it before."""
+    """Record what is new, and return it with what was recorded before."""
     with database.write() as connection:
         found = [news for news in _news(connection, run) if news is not None]
         before = _rows(connection, [each.subject for each in found])

@@ -16,7 +16,7 @@ from windsor_sync.state.tables import approvals, audiences, audit_trail
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """What was approved."""
+    """A person's approval."""
 
     approval_id: int
     ceiling: Ceiling
@@ -72,7 +72,7 @@ def trail(connection: Connection, *, who: str, what: str, subject: str, why: str
 
 
 def this_person() -> str:
-    """Who is at the command line."""
+    """Return the name of the person at the command line."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container without a name for its user

@@ -66,7 +66,7 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """What a table holds: a database's order of rows does not matter, and differs."""
+    """The content of a table; the order of its rows does not count, since databases differ in it."""
 
     rows: int = 0
     digest: int = 0
@@ -268,7 +268,7 @@ def _refuse_used(old: Connection, new: Connection) -> None:
 
 
 def _deeds(connection: Connection) -> set[tuple[Any, ...]]:
-    """What people did: approved, forgot, retired."""
+    """Return the acts of people: approved, forgot, retired."""
     columns = (audit_trail.c.at, audit_trail.c.who, audit_trail.c.what, audit_trail.c.subject)
     return {tuple(row) for row in connection.execute(select(*columns))}
 

@@ -1,4 +1,4 @@
-"""What Windsor has acknowledged: told = snapshot ⊖ owed.
+"""The ledger of what Windsor has acknowledged: told = snapshot ⊖ owed.
 
 The ledger of an audience is its newest run: that run's sealed snapshot, less the changes of its outbox that Windsor
 has not said yes to. Opening a run moves nothing that Windsor was told: the new snapshot comes with all of its
@@ -24,7 +24,7 @@ from windsor_sync.storage.file_store import FileStore
 
 
 class Verdict(StrEnum):
-    """What became of a change that did not simply get a yes below its shard's position."""
+    """The outcome of a change that was not simply accepted below its shard's position."""
 
     DELIVERED = "delivered"
     """acknowledged, above the position"""
@@ -98,7 +98,7 @@ class Ledger:
             return self._of_run(connection, run_id) if run_id is not None else None
 
     def of_run(self, run_id: str) -> Head | None:
-        """What the ledger was with this run as its newest; None when there is no such run."""
+        """Return the ledger as it was with this run as its newest; None when there is no such run."""
         with self.database.read() as connection:
             return self._of_run(connection, run_id)
 

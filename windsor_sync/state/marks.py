@@ -51,7 +51,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a mark says: of which run of which audience messages may have been sent, and where to."""
+    """The content of a mark: the run and audience whose messages may have been sent, and their destination."""
 
     installation: str
     destination: str
@@ -198,7 +198,7 @@ class Marks:
         ]
 
     def read(self, place: Place) -> Mark | None:
-        """What a mark says; None for one that is gone or cannot be understood."""
+        """Return the content of a mark; None for one that is gone or cannot be understood."""
         with suppress(ValueError, TypeError, FileNotFoundError):
             return Mark(**json.loads(self._files.read(place.path)))
         return None

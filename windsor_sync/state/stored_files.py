@@ -38,7 +38,7 @@ FOLDERS_OF_PEOPLE = ("snapshots", "outboxes", *MERGES)
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """Whose a stored file is, as the file itself says it."""
+    """The owner of a stored file, as its own metadata names it."""
 
     installation: str
     destination: str
@@ -231,7 +231,7 @@ class StoredFiles:
         return True
 
     def _finding(self, row: Row[Any], *, thoroughly: bool) -> str | None:
-        """What is wrong with one file; None when it is what was put in place."""
+        """Return the defect of one file; None when it is as it was put in place."""
         try:
             size = self._files.size_bytes(row.path)
         except FileNotFoundError:
@@ -321,7 +321,7 @@ def storage_name(key: str) -> str:
 
 
 def stamp_of(location: str) -> Stamp | None:
-    """What a file says of itself; None when it says nothing that this version understands, or cannot be read."""
+    """Return the stamp in a file's metadata; None when there is none that this version understands, or it cannot be read."""
     return _footer(location)[1]
 
 

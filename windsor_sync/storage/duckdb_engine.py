@@ -121,7 +121,7 @@ def no_room(error: duckdb.Error) -> str | None:
 
 
 def _words_about_files(error: duckdb.Error) -> str | None:
-    """What was wrong with a file, without its name; None for an error that is not about files."""
+    """Return the defect of a file without its name; None for an error that is not about files."""
     text = str(error)
     if _is_of_damaged_parquet(error, text):
         return DAMAGED

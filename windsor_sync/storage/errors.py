@@ -1,4 +1,4 @@
-"""What goes wrong with folders and with object stores behind fsspec, whose drivers have exceptions of their own."""
+"""Errors of folders and of object stores behind fsspec, whose drivers have exceptions of their own."""
 
 import errno
 import os
@@ -41,13 +41,16 @@ def file_system(location: str, **options: Any) -> tuple[Any, str]:
 
 
 def trouble(*beside: type[Exception]) -> tuple[type[Exception], ...]:
-    """What a store raises that is out of reach or lets nobody in, and `beside`, for an `except`; never a mistake of ours."""
+    """Return the exceptions of a store that cannot be reached or refuses access, and `beside`, for an `except`.
+
+    No exception of a mistake of ours is among them.
+    """
     found = (getattr(sys.modules.get(module), name, None) for module, name in _OF_DRIVERS.items())
     return (*beside, OSError, *(kind for kind in found if kind is not None))
 
 
 def words_of(error: Exception) -> str:
-    """What was wrong, without a path's user name or a URL's secrets: the system's words, or the name of the error."""
+    """Return the system's words for an error, or its name, without a path's user name or a URL's secrets."""
     return getattr(error, "strerror", None) or words_of_name(type(error).__name__)
 
 

@@ -165,7 +165,7 @@ class FileStore:
         raise missing
 
     def stored(self, folder: str) -> Iterator[StoredFile]:
-        """What lies below a folder of the store, drafts aside."""
+        """Yield the files below a folder of the store, without drafts."""
         for name in self._find(self._full(folder)):
             moment = self._modified(name)
             if moment is not None:
@@ -195,7 +195,7 @@ class FileStore:
         return f"{self._root}/{path}"
 
     def _info(self, path: str) -> dict[str, Any] | None:
-        """What the store says of a file; None when it is not there."""
+        """Return the store's facts about a file; None when it does not exist."""
         found: dict[str, Any] | None = None
         with in_reach(), suppress(FileNotFoundError, NotADirectoryError):
             found = self._fs.info(self._full(path))
@@ -333,5 +333,5 @@ def _sync_to_disk(path: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What was wrong, without a path's user name or a URL's secrets: the system's words, or the name of the package."""
+    """Return the system's words for an error, or the package's name, without a path's user name or a URL's secrets."""
     return str(error) if isinstance(error, ImportError | ValueError) else words_of(error)

@@ -1,4 +1,4 @@
-"""What the system grants this process: file handles and address space. Asked for before anything is begun."""
+"""Limits that the system sets for this process: file handles and address space. They are checked before any work."""
 
 import errno
 import os

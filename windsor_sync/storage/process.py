@@ -1,4 +1,4 @@
-"""Who holds a lease: a name for people, and a mark by which a later process can tell that the holder has died.
+"""Identifies a process: a name for people, and a mark by which a later process can tell that it has died.
 
 A process is told from a later one with the same number by the time it began. Numbers mean something only on the same
 machine, since the same start of it and in the same namespace: containers of one machine count for themselves.
@@ -21,7 +21,7 @@ def name_of_this_process() -> str:
 
 
 def mark_of_this_process() -> str | None:
-    """What `has_died` goes by; None where the system does not tell (it is Linux that does)."""
+    """Return the mark that `has_died` compares; None where the system offers none (only Linux does)."""
     machine, began = _machine(), _began(os.getpid())
     return f"{machine} {os.getpid()} {began}" if machine and began else None
 
@@ -68,7 +68,7 @@ def _has_ended(pid: int) -> bool:
 
 
 def _fields(process: Path) -> list[str] | None:
-    """What proc(5) calls `stat`, from `state` on; the name before it may hold anything."""
+    """Return the fields of proc(5) `stat` from `state` on; the name before them may contain anything."""
     with suppress(OSError):
         return (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
     return None

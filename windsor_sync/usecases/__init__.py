@@ -1,1 +1,1 @@
-"""What people and schedules ask for, one module each."""
+"""Use cases: one module for each thing that people and schedules ask for."""

@@ -143,7 +143,7 @@ def _file(workspace: Workspace, row: Row[Any], path: str, *, is_quick: bool) -> 
 
 
 def _retire(workspace: Workspace, row: Row[Any]) -> str | None:
-    """What heals an audience that is retired or gone from windsor.yaml; None for one that can be recovered by its name."""
+    """Return the remedy for an audience that is retired or not configured; None for one that can be recovered by its name."""
     if row.computation_class == EVENTS_CLASS:
         return None
     try:

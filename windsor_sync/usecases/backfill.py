@@ -34,7 +34,7 @@ PERMISSION = "permit backfill"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a person wants sent, beyond what the schedule does."""
+    """The changes that a person wants sent, beyond the schedule."""
 
     is_resync: bool = False
     only: str | None = None
@@ -64,7 +64,7 @@ def moment_meant(text: str) -> datetime:
 
 
 def plan(workspace: Workspace, computation: Computation, request: Request) -> dict[str, Any]:
-    """What the backfill would send now, in counts, with an example and what it takes; records and sends nothing."""
+    """Return the counts, an example and the duration of what the backfill would send now; nothing is recorded or sent."""
     with planned(workspace, computation, request) as prepared:
         tally = prepared.tally
         found = described(prepared)

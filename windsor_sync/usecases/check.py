@@ -110,7 +110,7 @@ def _freshly(computation: Computation, found: Finding) -> Finding:
 
 
 def tried(subject: str, look: Callable[[], str]) -> Finding:
-    """What `look` returns, or the error it raises, as a finding."""
+    """Return the result of `look`, or its error as a finding."""
     try:
         return Finding(subject, Level.OK, look())
     except WindsorSyncError as error:

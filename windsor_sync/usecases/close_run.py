@@ -230,7 +230,7 @@ def _rejected(workspace: Workspace, run: Run, books: Books) -> str:
 
 
 def _rest(run: Run, books: Books) -> str:
-    """What the next run sends: all that Windsor did not take, but of events neither what is held nor what it refused."""
+    """Return the messages for the next run: all that Windsor did not take, except held and refused events."""
     rest = books.changes - books.delivered if run.intake is None else books.owed
     asked = books.withheld if run.held else 0  # who became suppressed meanwhile counts as withheld too
     if not rest:

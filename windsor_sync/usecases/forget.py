@@ -48,7 +48,7 @@ EVENTS_BLANKS = ("user_id", "anonymous_id", "previous_id", "message")
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What was done."""
+    """The result of forgetting a user."""
 
     is_new: bool
     """whether the user was not suppressed before"""

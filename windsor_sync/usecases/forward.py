@@ -59,7 +59,7 @@ Reading = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of a forwarding."""
+    """The options of a forwarding."""
 
     trigger: str = "command line"
     since: date | None = None
@@ -179,7 +179,7 @@ def open_run(
 
 
 def _row_of(task: IntakeTask, request: Request, intake: Intake, paths: Mapping[str, str]) -> dict[str, Any]:
-    """What the runs table keeps of what was taken in."""
+    """Return the columns of the runs table for an intake."""
     return {
         "number": task.number,
         "kind": KIND,
@@ -227,7 +227,7 @@ def deliver_run(
 
 
 def _wrong_address(rejections: Sequence[tuple[int | None, str | None, int]]) -> MessagesRejected | None:
-    """What to say of a run so short that the engine had no reason to stop, when all it met is a wrong address.
+    """Return the sentence for a run that met only a wrong address and was too short for the engine to stop.
 
     Its rejections are taken back then: rejected for good is only what Windsor has rejected.
     """
@@ -299,7 +299,7 @@ def _told_from_snapshots(workspace: Workspace) -> tuple[set[str], set[str]]:
 
 
 def counted(intake: Intake, files: Sequence[ArchiveFile]) -> dict[str, Any]:
-    """What the runs table keeps of an intake."""
+    """Return the counts of an intake as the runs table keeps them."""
     return {
         "files": len(files),
         "received": intake.received,

@@ -1,4 +1,4 @@
-"""What a plan says of a run: counts, a digest of its messages, an example without a person, and how long it would take."""
+"""Describes a plan: counts, a digest of its messages, an example without a person, and how long it would take."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ HIDDEN = "•••"
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What delivering messages would take."""
+    """The requests and seconds that a delivery would take."""
 
     requests: int
     requests_per_second: float

@@ -1,4 +1,4 @@
-"""What a run will do: the snapshot held against what Windsor was told, judged by the guard. Nothing is recorded or sent.
+"""Prepares a run: compares the snapshot with what Windsor was told, and lets the guard judge the changes; sends nothing.
 
 `plan` and every run share `prepare`, so the messages a plan lists are the messages a run sends.
 """
@@ -44,7 +44,7 @@ NOTHING = Tally(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of a run, beyond bringing Windsor up to date."""
+    """The options of a run, beyond bringing Windsor up to date."""
 
     kind: str = "sync"
     trigger: str = "command line"
@@ -90,7 +90,7 @@ class Prepared:
 
     @property
     def unreadable(self) -> str | None:
-        """What is said first of rows that could not be read, unless the ruling says it."""
+        """Return the first sentence about rows that could not be read, unless the ruling has it."""
         found = self.snapshot.unreadable
         if found is None or any(reason.startswith(found.finding) for reason in self.ruling.reasons):
             return None

@@ -34,7 +34,7 @@ KINDS = (*FOLDERS_OF_PEOPLE, "seen", "aside")
 
 @dataclass(slots=True)
 class Pruned:
-    """What went, or would go."""
+    """The files and rows that were removed, or would be."""
 
     runs: int = 0
     """whose outbox and verdicts are gone; their counts stay"""

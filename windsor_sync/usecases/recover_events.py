@@ -20,7 +20,7 @@ KIND = "recover"
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What is read again, or forgotten."""
+    """The files that are read again, or forgotten."""
 
     files: int
     """of the archive: their messages are sent again, those that Windsor has had too, under the same messageIds"""

@@ -25,7 +25,7 @@ BEYOND = 1_000
 
 @dataclass(frozen=True, slots=True)
 class RecoveredState:
-    """What was found in the store and not in the state."""
+    """The runs and users that the store knew and the state did not."""
 
     audiences: tuple[str, ...]
     """trait keys whose ledger is lost: the next sync takes who was told true from outboxes and snapshots"""
@@ -108,7 +108,7 @@ def _lose_ledger(connection: Connection, audience_id: int) -> None:
 
 
 def _mark_by_files(workspace: Workspace, place: Place) -> Mark:
-    """What a mark that cannot be read must have said, as the state or a stored file of its audience has it."""
+    """Return the content of an unreadable mark, taken from the state or from a stored file of its audience."""
     with workspace.database.read() as connection:
         row = connection.execute(select(audiences).where(audiences.c.id == place.audience_id)).one_or_none()
     if row is not None:

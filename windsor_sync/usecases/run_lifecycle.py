@@ -147,7 +147,7 @@ def mend(workspace: Workspace, computation: Computation, known: Registered, snap
 
 
 def _row_of(prepared: Prepared, request: Request) -> dict[str, Any]:
-    """What the runs table keeps of what was decided."""
+    """Return the columns of the runs table for a prepared run."""
     return {
         "number": prepared.number,
         "kind": request.kind,

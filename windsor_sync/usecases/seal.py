@@ -203,7 +203,7 @@ def nobody(workspace: Workspace, known: Registered) -> Snapshot:
 
 
 def suppressed_hashes(workspace: Workspace) -> tuple[str, ...]:
-    """Who must not be told anything, as hex SHA-256 of the installation id and the user id."""
+    """Return the users who must not be told anything, as hex SHA-256 of the installation id and the user id."""
     with workspace.database.read() as connection:
         return tuple(connection.execute(select(suppressions.c.user_hash).order_by(suppressions.c.user_hash)).scalars())
 
@@ -325,7 +325,7 @@ def _snapshot(workspace: Workspace, row: Row[tuple[object, ...]]) -> Snapshot:
 
 
 def _findings(snapshot: Snapshot) -> dict[str, Any] | None:
-    """What is kept of a snapshot beside its counts."""
+    """Return the findings of a snapshot beside its counts."""
     found: dict[str, Any] = {"emails_left_out": snapshot.emails_left_out} if snapshot.emails_left_out else {}
     if snapshot.remarks:
         found["remarks"] = list(snapshot.remarks)

@@ -1,4 +1,4 @@
-"""What Segment itself says of an audience, held against its snapshot before anything is sent."""
+"""Holds a snapshot against Segment's own description of the audience before anything is sent."""
 
 import logging
 
@@ -17,7 +17,7 @@ _log = logging.getLogger("windsor_sync.segment")
 
 
 def described(workspace: Workspace, computation: Computation) -> Described | None:
-    """What Segment says of an audience or computed trait whose members are settled; None when it says nothing.
+    """Return Segment's description of a computation whose members are settled; None when there is none.
 
     Segment out of reach is a warning: the guard still stands between a broken snapshot and Windsor. Raises SnapshotError
     while the members are being computed anew, and when Segment no longer computes them.

@@ -9,13 +9,13 @@ from windsor_sync.settings.durations import format_duration
 
 
 class Stale(NamedTuple):
-    """What is wrong with the age of a snapshot, and what to do."""
+    """A finding about the age of a snapshot, with a remedy."""
 
     finding: str
     remedy: str
 
     def __str__(self) -> str:
-        """Return both."""
+        """Return the finding and the remedy."""
         return f"{self.finding} {self.remedy}"
 
 

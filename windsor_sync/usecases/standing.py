@@ -1,4 +1,4 @@
-"""What a person should look at although no run failed: orphaned keys, and snapshots that are stale."""
+"""Findings without a failed run: orphaned keys, and stale snapshots."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

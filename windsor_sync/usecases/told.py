@@ -1,4 +1,4 @@
-"""Who was ever told true, from what is still stored: outboxes and sealed snapshots, without the ledger."""
+"""Finds every user who was ever told true in stored outboxes and sealed snapshots, without the ledger."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

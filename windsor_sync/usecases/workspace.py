@@ -1,4 +1,4 @@
-"""What the use cases work with, and the one place that wires settings to adapters."""
+"""The parts that use cases work with, and the one place that connects settings to adapters."""
 
 import os
 import ssl
@@ -53,7 +53,7 @@ class HttpLine:
     tls: ssl.SSLContext | None
 
     def transport(self) -> Transport:
-        """Fresh connections."""
+        """Open fresh connections to Windsor."""
         most, timeout_s = self.destination.max_in_flight, self.destination.timeout_s
         return HttpTransport(connections=most, timeout_s=timeout_s, tls=self.tls)
 
@@ -103,7 +103,7 @@ class Workspace:
 
     @property
     def supported_calls(self) -> frozenset[str]:
-        """What the destination's wire can say."""
+        """The calls that the destination's protocol supports."""
         return WIRES[self.settings.destination.wire].calls
 
     @contextmanager

@@ -1,1 +1,1 @@
-"""What `init` finds out by itself in a folder and in the environment: nobody is asked what can be seen."""
+"""Discovers snapshots, archive and Airflow for `init`, in a folder and in the environment, without asking."""

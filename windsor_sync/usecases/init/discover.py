@@ -30,7 +30,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What is there."""
+    """The snapshots, the archive and the environment that were found."""
 
     snapshots: tuple[FoundSnapshot, ...]
     archive: PurePosixPath | None

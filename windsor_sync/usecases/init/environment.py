@@ -1,4 +1,4 @@
-"""What the environment says: which keys and variables are set (never what they hold), an Airflow, the time zone."""
+"""Reads the environment: which keys and variables are set (never their values), an Airflow, the time zone."""
 
 import configparser
 import os.path
@@ -30,7 +30,7 @@ class FoundAirflow:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What is set, by name."""
+    """The variables that are set, by name."""
 
     key: str | None
     """the variable that holds Windsor's key"""
@@ -97,5 +97,5 @@ def _is_file(path: Path) -> bool:
 
 
 def _zone(now: datetime) -> str:
-    """`CET (UTC+0100)`."""
+    """Return the time zone like `CET (UTC+0100)`."""
     return f"{now.tzname()} (UTC{now:%z})"[:64] if now.utcoffset() else "UTC"

@@ -42,7 +42,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """What the names of files say."""
+    """The groups that the names of files form."""
 
     groups: tuple[Group, ...]
     """that with the newest file first"""
@@ -134,7 +134,7 @@ def _below(owner: PurePosixPath, folder: PurePosixPath, ending: str) -> str:
 
 
 def _pattern(label: str, ending: str, names: list[str], same: list[Entry]) -> str:
-    """What means the group's files and no other file of the folder; the newest of them where no pattern does."""
+    """Return a pattern for the group's files and no other file of the folder; the newest file's name where there is none."""
     own = {entry.name for entry in same}
     newest = same[0].name
     if own == {f"{label}{ending}"}:

@@ -23,7 +23,7 @@ NOT_OURS = frozenset({"node_modules", "site-packages", "__pycache__", "venv"})
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file."""
+    """A file of a folder."""
 
     name: str
     modified_at: datetime
@@ -63,7 +63,7 @@ def list_around(root: Path) -> Listing:
 
 
 def _entries(found: Listing, root: Path, folder: PurePosixPath, most: int) -> list[os.DirEntry[str]]:
-    """What a folder holds, and no more than one entry beyond `most`."""
+    """Return the entries of a folder, at most one beyond `most`."""
     try:
         with os.scandir(root / folder) as entries:
             return list(islice(entries, most + 1))

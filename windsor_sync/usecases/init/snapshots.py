@@ -44,7 +44,7 @@ class FoundSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class FoundSnapshots:
-    """What came of looking at every group of files."""
+    """The result of looking at every group of files."""
 
     usable: tuple[FoundSnapshot, ...]
     """those with the newest files first, each trait key once"""
@@ -114,7 +114,7 @@ def _look(root: Path, group: Group, connection: duckdb.DuckDBPyConnection) -> Fo
 
 @dataclass(frozen=True, slots=True)
 class _Contents:
-    """What the rows of a file say."""
+    """The facts that the rows of a file show."""
 
     rows: int
     users: int

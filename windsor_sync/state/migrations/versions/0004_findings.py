@@ -1,4 +1,4 @@
-"""What was found in a snapshot beside its counts."""
+"""Adds the findings of a snapshot beside its counts."""
 
 import sqlalchemy as sa
 from alembic import op
