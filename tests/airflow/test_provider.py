@@ -123,7 +123,25 @@ def test_the_button_does_not_call_a_key_good_that_was_not_looked_at(
     assert not is_good
 
 
-@pytest.mark.parametrize("status", [307, 404, 405])
+def test_the_button_says_where_it_is_redirected(press_test: Callable[..., tuple[bool, str]]) -> None:
+    with always(308) as url:
+        assert press_test(url, "key") == (False, "destination.url is redirected (308). Nothing was sent.")
+
+
+def test_white_space_around_what_is_pasted_into_a_connection_is_taken_off(
+    press_test: Callable[..., tuple[bool, str]], windsor: Sandbox
+) -> None:
+    assert press_test(f" {windsor.url}\n", f"\ufeff{windsor.api_key}\r\n")[0]
+
+
+def test_white_space_within_a_key_is_named(press_test: Callable[..., tuple[bool, str]], windsor: Sandbox) -> None:
+    is_good, said = press_test(windsor.url, "sand\nbox")
+    assert not is_good
+    assert said.startswith("The API key for Windsor in the password of the Airflow connection")
+    assert "has white space or a control character within it (it is not shown). Nothing was sent." in said
+
+
+@pytest.mark.parametrize("status", [404, 405])
 def test_the_button_says_that_no_webhook_is_there(press_test: Callable[..., tuple[bool, str]], status: int) -> None:
     with always(status) as url:
         assert press_test(url, "key") == (
@@ -173,6 +191,12 @@ def test_what_the_connection_says_counts_and_the_ledger_keeps_its_name(
 def test_a_connection_given_as_a_uri_means_https(monkeypatch: pytest.MonkeyPatch, uri: str, url: str) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_WINDSOR_DEFAULT", uri)
     assert destination_of(connection_of("windsor_default")).url == url
+
+
+def test_white_space_around_segments_token_is_taken_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.document["segment"] = {"connection": "segment_default"}
+    monkeypatch.setenv("AIRFLOW_CONN_SEGMENT_DEFAULT", json.dumps({"conn_type": "generic", "password": " sgp_test \n"}))
+    assert token_of(load(world.config, env={})) == "sgp_test"
 
 
 def test_segments_token_is_the_password_of_its_own_connection(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

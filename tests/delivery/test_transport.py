@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from tests.delivery.scripted import Reply, ScriptedWindsor, answer
 from tests.support.certificates import Authority
 from windsor_sync.delivery.transport import HttpTransport
-from windsor_sync.delivery.verdicts import Answer, Decision, decide, may_have_been_applied, shown_location
+from windsor_sync.delivery.verdicts import Answer, Decision, decide, may_have_been_applied
 from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
+from windsor_sync.domain.http_location import shown_location
 from windsor_sync.errors import LeaseLost
 
 BODY = b'{"type": "identify"}'
@@ -277,6 +278,8 @@ def test_where_a_redirect_points_to_is_shown_without_what_may_be_secret() -> Non
     assert shown_location("https://user:secret@windsor.example/hook/?key=secret") == "https://windsor.example/hook/"
     assert shown_location("https://windsor.example/hook/0123456789abcdef0123/") == "https://windsor.example/hook/…/"
     assert shown_location("/elsewhere") == "/elsewhere"
+    assert shown_location("/in/", "https://windsor.example/hook/token") == "https://windsor.example/in/"
+    assert shown_location("//www.windsor.example/", "https://windsor.example/") == "https://www.windsor.example/"
     assert [shown_location(odd) for odd in (None, "", "http://[", "https://a\x1b[2J/")] == [None] * 4
 
 

@@ -180,7 +180,12 @@ def test_nobody_listening_is_unavailable() -> None:
         (403, CredentialsRefused, "may read the space's audiences"),
         (404, ConfigError, "Compare `space`"),
         (422, ConfigError, "segment.region"),
-        (302, ConfigError, "refused the question (302)"),
+        (418, ConfigError, "refused the question (418)"),
+        (
+            302,
+            ConfigError,
+            "is redirected (302) to http://127.0.0.1:9/. Nothing was sent. If that is Segment's, put it",
+        ),
     ],
 )
 def test_a_lasting_refusal_is_told_at_once_with_what_to_do(

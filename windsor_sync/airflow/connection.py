@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from windsor_sync.errors import ConfigError
 from windsor_sync.settings import Destination, Settings, load
+from windsor_sync.settings.keys import clean_key
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -39,22 +40,28 @@ def connection_of(connection_id: str) -> "Connection":
 
 def key_of(connection: "Connection") -> str:
     """Windsor's API key; raises ConfigError when the connection has none."""
-    if not connection.password:
+    key = _password(connection, "The API key for Windsor")
+    if not key:
         raise ConfigError(
             f"The Airflow connection {connection.conn_id} has no API key (its password). Nothing was sent. Put it there."
         )
-    return connection.password
+    return key
 
 
 def token_of(settings: Settings) -> str:
     """The token for Segment's Public API, from the connection that `segment.connection` names; raises ConfigError."""
     assert settings.segment is not None
     connection = connection_of(settings.segment.connection)
-    if not connection.password:
+    token = _password(connection, "The token for Segment")
+    if not token:
         raise ConfigError(
             f"The Airflow connection {connection.conn_id} has no token (its password). Nothing was sent. Put it there."
         )
-    return connection.password
+    return token
+
+
+def _password(connection: "Connection", what: str) -> str:
+    return clean_key(connection.password or "", what, f"the password of the Airflow connection {connection.conn_id}")
 
 
 def with_connection(settings: Settings, connection: "Connection") -> Settings:
@@ -92,7 +99,7 @@ def _said_by(connection: "Connection") -> dict[str, Any]:
 
 def _url(connection: "Connection") -> str | None:
     """The host field as it stands; one without a scheme, as in a connection that was given as a URI, means https."""
-    host = connection.host
+    host = (connection.host or "").strip()
     if not host or "://" in host:
         return host
     port = f":{connection.port}" if connection.port else ""

@@ -10,6 +10,7 @@ from typing import Any
 
 from windsor_sync.domain.labels import counted
 from windsor_sync.settings import Settings
+from windsor_sync.settings.keys import clean_key
 from windsor_sync.usecases.check import Finding, Level
 
 POOL = "windsor_api"
@@ -33,9 +34,10 @@ def examine_airflow(settings: Settings) -> Iterator[Finding]:
 
 
 def key_in_airflow(connection: str) -> str | None:
-    """The key, or token, in Airflow's connection, where there is one."""
+    """The key, or token, in Airflow's connection, where there is one; raises ConfigError for one that cannot be right."""
     found = _airflow("connections", connection) if has_airflow() else None
-    return str(found["password"]) if found and found["password"] else None
+    password = str(found["password"] or "") if found else ""
+    return clean_key(password, "The key", f"the password of the Airflow connection {connection}") or None
 
 
 def is_in_airflow(connection: str) -> bool:
@@ -54,7 +56,7 @@ def _connection(name: str) -> Finding:
     found = _airflow("connections", name)
     if not found:
         return Finding("connection", Level.ERROR, f"Airflow has no connection {name}. {REMEDY}")
-    if not found["password"]:
+    if not str(found["password"] or "").strip():
         text = f"Airflow's connection {name} has no key. Put Windsor's key into its password."
         return Finding("connection", Level.ERROR, text)
     return Finding("connection", Level.OK, f"{name} has a key")

@@ -48,13 +48,15 @@ def airflow_setup(config: Path | None, slots: int, dags_to: Path | None) -> None
         _write_dags(dags_to)
         return
     from windsor_sync.domain.labels import counted
+    from windsor_sync.settings.keys import clean_key
     from windsor_sync.usecases.workspace import API_KEY_VARIABLE
 
     settings = load_settings(config)
     pool = {"slots": slots, "description": "Tasks that talk to Windsor", "include_deferred": False}
     _import("pools", {"windsor_api": pool})
     echo(f"Pool windsor_api has {counted(slots, 'slot')}.")
-    name, key = settings.destination.connection, os.environ.get(API_KEY_VARIABLE, "")
+    name = settings.destination.connection
+    key = clean_key(os.environ.get(API_KEY_VARIABLE, ""), "The API key for Windsor", API_KEY_VARIABLE)
     variable = f"AIRFLOW_CONN_{name.upper()}"
     if os.environ.get(variable):
         echo(f"Connection {name} comes from {variable}: none is made beside it.")

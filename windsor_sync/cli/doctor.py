@@ -10,7 +10,12 @@ from windsor_sync.settings import InvalidSettings, Settings, load
 from windsor_sync.sources import engine_from_environment
 from windsor_sync.usecases.check import Finding, Level, answers, examine, examine_origins, examine_settings
 from windsor_sync.usecases.check_destination import Key, examine_destination
-from windsor_sync.usecases.workspace import API_KEY_VARIABLE, key_from_environment, open_workspace
+from windsor_sync.usecases.workspace import (
+    API_KEY_VARIABLE,
+    key_from_environment,
+    open_workspace,
+    token_from_environment,
+)
 
 
 def findings_about(config: Path | None) -> Iterator[Finding]:
@@ -38,8 +43,7 @@ def _findings_under(settings: Settings) -> Iterator[Finding]:
     if not is_usable:
         yield from examine_origins(settings, _reach)
         return
-    token = key_in_airflow(settings.segment.connection) if settings.segment else None
-    with open_workspace(settings, segment_token=(lambda: token) if token else None) as workspace:
+    with open_workspace(settings, segment_token=partial(_token, settings)) as workspace:
         yield from examine(workspace, _reach)
 
 
@@ -48,6 +52,12 @@ def _key(connection: str) -> Key:
     if found := key_in_airflow(connection):
         return Key(found, f"Airflow's connection {connection}")
     return Key(key_from_environment(), API_KEY_VARIABLE)
+
+
+def _token(settings: Settings) -> str:
+    """Segment's token, in the same way."""
+    assert settings.segment is not None
+    return key_in_airflow(settings.segment.connection) or token_from_environment()
 
 
 def _reach(connection: str) -> str:

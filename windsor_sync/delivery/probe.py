@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from windsor_sync.delivery.stops import redirected
 from windsor_sync.delivery.transport import HttpTransport, tls_of
 from windsor_sync.delivery.verdicts import Answer
 from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
@@ -91,6 +92,8 @@ def _finding(answer: Answer) -> Finding:
     if answer.status in REFUSED:
         text = f"Windsor is there and refuses the key ({answer.status}). Nothing was sent."
         return Finding(False, text, refuses_key=True)
+    if 300 <= answer.status < 400:
+        return Finding(False, f"{redirected(answer)}. Nothing was sent.")
     if not answer.status:
         return Finding(False, f"Windsor cannot be reached: {answer.message}. Check the URL. Nothing was sent.")
     if answer.is_page:

@@ -13,7 +13,8 @@ from typing import Protocol, Self
 
 import httpx
 
-from windsor_sync.delivery.verdicts import Answer, is_page, shown_location, words_of
+from windsor_sync.delivery.verdicts import Answer, is_page, words_of
+from windsor_sync.domain.http_location import shown_location
 from windsor_sync.domain.http_time import retry_after_s
 from windsor_sync.http.client import FAILURES, Client
 from windsor_sync.http.connection import Received
@@ -65,7 +66,7 @@ class HttpTransport:
     async def send(self, request: httpx.Request, permit: _Permit) -> Answer:
         """Redirects are not followed; a body is read only for the message of a refusal."""
         try:
-            return _answer(await self._client.receive(request, permit, within_s=self._within_s))
+            return _answer(await self._client.receive(request, permit, within_s=self._within_s), str(request.url))
         except FAILURES as error:
             return _failure(error)
 
@@ -85,7 +86,7 @@ def tls_of(destination: Destination) -> ssl.SSLContext | None:
     return trust(destination.client_certificate, destination.client_key)
 
 
-def _answer(received: Received) -> Answer:
+def _answer(received: Received, asked: str) -> Answer:
     status, is_success, hearing = received.status, 200 <= received.status < 300, received.hearing
     if is_success and not any(_calls_for_a_look(name, value) for name, value in received.headers):
         return Answer(status, hearing=hearing)
@@ -94,7 +95,7 @@ def _answer(received: Received) -> Answer:
     if not is_success:
         wait_s = retry_after_s(headers.get("retry-after"), datetime.now(UTC))
         words = words_of(received.body, headers) if is_plain else None
-        to = shown_location(headers.get("location")) if 300 <= status < 400 else None
+        to = shown_location(headers.get("location"), asked) if 300 <= status < 400 else None
         return Answer(status, retry_after_s=wait_s, message=words, location=to, hearing=hearing)
     if not is_plain and "json" not in headers.get("content-type", "").lower():
         return Answer(status, message="a compressed answer, which may be a web page", is_page=True, hearing=hearing)

@@ -8,11 +8,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from urllib.parse import urlsplit
 
 from windsor_sync.http.connection import Hearing
 
-TOKEN_LENGTH = 16
 NOT_IMPLEMENTED = 501
 """Windsor does not take calls of this type."""
 PROXY_REFUSES = 407
@@ -94,18 +92,6 @@ def may_have_been_applied(answer: Answer) -> bool:
     A 408 does too: destinations built on Segment's framework answer it when they run out of time themselves.
     """
     return answer.was_sent and (answer.status == 408 or decide(answer) is Decision.RETRY)
-
-
-def shown_location(header: str | None) -> str | None:
-    """Where a redirect points to, without credentials, query, and what may be a token in its path."""
-    try:
-        parts = urlsplit(header or "")
-        path = "/".join("…" if len(each) >= TOKEN_LENGTH else each for each in parts.path.split("/"))
-        host = parts.netloc.rpartition("@")[2]
-    except ValueError:
-        return None
-    text = f"{parts.scheme}://{host}{path}" if host else path
-    return text if text and text.isprintable() else None
 
 
 def words_of(body: bytes, headers: Mapping[str, str]) -> str | None:

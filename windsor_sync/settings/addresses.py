@@ -19,7 +19,7 @@ _STATE = re.compile(r"(?P<engine>(?:sqlite|postgresql)(?:\+\w+)?)://(?P<rest>.*)
 
 def _url(value: object) -> str:
     """Accept an http(s) URL of a host and a path; https unless the host is this machine's loopback."""
-    url = line_of(value)
+    url = line_of(value.strip() if isinstance(value, str) else value)
     parts = _split(url)
     if "@" in parts.netloc:
         raise Mismatch("a URL with credentials in it (not shown); the key goes into the connection or WINDSOR_API_KEY")

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
+from windsor_sync.domain.http_location import shown_location
 from windsor_sync.domain.http_time import retry_after_s
 from windsor_sync.errors import ConfigError, CredentialsRefused, SegmentUnavailable
 from windsor_sync.http.client import FAILURES, Client
@@ -206,7 +207,7 @@ class PublicApi:
 
     def _data(self, answer: _Answer) -> dict[str, Any]:
         if answer.status != 200:
-            raise _refusal(answer.status)
+            raise _refusal(answer.status, shown_location(answer.headers.get("location"), self._url))
         try:
             document = json.loads(answer.body)
         except (ValueError, RecursionError):
@@ -249,7 +250,7 @@ def _wait_s(headers: Mapping[str, str]) -> float | None:
     return max(asked, 0.0) if asked is not None and math.isfinite(asked) else None
 
 
-def _refusal(status: int) -> ConfigError | CredentialsRefused:
+def _refusal(status: int, location: str | None = None) -> ConfigError | CredentialsRefused:
     """Return a lasting refusal in our words with a remedy; Segment's own words are not repeated."""
     if status in (401, 403):
         meaning = "does not know the token, or it has expired" if status == 401 else "does not let the token read this"
@@ -262,6 +263,9 @@ def _refusal(status: int) -> ConfigError | CredentialsRefused:
     if status == 404:
         finding = "knows no such space, audience or computed trait (404)"
         remedy = "Compare `space` and the ids in windsor.yaml with the addresses in Segment, and segment.region with its region"
+    elif 300 <= status < 400:
+        finding = f"is redirected ({status}){f' to {location}' if location else ''}"
+        remedy = "If that is Segment's, put it into segment.url, without what stands behind the host's name"
     else:
         finding = f"refused the question ({status})"
         remedy = "Compare segment.region, segment.url and `space` in windsor.yaml with your workspace"

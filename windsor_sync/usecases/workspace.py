@@ -19,6 +19,7 @@ from windsor_sync.persons.merges import Merges
 from windsor_sync.segment.trait_keys import TraitKey
 from windsor_sync.settings import Destination, Segment, Settings
 from windsor_sync.settings import Wire as WireName
+from windsor_sync.settings.keys import clean_key
 from windsor_sync.sources import Connections, engine_from_environment
 from windsor_sync.sources.segment_api import PublicApi
 from windsor_sync.state.audiences import Registry
@@ -98,7 +99,7 @@ class Workspace:
         destination = self.settings.destination
         require_handles(destination.max_in_flight)
         require_address_space()
-        wire = WIRES[destination.wire](destination.url, self.api_key().strip())
+        wire = WIRES[destination.wire](destination.url, self.api_key())
         return HttpLine(wire, destination, self.database, self.engine_limits, tls_of(destination))
 
     @property
@@ -160,7 +161,7 @@ def open_workspace(
 
 def public_api(segment: Segment, token: Callable[[], str] | None = None) -> PublicApi:
     """Segment's Public API as the settings have it; raises ConfigError when the token is missing."""
-    return PublicApi(segment.url, (token or _token_from_environment)())
+    return PublicApi(segment.url, (token or token_from_environment)())
 
 
 @contextmanager
@@ -179,7 +180,7 @@ def _registry(database: Database, settings: Settings, segment: Callable[[], Publ
 
 def key_from_environment() -> str:
     """Windsor's key as the environment has it; raises ConfigError when it has none."""
-    key = os.environ.get(API_KEY_VARIABLE, "")
+    key = clean_key(os.environ.get(API_KEY_VARIABLE, ""), "The API key for Windsor", API_KEY_VARIABLE)
     if not key:
         raise ConfigError(
             f"There is no API key for Windsor. Nothing was sent. Set the environment variable {API_KEY_VARIABLE} to the key "
@@ -188,8 +189,9 @@ def key_from_environment() -> str:
     return key
 
 
-def _token_from_environment() -> str:
-    token = os.environ.get(SEGMENT_TOKEN_VARIABLE, "").strip()
+def token_from_environment() -> str:
+    """Segment's token as the environment has it; raises ConfigError when it has none."""
+    token = clean_key(os.environ.get(SEGMENT_TOKEN_VARIABLE, ""), "The token for Segment", SEGMENT_TOKEN_VARIABLE)
     if not token:
         raise ConfigError(
             "There is no token for Segment's Public API. Nothing was sent. Set the environment variable "
