@@ -90,7 +90,7 @@ def lock(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _protocols() -> Iterator[str]:
-    """What the URLs of the registered stores begin with."""
+    """Return the URL schemes of the registered stores."""
     for store in _stores.values():
         yield from (store.protocol,) if isinstance(store.protocol, str) else store.protocol
 
