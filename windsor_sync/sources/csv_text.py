@@ -105,7 +105,10 @@ def refuse_open_quote(text: PlainText) -> None:
 
 def shown(names: Sequence[str]) -> str:
     """Column names for a message; what may be data, of a file without a header, is not shown."""
-    if not USUAL_NAMES & set(names) and not all(LOOKS_LIKE_A_NAME.fullmatch(name) for name in names):
+    is_known = bool(USUAL_NAMES & set(names))
+    if len(names) == 1 and not is_known:  # a file of ids without a header
+        return "one column of another name"
+    if not is_known and not all(LOOKS_LIKE_A_NAME.fullmatch(name) for name in names):
         return f"{len(names)} cells that do not look like column names"
     return f"the columns {', '.join(map(harmless, names[:MOST_NAMES]))}" + (", …" if len(names) > MOST_NAMES else "")
 
