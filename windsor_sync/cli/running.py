@@ -180,7 +180,7 @@ def _print_plans(plans: list[dict[str, Any]]) -> None:
     print_table((columns[0], "snapshot", *columns[1:]), rows, numbers=frozenset(columns[1:]))
     for plan in plans:
         for remark in plan["remarks"]:
-            click.echo(f"{plan['audience']}: {remark}")
+            echo(f"{plan['audience']}: {remark}")
         remedy = f". {plan['withheld_remedy']}" if plan["withheld_remedy"] else ""
         for reason in plan["withheld_because"]:
             echo(
