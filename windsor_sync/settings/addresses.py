@@ -2,6 +2,7 @@
 
 import os.path
 import re
+import socket
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -27,7 +28,7 @@ def _url(value: object) -> str:
         raise Mismatch("a URL with a query string or a fragment (not shown)")
     if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
         raise Mismatch("http to a host that is not this machine, where anyone between could read the key")
-    if parts.hostname == _TOKEN_IN_PATH_HOST and parts.path.strip("/"):
+    if (parts.hostname or "").rstrip(".") == _TOKEN_IN_PATH_HOST and parts.path.strip("/"):
         raise Mismatch("a URL with a token as its path (not shown); it goes into the connection or WINDSOR_API_KEY")
     return url
 
@@ -45,10 +46,20 @@ def _split(url: str) -> SplitResult:
 
 
 def _is_loopback(host: str) -> bool:
+    """Whether a host is this machine; a name below `localhost` counts only where it resolves to loopback addresses alone."""
+    name = host.rstrip(".")
     try:
-        return ip_address(host).is_loopback
+        return ip_address(name).is_loopback
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return name == "localhost" or (name.endswith(".localhost") and _resolves_to_loopback(name))
+
+
+def _resolves_to_loopback(name: str) -> bool:
+    try:
+        found = socket.getaddrinfo(name, None)
+    except OSError:
+        return False
+    return all(ip_address(str(each[4][0]).partition("%")[0]).is_loopback for each in found)
 
 
 URL = Reading("an https URL (http only on loopback), without query or credentials", _url)
@@ -57,7 +68,8 @@ URL = Reading("an https URL (http only on loopback), without query or credential
 def ledger_name(url: str) -> str:
     """Name a destination by host, port and path: `127.0.0.1:8474`. The scheme and a default port do not count."""
     parts = urlsplit(url)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    name = (parts.hostname or "").rstrip(".")
+    host = f"[{name}]" if ":" in name else name
     port = "" if parts.port in (None, _DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
     return host + port + parts.path.rstrip("/")
 

@@ -16,6 +16,7 @@ from windsor_sync.settings.patterns import below
 from windsor_sync.settings.validation import validated
 
 DEFAULT_FILE = "windsor.yaml"
+MAX_BYTES = 1_000_000
 
 C = TypeVar("C", bound=Computation)
 
@@ -55,13 +56,16 @@ def _require_text(file: Path) -> None:
 def _text_of(file: Path) -> str:
     """Return the file's text. Raises ConfigError when there is none."""
     try:
-        content = file.read_bytes()
+        with file.open("rb") as opened:
+            content = opened.read(MAX_BYTES + 1)
     except FileNotFoundError:
         problem = "there is no such file; `windsor-sync init` writes one"
     except OSError as error:
         problem = f"it cannot be read ({error.strerror}); make it a file that this user may read"
     else:
-        return _decoded(file, content)
+        if len(content) <= MAX_BYTES:
+            return _decoded(file, content)
+        problem = "it is larger than 1 MB, which no settings are; see whether it is another file"
     raise ConfigError(
         f"No settings from {file}: {problem}, or name another with --config or {CONFIG_VARIABLE}. Nothing was done."
     )

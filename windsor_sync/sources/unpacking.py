@@ -22,6 +22,8 @@ MOST_TIMES = 200
 """Downloads shrink to a fifth or a tenth; gzip's limit is a thousand."""
 HARMLESS_BYTES = 256 << 20
 """Up to here no ratio is suspicious: it fits on any disk."""
+MAX_DICTIONARY_BYTES = 128 << 20
+"""What an xz stream may ask for; `xz -9` takes 65 MB."""
 NAMED_MEMBERS = 5
 
 
@@ -83,6 +85,8 @@ def _only_member(raw: IO[bytes], name: str) -> Stream:
         )
     if members[0].flag_bits & 1:
         raise unusable(f"{name} is a zip archive with a password.", "Unpack it, and set path to the file.")
+    if members[0].compress_type == zipfile.ZIP_LZMA:  # it may ask for gigabytes of memory
+        raise unusable(f"{name} is a zip archive compressed with LZMA.", "Unpack it, and set path to the file.")
     return archive.open(members[0])
 
 
@@ -98,6 +102,36 @@ def _shown(members: list[zipfile.ZipInfo]) -> str:
         return ""
     names = [repr(PurePosixPath(member.filename).name)[1:-1] for member in members[:NAMED_MEMBERS]]
     return f" ({', '.join(names)}{', …' if len(members) > NAMED_MEMBERS else ''})"
+
+
+class _Xz:
+    """All streams of an xz file. Its head says how much memory it takes, up to 4 GiB: the package's own stream takes it."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self._stream: lzma.LZMADecompressor | None = None
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes."""
+        while True:
+            needs_more = self._stream is None or self._stream.needs_input
+            packed = (self._rest or self._raw.read(BLOCK_BYTES // 16)) if needs_more else b""
+            self._rest = b""
+            if needs_more and not packed:
+                if self._stream is not None:
+                    raise EOFError
+                return b""
+            if self._stream is None:
+                packed = packed.lstrip(b"\0")  # what fills up a stream
+                if not packed:
+                    continue
+                self._stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_DICTIONARY_BYTES)
+            chunk = self._stream.decompress(packed, size)
+            if self._stream.eof:
+                self._rest, self._stream = self._stream.unused_data, None
+            if chunk:
+                return chunk
 
 
 class _Zstd:
@@ -143,7 +177,7 @@ class _Zstd:
 _UNPACK: dict[bytes, Callable[[Any, str], Stream]] = {
     b"\x1f\x8b": lambda raw, _: gzip.GzipFile(fileobj=raw),
     b"BZh": lambda raw, _: bz2.BZ2File(raw),
-    b"\xfd7zXZ\x00": lambda raw, _: lzma.LZMAFile(raw),  # noqa: SIM115  # whoever opened `raw` closes it
+    b"\xfd7zXZ\x00": lambda raw, _: _Xz(raw),
     b"PK\x03\x04": _only_member,
     b"PK\x05\x06": _only_member,  # an archive of nothing
     b"\x28\xb5\x2f\xfd": _Zstd,
