@@ -287,7 +287,6 @@ def test_a_url_that_could_leak_the_key_or_mislead_a_client_is_refused_and_not_sh
         "http://localhost:8474/",
         "http://127.0.0.2/",
         "http://[::1]:8474/hook",
-        "http://windsor.localhost/",
     ],
 )
 def test_https_anywhere_and_http_on_loopback_are_accepted_as_written(folder: Folder, url: str) -> None:

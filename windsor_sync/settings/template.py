@@ -30,6 +30,8 @@ destination:
   max_in_flight: 64              # requests that may wait for an answer
   timeout_s: 10                  # for one answer
   give_up_after_s: 600           # without any answer: stop, what is unsent stays owed
+  # client_certificate: c.pem    # the certificate to show, where Windsor asks for one
+  # client_key: key.pem          # its key, where that file has none
   # identify_merges: false       # whether an identify with a user id and an anonymous id merges them; leave it out if unknown
 
 # Segment's Public API. With this section each run asks whether an audience is settled, whether its snapshot is whole, and
