@@ -9,12 +9,12 @@ from typing import Any
 import yaml
 
 from benchmarks.seal import write_download
-from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.domain.run import RunState
 from windsor_sync.settings import Computation, load
 from windsor_sync.state.runs import run_of
 from windsor_sync.usecases.prepare import Request
-from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal
+from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal_newest
 from windsor_sync.usecases.sync import sync
 from windsor_sync.usecases.workspace import Workspace, open_workspace
 
@@ -57,7 +57,7 @@ def prepare(folder: str, place: int = 0) -> dict[str, Any]:
     with opened(folder, place) as (workspace, computation):
         known = workspace.registry.register(computation)
         with workspace.hold(known.key, "benchmark") as lease:
-            snapshot = seal(workspace, computation, Request())
+            snapshot = seal_newest(workspace, computation, Request())
             return {"run": open_run(workspace, computation, known, snapshot, Request(), lease).run_id}
 
 
@@ -69,7 +69,7 @@ def deliver(folder: str, run_id: str) -> dict[str, Any]:
         assert run is not None
         with workspace.hold(known.key, "benchmark") as lease:
             start = time.perf_counter()
-            closed = deliver_run(workspace, computation, run, lease, StopSwitch())
+            closed = deliver_run(workspace, computation, run, lease, CancelToken())
             seconds = time.perf_counter() - start
         assert closed.state is RunState.DONE, closed.sentence
         return {"delivered": closed.books.delivered, "delivery_s": seconds}
@@ -78,6 +78,6 @@ def deliver(folder: str, run_id: str) -> dict[str, Any]:
 def whole(folder: str) -> dict[str, Any]:
     """A whole initial sync: download sealed, compared, delivered, acknowledged."""
     with opened(folder) as (workspace, computation):
-        closed = sync(workspace, computation, Request(), StopSwitch())
+        closed = sync(workspace, computation, Request(), CancelToken())
         assert closed.state is RunState.DONE, closed.sentence
         return {"delivered": closed.books.delivered}

@@ -127,7 +127,7 @@ def _diff(folder: str, head: Head | None, moment: datetime, merges: MergeFiles =
         merges=merges,
         merges_seen=head.merges if head else 0,
     )
-    tally = engine.diff(task, Path(folder) / "draft.parquet")
+    tally = engine.duckdb_diff(task, Path(folder) / "draft.parquet")
     return {"entered": tally.entered, "exited": tally.exited, "updated": tally.updated}
 
 

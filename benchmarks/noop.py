@@ -12,12 +12,12 @@ import yaml
 
 from benchmarks.frame import Goal, Row, Work, measure
 from benchmarks.seal import write_download
-from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.settings import Computation, load
 from windsor_sync.usecases.close_run import settle
 from windsor_sync.usecases.prepare import Request
-from windsor_sync.usecases.run_lifecycle import open_run, seal
+from windsor_sync.usecases.run_lifecycle import open_run, seal_newest
 from windsor_sync.usecases.sync import sync
 from windsor_sync.usecases.workspace import Workspace, open_workspace
 
@@ -83,7 +83,7 @@ def undelivered(folder: str, changes: int) -> dict[str, Any]:
     with _opened(folder) as (workspace, computation):
         known = workspace.registry.register(computation)
         with workspace.hold(known.key, "benchmark") as lease:
-            snapshot = seal(workspace, computation, Request())
+            snapshot = seal_newest(workspace, computation, Request())
             opened = open_run(workspace, computation, known, snapshot, Request(), lease)
             head = workspace.ledger.of_run(opened.run_id)
             assert head is not None
@@ -95,7 +95,7 @@ def undelivered(folder: str, changes: int) -> dict[str, Any]:
 def again(folder: str) -> dict[str, Any]:
     """A whole sync; nothing is to be sent, and nobody listens."""
     with _opened(folder) as (workspace, computation):
-        return _confirmed(sync(workspace, computation, Request(), StopSwitch()), 0)
+        return _confirmed(sync(workspace, computation, Request(), CancelToken()), 0)
 
 
 def _confirmed(closed: Run, changes: int) -> dict[str, Any]:

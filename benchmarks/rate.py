@@ -20,7 +20,7 @@ from benchmarks import delivery_runs
 from benchmarks.frame import Goal, Row, Work, load, measure
 from benchmarks.server.moody import moody
 from windsor_sync.delivery.shared_rate import Weight
-from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.delivery.transport import HttpTransport
 from windsor_sync.delivery.verdicts import Answer
 from windsor_sync.state.runs import run_of
@@ -141,7 +141,7 @@ def send(folder: str, place: int, run_id: str, weight: int, seconds: int) -> Non
 
     vars(windsor_sync.usecases.workspace)["HttpTransport"] = Noting
     vars(windsor_sync.usecases.sync)["Consignment"] = partial(Consignment, weight=Weight(weight))
-    stop = StopSwitch()
+    stop = CancelToken()
     timer = threading.Timer(seconds + 1, stop.press)
     timer.start()
     with delivery_runs.opened(folder, place) as (workspace, computation):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from windsor_sync.diff.duckdb import DiffTask, diff
+from windsor_sync.diff.duckdb import DiffTask, duckdb_diff
 from windsor_sync.domain.change import FALSE_FIRST, Limits
 from windsor_sync.settings.choices import Column, Emails, IdentifyBy
 from windsor_sync.snapshots.seal import Sealed, seal
@@ -58,7 +58,7 @@ def plan_frames(
             limits=Limits(drops_exits=value is not None),
         )
         outbox = folder / "outbox.parquet"
-        diff(task, outbox)
+        duckdb_diff(task, outbox)
         return _changes(outbox, is_membership=value is None)
 
 

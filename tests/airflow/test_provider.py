@@ -21,7 +21,7 @@ from windsor_sync.airflow.connection import connection_of, destination_of, token
 from windsor_sync.airflow.provider import get_provider_info
 from windsor_sync.errors import ConfigError
 from windsor_sync.sandbox import Faults, Sandbox
-from windsor_sync.settings import Wire, load
+from windsor_sync.settings import WireName, load
 
 
 @pytest.fixture
@@ -81,8 +81,8 @@ def test_the_form_has_url_key_wire_rate_and_certificate_and_nothing_else(api: ht
     assert {name for name, field in fields.items() if field and field.get("hidden")} == {"url_schema", "login", "port"}
     assert set(form["extra_fields"]) == {"wire", "requests_per_second", "client_certificate", "client_key"}
     wire = form["extra_fields"]["wire"]["schema"]
-    assert wire["enum"] == [None, *Wire]
-    assert set(wire["values_display"]) == {"null", *Wire}
+    assert wire["enum"] == [None, *WireName]
+    assert set(wire["values_display"]) == {"null", *WireName}
 
 
 @pytest.mark.parametrize("wire", ["segment_webhook", "windsor_hook"])
@@ -176,7 +176,7 @@ def test_what_the_connection_says_counts_and_the_ledger_keeps_its_name(
     settings = load(world.config, env={})
     given = connected(monkeypatch, host="https://new.example/in", extra={"requests_per_second": 7, "wire": None})
     found = with_connection(settings, given).destination
-    assert (found.url, found.requests_per_second, found.wire) == ("https://new.example/in", 7, Wire.SEGMENT_WEBHOOK)
+    assert (found.url, found.requests_per_second, found.wire) == ("https://new.example/in", 7, WireName.SEGMENT_WEBHOOK)
     assert found.name == settings.destination.name
     assert with_connection(settings, connected(monkeypatch)) == settings
 

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from tests.chaos.mortal import Life, Message, mortal
 from tests.support.world import KEY, TRAIT_KEY, World
 from windsor_sync.delivery.engine import EngineLimits
-from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.sandbox import Faults, Sandbox
 from windsor_sync.settings import Computation
 from windsor_sync.state.ledger import Head
@@ -151,7 +151,7 @@ class Company(World):
     def calm(self) -> None:
         """No faults, nobody wants to stop."""
         self.windsor.set_faults(Faults())
-        self.stop = StopSwitch()
+        self.stop = CancelToken()
 
     # -- snapshots -------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
-from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.domain.change import Limits
 from windsor_sync.domain.run import Run
 from windsor_sync.errors import WindsorSyncError
@@ -120,7 +120,7 @@ class Touches:
 
 def _sync(workspace: Workspace, request: Request) -> list[Run]:
     (computation,) = workspace.settings.computations
-    return [sync(workspace, computation, request, StopSwitch())]
+    return [sync(workspace, computation, request, CancelToken())]
 
 
 def _forget(workspace: Workspace) -> list[Run]:
@@ -132,7 +132,7 @@ TASKS: dict[str, Callable[[Workspace], list[Run]]] = {
     "sync": lambda workspace: _sync(workspace, Request()),
     "resync": lambda workspace: _sync(workspace, Request(kind="backfill", limits=Limits(is_resync=True))),
     "forget": _forget,
-    "forward": lambda workspace: forward.forward(workspace, forward.Request(), StopSwitch()),
+    "forward": lambda workspace: forward.forward(workspace, forward.ForwardRequest(), CancelToken()),
 }
 
 

@@ -125,7 +125,7 @@ def until(condition: Callable[[], object]) -> None:
 
 def main() -> int:
     """Sync every audience; returns the exit status of the first that did not end well."""
-    from windsor_sync.delivery.stop import StopSwitch
+    from windsor_sync.delivery.stop import CancelToken
     from windsor_sync.errors import WindsorSyncError
     from windsor_sync.settings import load
     from windsor_sync.usecases.close_run import error_of
@@ -140,7 +140,7 @@ def main() -> int:
         workspace = replace(opened, engine_limits=limits, lease_ttl_s=float(lease_s))
         for computation in settings.computations:
             try:
-                error = error_of(sync(workspace, computation, Request(), StopSwitch()))
+                error = error_of(sync(workspace, computation, Request(), CancelToken()))
             except WindsorSyncError as raised:
                 error = raised
             if error:

@@ -37,7 +37,7 @@ from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.forget import forget, is_suppressed
 from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.retire import retire
-from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal
+from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal_newest
 from windsor_sync.usecases.why import why
 
 IS_LONG = os.environ.get("WINDSOR_CHAOS") == "1"
@@ -318,7 +318,7 @@ class Chaos(RuleBasedStateMachine):
         workspace, audience, request = self.company.workspace, self.company.audience, Request(limits=limits)
         known = workspace.registry.register(audience)
         with workspace.hold(known.key, "a task") as lease:
-            opened = open_run(workspace, audience, known, seal(workspace, audience, request), request, lease)
+            opened = open_run(workspace, audience, known, seal_newest(workspace, audience, request), request, lease)
         self.model.heard([], self.model.newest, run_id=opened.run_id, is_resync=limits.is_resync)
         self.model.told = None
         self.company.reopen()

@@ -17,7 +17,7 @@ from tests.chaos.paused import FORGOTTEN, ROWS
 from tests.chaos.processes import IS_CHAOS, ROOT, Command, until
 from tests.support.archive import Archive, arrived, sent
 from tests.support.world import World
-from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import LeaseHeld, StateUnavailable
 from windsor_sync.settings import load
@@ -78,7 +78,7 @@ class Case:
 
     def work(self, workspace: Workspace) -> None:
         """Bring Windsor up to date."""
-        run = sync(workspace, self.world.computation(), Request(), StopSwitch())
+        run = sync(workspace, self.world.computation(), Request(), CancelToken())
         assert run.state is RunState.DONE, run.sentence
 
     def look(self) -> None:
@@ -107,7 +107,7 @@ class Owed(Case):
     def prepare(self) -> None:
         """End a first sync half-way."""
         self.comes()
-        stop = StopSwitch()
+        stop = CancelToken()
         limits = replace(self.world.workspace.engine_limits, checkpoint_rows=ROWS)
         workspace = replace(self.world.workspace, engine_limits=limits)
         run = sync(workspace, self.world.computation(), Request(), stop, lambda *_: stop.press())
@@ -172,7 +172,7 @@ class Events(Case):
 
     def work(self, workspace: Workspace) -> None:
         """Forward what is new."""
-        for run in forward.forward(workspace, forward.Request(), StopSwitch()):
+        for run in forward.forward(workspace, forward.ForwardRequest(), CancelToken()):
             assert run.state is RunState.DONE, run.sentence
 
     def check(self, late: set[str]) -> None:

@@ -40,7 +40,7 @@ from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.forget import forget, is_suppressed
 from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.prune import prune
-from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal
+from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal_newest
 from windsor_sync.usecases.sync import sync
 from windsor_sync.usecases.workspace import Workspace, open_workspace
 
@@ -194,7 +194,7 @@ class Site(Company):
         workspace = self.workspace
         known = workspace.registry.register(self.audience)
         with workspace.hold(known.key, "a task") as lease:
-            snapshot = seal(workspace, self.audience, Request())
+            snapshot = seal_newest(workspace, self.audience, Request())
             self.opened = open_run(workspace, self.audience, known, snapshot, Request(), lease)
         if self.opened.options.get("is_recovery"):
             self.unknowable |= before

@@ -26,7 +26,7 @@ from windsor_sync.storage.limits import HANDLES
 from windsor_sync.usecases import forward as forwarding
 from windsor_sync.usecases import run_lifecycle
 from windsor_sync.usecases.audit import audit
-from windsor_sync.usecases.forward import Request, forward
+from windsor_sync.usecases.forward import ForwardRequest, forward
 
 ROOT = Path(__file__).parents[2]
 MB = 2**20
@@ -120,9 +120,9 @@ def test_a_forwarding_that_runs_out_of_room_half_way_closes_its_books(
     archive.write([archive.message("track", f"u{number}") for number in range(10)])
     with monkeypatch.context() as patch:
         patch.setattr(forwarding, "parcels", running_out(forwarding.parcels, MemoryError()))
-        (run,) = forward(world.workspace, Request(), world.stop)
+        (run,) = forward(world.workspace, ForwardRequest(), world.stop)
     assert (run.state, run.books.delivered, run.books.owed) == (RunState.FAILED, 3, 7)
-    forward(world.workspace, Request(), world.stop)
+    forward(world.workspace, ForwardRequest(), world.stop)
     assert world.sent == 10
 
 

@@ -168,7 +168,7 @@ def test_the_old_state_is_refused_to_every_command_and_says_where_it_went(source
     copy_state(source, target)
     with pytest.raises(ConfigError, match=r"was moved to .*Write the new URL as `state` into windsor.yaml") as refused:
         open_database(source)
-    assert engines.shown(engines.make_engine(target).url) in str(refused.value)
+    assert engines.shown_url(engines.make_engine(target).url) in str(refused.value)
     open_database(target).close()
 
 

@@ -14,8 +14,8 @@ from windsor_sync.delivery.rate import Rate
 from windsor_sync.delivery.transport import HttpTransport
 from windsor_sync.delivery.verdicts import Answer
 from windsor_sync.delivery.wires import Wire
-from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
-from windsor_sync.delivery.wires.windsor_hook import WindsorHook
+from windsor_sync.delivery.wires.segment_webhook import WebhookWire
+from windsor_sync.delivery.wires.windsor_hook import HookWire
 from windsor_sync.domain.progress import ShardProgress, joined
 from windsor_sync.sandbox import Sandbox
 from windsor_sync.state.ledger import RowVerdict, Verdict
@@ -211,8 +211,8 @@ class Line:
     def wire(self) -> Wire:
         """How messages get to this Windsor."""
         if self.is_hook:
-            return WindsorHook(f"{self.windsor.url}hook", self.windsor.api_key)
-        return SegmentWebhook(self.windsor.url, self.windsor.api_key)
+            return HookWire(f"{self.windsor.url}hook", self.windsor.api_key)
+        return WebhookWire(self.windsor.url, self.windsor.api_key)
 
     async def _deliver(
         self,

@@ -16,8 +16,8 @@ from tests.delivery.line import HASTY, STORM, Line, parcel_of, patient, stop_aft
 from tests.delivery.scripted import Reply, answer
 from windsor_sync.delivery.engine import EngineLimits
 from windsor_sync.delivery.parcels import Attempt, Letter, attempts_of, requests_of
-from windsor_sync.delivery.patience import Struggle
-from windsor_sync.delivery.wires.windsor_hook import WindsorHook
+from windsor_sync.delivery.patience import RetryState
+from windsor_sync.delivery.wires.windsor_hook import HookWire
 from windsor_sync.domain.progress import ShardProgress
 from windsor_sync.errors import CredentialsRefused, DestinationUnavailable, MessagesRejected
 from windsor_sync.sandbox import Faults
@@ -285,7 +285,7 @@ def test_large_messages_are_sent_in_requests_that_windsor_takes(line: MakeLine) 
 def test_requests_joined_are_the_letters_and_none_is_larger_than_it_may_be(
     sizes: list[int], most: int, most_bytes: int
 ) -> None:
-    attempt = Attempt(parcel_of(0), in_doubt=False, struggle=Struggle())
+    attempt = Attempt(parcel_of(0), in_doubt=False, struggle=RetryState())
     letters = [Letter(attempt, b"x" * size, is_last=False) for size in sizes]
     requests = list(requests_of(letters, most=most, most_bytes=most_bytes))
     assert [letter for request in requests for letter in request] == letters
@@ -298,12 +298,12 @@ def test_requests_joined_are_the_letters_and_none_is_larger_than_it_may_be(
 
 
 def test_a_row_of_several_letters_is_one_row() -> None:
-    one, other = (Attempt(parcel_of(seq), in_doubt=False, struggle=Struggle()) for seq in range(2))
+    one, other = (Attempt(parcel_of(seq), in_doubt=False, struggle=RetryState()) for seq in range(2))
     letters = [Letter(attempt, b"{}", is_last=False) for attempt in (one, one, other, other)]
     assert attempts_of(letters) == [one, other]
 
 
 def test_the_largest_batch_is_within_500_kb() -> None:
-    wire = WindsorHook("http://127.0.0.1/hook", "token")
+    wire = HookWire("http://127.0.0.1/hook", "token")
     full = [b"x" * (wire.most_bytes // wire.batch_size)] * wire.batch_size
     assert 499 * 1024 - wire.batch_size < len(wire.request(full).content) <= 500 * 1024

@@ -7,7 +7,7 @@ import pytest
 from tests.delivery.line import Line, patient, stop_after
 from tests.delivery.scripted import Reply, answer
 from windsor_sync.delivery.engine import Parcel
-from windsor_sync.delivery.patience import Bounds, Patience, Step, Struggle
+from windsor_sync.delivery.patience import RetryDecision, RetryLimits, RetryPolicy, RetryState
 from windsor_sync.delivery.verdicts import Answer, decide
 from windsor_sync.errors import DestinationUnavailable, MessagesRejected
 from windsor_sync.sandbox import Faults
@@ -143,15 +143,15 @@ def test_an_older_outbox_has_such_rows_anywhere_and_is_delivered_whole(line: Mak
 
 def test_a_wait_that_windsor_asks_for_is_no_sign_against_a_row_at_the_border() -> None:
     now = [0.0]
-    patience = Patience(Bounds(100, 1, 20, 3), lambda: now[0])
-    row = Struggle()
+    patience = RetryPolicy(RetryLimits(100, 1, 20, 3), lambda: now[0])
+    row = RetryState()
     patience.sending(row)
 
-    def step(status: int, wait_s: float | None = None) -> Step:
+    def step(status: int, wait_s: float | None = None) -> RetryDecision:
         reply = Answer(status, wait_s)
         return patience.after(reply, decide(reply), row, has_room=True, is_at_border=True)
 
     now[0] = 50
-    assert (step(503, 100), step(500)) == (Step.GIVE_UP, Step.AGAIN)
+    assert (step(503, 100), step(500)) == (RetryDecision.GIVE_UP, RetryDecision.AGAIN)
     now[0] = 100
-    assert (step(500), step(429), step(503, 10)) == (Step.LEAVE, Step.GIVE_UP, Step.LEAVE)
+    assert (step(500), step(429), step(503, 10)) == (RetryDecision.LEAVE, RetryDecision.GIVE_UP, RetryDecision.LEAVE)

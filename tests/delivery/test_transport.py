@@ -18,7 +18,7 @@ from tests.delivery.scripted import Reply, ScriptedWindsor, answer
 from tests.support.certificates import Authority
 from windsor_sync.delivery.transport import HttpTransport
 from windsor_sync.delivery.verdicts import Answer, Decision, decide, may_have_been_applied
-from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
+from windsor_sync.delivery.wires.segment_webhook import WebhookWire
 from windsor_sync.domain.http_location import shown_location
 from windsor_sync.errors import LeaseLost
 
@@ -35,7 +35,7 @@ def ask(url: str, *bodies: bytes, timeout_s: float = 5, permit: Callable[[], Non
     """The answers to some requests, one after the other over the same connections."""
 
     async def run() -> list[Answer]:
-        wire = SegmentWebhook(url, "key")
+        wire = WebhookWire(url, "key")
         async with HttpTransport(connections=1, timeout_s=timeout_s) as transport:
             answers = []
             for body in bodies:
@@ -52,7 +52,7 @@ def test_connections_are_kept_open_between_requests(scripted: ScriptedWindsor) -
 
 
 def test_the_request_carries_the_key_as_the_basic_user_and_the_message_as_it_is(scripted: ScriptedWindsor) -> None:
-    request = SegmentWebhook(scripted.url, "key").request([BODY])
+    request = WebhookWire(scripted.url, "key").request([BODY])
     assert (request.method, request.headers["Authorization"]) == ("POST", "Basic a2V5Og==")
     ask(scripted.url, BODY)
     assert scripted.bodies == [BODY]
@@ -147,7 +147,7 @@ def test_an_answer_that_drips_for_ever_ends_too() -> None:
         async with await asyncio.start_server(drip, "127.0.0.1") as server:
             port = server.sockets[0].getsockname()[1]
             async with HttpTransport(connections=1, timeout_s=0.1) as transport:
-                wire = SegmentWebhook(f"http://127.0.0.1:{port}/", "key")
+                wire = WebhookWire(f"http://127.0.0.1:{port}/", "key")
                 return await transport.send(wire.request([BODY]), lambda: None)
 
     got = asyncio.run(run())
@@ -208,7 +208,7 @@ def test_an_answer_that_waits_unread_is_not_taken_for_the_next_request(scripted:
     scripted.script = lambda body, tries: first if body == b"1" else answer(400, b'{"message": "no"}')
 
     async def run() -> list[Answer]:
-        wire = SegmentWebhook(scripted.url, "scripted")
+        wire = WebhookWire(scripted.url, "scripted")
         async with HttpTransport(connections=1, timeout_s=5) as transport:
             answers = [await transport.send(wire.request([b"1"]), lambda: None)]
             time.sleep(0.2)  # noqa: ASYNC251
@@ -248,7 +248,7 @@ def test_a_connection_that_was_closed_while_it_rested_is_not_used_again(scripted
 
 def test_a_request_that_is_cancelled_leaves_no_answer_behind_for_the_next(scripted: ScriptedWindsor) -> None:
     async def run() -> Answer:
-        wire, loop, has_come = SegmentWebhook(scripted.url, "key"), asyncio.get_running_loop(), asyncio.Event()
+        wire, loop, has_come = WebhookWire(scripted.url, "key"), asyncio.get_running_loop(), asyncio.Event()
 
         def late(body: bytes, tries: int) -> Reply:
             loop.call_soon_threadsafe(has_come.set)
@@ -312,7 +312,7 @@ def test_the_key_is_in_no_log_no_answer_and_no_repr(
     scripted: ScriptedWindsor, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    wire = SegmentWebhook(scripted.url, SECRET)
+    wire = WebhookWire(scripted.url, SECRET)
     request = wire.request([BODY])
     hidden = [SECRET, request.headers["Authorization"].split()[1]]
     seen: list[object] = [wire, request, request.headers, HttpTransport]
@@ -324,7 +324,7 @@ def test_the_key_is_in_no_log_no_answer_and_no_repr(
             for reply in [*BROKEN.values(), Reply(), Reply(answer(401)), Reply(answer(200))]:
                 scripted.script = lambda body, tries, reply=reply: reply  # type: ignore[misc]
                 seen.append(await transport.send(wire.request([BODY]), lambda: None))
-            elsewhere = SegmentWebhook(scripted.url.replace("http", "https"), SECRET)
+            elsewhere = WebhookWire(scripted.url.replace("http", "https"), SECRET)
             seen.append(await transport.send(elsewhere.request([BODY]), lambda: None))
 
     asyncio.run(run())
@@ -336,7 +336,7 @@ def test_an_error_that_escapes_carries_no_key(scripted: ScriptedWindsor) -> None
     def refuse() -> None:
         raise LeaseLost("lost")
 
-    wire = SegmentWebhook(scripted.url, SECRET)
+    wire = WebhookWire(scripted.url, SECRET)
 
     async def run() -> None:
         async with HttpTransport(connections=2, timeout_s=1) as transport:

@@ -18,7 +18,7 @@ from tests.support.windsor import StartWindsor
 from tests.support.world import World
 from windsor_sync.delivery.transport import HttpTransport
 from windsor_sync.delivery.verdicts import Answer
-from windsor_sync.delivery.wires.windsor_hook import WindsorHook
+from windsor_sync.delivery.wires.windsor_hook import HookWire
 from windsor_sync.errors import LeaseLost
 from windsor_sync.sandbox import Sandbox
 from windsor_sync.segment.calls import MAX_MESSAGE_BYTES, encode
@@ -47,12 +47,12 @@ JSON_VALUES = st.recursive(
 
 def said(**message: Any) -> dict[str, Any] | None:
     """A message in the hook's words."""
-    found = WindsorHook("http://127.0.0.1/hook", "t").said(encode(message))
+    found = HookWire("http://127.0.0.1/hook", "t").said(encode(message))
     return None if found is None else json.loads(found)
 
 
 def test_a_request_is_what_windsors_own_library_sends() -> None:
-    wire = WindsorHook("https://hook.windsor.io/", "token")
+    wire = HookWire("https://hook.windsor.io/", "token")
     event = encode({"type": "track", "anonymousId": "x", "event": "Seen", "messageId": "m-2"})
     bodies = [body for message in (MESSAGE, event) if (body := wire.said(message))]
     request = wire.request(bodies)
@@ -110,7 +110,7 @@ def test_any_token_is_one_segment_of_the_path(token: str) -> None:
         token.encode()
     except UnicodeEncodeError:
         return
-    request = WindsorHook("http://127.0.0.1/a/hook/", token).request([b"{}"])
+    request = HookWire("http://127.0.0.1/a/hook/", token).request([b"{}"])
     path = request.url.raw_path.decode()
     assert path.startswith("/a/hook/")
     assert not set("/?#") & set(path.removeprefix("/a/hook/"))
@@ -118,14 +118,14 @@ def test_any_token_is_one_segment_of_the_path(token: str) -> None:
 
 def test_the_token_arrives_as_it_is(start_windsor: StartWindsor) -> None:
     windsor = start_windsor(api_key=SECRET)
-    assert ask(WindsorHook(windsor.hook_url, SECRET)) == Answer(200)
-    assert ask(WindsorHook(windsor.hook_url, SECRET + "x")).status == 401
+    assert ask(HookWire(windsor.hook_url, SECRET)) == Answer(200)
+    assert ask(HookWire(windsor.hook_url, SECRET + "x")).status == 401
     user = windsor.store.user("u-1")
     assert user is not None
     assert user.properties == {"vip": True}
 
 
-def ask(wire: WindsorHook, permit: Callable[[], None] = lambda: None, timeout_s: float = 5) -> Answer:
+def ask(wire: HookWire, permit: Callable[[], None] = lambda: None, timeout_s: float = 5) -> Answer:
     """The answer to one message."""
 
     async def run() -> Answer:
@@ -162,7 +162,7 @@ def test_the_largest_message_that_segment_takes_fits_the_hook_with_what_is_added
     message = {"type": "track", "userId": "u-1", "event": "Seen", "properties": {"text": ""}}
     message["properties"] = {"text": "x" * (MAX_MESSAGE_BYTES - len(encode(message)))}
     assert len(encode(message)) == MAX_MESSAGE_BYTES
-    wire = WindsorHook(windsor.hook_url, windsor.api_key)
+    wire = HookWire(windsor.hook_url, windsor.api_key)
     request = wire.request([body for given in (encode(message), MESSAGE) if (body := wire.said(given))])
     got = httpx.post(request.url, content=request.content, headers=request.headers, trust_env=False)
     assert got.status_code == 200
@@ -178,12 +178,12 @@ def test_the_token_is_in_no_log_no_answer_and_no_repr(
     for name in ("aiohttp", "aiohttp.client", "aiohttp.internal", "httpx", "httpcore", "asyncio"):
         caplog.set_level(logging.DEBUG, logger=name)
     with ScriptedWindsor() as windsor:
-        wire = WindsorHook(windsor.url, SECRET)
+        wire = HookWire(windsor.url, SECRET)
         seen: list[object] = [wire, wire.request([MESSAGE]), wire.request([MESSAGE]).headers]
         for reply in [*BROKEN.values(), Reply(), Reply(answer(401)), Reply(answer(400)), Reply(answer(200))]:
             windsor.script = lambda body, tries, reply=reply: reply  # type: ignore[misc]
             seen.append(ask(wire, timeout_s=0.1))
-        seen.append(ask(WindsorHook(windsor.url.replace("http", "https"), SECRET), timeout_s=0.1))
+        seen.append(ask(HookWire(windsor.url.replace("http", "https"), SECRET), timeout_s=0.1))
     seen.append(ask(wire, timeout_s=0.1))  # nobody listens any more
     text = caplog.text + "".join(capfd.readouterr()) + "".join(f"{thing!r} {thing!s}" for thing in seen)
     assert not [secret for secret in (SECRET, QUOTED, "canary") if secret in text]
@@ -194,7 +194,7 @@ def test_an_error_that_escapes_carries_no_token() -> None:
         raise LeaseLost("lost")
 
     with ScriptedWindsor() as windsor, pytest.raises(LeaseLost) as caught:
-        ask(WindsorHook(windsor.url, SECRET), refuse)
+        ask(HookWire(windsor.url, SECRET), refuse)
     error: BaseException | None = caught.value
     while error is not None:
         assert "canary" not in f"{error!r} {error!s}"

@@ -10,7 +10,7 @@ from windsor_sync.errors import ConfigError
 
 
 def test_duckdb_is_the_engine_unless_spark_is_named() -> None:
-    assert engine("duckdb") is duckdb.diff
+    assert engine("duckdb") is duckdb.duckdb_diff
 
 
 def test_spark_that_is_not_installed_is_a_mistake_of_the_settings_with_its_remedy(

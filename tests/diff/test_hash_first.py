@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from states import MEMBER, NOW, State, outbox_as_set, states, write_rows
 
 from windsor_sync.diff import statement
-from windsor_sync.diff.duckdb import KEY_HASH, define_views, diff, narrow, tally, write
+from windsor_sync.diff.duckdb import KEY_HASH, define_views, duckdb_diff, narrow, tally, write
 from windsor_sync.diff.task import DiffTask, Tally
 from windsor_sync.domain.change import Limits
 from windsor_sync.state.ledger import Head
@@ -84,7 +84,7 @@ def test_users_and_anonymous_users_of_the_same_text_are_different_people(tmp_pat
 
 def test_nothing_and_an_empty_text_are_different_e_mails(tmp_path: Path) -> None:
     task = two_snapshots(tmp_path, MEMBERS.format("NULL::VARCHAR", 0, 5), MEMBERS.format("''", 0, 5))
-    assert diff(task, tmp_path / "draft.parquet").updated == 5
+    assert duckdb_diff(task, tmp_path / "draft.parquet").updated == 5
 
 
 def test_a_limit_lets_the_same_changes_through_each_time(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_limit_lets_the_same_changes_through_each_time(tmp_path: Path) -> None
         [(str(number), None, None, None, None) for number in range(2_000)],
     )
     task = DiffTask(head=None, snapshot=now, number=1, taken_at=NOW, moment=NOW, limits=Limits(count=700))
-    found = [diff(task, tmp_path / f"{number}.parquet") for number in range(3)]
+    found = [duckdb_diff(task, tmp_path / f"{number}.parquet") for number in range(3)]
     assert [(each.rows, each.later) for each in found] == [(2_000, 1_300)] * 3
     outboxes = [outbox_as_set(str(tmp_path / f"{number}.parquet")) for number in range(3)]
     assert outboxes[0] == outboxes[1] == outboxes[2]

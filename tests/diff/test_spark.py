@@ -55,8 +55,8 @@ def test_both_engines_find_the_same_changes(state: State) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         task = state.task(folder)
-        expected = duckdb.diff(task, folder / "duckdb.parquet")
-        assert spark.diff(task, folder / "spark.parquet") == expected
+        expected = duckdb.duckdb_diff(task, folder / "duckdb.parquet")
+        assert spark.spark_diff(task, folder / "spark.parquet") == expected
         assert outbox_as_set(str(folder / "spark.parquet")) == outbox_as_set(str(folder / "duckdb.parquet"))
         assert not list(folder.glob(".changes-*"))
 
@@ -77,7 +77,7 @@ def test_a_folder_of_any_name_is_read(tmp_path: Path, name: str) -> None:
         verdicts=(),
         limits=Limits(),
     )
-    found = spark.diff(state.task(folder), folder / "spark.parquet")
+    found = spark.spark_diff(state.task(folder), folder / "spark.parquet")
     assert (found.entered, found.exited, found.updated) == (1, 1, 1)
 
 
@@ -86,7 +86,7 @@ def test_sealed_files_in_an_object_store_are_refused_before_spark_looks_for_them
 
     task = DiffTask(head=None, snapshot="s3://acme/files/1.parquet", number=1, taken_at=NOW, moment=NOW)
     with pytest.raises(ConfigError, match=r"diff: spark.*`files`.*an object store.*Nothing was sent.*diff: duckdb"):
-        spark.diff(task, tmp_path / "draft.parquet")
+        spark.spark_diff(task, tmp_path / "draft.parquet")
 
 
 def test_what_spark_exports_in_several_files_is_read_whole(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.http.hostile import Hostile
 from windsor_sync.delivery.engine import Delivery, Engine
 from windsor_sync.delivery.rate import Rate
 from windsor_sync.delivery.transport import HttpTransport
-from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
+from windsor_sync.delivery.wires.segment_webhook import WebhookWire
 
 IS_LONG = os.environ.get("WINDSOR_CHAOS") == "1"
 ANSWERS = 12_000 if IS_LONG else 500
@@ -48,7 +48,7 @@ class Story:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: self.troubles.append(context))
         async with self.windsor, HttpTransport(connections=LIMITS.max_in_flight, timeout_s=TIMEOUT_S) as transport:
-            wire = SegmentWebhook(self.windsor.url, KEY)
+            wire = WebhookWire(self.windsor.url, KEY)
             engine = Engine(wire=wire, transport=transport, rate=Rate(1e6), journal=self.journal, limits=LIMITS)
             stop_at = None
             if self._stop_after_s is not None:

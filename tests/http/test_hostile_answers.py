@@ -15,7 +15,7 @@ from tests.delivery.scripted import Reply, ScriptedWindsor, answer
 from tests.support.certificates import Authority
 from windsor_sync.delivery.transport import HttpTransport
 from windsor_sync.delivery.verdicts import Answer, Decision, decide, may_have_been_applied
-from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
+from windsor_sync.delivery.wires.segment_webhook import WebhookWire
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -48,7 +48,7 @@ def asked(handler: Handler, *bodies: bytes, timeout_s: float = 0.3) -> list[Answ
 
     async def run() -> list[Answer]:
         async with stranger(handler) as url, HttpTransport(connections=1, timeout_s=timeout_s) as transport:
-            wire = SegmentWebhook(url, "key")
+            wire = WebhookWire(url, "key")
             return [await transport.send(wire.request([body]), lambda: None) for body in bodies]
 
     return asyncio.run(run())
@@ -167,7 +167,7 @@ def test_an_answer_that_is_long_or_ends_its_connection_puts_nothing_in_doubt(kin
 
     async def run(url: str) -> None:
         async with HttpTransport(connections=1, timeout_s=5) as transport:
-            wire = SegmentWebhook(url, "key")
+            wire = WebhookWire(url, "key")
             for _ in range(3):
                 got = await transport.send(wire.request([BODY]), lambda: None)
                 assert got.hearing is not None
@@ -203,7 +203,7 @@ def test_bytes_too_many_put_every_verdict_of_the_connection_in_doubt(kind: str, 
 
     async def run(url: str) -> None:
         async with HttpTransport(connections=1, timeout_s=5) as transport:
-            wire = SegmentWebhook(url, "key")
+            wire = WebhookWire(url, "key")
             for place in (1, 2, 3):
                 got = await transport.send(wire.request([b"%d" % place]), lambda: None)
                 assert got.hearing is not None
@@ -238,7 +238,7 @@ def test_over_tls_a_body_without_a_length_ends_only_where_the_other_side_says_so
         with socket.create_server(("127.0.0.1", 0)) as listener:
             served = asyncio.create_task(asyncio.to_thread(serve, listener))
             async with HttpTransport(connections=1, timeout_s=5) as transport:
-                wire = SegmentWebhook(f"https://127.0.0.1:{listener.getsockname()[1]}/", "key")
+                wire = WebhookWire(f"https://127.0.0.1:{listener.getsockname()[1]}/", "key")
                 got = await transport.send(wire.request([BODY]), lambda: None)
             await asyncio.gather(served, return_exceptions=True)
             return got
@@ -270,7 +270,7 @@ def test_plain_http_does_not_leave_this_machine_whatever_a_name_means(monkeypatc
 
         async def run() -> Answer:
             async with HttpTransport(connections=1, timeout_s=1) as transport:
-                wire = SegmentWebhook(f"http://{own}:{port}/", "key")
+                wire = WebhookWire(f"http://{own}:{port}/", "key")
                 return await transport.send(wire.request([BODY]), lambda: None)
 
         got = asyncio.run(run())

@@ -18,7 +18,7 @@ from tests.support.segment_api import TOKEN, SegmentApi
 from windsor_sync.delivery.probe import date_of, probe
 from windsor_sync.delivery.transport import HttpTransport, tls_of
 from windsor_sync.delivery.verdicts import Answer, Decision, decide
-from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
+from windsor_sync.delivery.wires.segment_webhook import WebhookWire
 from windsor_sync.errors import ConfigError
 from windsor_sync.settings import Destination
 from windsor_sync.sources.segment_api import PublicApi
@@ -86,7 +86,7 @@ def ask(destination: Destination, times: int = 1) -> list[Answer]:
 
     async def run() -> list[Answer]:
         async with HttpTransport(connections=1, timeout_s=5, tls=tls_of(destination)) as transport:
-            wire = SegmentWebhook(destination.url, "key")
+            wire = WebhookWire(destination.url, "key")
             return [await transport.send(wire.request([BODY]), lambda: None) for _ in range(times)]
 
     return asyncio.run(run())
@@ -185,7 +185,7 @@ def test_what_is_no_tunnel_is_left_before_anything_is_said(monkeypatch: pytest.M
         async with await asyncio.start_server(serve, "127.0.0.1") as server:
             monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
             async with HttpTransport(connections=1, timeout_s=0.2) as transport:
-                wire = SegmentWebhook("https://windsor.example/", SECRET)
+                wire = WebhookWire("https://windsor.example/", SECRET)
                 got = await transport.send(wire.request([BODY]), lambda: None)
             await has_ended.wait()
             return got

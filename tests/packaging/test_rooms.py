@@ -1,5 +1,6 @@
 """The rooms of the package: each imports only rooms below it, and the two lowest need nearly nothing."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -71,3 +72,13 @@ def test_segments_rules_and_our_own_nouns_need_the_standard_library_and_inflecti
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(modules) > 10
+
+
+def test_no_two_modules_define_one_public_name() -> None:
+    defined: dict[str, list[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        if "migrations" not in path.parts:
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name[0] != "_":
+                    defined.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: places for name, places in defined.items() if len(places) > 1} == {}

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from windsor_sync.errors import WindsorSyncError
-from windsor_sync.sandbox.journal import Journal
+from windsor_sync.sandbox.journal import SandboxJournal
 
 FULL = "PRAGMA max_page_count = 1"  # SQLite makes it the number of pages there are
 ROOMY = "PRAGMA max_page_count = 100000"
 
 
 def test_messages_that_found_no_room_on_disk_are_kept_and_written_in_order_later(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "windsor.db")
+    journal = SandboxJournal(tmp_path / "windsor.db")
     journal.note({"userId": "private-user", "traits": {"note": "x" * 100_000}}, 1.0)
     journal._connection.execute(FULL)
     with pytest.raises(WindsorSyncError, match="could not write 1 message") as refused:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.windsor import Send, StartWindsor
 from windsor_sync.sandbox import Sandbox
-from windsor_sync.sandbox.messages import MAX_BATCH_BYTES, MAX_MESSAGE_BYTES, Refusal, read_batch, read_message
+from windsor_sync.sandbox.messages import MAX_BATCH_BYTES, MAX_MESSAGE_BYTES, RefusedMessage, read_batch, read_message
 
 KEY = {"Authorization": "Basic c2FuZGJveDo="}  # sandbox:
 GOOD: dict[str, Any] = {"type": "identify", "userId": "u-1", "traits": {"vip": True}, "messageId": "m-1"}
@@ -273,7 +273,7 @@ def test_thousands_of_messages_at_once_are_all_counted(windsor: Sandbox) -> None
 @given(st.binary(max_size=200) | JSON_VALUES.map(json.dumps).map(str.encode))
 def test_any_body_is_read_or_refused(body: bytes) -> None:
     for read in (read_message, read_batch):
-        with pytest.raises(Refusal):
+        with pytest.raises(RefusedMessage):
             read(body)
 
 
@@ -283,6 +283,6 @@ def test_any_message_is_taken_or_refused(message: dict[str, Any]) -> None:
     for read, body in ((read_message, message), (read_batch, {"batch": [message]})):
         try:
             read(json.dumps(body).encode())
-        except Refusal as refusal:
+        except RefusedMessage as refusal:
             met.add(refusal.status)
     assert met <= {400, 413, 501}

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from windsor_sync.demo import shop
-from windsor_sync.demo.shop_events import Tally, write_archive
+from windsor_sync.demo.shop_events import ShopTally, write_archive
 from windsor_sync.sandbox.messages import read_message
 from windsor_sync.sandbox.store import Store
 from windsor_sync.segment.calls import Call, encode, normalise, parse_timestamp, validate
@@ -31,14 +31,14 @@ def bought() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def archive(bought: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Tally]]:
+def archive(bought: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ShopTally]]:
     """The folder of the four days, and what was written on each."""
     folder = tmp_path_factory.mktemp("archive")
     return folder, [write_archive(bought, day, folder) for day in DAYS]
 
 
 @pytest.fixture(scope="module")
-def forwarded(archive: tuple[Path, list[Tally]]) -> list[dict[str, Any]]:
+def forwarded(archive: tuple[Path, list[ShopTally]]) -> list[dict[str, Any]]:
     """What Windsor has to get, in the order of its receipt by Segment."""
     return [message for what, message in judged(archive[0]) if what == "call" and message]
 
@@ -67,9 +67,9 @@ def judged(folder: Path) -> Iterator[tuple[str, dict[str, Any] | None]]:
         yield (ROUTING.decide(message) or "call") if is_new else "duplicate", message
 
 
-def test_every_line_becomes_what_the_tally_says(archive: tuple[Path, list[Tally]]) -> None:
+def test_every_line_becomes_what_the_tally_says(archive: tuple[Path, list[ShopTally]]) -> None:
     folder, tallies = archive
-    whole = sum(tallies, Tally())
+    whole = sum(tallies, ShopTally())
     found = list(judged(folder))
     what = Counter(what for what, _ in found)
     assert Counter(message["type"] for kind, message in found if kind == "call" and message) == whole.calls
@@ -79,7 +79,7 @@ def test_every_line_becomes_what_the_tally_says(archive: tuple[Path, list[Tally]
 
 
 def test_each_day_has_all_six_calls_and_something_of_everything_that_is_left_out(
-    archive: tuple[Path, list[Tally]],
+    archive: tuple[Path, list[ShopTally]],
 ) -> None:
     for tally in archive[1]:
         assert set(tally.calls) == {call.value for call in Call}
@@ -90,7 +90,7 @@ def test_each_day_has_all_six_calls_and_something_of_everything_that_is_left_out
     assert 2_000 < sum(tally.lines for tally in archive[1]) < 5_000
 
 
-def test_the_files_lie_where_segment_puts_them(archive: tuple[Path, list[Tally]]) -> None:
+def test_the_files_lie_where_segment_puts_them(archive: tuple[Path, list[ShopTally]]) -> None:
     root = archive[0] / "segment-logs"
     assert (root / "dummy-object.txt").is_file()
     midnights = {int(path.parent.name) for path in files_of(archive[0])}
@@ -99,7 +99,7 @@ def test_the_files_lie_where_segment_puts_them(archive: tuple[Path, list[Tally]]
 
 
 def test_an_archive_is_the_same_to_the_byte_every_time(
-    bought: pd.DataFrame, archive: tuple[Path, list[Tally]], tmp_path: Path
+    bought: pd.DataFrame, archive: tuple[Path, list[ShopTally]], tmp_path: Path
 ) -> None:
     tallies = [write_archive(bought, day, tmp_path) for day in reversed(DAYS)]
     tallies[-1] = write_archive(bought, DAYS[0], tmp_path)
@@ -177,7 +177,9 @@ def test_some_integrations_objects_hold_objects_and_some_name_windsor_alone(forw
     assert {"All": False, "Windsor": True} in objects
 
 
-def test_customers_are_strangers_until_they_sign_up(bought: pd.DataFrame, archive: tuple[Path, list[Tally]]) -> None:
+def test_customers_are_strangers_until_they_sign_up(
+    bought: pd.DataFrame, archive: tuple[Path, list[ShopTally]]
+) -> None:
     before, after = (shop.ids_on(bought, day) for day in (DAYS[0] - timedelta(days=1), DAYS[-1]))
     signed_up = {customer for customer, known in before.items() if known != after[customer]}
     assert {after[customer] for customer in signed_up} == signed_up

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from windsor_sync.segment.calls import encode, message_id, validate
-from windsor_sync.segment.identify import Computation, ComputationClass, IdentifyTemplate, Identity, identify
+from windsor_sync.segment.identify import ComputationClass, EngageComputation, IdentifyTemplate, Identity, identify
 from windsor_sync.segment.trait_keys import TraitKey, key_problem
 
-DORMANT = Computation(TraitKey("dormant_shoppers"), "aud_1aB", ComputationClass.AUDIENCE, "spa_2hZq")
-REVENUE = Computation(TraitKey("total_revenue_180_days"), "tra_7xY", ComputationClass.TRAIT, "spa_2hZq")
+DORMANT = EngageComputation(TraitKey("dormant_shoppers"), "aud_1aB", ComputationClass.AUDIENCE, "spa_2hZq")
+REVENUE = EngageComputation(TraitKey("total_revenue_180_days"), "tra_7xY", ComputationClass.TRAIT, "spa_2hZq")
 KNOWN = Identity("u-1", None, "a@example.com")
 NOON = datetime(2025, 6, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -36,7 +36,7 @@ MOMENTS = st.datetimes(
 )
 
 
-def sent(computation: Computation, identity: Identity, value: Any) -> dict[str, Any]:
+def sent(computation: EngageComputation, identity: Identity, value: Any) -> dict[str, Any]:
     return identify(computation, identity, value, message_id="m-1", timestamp=NOON)
 
 
@@ -106,7 +106,7 @@ def test_an_identity_without_an_id_or_with_an_empty_one_cannot_exist(ids: tuple[
 @pytest.mark.parametrize("key", ["email", "Email", "userId", ""])
 def test_a_computation_on_a_key_that_none_may_have_cannot_exist(key: str) -> None:
     with pytest.raises(ValueError, match="trait key"):
-        Computation(TraitKey(key), "tra_1", ComputationClass.TRAIT, "spa_1")
+        EngageComputation(TraitKey(key), "tra_1", ComputationClass.TRAIT, "spa_1")
 
 
 def test_a_timestamp_is_utc_in_milliseconds_and_never_guessed() -> None:
@@ -121,7 +121,7 @@ def test_a_timestamp_is_utc_in_milliseconds_and_never_guessed() -> None:
 def test_the_template_writes_the_bytes_of_the_identify_for_a_trait(
     key: TraitKey, computation_id: str, space: str, identity: Identity, value: Any, own_id: str, moment: datetime
 ) -> None:
-    computation = Computation(key, computation_id, ComputationClass.TRAIT, space)
+    computation = EngageComputation(key, computation_id, ComputationClass.TRAIT, space)
     written = IdentifyTemplate(computation).render(identity, value, message_id=own_id, timestamp=moment)
     message = identify(computation, identity, value, message_id=own_id, timestamp=moment)
     assert written == encode(message)
@@ -132,7 +132,7 @@ def test_the_template_writes_the_bytes_of_the_identify_for_a_trait(
 def test_the_template_writes_the_bytes_of_the_identify_for_an_audience(
     key: TraitKey, identity: Identity, is_member: bool, moment: datetime
 ) -> None:
-    computation = Computation(key, "aud_1", ComputationClass.AUDIENCE, "spa_1")
+    computation = EngageComputation(key, "aud_1", ComputationClass.AUDIENCE, "spa_1")
     own_id = message_id(key, str(is_member))
     written = IdentifyTemplate(computation).render(identity, is_member, message_id=own_id, timestamp=moment)
     message = identify(computation, identity, is_member, message_id=own_id, timestamp=moment)

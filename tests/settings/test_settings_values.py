@@ -16,7 +16,7 @@ from windsor_sync.settings import (
     IdentifyBy,
     Snapshot,
     SnapshotFormat,
-    Wire,
+    WireName,
     load,
 )
 
@@ -85,7 +85,7 @@ events:
     )
     assert settings.destination == Destination(
         name="production",
-        wire=Wire.WINDSOR_HOOK,
+        wire=WireName.WINDSOR_HOOK,
         url="https://windsor.example/in",
         connection="windsor_eu",
         requests_per_second=12.5,
@@ -136,7 +136,7 @@ def test_only_the_url_is_required_and_the_rest_has_defaults(folder: Folder) -> N
     assert settings.state == f"sqlite:///{folder.file.parent}/.windsor/state.db"
     assert settings.files == f"{folder.file.parent}/.windsor/files"
     assert settings.destination == Destination(url="http://127.0.0.1:8474/")
-    assert (settings.destination.wire, settings.destination.requests_per_second) == (Wire.SEGMENT_WEBHOOK, 200)
+    assert (settings.destination.wire, settings.destination.requests_per_second) == (WireName.SEGMENT_WEBHOOK, 200)
     assert (settings.destination.max_in_flight, settings.destination.timeout_s) == (64, 10)
     assert settings.destination.identify_merges is None
     assert (settings.schedule.audiences, settings.schedule.events) == (timedelta(hours=2.5), timedelta(minutes=15))

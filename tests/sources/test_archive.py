@@ -12,7 +12,7 @@ import pytest
 
 from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.events.archive import ArchiveFile, list_files, read_lines
-from windsor_sync.sources.archive_text import LONGEST_LINE_BYTES, Unreadable, messages
+from windsor_sync.sources.archive_text import LONGEST_LINE_BYTES, UnreadableLine, messages
 
 DAYS = {day: str(int(datetime(2025, 6, day, tzinfo=UTC).timestamp() * 1000)) for day in (1, 2, 3)}
 
@@ -26,7 +26,7 @@ def paths(root: Path, since: date | None = None) -> list[str]:
     return [file.path for file in list_files(str(root), since)]
 
 
-def lines(root: Path, path: str = "s/1/a.gz") -> list[bytes | Unreadable]:
+def lines(root: Path, path: str = "s/1/a.gz") -> list[bytes | UnreadableLine]:
     file = ArchiveFile(path, 0, "", None)
     return [line for piece in read_lines(str(root), file) for line in piece]
 
@@ -120,7 +120,7 @@ def test_a_torn_file_gives_its_readable_lines_and_one_that_cannot_be_had(tmp_pat
     for cut in (len(packed) // 3, len(packed) - 9, len(packed) - 1):
         put(tmp_path, "s/1/a.gz", packed[:cut])
         *before, last = lines(tmp_path)
-        assert last is Unreadable.TORN
+        assert last is UnreadableLine.TORN
         assert before == text.split(b"\n")[: len(before)]
         assert len(before) > 200
 
@@ -129,14 +129,14 @@ def test_a_damaged_file_is_reported_after_what_was_readable(tmp_path: Path) -> N
     packed = bytearray(gzip.compress(b"one\ntwo\n"))
     packed[-5] ^= 0xFF  # its checksum
     put(tmp_path, "s/1/a.gz", bytes(packed))
-    assert lines(tmp_path)[-1] is Unreadable.TORN
+    assert lines(tmp_path)[-1] is UnreadableLine.TORN
     put(tmp_path, "s/1/a.gz", gzip.compress(b"one\n") + b"garbage after the end")
-    assert lines(tmp_path) == [b"one", Unreadable.TORN]
+    assert lines(tmp_path) == [b"one", UnreadableLine.TORN]
 
 
 def test_a_line_of_any_length_takes_little_memory_and_does_not_hide_the_next(tmp_path: Path) -> None:
     put(tmp_path, "s/1/a.gz", gzip.compress(b"one\n" + bytes(LONGEST_LINE_BYTES * 3) + b"\ntwo\n" + bytes(3_000_000)))
-    assert lines(tmp_path) == [b"one", Unreadable.LINE_TOO_LONG, b"two", Unreadable.LINE_TOO_LONG]
+    assert lines(tmp_path) == [b"one", UnreadableLine.LINE_TOO_LONG, b"two", UnreadableLine.LINE_TOO_LONG]
 
 
 def test_a_file_that_vanished_is_out_of_reach_not_empty(tmp_path: Path) -> None:
@@ -195,7 +195,10 @@ def test_utf_16_that_comes_in_pieces_is_whole_and_its_damage_is_told(size: int) 
     found = [line for piece in messages(iter(pieces)) for line in piece]
     assert [json.loads(line) for line in found if isinstance(line, bytes)] == EVENTS
     cut = [line for piece in messages(iter([*pieces[:-1], pieces[-1][:-1]])) for line in piece]
-    assert (cut[-1], [json.loads(line) for line in cut[:8] if isinstance(line, bytes)]) == (Unreadable.TORN, EVENTS[:8])
+    assert (cut[-1], [json.loads(line) for line in cut[:8] if isinstance(line, bytes)]) == (
+        UnreadableLine.TORN,
+        EVENTS[:8],
+    )
 
 
 @pytest.mark.parametrize(
@@ -224,4 +227,4 @@ def test_a_text_without_line_breaks_takes_no_more_memory_than_a_piece_and_a_mess
 
 def test_an_object_without_an_end_is_one_line_that_is_too_long() -> None:
     pieces = iter([b'{"a": 1}{"b": "', *[b"x" * 300_000] * 5])
-    assert [line for piece in messages(pieces) for line in piece][1:] == [Unreadable.LINE_TOO_LONG, b"x" * 300_000]
+    assert [line for piece in messages(pieces) for line in piece][1:] == [UnreadableLine.LINE_TOO_LONG, b"x" * 300_000]

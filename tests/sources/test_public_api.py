@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.support.segment_api import SPACE, TOKEN, SegmentApi
 from windsor_sync.errors import ConfigError, CredentialsRefused, SegmentUnavailable, WindsorSyncError
 from windsor_sync.segment.identify import ComputationClass
-from windsor_sync.sources.segment_api import Patience, PublicApi
+from windsor_sync.sources.segment_api import ApiRetryPolicy, PublicApi
 
-HASTE = Patience(first_wait_s=0.001, longest_wait_s=1.0, timeout_s=2.0)
+HASTE = ApiRetryPolicy(first_wait_s=0.001, longest_wait_s=1.0, timeout_s=2.0)
 
 
 @pytest.fixture

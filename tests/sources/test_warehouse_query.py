@@ -17,7 +17,7 @@ from warehouses import Warehouse
 
 from windsor_sync.errors import SnapshotError
 from windsor_sync.sources.warehouse_cells import (
-    Unreadable,
+    UnreadableCell,
     emails_text,
     id_text,
     is_true,
@@ -157,7 +157,7 @@ def test_a_whole_number_is_an_id_by_its_digits_in_any_type(number: int, places: 
     [True, 1.5, float(2**53), float("nan"), Decimal("1.5"), Decimal("NaN"), Decimal("1e99999999"), b"x", UTC, ["a"]],
 )
 def test_what_is_no_id_is_not_made_one(cell: object) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableCell):
         id_text(cell)
 
 
@@ -181,10 +181,10 @@ def test_a_value_is_the_same_json_whether_it_arrives_parsed_or_as_text(value: An
 
 def test_cells_that_are_no_value_or_e_mail_are_malformed() -> None:
     for value in (float("inf"), Decimal("Infinity"), b"x", ["\ud800"], {"a": b"x"}, {1, 2}):
-        with pytest.raises(Unreadable):
+        with pytest.raises(UnreadableCell):
             value_text(value)
     for email in (1, b"a@x", [1], {"a": 1}):
-        with pytest.raises(Unreadable):
+        with pytest.raises(UnreadableCell):
             emails_text(email)
     assert value_text(UUID(int=1)) == '"00000000-0000-0000-0000-000000000001"'
     assert value_text("[" * 100_000) == json.dumps("[" * 100_000)

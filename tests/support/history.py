@@ -7,7 +7,7 @@ from tests.support.world import World
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.database import Database
 from windsor_sync.state.tables import runs
-from windsor_sync.usecases.forward import Request, forward
+from windsor_sync.usecases.forward import ForwardRequest, forward
 
 HOSTILE = "<script>document.title='taken'</script> & Co"
 HOSTILE_KEY = "hostile"
@@ -32,7 +32,7 @@ def live(world: World) -> None:
         world.sync()
     messages = [archive.message("track", user) for user in USERS[:5]]
     archive.write([*messages, messages[0], archive.message("track", None), archive.message("page", USERS[0])])
-    forward(world.workspace, Request(), world.stop)
+    forward(world.workspace, ForwardRequest(), world.stop)
 
 
 def repeat(database: Database, run_id: str, times: int) -> None:

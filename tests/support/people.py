@@ -9,7 +9,7 @@ from tests.support.world import KEY, World
 from windsor_sync.domain.change import FALSE_FIRST
 from windsor_sync.domain.run import Run
 from windsor_sync.storage.duckdb_engine import open_duckdb, parquet
-from windsor_sync.usecases.forward import Request, forward
+from windsor_sync.usecases.forward import ForwardRequest, forward
 from windsor_sync.usecases.prepare import Request as SyncRequest
 from windsor_sync.usecases.prepare import planned
 
@@ -44,7 +44,7 @@ class People:
         return self.forward()
 
     def forward(self, **request: Any) -> list[Run]:
-        return forward(self.world.workspace, Request(**request), self.world.stop)
+        return forward(self.world.workspace, ForwardRequest(**request), self.world.stop)
 
     def sync(self, **request: Any) -> Run:
         run = self.world.sync(self.key, SyncRequest(**request) if request else None)

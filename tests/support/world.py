@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.support.windsor import StartWindsor
-from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.domain.run import Run
 from windsor_sync.sandbox import Sandbox
 from windsor_sync.settings import Computation, load
@@ -49,7 +49,7 @@ class World:
             "audiences": [self.entry(AUDIENCE, "audience", id="aud_test")],
             "computed_traits": [self.entry(TRAIT, "trait", id="tra_test")],
         }
-        self.stop = StopSwitch()
+        self.stop = CancelToken()
         self._moment = FIRST_DAY
         self._opened = ExitStack()
         self._workspace: Workspace | None = None
@@ -85,7 +85,7 @@ class World:
         """Let go of everything and read the configuration again."""
         self._opened.close()
         self._workspace = None
-        self.stop = StopSwitch()
+        self.stop = CancelToken()
 
     def computation(self, key: str = KEY) -> Computation:
         """A configured audience or computed trait."""

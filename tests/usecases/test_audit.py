@@ -12,7 +12,7 @@ from windsor_sync.domain.run import Run
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.tables import runs
 from windsor_sync.usecases.audit import Irregularity, audit
-from windsor_sync.usecases.forward import Request, forward
+from windsor_sync.usecases.forward import ForwardRequest, forward
 
 
 def stored(world: World, folder: str) -> Path:
@@ -80,7 +80,7 @@ def test_the_lost_outbox_of_events_that_are_still_owed_is_found(world: World) ->
     archive = Archive(world)
     archive.write([archive.message("track", "ana")])
     world.windsor.set_faults(Faults(revoked_after=0))
-    (run,) = forward(world.workspace, Request(), world.stop)
+    (run,) = forward(world.workspace, ForwardRequest(), world.stop)
     assert run.books.owed == 1
     assert audit(world.workspace, repair=False) == []
     stored(world, "outboxes").unlink()

@@ -17,7 +17,7 @@ from tests.contracts.stage import stretches
 from tests.support.windsor import StartWindsor
 from tests.support.world import KEY, TRAIT_KEY, World
 from windsor_sync.delivery.engine import EngineLimits
-from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.diff import duckdb as diff
 from windsor_sync.domain.change import FALSE_FIRST, Limits
 from windsor_sync.domain.progress import FIRST_SHARD
@@ -30,7 +30,7 @@ from windsor_sync.state.runs import run_of
 from windsor_sync.usecases import run_lifecycle
 from windsor_sync.usecases.deliver_shards import close_books, deliver_shard
 from windsor_sync.usecases.prepare import Request
-from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal
+from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal_newest
 
 HALF = 24
 STAYS = [f"stays-{number:03}" for number in range(HALF)]
@@ -97,7 +97,7 @@ def opened(world: World, **limits: Any) -> Run:
     workspace, computation, request = world.workspace, world.computation(), Request(limits=Limits(**limits))
     known = workspace.registry.register(computation)
     with workspace.hold(known.key, "diff") as lease:
-        return open_run(workspace, computation, known, seal(workspace, computation, request), request, lease)
+        return open_run(workspace, computation, known, seal_newest(workspace, computation, request), request, lease)
 
 
 def outbox(world: World, run: Run) -> list[tuple[int, str]]:
@@ -153,7 +153,7 @@ def test_where_only_one_thing_is_told_all_shards_share_it(make_world: Callable[.
         assert head is not None
         assert [shard.shard for shard in head.shards] == [1, 2, 3]
         with world.workspace.hold(TraitKey(KEY), "test") as lease:
-            deliver_run(world.workspace, world.computation(), run, lease, StopSwitch())
+            deliver_run(world.workspace, world.computation(), run, lease, CancelToken())
     assert world.members_shown() == set(STAYS)
 
 
@@ -201,7 +201,7 @@ def test_no_true_leaves_before_every_false_is_answered_whoever_dies_and_goes_on(
     for _ in range(60):
         life = Life(moments_left=chance.randint(10, 150), wire=wire)
         with suppress(Died, WindsorSyncError), world.workspace.hold(TraitKey(KEY), "a task") as lease:
-            deliver_run(mortal(workspace, life, KEY), world.computation(), run, lease, StopSwitch())
+            deliver_run(mortal(workspace, life, KEY), world.computation(), run, lease, CancelToken())
         deaths += life.is_over
         run = run_of(world.workspace.database, run.run_id) or run
         if run.state is RunState.DONE:
@@ -269,7 +269,7 @@ def test_an_outbox_of_an_older_version_is_delivered_whole(
     workspace = replace(world.workspace, engine_limits=HASTY)
     for life in (Life(moments_left=40), Life()):
         with suppress(Died), world.workspace.hold(TraitKey(KEY), "test") as lease:
-            run = deliver_run(mortal(workspace, life, KEY), world.computation(), run, lease, StopSwitch())
+            run = deliver_run(mortal(workspace, life, KEY), world.computation(), run, lease, CancelToken())
     assert (run.state, run.books.delivered) == (RunState.DONE, 2 * HALF)
     assert world.members_shown() == set(COMES)
 
@@ -280,7 +280,7 @@ def test_an_outbox_of_an_older_version_is_delivered_whole(
 def deliver(world: World, run: Run, shard: int) -> int:
     """One task."""
     with world.workspace.hold(TraitKey(KEY), f"task {shard}", shard) as lease:
-        return deliver_shard(world.workspace, world.computation(), run, shard, lease, StopSwitch()).delivered
+        return deliver_shard(world.workspace, world.computation(), run, shard, lease, CancelToken()).delivered
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 4])

@@ -15,12 +15,12 @@ from tests.support.world import World
 from windsor_sync.errors import ConfigError
 from windsor_sync.events.archive import list_files
 from windsor_sync.report.users import show_user
-from windsor_sync.settings.patterns import below, folder_and_text, shown
+from windsor_sync.settings.patterns import below, folder_and_text, shown_pattern
 from windsor_sync.sources import newest
 from windsor_sync.storage.duckdb_engine import open_duckdb, parquet
 from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.forget import forget
-from windsor_sync.usecases.forward import Request, forward
+from windsor_sync.usecases.forward import ForwardRequest, forward
 from windsor_sync.usecases.why import why
 
 PACKAGE = Path(__file__).parents[2] / "windsor_sync"
@@ -77,10 +77,10 @@ def test_a_workspace_in_a_folder_of_any_name_reads_and_writes_its_own_files_only
     assert theirs.members_shown() == {f"theirs-{number}" for number in range(5)}
 
     archive.write([archive.message("track", "ana"), archive.message("alias", "ben", previousId="b")])
-    [run] = forward(ours.workspace, Request(), ours.stop)
+    [run] = forward(ours.workspace, ForwardRequest(), ours.stop)
     assert run.books.delivered == 2
     assert show_user(ours.workspace, run, 0, who="test").user == "ana"
-    assert forward(ours.workspace, Request(), ours.stop) == []
+    assert forward(ours.workspace, ForwardRequest(), ours.stop) == []
 
     [account] = why(ours.workspace, "ana")
     assert (account.told, len(account.steps)) == (False, 2)
@@ -133,7 +133,7 @@ def test_a_pattern_counts_from_its_folder_wherever_it_leads() -> None:
         ("s3://acme/a/./[ab]/*.csv", "", "s3://acme/a/./[ab]/*.csv"),
     ):
         assert folder_and_text(below(folder, text)) == (counts_from, rest)
-    assert shown(below(folder, "s/*.csv")) == "/data/client[1]/s/*.csv"
+    assert shown_pattern(below(folder, "s/*.csv")) == "/data/client[1]/s/*.csv"
 
 
 def test_a_state_in_a_folder_whose_name_means_something_in_a_url_stands_there(
@@ -183,7 +183,7 @@ def test_a_file_store_below_a_prefix_of_any_name_is_used_to_the_letter(
         world.snapshot(["ana", "ben"])
         world.sync()
         assert world.shown() == {f"{prefix}-1": False, "ana": True, "ben": True}
-        [run] = forward(world.workspace, Request(), world.stop)
+        [run] = forward(world.workspace, ForwardRequest(), world.stop)
         assert run.books.delivered == 1
         assert audit(world.workspace, repair=False) == []
     before = s3.find("acme/client1 x-a")

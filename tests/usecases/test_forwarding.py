@@ -27,7 +27,7 @@ from windsor_sync.state.tables import archive_files, leases, rate_shares, runs
 from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.close_run import error_of
 from windsor_sync.usecases.forget import forget
-from windsor_sync.usecases.forward import Request, forward
+from windsor_sync.usecases.forward import ForwardRequest, forward
 from windsor_sync.usecases.recover_events import Recovered, recover_events
 from windsor_sync.usecases.retire import retire
 
@@ -47,7 +47,7 @@ def six_calls(archive: Archive, user: str) -> list[dict[str, Any]]:
 
 
 def forwarded(world: World, **request: Any) -> list[Run]:
-    return forward(world.workspace, Request(**request), world.stop)
+    return forward(world.workspace, ForwardRequest(**request), world.stop)
 
 
 def one_run(world: World, **request: Any) -> Run:
@@ -347,7 +347,7 @@ def test_forwarding_claims_two_parts_of_the_rate_where_an_audience_claims_one(wo
             tasks = select(rate_shares.c.weight).where(rate_shares.c.task != "")
             weights.extend(connection.execute(tasks).scalars())
 
-    forward(world.workspace, Request(), world.stop, on_progress=look)
+    forward(world.workspace, ForwardRequest(), world.stop, on_progress=look)
     world.snapshot(["ana"])
     world.sync(on_progress=look)
     assert list(dict.fromkeys(weights)) == [Weight.EVENTS, Weight.AUDIENCES] == [2, 1]
@@ -502,7 +502,7 @@ def test_who_lost_the_lease_while_reading_changes_nothing_of_who_came_after(worl
         overtaken.append(one_run(world))
 
     with pytest.raises(LeaseLost):
-        forward(world.workspace, Request(), world.stop, on_reading=overtake)
+        forward(world.workspace, ForwardRequest(), world.stop, on_reading=overtake)
     assert [run.books.delivered for run in overtaken] == [2]
     archive.write(later)
     assert overview(one_run(world))["duplicates"] == 1
@@ -667,7 +667,7 @@ def test_what_a_killed_reading_leaves_lies_where_drafts_are_swept(world: World) 
     def look(_lines: int, _files: int) -> None:
         found.extend(path.name for path in (world.folder / ".windsor" / "files" / "drafts").iterdir())
 
-    forward(world.workspace, Request(), world.stop, on_reading=look)
+    forward(world.workspace, ForwardRequest(), world.stop, on_reading=look)
     assert len(set(found)) == 3  # the outbox to be, the messageIds, and where the refused lines are
     assert all(name.startswith("windsor-sync-scratch-") for name in found)
 

@@ -11,7 +11,7 @@ from windsor_sync.events.books import overview
 from windsor_sync.sandbox import Faults
 from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.forget import forget
-from windsor_sync.usecases.forward import Request, forward
+from windsor_sync.usecases.forward import ForwardRequest, forward
 
 LOGS = "acme/logs/segment-logs"
 
@@ -22,7 +22,7 @@ def upload(store: Any, archive: Archive, path: Path) -> None:
 
 
 def one_run(world: World) -> Run:
-    (run,) = forward(world.workspace, Request(), world.stop)
+    (run,) = forward(world.workspace, ForwardRequest(), world.stop)
     run.books.check(run.run_id)
     return run
 
@@ -41,7 +41,7 @@ def test_each_event_arrives_once_and_in_order_with_everything_in_an_object_store
     upload(s3, archive, path)
     assert one_run(world).books.delivered == 3
     s3.pipe_file(f"{LOGS}/{path.relative_to(archive.root)}", path.read_bytes())  # the same again: no new file to S3
-    assert forward(world.workspace, Request(), world.stop) == []
+    assert forward(world.workspace, ForwardRequest(), world.stop) == []
     upload(s3, archive, archive.write([archive.message("identify", user) for user in ("ana", "ben", "cem")]))
     world.windsor.set_faults(Faults(error_rate=1.0, error_statuses=(503,)))
     assert one_run(world).books.owed == 3

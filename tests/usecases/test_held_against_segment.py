@@ -12,7 +12,7 @@ from tests.support.segment_api import SPACE, TOKEN, SegmentApi
 from tests.support.world import AUDIENCE, KEY, TRAIT_KEY, World
 from windsor_sync.errors import ConfigError, CredentialsRefused, LeaseHeld, SegmentUnavailable, SnapshotError
 from windsor_sync.settings import load
-from windsor_sync.sources.segment_api import Patience, PublicApi
+from windsor_sync.sources.segment_api import ApiRetryPolicy, PublicApi
 from windsor_sync.state.leases import held
 from windsor_sync.state.tables import readings, suppressions
 from windsor_sync.usecases import suppression_list
@@ -21,7 +21,7 @@ from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.segment_keys import SegmentKeyedRegistry
 from windsor_sync.usecases.workspace import open_workspace
 
-HASTE = Patience(tries=2, first_wait_s=0.001)
+HASTE = ApiRetryPolicy(tries=2, first_wait_s=0.001)
 
 
 class AskingWorld(World):

@@ -6,7 +6,7 @@ from windsor_sync.domain.run import RunState
 from windsor_sync.sandbox import Faults
 from windsor_sync.usecases.forget import forget
 from windsor_sync.usecases.prepare import Request
-from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal
+from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal_newest
 
 
 def test_who_entered_with_a_resync_that_sent_nothing_and_has_left_since_is_never_told_false(world: World) -> None:
@@ -36,7 +36,7 @@ def test_a_run_waits_for_nobody_when_a_user_was_suppressed_after_it_was_opened(w
     workspace, audience = world.workspace, world.computation()
     known = workspace.registry.register(audience)
     with workspace.hold(known.key, "one task") as lease:
-        opened = open_run(workspace, audience, known, seal(workspace, audience, Request()), Request(), lease)
+        opened = open_run(workspace, audience, known, seal_newest(workspace, audience, Request()), Request(), lease)
     forget(workspace, "ben", who="dee", why=None)
     with workspace.hold(known.key, "another task") as lease:
         run = deliver_run(workspace, audience, opened, lease, world.stop)

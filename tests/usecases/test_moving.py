@@ -17,7 +17,7 @@ from windsor_sync.sandbox import Faults
 from windsor_sync.state.copying import copy_state
 from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.forget import forget
-from windsor_sync.usecases.forward import Request, forward
+from windsor_sync.usecases.forward import ForwardRequest, forward
 from windsor_sync.usecases.why import why
 
 
@@ -105,10 +105,10 @@ def test_events_are_not_forwarded_a_second_time(world: World, move: Callable[[],
     archive = Archive(world)
     first = archive.message("track", "ana")
     archive.write([first])
-    forward(world.workspace, Request(), world.stop)
+    forward(world.workspace, ForwardRequest(), world.stop)
     move()
     archive.write([first, archive.message("track", "ben")])
-    forward(world.workspace, Request(), world.stop)
+    forward(world.workspace, ForwardRequest(), world.stop)
     assert [one.user_id for one in world.windsor.store.accepted] == ["ana", "ben"]
 
 
@@ -193,7 +193,7 @@ def live_a_little(world: World) -> None:
     """A few runs, one of them with something owed."""
     archive = Archive(world)
     archive.write([archive.message("track", "ana")])
-    forward(world.workspace, Request(), world.stop)
+    forward(world.workspace, ForwardRequest(), world.stop)
     for members in (["ana", "ben", "cy"], ["ana", "ben", "cy", "dee"]):
         world.snapshot(members)
         world.sync()
@@ -213,7 +213,7 @@ def assert_all_goes_on(world: World) -> None:
     world.sync()
     assert world.shown() == {"ana": False, "ben": False, "cy": True, "dee": True, "eve": True}
     assert world.sent == before + 3  # ana's exit, which was owed, ben's and eve's entry
-    assert forward(world.workspace, Request(), world.stop) == []
+    assert forward(world.workspace, ForwardRequest(), world.stop) == []
 
 
 def test_files_move_to_another_folder_byte_for_byte(world: World, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_what_an_older_version_owes_is_sent_and_nothing_twice(upgraded: World) -
 def test_events_that_an_older_version_owes_arrive_once(upgraded: World) -> None:
     told = json.loads((upgraded.folder / "windsor.json").read_text())["events"]
     for _ in range(2):
-        for run in forward.forward(upgraded.workspace, forward.Request(), upgraded.stop):
+        for run in forward.forward(upgraded.workspace, forward.ForwardRequest(), upgraded.stop):
             assert run.state is RunState.DONE
     sent = [message.message_id for message in upgraded.windsor.store.accepted if message.call == "track"]
     written = {f"message-{number}" for number in range(20)}

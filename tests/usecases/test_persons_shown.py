@@ -13,7 +13,7 @@ from windsor_sync.report.rendering import Links, render
 from windsor_sync.report.views import view_run
 from windsor_sync.sandbox import Faults
 from windsor_sync.usecases.prepare import Request
-from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal
+from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal_newest
 from windsor_sync.usecases.why import why
 
 
@@ -62,7 +62,7 @@ def test_an_open_run_sends_nothing_to_an_id_that_was_merged_away_since_it_was_op
     computation = world.computation()
     known = workspace.registry.register(computation)
     with workspace.hold(known.key, "a test") as lease:
-        run = open_run(workspace, computation, known, seal(workspace, computation, Request()), Request(), lease)
+        run = open_run(workspace, computation, known, seal_newest(workspace, computation, Request()), Request(), lease)
     people.alias(("old", "new"))
     sent = world.sent
     with workspace.hold(known.key, "a test") as lease:

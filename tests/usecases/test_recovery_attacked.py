@@ -24,7 +24,7 @@ from windsor_sync.storage.duckdb_engine import open_duckdb, open_stored, parquet
 from windsor_sync.storage.duckdb_engine import stored_files as stored_rows
 from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.forget import forget
-from windsor_sync.usecases.forward import Request, forward
+from windsor_sync.usecases.forward import ForwardRequest, forward
 from windsor_sync.usecases.prune import prune
 from windsor_sync.usecases.recover_state import recover_state
 from windsor_sync.usecases.retire import retire
@@ -274,21 +274,21 @@ def test_a_user_is_forgotten_in_one_part_of_an_outbox_of_an_older_version(
     archive.write([archive.message("track", user) for user in users])
     world.destination["give_up_after_s"] = 0.3
     world.windsor.set_faults(Faults.parse({"outage": "unavailable"}))
-    forward(world.workspace, Request(), world.stop)
+    forward(world.workspace, ForwardRequest(), world.stop)
     world.windsor.set_faults(Faults())
     assert len(stored(world, "outboxes")) == 5
     with world.workspace.database.write() as connection:
         connection.execute(delete(stored_files))  # as the version before it left the state
     forgotten(world, users[3])
     assert audit(world.workspace, repair=False) == []
-    forward(world.workspace, Request(), world.stop)
+    forward(world.workspace, ForwardRequest(), world.stop)
     assert {str(message.user_id) for message in world.windsor.store.accepted} == set(users) - {users[3]}
 
 
 def test_the_names_of_stored_files_stay_short_however_many_users_are_forgotten(world: World) -> None:
     archive = Archive(world)
     archive.write([archive.message("track", f"user-{number}") for number in range(3)])
-    forward(world.workspace, Request(), world.stop)
+    forward(world.workspace, ForwardRequest(), world.stop)
     lengths = set()
     for number in range(3):
         forgotten(world, f"user-{number}")

@@ -16,7 +16,7 @@ from windsor_sync.state.runs import recent
 from windsor_sync.state.stored_files import own_name
 from windsor_sync.state.tables import runs, snapshots, verdicts
 from windsor_sync.usecases.audit import audit
-from windsor_sync.usecases.forward import Request, forward
+from windsor_sync.usecases.forward import ForwardRequest, forward
 from windsor_sync.usecases.prepare import Request as SyncRequest
 from windsor_sync.usecases.prune import SNAPSHOTS_KEPT, prune
 from windsor_sync.usecases.why import why
@@ -146,11 +146,11 @@ def test_message_ids_are_remembered_as_long_as_the_window_lasts(world: World) ->
     archive = Archive(world, dedupe_days=200)
     message = archive.message("track", "ana")
     archive.write([message, "torn"])
-    forward(world.workspace, Request(), world.stop)
+    forward(world.workspace, ForwardRequest(), world.stop)
     archive.write([archive.message("track", "ben")])
-    forward(world.workspace, Request(), world.stop)
+    forward(world.workspace, ForwardRequest(), world.stop)
     age(world)
     assert prune(world.workspace).files == 2  # the first run's outbox, and its list of refused lines
     archive.write([message])
-    (run,) = forward(world.workspace, Request(), world.stop)
+    (run,) = forward(world.workspace, ForwardRequest(), world.stop)
     assert run.books.delivered == 0

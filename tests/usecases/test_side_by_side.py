@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support.world import KEY, World
-from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import CredentialsRefused, DestinationUnavailable, LeaseHeld, LeaseLost
 from windsor_sync.sandbox import Faults
@@ -16,7 +16,7 @@ from windsor_sync.state.leases import Lease, acquire
 from windsor_sync.state.runs import run_of
 from windsor_sync.usecases.deliver_shards import close_books, deliver_shard
 from windsor_sync.usecases.prepare import Request
-from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal
+from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal_newest
 from windsor_sync.usecases.workspace import open_workspace
 
 SHARDS = [1, 2, 3, 4]
@@ -37,7 +37,7 @@ def opened(world: World) -> Run:
     """What the diff task leaves to the tasks after it."""
     workspace, computation, request = world.workspace, world.computation(), Request()
     known = workspace.registry.register(computation)
-    snapshot = seal(workspace, computation, request)
+    snapshot = seal_newest(workspace, computation, request)
     with workspace.hold(known.key, "diff") as lease:
         return open_run(workspace, computation, known, snapshot, request, lease)
 
@@ -48,7 +48,7 @@ def deliver(world: World, run: Run, shard: int) -> int:
         open_workspace(world.workspace.settings, lambda: world.windsor.api_key) as workspace,
         workspace.hold(TraitKey(KEY), f"task {shard}", shard) as lease,
     ):
-        return deliver_shard(workspace, world.computation(), run, shard, lease, StopSwitch()).delivered
+        return deliver_shard(workspace, world.computation(), run, shard, lease, CancelToken()).delivered
 
 
 def close(world: World, run: Run) -> Run:

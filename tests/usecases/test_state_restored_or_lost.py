@@ -284,11 +284,11 @@ def test_a_state_restored_to_the_middle_of_a_forwarding_is_noticed(world: World)
         if not taken:
             taken.append(backed_up(world))
 
-    done = forward.forward(brisk(world), forward.Request(), world.stop, on_progress=back_up)
+    done = forward.forward(brisk(world), forward.ForwardRequest(), world.stop, on_progress=back_up)
     assert [run.state for run in done] == [RunState.DONE]
     restore(world, taken[0])
     with pytest.raises(StoredFileError, match="run 1 of the events was delivered further than the state knows"):
-        forward.forward(world.workspace, forward.Request(), world.stop)
+        forward.forward(world.workspace, forward.ForwardRequest(), world.stop)
 
 
 def test_a_writer_that_stands_still_while_the_state_is_restored_and_recovered_can_record_nothing(world: World) -> None:

@@ -14,7 +14,7 @@ from windsor_sync.airflow.plan_text import as_markdown
 from windsor_sync.airflow.windsor_task import WindsorOperator, trigger_of
 
 if TYPE_CHECKING:
-    from windsor_sync.delivery.stop import StopSwitch
+    from windsor_sync.delivery.stop import CancelToken
     from windsor_sync.settings import Computation
     from windsor_sync.usecases.backfill import Wish
     from windsor_sync.usecases.workspace import Workspace
@@ -150,7 +150,7 @@ class BackfillOperator(SendingOperator, ClosingOperator):
     """Make the diff of one audience again and tell Windsor, up to what was permitted."""
 
     def send(
-        self, context: Context, workspace: "Workspace", computation: "Computation", stop: "StopSwitch"
+        self, context: Context, workspace: "Workspace", computation: "Computation", stop: "CancelToken"
     ) -> dict[str, Any]:
         """A backfill, if the state has a permission for it."""
         from windsor_sync.usecases.backfill import run_backfill

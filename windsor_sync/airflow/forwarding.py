@@ -23,9 +23,9 @@ class ForwardEventsOperator(WindsorOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Returns how many were delivered, and for each run its steps; raises what a run's state stands for."""
         from windsor_sync.errors import LeaseHeld, LeaseLost
-        from windsor_sync.usecases.forward import Request, configured, forward
+        from windsor_sync.usecases.forward import ForwardRequest, configured, forward
 
-        request = Request(trigger=trigger_of(context))
+        request = ForwardRequest(trigger=trigger_of(context))
         stop = self.stop_switch()
         self._meters: dict[str, Meter] = {}
         try:

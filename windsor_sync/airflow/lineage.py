@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from windsor_sync.settings.patterns import shown
+from windsor_sync.settings.patterns import shown_pattern
 
 if TYPE_CHECKING:
     from windsor_sync.settings import Computation
@@ -13,7 +13,7 @@ def sealing(computation: "Computation", rows: int) -> Any:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     path = computation.snapshot.path
-    inputs = [_file(shown(path))] if path else []
+    inputs = [_file(shown_pattern(path))] if path else []
     return OperatorLineage(inputs=inputs, outputs=[_counted("segment", f"audiences/{computation.key}", rows)])
 
 

@@ -54,7 +54,7 @@ app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Dep
 
 
 @app.get("/")
-def audiences(request: Request, after: Cursor = None) -> Response:
+def audiences_page(request: Request, after: Cursor = None) -> Response:
     """Return the page with the list of audiences."""
     with _workspace() as workspace:
         page = list_audiences(workspace, after=after or 0)
@@ -109,7 +109,7 @@ def events(request: Request, before: Cursor = None) -> Response:
 
 
 @app.get("/backfill", dependencies=[Depends(may_start_backfill)])
-def backfill(request: Request, audience: str) -> Response:
+def backfill_page(request: Request, audience: str) -> Response:
     """The form of a backfill, with the audience filled in: Airflow's own takes no values from an address."""
     with _workspace() as workspace:
         view = view_audience(workspace, audience)
@@ -159,7 +159,7 @@ async def misspelt(request: Request, error: RequestValidationError) -> Response:
 
 
 @app.exception_handler(WindsorSyncError)
-async def unusable(request: Request, error: WindsorSyncError) -> Response:
+async def unusable_page(request: Request, error: WindsorSyncError) -> Response:
     """The settings or the state cannot be used: their own sentence says what to do."""
     return _html(request, "message.html", 503, title="There is nothing to show", text=str(error))
 

@@ -11,14 +11,14 @@ from windsor_sync.airflow.retries import POLICY
 from windsor_sync.airflow.warehouse import engine_of
 
 if TYPE_CHECKING:
-    from windsor_sync.delivery.stop import StopSwitch
+    from windsor_sync.delivery.stop import CancelToken
     from windsor_sync.usecases.workspace import Workspace
 
 
 class WindsorOperator(BaseOperator):
     """A task of ours; a stop (on_kill) drains what is in flight and records it, a retry goes on from there."""
 
-    _stop: "StopSwitch | None" = None
+    _stop: "CancelToken | None" = None
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("retry_policy", POLICY)
@@ -29,11 +29,11 @@ class WindsorOperator(BaseOperator):
         if self._stop is not None:
             self._stop.press()
 
-    def stop_switch(self) -> "StopSwitch":
+    def stop_switch(self) -> "CancelToken":
         """A fresh one, which on_kill presses."""
-        from windsor_sync.delivery.stop import StopSwitch
+        from windsor_sync.delivery.stop import CancelToken
 
-        self._stop = StopSwitch()
+        self._stop = CancelToken()
         return self._stop
 
     @contextmanager

@@ -33,7 +33,7 @@ PATIENCE_S = 120.0
     help="Only put the DAG files into this folder, over older ones; needs neither windsor.yaml nor Airflow's database.",
 )
 @click.pass_obj
-def airflow_setup(config: Path | None, slots: int, dags_to: Path | None) -> None:
+def airflow_setup_command(config: Path | None, slots: int, dags_to: Path | None) -> None:
     """Make the pool windsor_api and Windsor's connection in the Airflow of this environment; run it at each deployment.
 
     The pool gets the number of slots that is given. A connection that is there already is left as it is; a new one gets

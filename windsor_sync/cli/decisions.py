@@ -17,7 +17,7 @@ from windsor_sync.errors import ConfigError
 @click.option("--reason", metavar="TEXT", help="Why, for the record.")
 @as_json
 @click.pass_obj
-def approve(
+def approve_command(
     config: Path | None, run: str, max_exited: int | None, max_entered: int | None, reason: str | None, is_json: bool
 ) -> None:
     """Approve what a run withheld, up to a ceiling. The next sync makes the diff again and uses it.
@@ -59,7 +59,7 @@ def approve(
 @click.option("--reason", metavar="TEXT", help="Why, for the record.")
 @as_json
 @click.pass_obj
-def retire(config: Path | None, audience: str, reason: str | None, is_json: bool) -> int:
+def retire_command(config: Path | None, audience: str, reason: str | None, is_json: bool) -> int:
     """Take an audience out of Windsor: everyone who was told true is told false, and its key is retired.
 
     Works for an audience that is gone from windsor.yaml too. Run it again to send what stayed owed.
@@ -84,7 +84,7 @@ def retire(config: Path | None, audience: str, reason: str | None, is_json: bool
 @click.option("--reason", metavar="TEXT", help="Why, for the record.")
 @as_json
 @click.pass_obj
-def forget(config: Path | None, user: str, reason: str | None, is_json: bool) -> None:
+def forget_command(config: Path | None, user: str, reason: str | None, is_json: bool) -> None:
     """Never send anything about a user again, and remove them from every stored snapshot and outbox.
 
     Ids that Windsor has merged with USER are the same person: they are forgotten too, and printed.

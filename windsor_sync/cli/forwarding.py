@@ -34,7 +34,7 @@ STEPS = {
 @click.option("--release-aliases", is_flag=True, help="Also send the alias messages that `alias: hold` keeps back.")
 @as_json
 @click.pass_obj
-def forward(config: Path | None, since: datetime | None, release_aliases: bool, is_json: bool) -> int:
+def forward_command(config: Path | None, since: datetime | None, release_aliases: bool, is_json: bool) -> int:
     """Forward page, screen, identify, track, group and alias messages that are new in the archive.
 
     Each file is read once, each message sent once; one user's messages go out in the order of their timestamps. What
@@ -45,18 +45,20 @@ def forward(config: Path | None, since: datetime | None, release_aliases: bool, 
       windsor-sync forward
       windsor-sync forward --since 2026-11-01
     """
-    from windsor_sync.delivery.stop import StopSwitch
+    from windsor_sync.delivery.stop import CancelToken
     from windsor_sync.state.approvals import this_person
     from windsor_sync.usecases.close_run import error_of
-    from windsor_sync.usecases.forward import Request, held_aliases
+    from windsor_sync.usecases.forward import ForwardRequest, held_aliases
     from windsor_sync.usecases.forward import forward as forward_new
     from windsor_sync.usecases.workspace import open_workspace
 
-    request = Request(f"by hand, {this_person()}", since.date() if since else None, releases_aliases=release_aliases)
+    request = ForwardRequest(
+        f"by hand, {this_person()}", since.date() if since else None, releases_aliases=release_aliases
+    )
     with (
         open_workspace(load_settings(config)) as workspace,
         progress() as view,
-        stopping(StopSwitch()) as stop,
+        stopping(CancelToken()) as stop,
     ):
         runs = forward_new(workspace, request, stop, on_progress=view, on_reading=view.reading)
         held = 0 if runs else held_aliases(workspace)
@@ -67,7 +69,7 @@ def forward(config: Path | None, since: datetime | None, release_aliases: bool, 
 
 def _show(runs: "list[Run]", held: int, *, is_json: bool) -> None:
     from windsor_sync.events.books import overview_of
-    from windsor_sync.events.late import sentence
+    from windsor_sync.events.late import late_sentence
 
     if is_json:
         print_json({"runs": [run_as_json(run) for run in runs]})
@@ -81,4 +83,4 @@ def _show(runs: "list[Run]", held: int, *, is_json: bool) -> None:
         print_table((title, "messages"), rows, numbers=frozenset({"messages"}))
         for run in runs:
             if late := run.intake and run.intake.get("late"):
-                echo(sentence(late, run.run_id).strip())
+                echo(late_sentence(late, run.run_id).strip())

@@ -42,7 +42,7 @@ IN_WORDS: "Mapping[str, str]" = {
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many runs to list.")
 @as_json
 @click.pass_obj
-def runs(config: Path | None, run: str | None, limit: int, is_json: bool) -> int:
+def runs_command(config: Path | None, run: str | None, limit: int, is_json: bool) -> int:
     """List the newest runs with their books, or show one run.
 
     Every row of a snapshot is a member or left out for a reason, and every change is delivered, rejected,
@@ -107,7 +107,7 @@ def _print_runs(documents: list[dict[str, Any]]) -> None:
 @click.option("--audience", metavar="AUDIENCE", help="Only this one (default: every audience ever synced).")
 @as_json
 @click.pass_obj
-def why(config: Path | None, user: str, audience: str | None, is_json: bool) -> None:
+def why_command(config: Path | None, user: str, audience: str | None, is_json: bool) -> None:
     """Tell a user's story: every change that was planned for them, what became of it, and what stands now.
 
     USER is a user id, or an anonymous id of someone without one. Ids that Windsor has merged with it are the same
@@ -160,7 +160,7 @@ def why(config: Path | None, user: str, audience: str | None, is_json: bool) -> 
 )
 @as_json
 @click.pass_obj
-def audit(config: Path | None, repair: bool, is_quick: bool, is_json: bool) -> int:
+def audit_command(config: Path | None, repair: bool, is_quick: bool, is_json: bool) -> int:
     """Check that every run ended and its books balance, and that the files the ledger stands on are whole.
 
     Every such file is read and compared with its checksum, unless --quick is given. Exit status 1 where something

@@ -20,7 +20,7 @@ DEFAULT_FILE = "windsor-report.html"
     help="Where to write it; one that is there is replaced.",
 )
 @click.pass_obj
-def report(config: Path | None, out: Path) -> None:
+def report_command(config: Path | None, out: Path) -> None:
     """Write one HTML file with every audience's size, entries, exits, deliveries and rejections, run by run.
 
     It opens offline, and no user's id is in it.

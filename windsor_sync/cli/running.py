@@ -18,7 +18,7 @@ from windsor_sync.errors import ConfigError, Interrupted, WindsorSyncError
 from windsor_sync.report.tables import print_table, say, with_moved
 
 if TYPE_CHECKING:
-    from windsor_sync.delivery.stop import StopSwitch
+    from windsor_sync.delivery.stop import CancelToken
     from windsor_sync.domain.run import Run
     from windsor_sync.settings import Computation
     from windsor_sync.usecases.prepare import Request
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from windsor_sync.usecases.workspace import Workspace
 
     MakeRequest = Callable[[Computation], Request]
-    RunOne = Callable[[Workspace, StopSwitch, Progress], Run]
+    RunOne = Callable[[Workspace, CancelToken, Progress], Run]
 
 WORST_FIRST = (1, 2, 5, 9, 8, 7, 6, 130, 3, 4)
 """Which exit status stands for several audiences that ended differently."""
@@ -86,14 +86,14 @@ def run_audiences(
 
 def run_jobs(config: Path | None, jobs: "list[tuple[str, RunOne]]", *, is_json: bool) -> int:
     """Run (trait key, what to do) one after the other and show the books; returns the exit status."""
-    from windsor_sync.delivery.stop import StopSwitch
+    from windsor_sync.delivery.stop import CancelToken
     from windsor_sync.settings import load
     from windsor_sync.usecases.close_run import error_of
     from windsor_sync.usecases.workspace import open_workspace
 
     runs: list[Run] = []
     failures: list[WindsorSyncError] = []
-    with open_workspace(load(config)) as workspace, progress() as view, stopping(StopSwitch()) as stop:
+    with open_workspace(load(config)) as workspace, progress() as view, stopping(CancelToken()) as stop:
         for number, (key, run_one) in enumerate(jobs):
             if stop.is_pressed:
                 failures.append(reported("the rest", _not_begun([key for key, _ in jobs[number:]])))
@@ -125,7 +125,7 @@ def _not_begun(keys: list[str]) -> Interrupted:
 
 
 @contextmanager
-def stopping(stop: "StopSwitch") -> Iterator["StopSwitch"]:
+def stopping(stop: "CancelToken") -> Iterator["CancelToken"]:
     """Ctrl-C and SIGTERM ask for an orderly end; a second Ctrl-C ends at once."""
 
     def press(_number: int, _frame: object) -> None:

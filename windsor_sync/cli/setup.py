@@ -32,7 +32,7 @@ MARKS = {"ok": "green", "warning": "yellow", "error": "red"}
 @click.command(short_help="Write a commented windsor.yaml with what is found here.")
 @as_json
 @click.pass_obj
-def init(config: Path | None, is_json: bool) -> None:
+def init_command(config: Path | None, is_json: bool) -> None:
     """Write a windsor.yaml that explains itself, with the snapshots and the event archive found beside it.
 
     What the folder and the environment tell is not asked for: files that can be read as snapshots, their format and the
@@ -117,7 +117,7 @@ def _next_steps(path: Path, has_audiences: bool) -> str:
 @click.command(short_help="Look at everything a sync needs; sends nothing.")
 @as_json
 @click.pass_obj
-def check(config: Path | None, is_json: bool) -> int:
+def check_command(config: Path | None, is_json: bool) -> int:
     """Look at everything a sync needs, and say for each thing that is wrong what helps.
 
     That is the configuration, the schedule, the state, the files, Airflow's pool and connection, Windsor and its key, the
@@ -147,7 +147,7 @@ def check(config: Path | None, is_json: bool) -> int:
 @click.option("--write", "writes", is_flag=True, help="Add what is missing to windsor.yaml (with --from-segment).")
 @as_json
 @click.pass_obj
-def audiences(config: Path | None, from_segment: bool, writes: bool, is_json: bool) -> None:
+def audiences_command(config: Path | None, from_segment: bool, writes: bool, is_json: bool) -> None:
     """List audiences and computed traits with their trait keys and how the last run ended.
 
     \b

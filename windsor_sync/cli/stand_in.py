@@ -29,7 +29,7 @@ from windsor_sync.cli.output import echo
     show_default=True,
     help="Whether an identify with a user id and an anonymous id makes one user of the two.",
 )
-def sandbox(port: int, host: str, api_key: str, state: Path | None, merge: str, identify_merges: str) -> None:
+def sandbox_command(port: int, host: str, api_key: str, state: Path | None, merge: str, identify_merges: str) -> None:
     """Run a local Windsor: it takes the six calls, shows users with their properties, and the feed.
 
     Windsor does not publish what it does when two users become one: choose it with --merge and --identify-merges.
@@ -63,7 +63,7 @@ def sandbox(port: int, host: str, api_key: str, state: Path | None, merge: str, 
 )
 @click.option("--days", default=4, show_default=True, type=click.IntRange(2, 30), help="Successive days to play.")
 @click.option("--serve/--no-serve", "stays", default=None, help="Keep Windsor up afterwards (default: on a terminal).")
-def demo(folder: Path, days: int, stays: bool | None) -> None:
+def demo_command(folder: Path, days: int, stays: bool | None) -> None:
     """Play several days of a shop: snapshots are written, the Airflow DAG syncs them, Windsor shows the users.
 
     \b

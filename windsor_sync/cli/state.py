@@ -11,7 +11,7 @@ from windsor_sync.report.tables import print_table
 
 
 @click.group(short_help="Look after the state database.")
-def state() -> None:
+def state_command() -> None:
     """Look after the state database.
 
     \b
@@ -22,9 +22,9 @@ def state() -> None:
     """
 
 
-@state.command(short_help="Bring the state database up to date.")
+@state_command.command(short_help="Bring the state database up to date.")
 @click.pass_obj
-def upgrade(config: Path | None) -> None:
+def upgrade_command(config: Path | None) -> None:
     """Apply the migrations that are missing. SQLite does this by itself; PostgreSQL waits for this command.
 
     \b
@@ -37,12 +37,12 @@ def upgrade(config: Path | None) -> None:
     echo(f"The state is at version {now}" + ("." if before == now else f", from {before or 'nothing'}."))
 
 
-@state.command(short_help="Let go of old outboxes, verdicts and snapshots.")
+@state_command.command(short_help="Let go of old outboxes, verdicts and snapshots.")
 @click.option("--days", type=click.IntRange(min=1), default=90, show_default=True, help="How long they are kept.")
 @click.option("--dry-run", is_flag=True, help="Show what would go, and remove nothing.")
 @as_json
 @click.pass_obj
-def prune(config: Path | None, days: int, dry_run: bool, is_json: bool) -> None:
+def prune_command(config: Path | None, days: int, dry_run: bool, is_json: bool) -> None:
     """Remove outboxes and verdicts older than --days, all but the last 3 snapshots of an audience, and ownerless files.
 
     What Windsor was told is never touched, and the counts of every run stay. `why` tells a user's story as far back as
@@ -72,11 +72,11 @@ def prune(config: Path | None, days: int, dry_run: bool, is_json: bool) -> None:
         echo(f"Left alone, because a run is writing: {counted(done.busy, 'audience')}. Run it again later.")
 
 
-@state.command(short_help="Copy the state to another database, and use that from then on.")
+@state_command.command(short_help="Copy the state to another database, and use that from then on.")
 @click.option("--to", "url", metavar="URL", required=True, help="sqlite:///FILE or postgresql://USER@HOST/DATABASE.")
 @as_json
 @click.pass_obj
-def copy(config: Path | None, url: str, is_json: bool) -> None:
+def copy_command(config: Path | None, url: str, is_json: bool) -> None:
     """Copy the state, from SQLite to PostgreSQL or back, while no run is writing; then it is to be used there.
 
     The copy is compared with the original table by table, and comes whole or not at all. Afterwards every command on the
@@ -105,9 +105,9 @@ def copy(config: Path | None, url: str, is_json: bool) -> None:
     )
 
 
-@state.command(short_help="Use a state again that was copied elsewhere.")
+@state_command.command(short_help="Use a state again that was copied elsewhere.")
 @click.pass_obj
-def reopen(config: Path | None) -> None:
+def reopen_command(config: Path | None) -> None:
     """Take back what `state copy` did to the old database: commands on it are no longer refused.
 
     Only for a copy that was never used. What a copy has told Windsor is not known here; to come back from it with

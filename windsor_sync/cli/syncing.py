@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     help="Also write every message, one JSON a line, to this file (- for standard output).",
 )
 @click.pass_obj
-def plan(config: Path | None, audiences: tuple[str, ...], is_all: bool, is_json: bool, messages_to: Path | None) -> int:
+def plan_command(
+    config: Path | None, audiences: tuple[str, ...], is_all: bool, is_json: bool, messages_to: Path | None
+) -> int:
     """Show what a sync would send, and send nothing.
 
     Plan and sync share one path: the messages listed here are the messages a sync sends now.
@@ -48,7 +50,7 @@ def plan(config: Path | None, audiences: tuple[str, ...], is_all: bool, is_json:
 @audiences_or_all
 @as_json
 @click.pass_obj
-def sync(config: Path | None, audiences: tuple[str, ...], is_all: bool, is_json: bool) -> int:
+def sync_command(config: Path | None, audiences: tuple[str, ...], is_all: bool, is_json: bool) -> int:
     """Tell Windsor what changed in each audience since it was last told.
 
     The first sync of an audience sends every member, later ones only the changes. What Windsor does not
@@ -81,7 +83,7 @@ def sync(config: Path | None, audiences: tuple[str, ...], is_all: bool, is_json:
 @click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
 @as_json
 @click.pass_obj
-def backfill(
+def backfill_command(
     config: Path | None,
     audiences: tuple[str, ...],
     is_all: bool,
@@ -130,7 +132,7 @@ def backfill(
 @click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
 @as_json
 @click.pass_obj
-def retry(
+def retry_command(
     config: Path | None,
     audiences: tuple[str, ...],
     code: int | None,
@@ -166,7 +168,7 @@ def retry(
 @click.option("--reason", metavar="TEXT", help="Why, for the record.")
 @as_json
 @click.pass_obj
-def recover(
+def recover_command(
     config: Path | None,
     audiences: tuple[str, ...],
     is_all: bool,

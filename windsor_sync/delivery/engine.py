@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from windsor_sync.delivery.parcels import Attempt, Letter, Letters, Parcel, attempts_of, requests_of
-from windsor_sync.delivery.patience import Bounds, Patience, Step, Struggle
+from windsor_sync.delivery.patience import RetryDecision, RetryLimits, RetryPolicy, RetryState
 from windsor_sync.delivery.rate import Rate
 from windsor_sync.delivery.recorder import AHEAD_S, Journal, Recorder, Rhythm
 from windsor_sync.delivery.redaction import redacted, redacted_address
@@ -114,8 +114,8 @@ class Engine:
         """when a request last had to wait for the rate"""
         report = on_progress or (lambda _: None)
         self._records = Recorder(journal, rhythm, lambda: report(self.outcome), self._is_paced)
-        self._patience = Patience(
-            Bounds(limits.give_up_after_s, limits.first_backoff_s, limits.longest_backoff_s, limits.tries_in_turn),
+        self._patience = RetryPolicy(
+            RetryLimits(limits.give_up_after_s, limits.first_backoff_s, limits.longest_backoff_s, limits.tries_in_turn),
             clock,
         )
         self._unsupported: dict[str, Answer] = {}
@@ -250,7 +250,7 @@ class Engine:
         attempts = attempts_of(request)
         struggle = attempts[0].struggle
         if len(attempts) > 1:
-            struggle = Struggle(since=min(attempt.struggle.since for attempt in attempts))
+            struggle = RetryState(since=min(attempt.struggle.since for attempt in attempts))
         while await self._turn():
             answer = await self._send(request, attempts, struggle)
             decision = decide(answer)
@@ -277,19 +277,19 @@ class Engine:
                 blocks_all=self._supply.is_starved,
                 is_at_border=self._supply.is_at_border,
             ):
-                case Step.AGAIN:
+                case RetryDecision.AGAIN:
                     await self._sleep(self._patience.pause_s(answer, struggle))
-                case Step.LATER if splits:
+                case RetryDecision.LATER if splits:
                     for attempt in attempts:
                         attempt.struggle.since = struggle.since  # who got through meanwhile shows that Windsor is there
                     return answer
-                case Step.LATER:
+                case RetryDecision.LATER:
                     self._leave(attempts, answer, again=True)
                     return None
-                case Step.LEAVE:
+                case RetryDecision.LEAVE:
                     self._leave(attempts, answer, again=False)
                     return None
-                case Step.GIVE_UP:
+                case RetryDecision.GIVE_UP:
                     self._halt(unavailable(answer, self._patience.silent_s, self._limits.give_up_after_s))
                     return None
         return None
@@ -309,7 +309,7 @@ class Engine:
     def _is_paced(self) -> bool:
         return time.monotonic() < self._paced_at + AHEAD_S
 
-    async def _send(self, request: Letters, attempts: Sequence[Attempt], struggle: Struggle) -> Answer:
+    async def _send(self, request: Letters, attempts: Sequence[Attempt], struggle: RetryState) -> Answer:
         """Send once; from here on the rows may have been applied."""
         self._patience.sending(struggle)
         for attempt in attempts:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from windsor_sync.delivery.lanes import Ticket
-from windsor_sync.delivery.patience import Struggle
+from windsor_sync.delivery.patience import RetryState
 from windsor_sync.state.ledger import RowVerdict, Verdict
 
 
@@ -32,7 +32,7 @@ class Attempt:
     parcel: Parcel
     in_doubt: bool
     """some of its messages may have been applied, now or by an earlier try of the run"""
-    struggle: Struggle
+    struggle: RetryState
     ticket: Ticket["Attempt"] | None = None
     """its place in its lanes"""
     waits: bool = False

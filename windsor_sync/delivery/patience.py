@@ -10,7 +10,7 @@ from enum import StrEnum
 from windsor_sync.delivery.verdicts import Answer, Decision
 
 
-class Step(StrEnum):
+class RetryDecision(StrEnum):
     """The next step for a row."""
 
     AGAIN = "again"
@@ -24,7 +24,7 @@ class Step(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class RetryLimits:
     """How long to wait, and how often."""
 
     give_up_after_s: float
@@ -36,7 +36,7 @@ class Bounds:
 
 
 @dataclass(slots=True)
-class Struggle:
+class RetryState:
     """The tries of one row that did not get through."""
 
     is_second_round: bool = False
@@ -47,10 +47,10 @@ class Struggle:
     """without the 429s, which say little about the row"""
 
 
-class Patience:
+class RetryPolicy:
     """Knows when Windsor last gave a useful answer."""
 
-    def __init__(self, bounds: Bounds, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, bounds: RetryLimits, clock: Callable[[], float] = time.monotonic) -> None:
         self._bounds = bounds
         self._clock = clock
         self._useful_at = clock()
@@ -64,7 +64,7 @@ class Patience:
         """Time since the last useful answer."""
         return self._clock() - self._useful_at
 
-    def sending(self, row: Struggle) -> None:
+    def sending(self, row: RetryState) -> None:
         """A row is about to be sent."""
         row.since = min(row.since, self._clock())
 
@@ -72,12 +72,12 @@ class Patience:
         self,
         answer: Answer,
         decision: Decision,
-        row: Struggle,
+        row: RetryState,
         *,
         has_room: bool,
         blocks_all: bool = False,
         is_at_border: bool = False,
-    ) -> Step:
+    ) -> RetryDecision:
         """Decide on a row that got `answer`.
 
         `has_room`: it may be put off. `blocks_all`: nothing else can be sent before it, so that nothing else will ever
@@ -88,20 +88,20 @@ class Patience:
         row.failures += decision is not Decision.SLOW_DOWN
         asked_s, bounds = answer.retry_after_s or 0.0, self._bounds
         if row.is_second_round and row.failures >= 2 * bounds.tries_in_turn:
-            return Step.LEAVE
+            return RetryDecision.LEAVE
         is_stuck = row.waits >= bounds.tries_in_turn or asked_s > bounds.longest_backoff_s
         if is_stuck and has_room and not row.is_second_round and (blocks_all or self._useful_at > row.since):
-            return Step.LATER
+            return RetryDecision.LATER
         # A wait that Windsor asks for in a 423 or 408 is about this row; in a 429 or 503, about everybody.
         announced_s = 0.0 if decision is Decision.WAIT else asked_s
         if self.silent_s + announced_s >= bounds.give_up_after_s:
             is_left = is_at_border and decision is not Decision.SLOW_DOWN and self.silent_s >= bounds.give_up_after_s
-            return Step.LEAVE if is_left else Step.GIVE_UP
+            return RetryDecision.LEAVE if is_left else RetryDecision.GIVE_UP
         if self._clock() - row.since + asked_s >= bounds.give_up_after_s:
-            return Step.LEAVE
-        return Step.AGAIN
+            return RetryDecision.LEAVE
+        return RetryDecision.AGAIN
 
-    def pause_s(self, answer: Answer, row: Struggle) -> float:
+    def pause_s(self, answer: Answer, row: RetryState) -> float:
         """How long to wait: as asked, else anywhere up to a bound that doubles with every try (full jitter)."""
         bound_s = min(self._bounds.longest_backoff_s, self._bounds.first_backoff_s * 2 ** min(row.waits, 32))
         return answer.retry_after_s or random.uniform(0, bound_s)  # noqa: S311

@@ -14,10 +14,10 @@ import httpx
 from windsor_sync.delivery.stops import redirected
 from windsor_sync.delivery.transport import HttpTransport, tls_of
 from windsor_sync.delivery.verdicts import Answer
-from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
-from windsor_sync.delivery.wires.windsor_hook import WindsorHook
+from windsor_sync.delivery.wires.segment_webhook import WebhookWire
+from windsor_sync.delivery.wires.windsor_hook import HookWire
 from windsor_sync.http.client import FAILURES, Client
-from windsor_sync.settings import Destination, Wire
+from windsor_sync.settings import Destination, WireName
 
 PATIENCE_S = 5.0
 NO_KEY = "not-a-key"
@@ -26,7 +26,7 @@ UNDERSTOOD = (400, 413, 422)
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ProbeFinding:
     """The outcome of a probe."""
 
     is_good: bool
@@ -37,7 +37,7 @@ class Finding:
     """the remedy is up to who knows where the key came from"""
 
 
-def probe(destination: Destination, api_key: str) -> Finding:
+def probe(destination: Destination, api_key: str) -> ProbeFinding:
     """Say whether Windsor is there and takes the key."""
     return asyncio.run(_probe(destination, api_key))
 
@@ -60,15 +60,15 @@ async def _date_of(destination: Destination) -> str | None:
     return str(httpx.Headers(received.headers).get("date", ""))
 
 
-async def _probe(destination: Destination, api_key: str) -> Finding:
+async def _probe(destination: Destination, api_key: str) -> ProbeFinding:
     async with HttpTransport(connections=1, timeout_s=PATIENCE_S, tls=tls_of(destination)) as transport:
         answer = await transport.send(_nothing_at_all(destination, api_key), _always)
         if not _may_be_about_the_message(answer):
             return _finding(answer)
         control = await transport.send(_nothing_at_all(destination, NO_KEY), _always)
     if control.status in REFUSED:
-        return Finding(True, "Windsor is there and takes the key. Nothing was sent that it could keep.")
-    return Finding(
+        return ProbeFinding(True, "Windsor is there and takes the key. Nothing was sent that it could keep.")
+    return ProbeFinding(
         False,
         f"Something answers there ({answer.status}), but it answers a wrong key alike ({control.status or 'not at all'}): "
         "this says nothing about the key. Check the URL and the wire; a sync of a small audience will tell.",
@@ -78,9 +78,9 @@ async def _probe(destination: Destination, api_key: str) -> Finding:
 
 def _nothing_at_all(destination: Destination, api_key: str) -> httpx.Request:
     """A request without any event in it."""
-    if destination.wire is Wire.WINDSOR_HOOK:
-        return WindsorHook(destination.url, api_key).request([])
-    return SegmentWebhook(destination.url, api_key).request([b"{}"])
+    if destination.wire is WireName.WINDSOR_HOOK:
+        return HookWire(destination.url, api_key).request([])
+    return WebhookWire(destination.url, api_key).request([b"{}"])
 
 
 def _may_be_about_the_message(answer: Answer) -> bool:
@@ -88,19 +88,23 @@ def _may_be_about_the_message(answer: Answer) -> bool:
     return is_yes or answer.status in UNDERSTOOD
 
 
-def _finding(answer: Answer) -> Finding:
+def _finding(answer: Answer) -> ProbeFinding:
     if answer.status in REFUSED:
         text = f"Windsor is there and refuses the key ({answer.status}). Nothing was sent."
-        return Finding(False, text, refuses_key=True)
+        return ProbeFinding(False, text, refuses_key=True)
     if 300 <= answer.status < 400:
-        return Finding(False, f"{redirected(answer)}. Nothing was sent.")
+        return ProbeFinding(False, f"{redirected(answer)}. Nothing was sent.")
     if not answer.status:
-        return Finding(False, f"Windsor cannot be reached: {answer.message}. Check the URL. Nothing was sent.")
+        return ProbeFinding(False, f"Windsor cannot be reached: {answer.message}. Check the URL. Nothing was sent.")
     if answer.is_page:
-        return Finding(False, "A web page answers there instead of Windsor. Check the URL. Nothing was sent.")
+        return ProbeFinding(False, "A web page answers there instead of Windsor. Check the URL. Nothing was sent.")
     if answer.status >= 500 or answer.status == 429:
-        return Finding(False, f"Windsor is there, but answers {answer.status} now. Try again later. Nothing was sent.")
-    return Finding(False, f"No webhook answers at this address ({answer.status}). Check the URL. Nothing was sent.")
+        return ProbeFinding(
+            False, f"Windsor is there, but answers {answer.status} now. Try again later. Nothing was sent."
+        )
+    return ProbeFinding(
+        False, f"No webhook answers at this address ({answer.status}). Check the URL. Nothing was sent."
+    )
 
 
 def _always() -> None:

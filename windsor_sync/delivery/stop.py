@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 
-class StopSwitch:
+class CancelToken:
     """Asks a delivery for an orderly end, from a signal handler or another thread."""
 
     def __init__(self) -> None:

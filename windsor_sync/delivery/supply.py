@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from windsor_sync.delivery.lanes import Lanes, Ticket
 from windsor_sync.delivery.parcels import Attempt, Parcel
-from windsor_sync.delivery.patience import Struggle
+from windsor_sync.delivery.patience import RetryState
 from windsor_sync.delivery.recorder import Recorder
 
 
@@ -185,7 +185,7 @@ class Supply:
             parcel = self._ready.popleft()
             self._is_first_part = parcel.goes_first and self._is_first_part is not False
             self._records.take(parcel.shard, parcel.seq)
-            attempt = Attempt(parcel, self._records[parcel.shard].inherits_doubt(parcel.seq), Struggle())
+            attempt = Attempt(parcel, self._records[parcel.shard].inherits_doubt(parcel.seq), RetryState())
             if not parcel.lanes or not parcel.messages:
                 return attempt
             attempt.ticket = self._lanes.enter(attempt, parcel.lanes, room=self.room)
@@ -221,7 +221,7 @@ class Supply:
         if not attempt.owed.in_doubt:
             self._records.answered(replace(attempt.owed, in_doubt=True))
             await self._records.all_recorded()
-        again = Attempt(attempt.parcel, attempt.owed.in_doubt, Struggle(is_second_round=True), attempt.ticket)
+        again = Attempt(attempt.parcel, attempt.owed.in_doubt, RetryState(is_second_round=True), attempt.ticket)
         return [] if self._has_stopped() else [again]
 
     async def _news(self) -> bool:

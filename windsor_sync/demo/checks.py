@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from windsor_sync.demo import shop
-from windsor_sync.demo.shop_events import Tally
+from windsor_sync.demo.shop_events import ShopTally
 from windsor_sync.demo.shop_visits import Order, orders_on, visit
 from windsor_sync.errors import WindsorSyncError
 from windsor_sync.segment.trait_keys import trait_key
@@ -75,7 +75,7 @@ def check_users(windsor: Windsor, bought: pd.DataFrame, day: date) -> str:
     )
 
 
-def check_steps(forwarded: "Sequence[Run]", archived: Tally) -> None:
+def check_steps(forwarded: "Sequence[Run]", archived: ShopTally) -> None:
     """Compare what became of the archive's lines with what was written; raises WindsorSyncError when a step differs."""
     from windsor_sync.events.books import overview
 
@@ -94,7 +94,7 @@ def check_steps(forwarded: "Sequence[Run]", archived: Tally) -> None:
         raise WindsorSyncError(f"The steps (found, expected) of the forwarded events are not the archive's: {wrong}.")
 
 
-def check_events(windsor: Windsor, bought: pd.DataFrame, days: Sequence[date], archived: Tally) -> str:
+def check_events(windsor: Windsor, bought: pd.DataFrame, days: Sequence[date], archived: ShopTally) -> str:
     """Compare what was forwarded with the visits of the days; raises WindsorSyncError when something differs."""
     orders = [order for day in days for order in orders_on(bought, day)]
     made = sorted((call for order in orders for call in visit(order)), key=lambda call: call["timestamp"])

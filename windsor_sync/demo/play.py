@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from windsor_sync.airflow.dag_files import dags_folder
 from windsor_sync.demo import shop
 from windsor_sync.demo.checks import Windsor, check_events, check_steps, check_users
-from windsor_sync.demo.shop_events import ARCHIVE, Tally, write_archive
+from windsor_sync.demo.shop_events import ARCHIVE, ShopTally, write_archive
 from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.sandbox.running import DEFAULT_PORT
 
@@ -79,7 +79,7 @@ def play(folder: Path, days: int, *, stays: bool, say: Say) -> None:
         say(f"Windsor sandbox on {windsor.url}; starting Airflow on SQLite (its log: {_shown(folder / 'airflow.log')})")
         with _airflow(folder) as run_dag:
             played = [shop.FIRST_DAY + timedelta(days=number) for number in range(days)]
-            archived = Tally()
+            archived = ShopTally()
             for day in played:
                 shop.write_snapshots(bought, day, folder / "snapshots")
                 archived += write_archive(bought, day, folder)

@@ -25,7 +25,7 @@ TORN_FILE = 2
 
 
 @dataclass(slots=True)
-class Tally:
+class ShopTally:
     """Counts of an archive by outcome; `lines` is the sum of all others."""
 
     files: int = 0
@@ -37,8 +37,8 @@ class Tally:
     """lines with a messageId that an earlier one has"""
     malformed: int = 0
 
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(
+    def __add__(self, other: "ShopTally") -> "ShopTally":
+        return ShopTally(
             self.files + other.files,
             self.lines + other.lines,
             self.calls + other.calls,
@@ -48,13 +48,13 @@ class Tally:
         )
 
 
-def write_archive(bought: pd.DataFrame, day: date, folder: Path) -> Tally:
+def write_archive(bought: pd.DataFrame, day: date, folder: Path) -> ShopTally:
     """Write the day's files into `folder`/segment-logs, beside those of other days; the same bytes every time.
 
     Lines come as Segment received them, so the visits of many customers run side by side.
     """
     archive = folder / ARCHIVE
-    tally = Tally()
+    tally = ShopTally()
     parts: list[list[Message]] = [[] for _ in range(FILES_A_DAY)]
     for message in _received(bought, day, tally):
         parts[parse_timestamp(message["receivedAt"]).hour * FILES_A_DAY // 24].append(message)
@@ -71,7 +71,7 @@ def write_archive(bought: pd.DataFrame, day: date, folder: Path) -> Tally:
     return tally
 
 
-def _received(bought: pd.DataFrame, day: date, tally: Tally) -> list[Message]:
+def _received(bought: pd.DataFrame, day: date, tally: ShopTally) -> list[Message]:
     """Every whole message of the day in the order of its receipt, counted."""
     messages: list[Message] = []
     for place, order in enumerate(orders_on(bought, day)):
@@ -87,13 +87,13 @@ def _received(bought: pd.DataFrame, day: date, tally: Tally) -> list[Message]:
     return sorted(messages, key=lambda message: (message["receivedAt"], message["messageId"]))
 
 
-def _counted(pairs: Iterable[tuple[Filtered, Message]], tally: Tally) -> Iterator[Message]:
+def _counted(pairs: Iterable[tuple[Filtered, Message]], tally: ShopTally) -> Iterator[Message]:
     for reason, message in pairs:
         tally.filtered[reason] += 1
         yield message
 
 
-def _torn(part: list[Message], tally: Tally) -> bytes:
+def _torn(part: list[Message], tally: ShopTally) -> bytes:
     """Half a line: a file whose writer was interrupted. Its message is another one, so nothing real is missing."""
     line = encode({**part[-1], "messageId": "torn"})
     tally.lines += 1

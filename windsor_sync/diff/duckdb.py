@@ -13,7 +13,7 @@ from windsor_sync.domain.identity import BATCH_ALIASES, Alias
 from windsor_sync.state.ledger import Head
 from windsor_sync.storage.duckdb_engine import open_stored, parquet, quoted
 
-__all__ = ["DiffTask", "Remains", "Tally", "define_ledger", "diff", "remains", "tally"]
+__all__ = ["DiffTask", "Remains", "Tally", "define_ledger", "duckdb_diff", "remains", "tally"]
 
 ROW_GROUP_ROWS = 20_480
 """Small enough that delivery reads a stretch of an outbox without unpacking its neighbours."""
@@ -28,7 +28,7 @@ ROW_OF = {"snapshot_now": "row_now", "snapshot_before": "row_before"}
 """By which column of `suspects` a snapshot's rows are found."""
 
 
-def diff(task: DiffTask, draft: Path) -> Tally:
+def duckdb_diff(task: DiffTask, draft: Path) -> Tally:
     """Write the changes that turn what Windsor was told into the snapshot to `draft`, and count them."""
     with open_stored() as connection:
         define_views(connection, task)

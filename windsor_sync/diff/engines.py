@@ -13,7 +13,7 @@ Diff = Callable[[DiffTask, Path], Tally]
 def engine(name: str) -> Diff:
     """The diff of `duckdb` or `spark`. Raises ConfigError where Spark is wanted and not installed."""
     if name != "spark":
-        return duckdb.diff
+        return duckdb.duckdb_diff
     try:
         from windsor_sync.diff import spark
     except ModuleNotFoundError as error:
@@ -23,4 +23,4 @@ def engine(name: str) -> Diff:
             "windsor.yaml says diff: spark, but Spark is not installed here. Nothing was sent. Install it: "
             "pip install 'windsor-sync[spark]' (it needs Java 17), or say diff: duckdb."
         ) from None
-    return spark.diff
+    return spark.spark_diff

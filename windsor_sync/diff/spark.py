@@ -29,7 +29,7 @@ TYPES = {"VARCHAR": "STRING", "TIMESTAMP": "TIMESTAMP_NTZ"}
 """Where Spark has another name for a type."""
 
 
-def diff(task: DiffTask, draft: Path) -> Tally:
+def spark_diff(task: DiffTask, draft: Path) -> Tally:
     """Write the changes that turn what Windsor was told into the snapshot to `draft`, and count them.
 
     Raises ConfigError for sealed files in an object store: Spark would need an account and a scheme of its own for it.

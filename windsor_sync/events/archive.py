@@ -14,10 +14,10 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 
 from windsor_sync.errors import ConfigError, WindsorSyncError
-from windsor_sync.sources.archive_text import Unreadable, messages
+from windsor_sync.sources.archive_text import UnreadableLine, messages
 from windsor_sync.sources.files import ETAGS, MODIFIED
 from windsor_sync.sources.names import UNFINISHED
-from windsor_sync.storage.errors import file_system, missing_package, trouble, words_of
+from windsor_sync.storage.errors import file_system, missing_package, trouble, words_of_failure
 
 PROBE = "dummy-object.txt"
 """Segment writes it to see whether it may write."""
@@ -63,7 +63,7 @@ def list_files(archive: str, since: date | None = None) -> list[ArchiveFile]:
     )
 
 
-def read_lines(archive: str, file: ArchiveFile) -> Iterator[list[bytes | Unreadable]]:
+def read_lines(archive: str, file: ArchiveFile) -> Iterator[list[bytes | UnreadableLine]]:
     """Yield the file's messages, one a line as Segment writes them, a piece at a time; what cannot be had says why.
 
     A damaged compressed file gives what was readable of it and one line more. Raises WindsorSyncError when the file is
@@ -146,6 +146,6 @@ def _filesystem(archive: str) -> tuple[Any, str]:
 
 def _out_of_reach(what: str, error: Exception, more: str = "") -> WindsorSyncError:
     return WindsorSyncError(
-        f"{what} cannot be read ({words_of(error)}). Nothing of it was taken in, and nothing was "
+        f"{what} cannot be read ({words_of_failure(error)}). Nothing of it was taken in, and nothing was "
         f"sent. Check that it is there and that this account may read it{more}; then run again."
     )

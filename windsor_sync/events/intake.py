@@ -8,7 +8,7 @@ from pathlib import Path
 
 from windsor_sync.errors import WindsorSyncError
 from windsor_sync.events.archive import ArchiveFile
-from windsor_sync.events.sealing import Seal, seal
+from windsor_sync.events.sealing import Seal, seal_events
 from windsor_sync.events.workers import sort_files
 from windsor_sync.segment.routing import Routing
 from windsor_sync.state.ledger import Head
@@ -109,7 +109,7 @@ def take_in(
     """
     with scratch_folder(outbox.parent) as folder:  # on the disk of the drafts, and within them
         count = _sort(task, folder, on_progress)
-        sealed = seal(
+        sealed = seal_events(
             Seal(
                 parts=folder,
                 files=[file.path for file in task.files],

@@ -72,7 +72,7 @@ def late_lines(archive: str, rewritten: Sequence[Rewritten]) -> LateLines:
     return found
 
 
-def sentence(late: dict[str, Any], run_id: str) -> str:
+def late_sentence(late: dict[str, Any], run_id: str) -> str:
     """Return a sentence about late lines with a remedy."""
     return (
         f" At least {counted(late['lines'], 'new line')} in {counted(late['number_of_files'], 'archive file')} were not sent: "

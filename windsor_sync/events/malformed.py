@@ -15,7 +15,7 @@ def unreadable(intake: Intake, max_percent: float) -> frozenset[str]:
     return frozenset(intake.unreadable) if max_percent < 100 else frozenset()
 
 
-def as_json(intake: Intake, max_percent: float) -> dict[str, Any]:
+def malformed_as_json(intake: Intake, max_percent: float) -> dict[str, Any]:
     """Return what the runs table keeps of them; nothing where all is well."""
     found: dict[str, Any] = {}
     lines = sum(intake.malformed.values())
@@ -26,7 +26,7 @@ def as_json(intake: Intake, max_percent: float) -> dict[str, Any]:
     return found
 
 
-def sentence(intake: Mapping[str, Any]) -> str | None:
+def malformed_sentence(intake: Mapping[str, Any]) -> str | None:
     """Return why the run has failed, and what a person can do; None when it has not."""
     if "unreadable" in intake:
         named, number = intake["unreadable"]["files"], intake["unreadable"]["number_of_files"]

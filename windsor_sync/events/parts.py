@@ -16,7 +16,7 @@ import numpy as np
 from windsor_sync.events.archive import ArchiveFile, read_lines
 from windsor_sync.events.reading import Event, Malformed, Outcome, read_event
 from windsor_sync.segment.routing import Filtered, Routing
-from windsor_sync.sources.archive_text import Unreadable
+from windsor_sync.sources.archive_text import UnreadableLine
 from windsor_sync.storage.duckdb_engine import LOCKED, lock, quoted, stored_files
 
 PART_ROWS = 32_768
@@ -35,7 +35,7 @@ ASIDE = {"ordinal": "BIGINT", "code": "VARCHAR"}
 
 
 @dataclass(slots=True)
-class Tally:
+class EventTally:
     """Counts of some lines of a file by outcome."""
 
     file: int
@@ -66,28 +66,28 @@ class Sorter:
         self._engine = duckdb.connect(config={**_ENGINE, **LOCKED})
         lock(self._engine)
 
-    def sort(self, index: int, file: ArchiveFile) -> Iterator[Tally]:
+    def sort(self, index: int, file: ArchiveFile) -> Iterator[EventTally]:
         """Read a file to its end; yields what became of its lines, some at a time."""
         number = index * LINES_PER_FILE
         moment_us = _midnight_us(file)
         for lines in read_lines(self._archive, file):
-            tally = Tally(index)
+            tally = EventTally(index)
             moment_us = self._take(lines, number, moment_us, tally)
             number += len(lines)
             if self._is_full():
                 self._flush()
             yield tally
-        yield Tally(index, is_last=True)
+        yield EventTally(index, is_last=True)
 
     def close(self) -> None:
         """Write what is left."""
         self._flush()
         self._engine.close()
 
-    def _take(self, lines: Sequence[bytes | Unreadable], number: int, moment_us: int, tally: Tally) -> int:
+    def _take(self, lines: Sequence[bytes | UnreadableLine], number: int, moment_us: int, tally: EventTally) -> int:
         """Put the lines after the `number`-th into their buckets; returns the time of the last one that has one."""
         routing, kept = self._routing, self._kept
-        outcome: Outcome | Unreadable
+        outcome: Outcome | UnreadableLine
         for ordinal, line in enumerate(lines, number + 1):
             if not isinstance(line, bytes):
                 outcome = line
@@ -106,7 +106,7 @@ class Sorter:
                 tally.filtered[outcome.value] += 1
             else:
                 tally.failed[outcome.value] += 1
-                tally.malformed += isinstance(outcome, Malformed | Unreadable)
+                tally.malformed += isinstance(outcome, Malformed | UnreadableLine)
                 self._aside.append((ordinal, outcome.value))
         return moment_us
 

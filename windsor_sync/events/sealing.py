@@ -13,7 +13,7 @@ import duckdb
 
 from windsor_sync.diff import statement
 from windsor_sync.events.parts import ASIDE, KEPT, LINES_PER_FILE
-from windsor_sync.outbox.events import CHUNK_ROWS, COLUMNS, OWED, define_ledger, define_outbox, define_table
+from windsor_sync.outbox.events import CHUNK_ROWS, COLUMNS, OWED, define_event_ledger, define_outbox, define_table
 from windsor_sync.state.ledger import Head
 from windsor_sync.storage.duckdb_engine import open_stored, parquet_files, quoted
 
@@ -55,7 +55,7 @@ class Seal:
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
+class SealedEvents:
     """The outcome of the messages in the parts and of those carried over."""
 
     carried: int
@@ -64,7 +64,7 @@ class Sealed:
     held: int
 
 
-def seal(task: Seal, outbox: Path, seen: Path, aside: Path) -> Sealed:
+def seal_events(task: Seal, outbox: Path, seen: Path, aside: Path) -> SealedEvents:
     """Write the outbox's files into its folder, and the two others; see `intake.take_in`."""
     with open_stored() as connection:
         _define_parts(connection, task)
@@ -100,7 +100,7 @@ def _define_parts(connection: duckdb.DuckDBPyConnection, task: Seal) -> None:
 
 def _carry(connection: duckdb.DuckDBPyConnection, task: Seal) -> None:
     """Copy the messages that the last run owes; the blanked row of a forgotten user is copied to be closed, and is not sent."""
-    define_ledger(connection, task.previous)
+    define_event_ledger(connection, task.previous)
     goes = "TRUE" if task.releases_alias else "message IS NULL"
     connection.execute(
         f"CREATE VIEW carried AS SELECT * REPLACE (CASE WHEN {goes} THEN 'send' ELSE status END AS status) FROM ({OWED})"
@@ -178,7 +178,7 @@ def _copy(connection: duckdb.DuckDBPyConnection, rows: str, path: Path, stamp: s
     connection.execute(f"COPY ({rows}) TO {quoted(str(path))} ({options})")
 
 
-def _counted(connection: duckdb.DuckDBPyConnection, outbox: Path) -> Sealed:
+def _counted(connection: duckdb.DuckDBPyConnection, outbox: Path) -> SealedEvents:
     """Count the rows of the file, not the rows that were meant for it."""
     define_outbox(connection, "written", sorted(map(str, outbox.iterdir())))
     row = connection.execute("""
@@ -186,4 +186,4 @@ def _counted(connection: duckdb.DuckDBPyConnection, outbox: Path) -> Sealed:
         FROM written
     """).fetchone()
     assert row is not None
-    return Sealed(*row)
+    return SealedEvents(*row)

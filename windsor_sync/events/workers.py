@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from windsor_sync.errors import WindsorSyncError
 from windsor_sync.events.archive import ArchiveFile, is_shared
-from windsor_sync.events.parts import Sorter, Tally
+from windsor_sync.events.parts import EventTally, Sorter
 from windsor_sync.segment.routing import Routing
 
 MOST_WORKERS = 4
@@ -35,7 +35,7 @@ _START = (
 
 def sort_files(
     archive: str, files: Sequence[ArchiveFile], routing: Routing, folder: Path
-) -> Generator[Tally, None, None]:
+) -> Generator[EventTally, None, None]:
     """Put every line of the files into its bucket, and what is to be sent into parts in `folder`.
 
     A single failure ends it and is raised; so does closing the iterator.
@@ -47,7 +47,7 @@ def sort_files(
     waiting: SimpleQueue[tuple[int, ArchiveFile] | None] = SimpleQueue()
     for task in enumerate(files):
         waiting.put(task)
-    answers: SimpleQueue[Tally | Exception | None] = SimpleQueue()
+    answers: SimpleQueue[EventTally | Exception | None] = SimpleQueue()
     with ExitStack() as running:
         for number in range(count):
             waiting.put(None)
@@ -67,14 +67,14 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _sort_here(archive: str, files: Sequence[ArchiveFile], routing: Routing, folder: Path) -> Iterator[Tally]:
+def _sort_here(archive: str, files: Sequence[ArchiveFile], routing: Routing, folder: Path) -> Iterator[EventTally]:
     sorter = Sorter(archive, routing, folder, "0")
     for index, file in enumerate(files):
         yield from sorter.sort(index, file)
     sorter.close()
 
 
-def _answers(answers: "SimpleQueue[Tally | Exception | None]", count: int) -> Iterator[Tally]:
+def _answers(answers: "SimpleQueue[EventTally | Exception | None]", count: int) -> Iterator[EventTally]:
     while count:
         answer = answers.get()
         if isinstance(answer, Exception):

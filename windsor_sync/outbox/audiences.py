@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from windsor_sync.domain.change import FALSE_FIRST, Change
 from windsor_sync.segment.calls import JsonValue, message_id
-from windsor_sync.segment.identify import Computation, ComputationClass, IdentifyTemplate, Identity
+from windsor_sync.segment.identify import ComputationClass, EngageComputation, IdentifyTemplate, Identity
 from windsor_sync.storage.duckdb_engine import open_stored, parquet, quoted
 
 CHUNK_ROWS = 8_192
@@ -86,7 +86,7 @@ def count_lost_zeros(location: str) -> tuple[int, int]:
 class Renderer:
     """Turns the rows of one audience's outbox into the identify calls Engage would send."""
 
-    def __init__(self, computation: Computation, *, installation: str, destination: str) -> None:
+    def __init__(self, computation: EngageComputation, *, installation: str, destination: str) -> None:
         self._computation = computation
         self._template = IdentifyTemplate(computation)
         self._scope = (installation, destination, str(computation.key))

@@ -94,7 +94,7 @@ OWED = """
 """The rows that the next run takes over."""
 
 
-def define_ledger(connection: duckdb.DuckDBPyConnection, head: Head | None) -> None:
+def define_event_ledger(connection: duckdb.DuckDBPyConnection, head: Head | None) -> None:
     """The tables outbox_before, progress_before and verdicts_before of the last run of events.
 
     Raises StoredFileError when a part of what is owed is not in the file store any more. The outbox of a run that owes
@@ -163,7 +163,7 @@ def remaining(head: Head) -> Remains:
     if head.outbox is None:
         return Remains(0, 0, 0, 0)
     with open_stored() as connection:
-        define_ledger(connection, head)
+        define_event_ledger(connection, head)
         row = connection.execute("""
             SELECT
                 count(*) FILTER (o.status = 'send' AND (v.verdict IS NULL OR v.verdict = 'unanswered')),

@@ -12,7 +12,7 @@ from windsor_sync.sandbox.running import DEFAULT_PORT, serve
 from windsor_sync.sandbox.store import Merge, Store
 
 
-def main() -> int:
+def run_sandbox() -> int:
     """Serve until a signal comes; return the exit status."""
     given = _parser().parse_args()
 
@@ -63,4 +63,4 @@ def _write_whole(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_sandbox())

@@ -9,7 +9,7 @@ from aiohttp import web
 from windsor_sync.errors import ConfigError
 from windsor_sync.sandbox.faults import Faults
 from windsor_sync.sandbox.receiver import Receiver
-from windsor_sync.sandbox.records import Event, User
+from windsor_sync.sandbox.records import FeedEvent, User
 
 _MOST_ROWS = 10_000
 
@@ -134,7 +134,7 @@ def user_json(user: User) -> dict[str, Any]:
     }
 
 
-def event_json(event: Event) -> dict[str, Any]:
+def event_json(event: FeedEvent) -> dict[str, Any]:
     """Return an event as the feed shows it."""
     return {
         "type": event.call,

@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS messages (
 """
 
 
-class Journal:
+class SandboxJournal:
     """Messages noted in memory and written in batches; what was not flushed is lost with the process."""
 
     def __init__(self, path: Path) -> None:

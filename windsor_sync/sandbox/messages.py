@@ -20,7 +20,7 @@ MAX_MESSAGE_ID_CHARACTERS = 100
 _HOOK_CALLS = {"user": "identify", "event": "track"}
 
 
-class Refusal(Exception):
+class RefusedMessage(Exception):
     """Windsor does not take this request; none of its messages was applied."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -32,7 +32,9 @@ class Refusal(Exception):
 def read_message(body: bytes) -> Message:
     """Return the one message of a `POST /`; raises Refusal (400, 413, 501)."""
     if len(body) > MAX_MESSAGE_BYTES:
-        raise Refusal(413, f"a message must be smaller than {MAX_MESSAGE_BYTES + 1} bytes, this one has {len(body)}")
+        raise RefusedMessage(
+            413, f"a message must be smaller than {MAX_MESSAGE_BYTES + 1} bytes, this one has {len(body)}"
+        )
     message = _object(_json(body), "the body")
     _check(message)
     return message
@@ -45,10 +47,10 @@ def read_batch(body: bytes) -> list[Message]:
     request by default but may be told any number, and sends what is still on its way along: only size is limited.
     """
     if len(body) > MAX_BATCH_BYTES:
-        raise Refusal(413, f"a batch may have {MAX_BATCH_BYTES} bytes at most, this one has {len(body)}")
+        raise RefusedMessage(413, f"a batch may have {MAX_BATCH_BYTES} bytes at most, this one has {len(body)}")
     batch = _object(_json(body), "the body").get("batch")
     if not isinstance(batch, list) or not batch:
-        raise Refusal(400, "batch must be a list with at least one message")
+        raise RefusedMessage(400, "batch must be a list with at least one message")
     return [_hook_message(place, message, small=len(body) <= MAX_MESSAGE_BYTES) for place, message in enumerate(batch)]
 
 
@@ -64,13 +66,15 @@ def _hook_message(place: int, given: object, *, small: bool) -> Message:
         message = _object(given, "it")
         call = message.get("type")
         if isinstance(call, str) and call not in _HOOK_CALLS:
-            raise Refusal(501, f"type {call[:40]!r} is not supported here, only user and event are")
+            raise RefusedMessage(501, f"type {call[:40]!r} is not supported here, only user and event are")
         message = {**message, "type": _HOOK_CALLS.get(call) if isinstance(call, str) else call}
         _check(message)
-    except Refusal as refusal:
-        raise Refusal(refusal.status, f"message {place} of the batch: {refusal.message}") from None
+    except RefusedMessage as refusal:
+        raise RefusedMessage(refusal.status, f"message {place} of the batch: {refusal.message}") from None
     if not small and _size(message) > MAX_MESSAGE_BYTES + HOOK_ADDS_BYTES:
-        raise Refusal(413, f"message {place} of the batch has more than {MAX_MESSAGE_BYTES + HOOK_ADDS_BYTES} bytes")
+        raise RefusedMessage(
+            413, f"message {place} of the batch has more than {MAX_MESSAGE_BYTES + HOOK_ADDS_BYTES} bytes"
+        )
     return message
 
 
@@ -83,9 +87,9 @@ def _json(body: bytes) -> object:
     try:
         return _STRICT_JSON.decode(body.decode())
     except UnicodeDecodeError:
-        raise Refusal(400, "the body is not UTF-8") from None
+        raise RefusedMessage(400, "the body is not UTF-8") from None
     except (ValueError, RecursionError):
-        raise Refusal(400, "the body is not JSON") from None
+        raise RefusedMessage(400, "the body is not JSON") from None
 
 
 def _not_json(constant: str) -> NoReturn:
@@ -97,16 +101,16 @@ _STRICT_JSON = json.JSONDecoder(parse_constant=_not_json)
 
 def _object(value: object, what: str) -> Message:
     if not isinstance(value, dict):
-        raise Refusal(400, f"{what} must be a JSON object")
+        raise RefusedMessage(400, f"{what} must be a JSON object")
     return value
 
 
 def _check(message: Message) -> None:
     call = message.get("type")
     if not isinstance(call, str):
-        raise Refusal(400, "type is required and must be a string")
+        raise RefusedMessage(400, "type is required and must be a string")
     if call not in CALLS:
-        raise Refusal(501, f"type {call[:40]!r} is not supported")
+        raise RefusedMessage(501, f"type {call[:40]!r} is not supported")
     _check_ids(message)
     _check_time(message)
     if call == "track":
@@ -126,9 +130,9 @@ def _check_ids(message: Message) -> None:
     for field in ("userId", "anonymousId", "messageId"):
         _allow(message, field, str, "a string")
     if not message.get("userId") and not message.get("anonymousId"):
-        raise Refusal(400, "userId or anonymousId is required")
+        raise RefusedMessage(400, "userId or anonymousId is required")
     if len(message.get("messageId") or "") > MAX_MESSAGE_ID_CHARACTERS:
-        raise Refusal(400, f"messageId may have {MAX_MESSAGE_ID_CHARACTERS} characters at most")
+        raise RefusedMessage(400, f"messageId may have {MAX_MESSAGE_ID_CHARACTERS} characters at most")
 
 
 def _check_time(message: Message) -> None:
@@ -138,17 +142,17 @@ def _check_time(message: Message) -> None:
         try:
             datetime.fromisoformat(timestamp)
         except ValueError:
-            raise Refusal(400, "timestamp must be a time by ISO 8601") from None
+            raise RefusedMessage(400, "timestamp must be a time by ISO 8601") from None
 
 
 def _require_text(message: Message, field: str) -> None:
     value = message.get(field)
     if not isinstance(value, str) or not value:
-        raise Refusal(400, f"{field} is required and must be a string")
+        raise RefusedMessage(400, f"{field} is required and must be a string")
 
 
 def _allow(message: Message, field: str, kind: type, expected: str) -> None:
     """Refuse `field` when it is there and of another kind; null counts as absent."""
     value = message.get(field)
     if value is not None and not isinstance(value, kind):
-        raise Refusal(400, f"{field} must be {expected}")
+        raise RefusedMessage(400, f"{field} must be {expected}")

@@ -17,8 +17,8 @@ from aiohttp import web
 
 from windsor_sync.sandbox.faults import Fate, Faults, Outage
 from windsor_sync.sandbox.injector import Injector, Try
-from windsor_sync.sandbox.journal import Journal
-from windsor_sync.sandbox.messages import Message, Refusal, read_batch, read_message, user_id_of
+from windsor_sync.sandbox.journal import SandboxJournal
+from windsor_sync.sandbox.messages import Message, RefusedMessage, read_batch, read_message, user_id_of
 from windsor_sync.sandbox.store import Store
 
 DEFAULT_API_KEY = "sandbox"
@@ -29,7 +29,7 @@ class Receiver:
 
     def __init__(self, store: Store, api_key: str = DEFAULT_API_KEY, faults: Faults | None = None) -> None:
         self.store = store
-        self.journal: Journal | None = None
+        self.journal: SandboxJournal | None = None
         self._api_key = api_key
         self._injector = Injector(faults or Faults())
 
@@ -77,10 +77,10 @@ class Receiver:
         try:
             _pass(held_up)
             if not has_key(request):
-                raise Refusal(401, "the API key is missing or wrong")
+                raise RefusedMessage(401, "the API key is missing or wrong")
             messages = read(await _json_body(request))
             self._reject(messages, injector.faults)
-        except Refusal as refusal:
+        except RefusedMessage as refusal:
             return _answer(refusal.status, refusal.message)
         this = injector.next_try(_name_of(messages))
         if this.fate.is_applied:
@@ -106,11 +106,11 @@ class Receiver:
         """Raise Refusal for the first message that the faults in force refuse by its call or its user."""
         for message in messages:
             if message["type"] in faults.unsupported_calls:
-                raise Refusal(501, f"type {message['type']!r} is not supported")
+                raise RefusedMessage(501, f"type {message['type']!r} is not supported")
             if faults.rejects(user_id_of(message)):
                 # Real destinations repeat personal data in such texts: ours does so that tests can look for it.
                 email = (message.get("traits") or {}).get("email", user_id_of(message))
-                raise Refusal(400, f"{email} is not a contact that can be updated")
+                raise RefusedMessage(400, f"{email} is not a contact that can be updated")
 
     def _apply(self, messages: list[Message]) -> None:
         received_at = time.time()
@@ -126,11 +126,11 @@ _Outcome = tuple[str, web.Response]  # how it is counted, and what is sent: noth
 
 def _pass(held_up: Outage | int | None) -> None:
     if held_up == Outage.UNAVAILABLE:
-        raise Refusal(503, "Windsor is down for maintenance")
+        raise RefusedMessage(503, "Windsor is down for maintenance")
     if held_up == 401:
-        raise Refusal(401, "the API key has been revoked")
+        raise RefusedMessage(401, "the API key has been revoked")
     if held_up == 403:
-        raise Refusal(403, "the API key may not do this any more")
+        raise RefusedMessage(403, "the API key may not do this any more")
 
 
 def _name_of(messages: list[Message]) -> str:
@@ -141,11 +141,11 @@ def _name_of(messages: list[Message]) -> str:
 
 async def _json_body(request: web.Request) -> bytes:
     if request.content_type != "application/json":
-        raise Refusal(400, "Content-Type must be application/json")
+        raise RefusedMessage(400, "Content-Type must be application/json")
     try:
         return await request.read()
     except web.HTTPRequestEntityTooLarge:
-        raise Refusal(413, "the body is larger than any message or batch may be") from None
+        raise RefusedMessage(413, "the body is larger than any message or batch may be") from None
 
 
 def _finish(request: web.Request, this: Try, faults: Faults) -> _Outcome:

@@ -17,7 +17,7 @@ class Accepted(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class FeedEvent:
     """A page, screen or track call as its user's event, and an item of the feed unless hidden."""
 
     call: str
@@ -35,7 +35,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class SandboxGroup:
     """The one group of a user."""
 
     id: str
@@ -51,8 +51,8 @@ class User:
     first_seen_at: float
     last_seen_at: float
     properties: dict[str, Any] = field(default_factory=dict)
-    group: Group | None = None
-    events: list[Event] = field(default_factory=list)
+    group: SandboxGroup | None = None
+    events: list[FeedEvent] = field(default_factory=list)
     merged_ids: list[str] = field(default_factory=list)  # previous ids that an alias made this user's
 
 
@@ -77,10 +77,10 @@ class Traffic:
         self.answers[outcome] += 1
 
 
-def event_of(message: Message, received_at: float) -> Event:
+def event_of(message: Message, received_at: float) -> FeedEvent:
     """Return the event that a track, page or screen call stands for."""
     name = message["event"] if message["type"] == "track" else _place(message)
-    return Event(
+    return FeedEvent(
         call=message["type"],
         name=name,
         user_id=user_id_of(message),

@@ -18,7 +18,7 @@ from aiohttp import web
 from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.sandbox.app import build
 from windsor_sync.sandbox.faults import Faults
-from windsor_sync.sandbox.journal import Journal
+from windsor_sync.sandbox.journal import SandboxJournal
 from windsor_sync.sandbox.receiver import DEFAULT_API_KEY, Receiver
 from windsor_sync.sandbox.store import Store
 
@@ -225,7 +225,7 @@ async def _journaled(receiver: Receiver, state_file: Path | None) -> AsyncIterat
     if state_file is None:
         yield
         return
-    journal = Journal(state_file)
+    journal = SandboxJournal(state_file)
     receiver.store.reset()
     for message, received_at in journal.messages():
         receiver.store.apply(message, received_at)
@@ -240,7 +240,7 @@ async def _journaled(receiver: Receiver, state_file: Path | None) -> AsyncIterat
         journal.close()
 
 
-async def _flush(journal: Journal) -> None:
+async def _flush(journal: SandboxJournal) -> None:
     while True:
         await asyncio.sleep(_FLUSH_INTERVAL_S)
         try:

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from windsor_sync.sandbox.messages import Message, user_id_of
-from windsor_sync.sandbox.records import Accepted, Event, Group, Traffic, User, copy_of, event_of
+from windsor_sync.sandbox.records import Accepted, FeedEvent, SandboxGroup, Traffic, User, copy_of, event_of
 
 
 class Merge(StrEnum):
@@ -53,7 +53,7 @@ class Store:
         self._users: dict[int, User] = {}  # by identity of the object, in order of creation
         self._by_user_id: dict[str, User] = {}
         self._by_anonymous_id: dict[str, User] = {}
-        self._feed: list[Event] = []
+        self._feed: list[FeedEvent] = []
         self._accepted: list[Accepted] = []
         self._times_seen: Counter[str] = Counter()
 
@@ -81,7 +81,7 @@ class Store:
                     self._recognise(message["anonymousId"], user)
                 user.properties.update(message.get("traits") or {})
             elif call == "group":
-                user.group = Group(message["groupId"], message.get("traits") or {})
+                user.group = SandboxGroup(message["groupId"], message.get("traits") or {})
             elif call == "alias":
                 self._merge(message["previousId"], user)
             elif is_new:
@@ -99,7 +99,7 @@ class Store:
         user.last_seen_at = max(user.last_seen_at, received_at)
         return user
 
-    def _add_event(self, event: Event, user: User) -> None:
+    def _add_event(self, event: FeedEvent, user: User) -> None:
         user.events.append(event)
         self._feed.append(event)
 
@@ -195,7 +195,7 @@ class Store:
                         found.setdefault(name, Counter())[value] += 1
         return found
 
-    def feed(self, *, show_hidden: bool = False, offset: int = 0, limit: int | None = None) -> list[Event]:
+    def feed(self, *, show_hidden: bool = False, offset: int = 0, limit: int | None = None) -> list[FeedEvent]:
         """Return feed items, newest first by arrival."""
         with self._lock:
             shown = (event for event in reversed(self._feed) if show_hidden or not event.is_hidden)
@@ -221,7 +221,7 @@ class Store:
             }
 
 
-def _group_of(user: User) -> dict[str, Group]:
+def _group_of(user: User) -> dict[str, SandboxGroup]:
     return {"group": user.group} if user.group is not None else {}
 
 

@@ -18,7 +18,7 @@ class ComputationClass(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Computation:
+class EngageComputation:
     """An audience or computed trait as an identify names it. Raises ValueError for a key that none may have."""
 
     key: TraitKey
@@ -47,7 +47,7 @@ class Identity:
 
 
 def identify(
-    computation: Computation, identity: Identity, value: JsonValue, *, message_id: str, timestamp: datetime
+    computation: EngageComputation, identity: Identity, value: JsonValue, *, message_id: str, timestamp: datetime
 ) -> dict[str, JsonValue]:
     """Build the identify that gives one user one trait: a boolean for an audience, any JSON for a computed trait.
 
@@ -77,7 +77,7 @@ class IdentifyTemplate:
 
     __slots__ = ("_after_traits", "_computation", "_traits")
 
-    def __init__(self, computation: Computation) -> None:
+    def __init__(self, computation: EngageComputation) -> None:
         self._computation = computation
         self._traits = f',"traits":{{{json_text(computation.key)}:'
         self._after_traits = f'}},{json_text(_constant_part(computation))[1:-1]},"messageId":'
@@ -101,12 +101,12 @@ class IdentifyTemplate:
         return json_text(value)
 
 
-def _check_value(computation: Computation, value: JsonValue) -> None:
+def _check_value(computation: EngageComputation, value: JsonValue) -> None:
     if computation.computation_class is ComputationClass.AUDIENCE and not isinstance(value, bool):
         raise TypeError(f"audience {computation.key!r}: membership is a boolean, not {type(value).__name__}")
 
 
-def _constant_part(computation: Computation) -> dict[str, JsonValue]:
+def _constant_part(computation: EngageComputation) -> dict[str, JsonValue]:
     """Say which computation speaks, and that it speaks to Windsor alone."""
     return {
         "context": {

@@ -1,11 +1,11 @@
 """`windsor.yaml` and the environment, checked once, every mistake in one go: `load()` returns `Settings`."""
 
 from windsor_sync.settings.catalogue import describe
-from windsor_sync.settings.choices import AliasPolicy, Column, DiffEngine, Emails, IdentifyBy, SnapshotFormat, Wire
+from windsor_sync.settings.choices import AliasPolicy, Column, DiffEngine, Emails, IdentifyBy, SnapshotFormat, WireName
 from windsor_sync.settings.durations import format_duration, parse_duration
 from windsor_sync.settings.environment import CONFIG_VARIABLE
 from windsor_sync.settings.loading import DEFAULT_FILE, load
-from windsor_sync.settings.mistakes import InvalidSettings, Mistake, Place
+from windsor_sync.settings.mistakes import InvalidSettings, Mistake, SettingPlace
 from windsor_sync.settings.model import (
     Audience,
     Computation,
@@ -37,13 +37,13 @@ __all__ = [
     "IdentifyBy",
     "InvalidSettings",
     "Mistake",
-    "Place",
     "Schedule",
     "Segment",
+    "SettingPlace",
     "Settings",
     "Snapshot",
     "SnapshotFormat",
-    "Wire",
+    "WireName",
     "describe",
     "format_duration",
     "load",

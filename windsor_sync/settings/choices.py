@@ -4,7 +4,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 
-class Wire(StrEnum):
+class WireName(StrEnum):
     SEGMENT_WEBHOOK = "segment_webhook"
     WINDSOR_HOOK = "windsor_hook"
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import yaml
 
-from windsor_sync.settings.mistakes import InvalidSettings, Mistake, Place, found_but
+from windsor_sync.settings.mistakes import InvalidSettings, Mistake, SettingPlace, found_but
 from windsor_sync.settings.readings import shown_text
 
 Tree: TypeAlias = "str | list[Tree] | dict[str, Tree] | None"
@@ -30,15 +30,15 @@ class Document:
 
     file: Path
     tree: dict[str, Tree] = field(default_factory=dict)
-    places: dict[Where, Place] = field(default_factory=dict)
+    places: dict[Where, SettingPlace] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
     wrong: set[Where] = field(default_factory=set)  # where a mistake was noted
 
-    def place(self, where: Where) -> Place:
+    def place(self, where: Where) -> SettingPlace:
         """Return where a value stands, or the nearest section around it that exists."""
         while where and where not in self.places:
             where = where[:-1]
-        return self.places.get(where, Place(self.file.name, 1))
+        return self.places.get(where, SettingPlace(self.file.name, 1))
 
     def name(self, where: Where) -> str:
         """Spell a place as it is nested, list items by their name: `audiences['VIP'].trait`."""
@@ -80,7 +80,7 @@ def read_document(file: Path, text: str) -> Document:
     if isinstance(root, tuple):
         line, problem = root
         raise InvalidSettings(
-            file, [Mistake(Place(file.name, line), "", f"the file cannot be read as YAML: {problem}")]
+            file, [Mistake(SettingPlace(file.name, line), "", f"the file cannot be read as YAML: {problem}")]
         )
     document = Document(file)
     if root is not None:
@@ -207,5 +207,5 @@ class _Unfolding:
         """Note a mistake at a key that has no place of its own in the tree."""
         self._document.mistakes.append(Mistake(self._place(key_node), self._document.name(where), text))
 
-    def _place(self, node: yaml.Node) -> Place:
-        return Place(self._document.file.name, node.start_mark.line + 1)
+    def _place(self, node: yaml.Node) -> SettingPlace:
+        return SettingPlace(self._document.file.name, node.start_mark.line + 1)

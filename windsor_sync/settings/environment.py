@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from windsor_sync.settings.catalogue import VARIABLE_PREFIX, all_settings, is_nullable
 from windsor_sync.settings.document import Document
-from windsor_sync.settings.mistakes import Mistake, Place, credential_problem, did_you_mean, found_but
+from windsor_sync.settings.mistakes import Mistake, SettingPlace, credential_problem, did_you_mean, found_but
 
 CONFIG_VARIABLE = "WINDSOR_SYNC_CONFIG"
 
@@ -22,10 +22,10 @@ def apply_variables(document: Document, env: Mapping[str, str]) -> None:
             document.mistakes.append(_unknown(variable, settings))
         elif value:
             unset = value in ("null", "~") and is_nullable(setting.field)
-            _put(document, setting.where, None if unset else value, Place(variable))
+            _put(document, setting.where, None if unset else value, SettingPlace(variable))
 
 
-def _put(document: Document, where: tuple[str, ...], value: str | None, place: Place) -> None:
+def _put(document: Document, where: tuple[str, ...], value: str | None, place: SettingPlace) -> None:
     """Set one value; a section that the file lacks is made, one that the file got wrong stays wrong."""
     *sections, key = where
     target = document.tree
@@ -44,7 +44,7 @@ def _put(document: Document, where: tuple[str, ...], value: str | None, place: P
 def _unknown(variable: str, known: Iterable[str]) -> Mistake:
     credential = credential_problem(variable.removeprefix(VARIABLE_PREFIX).lower().split("__"))
     if credential:
-        return Mistake(Place(variable), "", credential)
+        return Mistake(SettingPlace(variable), "", credential)
     near = did_you_mean(variable, known)
     expected = f"{VARIABLE_PREFIX}<SECTION>__<KEY> for a key of the file{near}; lists are set in the file"
-    return Mistake(Place(variable), "", found_but("a variable that sets nothing", expected))
+    return Mistake(SettingPlace(variable), "", found_but("a variable that sets nothing", expected))

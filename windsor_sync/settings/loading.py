@@ -10,7 +10,7 @@ from windsor_sync.settings.addresses import absolute, absolute_state
 from windsor_sync.settings.checks import check_together, warnings_about
 from windsor_sync.settings.document import Document, read_document
 from windsor_sync.settings.environment import CONFIG_VARIABLE, apply_variables
-from windsor_sync.settings.mistakes import InvalidSettings, Mistake, Place
+from windsor_sync.settings.mistakes import InvalidSettings, Mistake, SettingPlace
 from windsor_sync.settings.model import FRESHNESS, Computation, Defaults, Destination, Handling, Settings, WindsorYaml
 from windsor_sync.settings.patterns import below
 from windsor_sync.settings.validation import validated
@@ -76,7 +76,9 @@ def _decoded(file: Path, content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-    raise InvalidSettings(file, [Mistake(Place(file.name, line), "", "found bytes that are not UTF-8; expected UTF-8")])
+    raise InvalidSettings(
+        file, [Mistake(SettingPlace(file.name, line), "", "found bytes that are not UTF-8; expected UTF-8")]
+    )
 
 
 def _drop_empty(document: Document) -> None:

@@ -14,7 +14,7 @@ _CREDENTIAL = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SettingPlace:
     """A line of the file, or an environment variable."""
 
     source: str
@@ -28,7 +28,7 @@ class Place:
 class Mistake:
     """One thing to correct; its text never repeats a value that may be secret."""
 
-    place: Place
+    place: SettingPlace
     field: str  # as it is nested: audiences['VIP'].snapshot.path; empty where the file cannot be read at all
     text: str
 

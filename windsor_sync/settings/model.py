@@ -27,7 +27,7 @@ from windsor_sync.settings.choices import (
     Region,
     SnapshotFormat,
     UnreadableRows,
-    Wire,
+    WireName,
     format_of,
 )
 from windsor_sync.settings.mistakes import Mistake
@@ -80,8 +80,8 @@ class Section(BaseModel):
 class Destination(Section):
     """Where Windsor is and how fast it may be told."""
 
-    wire: Annotated[Wire, one_of(Wire)] = Field(
-        default=Wire.SEGMENT_WEBHOOK,
+    wire: Annotated[WireName, one_of(WireName)] = Field(
+        default=WireName.SEGMENT_WEBHOOK,
         description="How messages reach Windsor: as Segment's subscription webhook does (all six calls), or as "
         "Windsor's own hook does (users and events only).",
     )

@@ -51,7 +51,7 @@ def folder_and_text(pattern: str) -> tuple[str, str]:
     return (folder, text) if mark else ("", pattern)
 
 
-def shown(pattern: str) -> str:
+def shown_pattern(pattern: str) -> str:
     """Return the pattern as a person reads it."""
     folder, text = folder_and_text(pattern)
     return f"{folder}/{text}" if folder else text

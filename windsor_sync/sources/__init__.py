@@ -112,7 +112,7 @@ class SnapshotSettings(Protocol):
     def engage(self) -> str | None: ...
 
 
-class Computation(Protocol):
+class SourceSettings(Protocol):
     """An audience or computed trait, as far as its source goes."""
 
     @property
@@ -128,7 +128,7 @@ class Computation(Protocol):
 
 
 def source_for(
-    computation: Computation, path: str | None = None, connections: Connections = engine_from_environment
+    computation: SourceSettings, path: str | None = None, connections: Connections = engine_from_environment
 ) -> Source:
     """The source of an audience or computed trait: its warehouse, its newest file, or the file at `path`.
 
@@ -151,7 +151,7 @@ def source_for(
     )
 
 
-def look_into(computation: Computation, file: SourceFile, connection: duckdb.DuckDBPyConnection) -> None:
+def look_into(computation: SourceSettings, file: SourceFile, connection: duckdb.DuckDBPyConnection) -> None:
     """Read the first rows of an audience's or computed trait's file by the rules of a sync.
 
     A Parquet file that is not on this machine is not looked into: it would be copied whole. Raises SnapshotError for a file
@@ -170,12 +170,12 @@ def look_into(computation: Computation, file: SourceFile, connection: duckdb.Duc
             raise unusable(f"{first.path} is damaged: its first rows cannot be read.", AGAIN) from None
 
 
-def _keys(computation: Computation) -> "Keys":
+def _keys(computation: SourceSettings) -> "Keys":
     is_audience = computation.computation_class == "audience"
     return Keys(value_of=None if is_audience else computation.key, members_of=computation.key if is_audience else None)
 
 
-def _warehouse_source(computation: Computation, connections: Connections) -> WarehouseSource:
+def _warehouse_source(computation: SourceSettings, connections: Connections) -> WarehouseSource:
     settings = computation.snapshot
     is_audience = computation.computation_class == "audience"
     question: Question

@@ -22,7 +22,7 @@ _TOUCHING = re.compile(rb"\}\s*\{")
 _decode = json.JSONDecoder().raw_decode
 
 
-class Unreadable(StrEnum):
+class UnreadableLine(StrEnum):
     """Why a line of a file cannot be had."""
 
     TORN = "torn_file"
@@ -30,7 +30,7 @@ class Unreadable(StrEnum):
     LINE_TOO_LONG = "line_too_long"
 
 
-Lines = list[bytes | Unreadable]
+Lines = list[bytes | UnreadableLine]
 
 
 def messages(pieces: Iterator[bytes | None]) -> Iterator[Lines]:
@@ -84,7 +84,7 @@ def _lines(pieces: Iterator[bytes | None]) -> Iterator[Lines]:
     is_too_long = False
     for piece in pieces:
         if piece is None:
-            yield [Unreadable.TORN]
+            yield [UnreadableLine.TORN]
             return
         first, *others = (rest + piece).split(b"\n")
         if not others:
@@ -92,10 +92,10 @@ def _lines(pieces: Iterator[bytes | None]) -> Iterator[Lines]:
             rest = b"" if is_too_long else first
             continue
         rest = others.pop()
-        yield _apart([Unreadable.LINE_TOO_LONG if is_too_long else first, *others])
+        yield _apart([UnreadableLine.LINE_TOO_LONG if is_too_long else first, *others])
         is_too_long = False
     if rest or is_too_long:
-        yield _apart([Unreadable.LINE_TOO_LONG if is_too_long else rest])
+        yield _apart([UnreadableLine.LINE_TOO_LONG if is_too_long else rest])
 
 
 def _apart(lines: Lines) -> Lines:
@@ -137,7 +137,7 @@ def _values(pieces: Iterator[bytes | None]) -> Iterator[Lines]:
         found, text = _take(text, is_end=False)
         yield found
     found, _ = _take(text, is_end=True)
-    yield [*found, Unreadable.TORN] if is_torn else found
+    yield [*found, UnreadableLine.TORN] if is_torn else found
 
 
 def _take(text: str, *, is_end: bool) -> tuple[Lines, str]:
@@ -153,7 +153,7 @@ def _take(text: str, *, is_end: bool) -> tuple[Lines, str]:
             if not is_end and _is_cut(error, len(text)):
                 if len(text) - at <= LONGEST_LINE_BYTES:
                     break
-                return [*found, Unreadable.LINE_TOO_LONG], ""
+                return [*found, UnreadableLine.LINE_TOO_LONG], ""
             value, end = None, at
         if not isinstance(value, dict):
             end = text.find("\n", at)

@@ -103,7 +103,7 @@ def refuse_open_quote(text: PlainText) -> None:
     raise unusable(finding, AGAIN)
 
 
-def shown(names: Sequence[str]) -> str:
+def shown_columns(names: Sequence[str]) -> str:
     """Column names for a message; what may be data, of a file without a header, is not shown."""
     is_known = bool(USUAL_NAMES & set(names))
     if len(names) == 1 and not is_known:  # a file of ids without a header

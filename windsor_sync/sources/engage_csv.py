@@ -14,7 +14,14 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from windsor_sync.sources.columns import hint, recognized
-from windsor_sync.sources.csv_text import HEADER_AGAIN, Header, header_again, read_header, refuse_late_header, shown
+from windsor_sync.sources.csv_text import (
+    HEADER_AGAIN,
+    Header,
+    header_again,
+    read_header,
+    refuse_late_header,
+    shown_columns,
+)
 from windsor_sync.sources.delimited import Split, refuse_cut_short, split
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import WITH_COMMA, MaybeNumbers, define_macros, pointer
@@ -112,7 +119,7 @@ class EngageCsvSource:
             return "NULL::VARCHAR", None
         raise unusable(
             f"{self.origin.path} holds no values of {key}: expected a column value or {key}, or the traits as JSON; "
-            f"found {shown(header.names)}.",
+            f"found {shown_columns(header.names)}.",
             "Download the computed trait, or choose it among the traits of the download.",
         )
 
@@ -159,7 +166,7 @@ def _refuse_nameless(text: PlainText, header: Header, layout: Layout) -> None:
         )
     raise unusable(
         f"{name} names no user: expected a column user_id or external_ids in line {header.lines}, "
-        f"found {shown(header.names)}.",
+        f"found {shown_columns(header.names)}.",
         DOWNLOAD_AGAIN + hint(header.names).replace("columns:", "format: csv, columns:"),
     )
 

@@ -207,7 +207,7 @@ def _listed(fs: Any, found: SourceFile, files: list[SourceFile], entries: dict[s
             continue
         beside = {PurePosixPath(name).name: name for name in entries}
         sizes = {name: identity(fs, full, entries[full])[0] for name, full in beside.items() if name in manifest.sizes}
-        manifests.confirm(manifest, sizes)
+        manifests.confirm_manifest(manifest, sizes)
         known = {PurePosixPath(file.path).name: file for file in files if folder_of(file.path) == folder_of(found.path)}
         names = sorted(name for name in manifest.sizes if manifest.sizes[name] != 0)
         parts = [known.get(name) or look(fs, beside[name], entries[beside[name]], None) for name in names]

@@ -12,7 +12,7 @@ from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import MaybeNumbers
 from windsor_sync.sources.parts import NAMED, unsure
 from windsor_sync.sources.refusal import unusable
-from windsor_sync.sources.text import scratch_folder
+from windsor_sync.sources.text import scratch_folder_of
 from windsor_sync.storage.duckdb_engine import parquet, quoted
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class JoinedSource:
     def _copy(self, source: "Source", connection: duckdb.DuckDBPyConnection) -> tuple[str, int]:
         """The rows of one file beside the engine's spilled data, and the number of the last of them."""
         source.load(connection)
-        copy = str(scratch_folder(connection) / f"{uuid.uuid4().hex}.parquet")
+        copy = str(scratch_folder_of(connection) / f"{uuid.uuid4().hex}.parquet")
         connection.execute(f"COPY ({ROWS}) TO {quoted(copy)} (FORMAT parquet)")
         counts = f"SELECT coalesce(max(line), 0), count(malformed) FROM {parquet(copy)}"
         [(last, malformed)] = connection.execute(counts).fetchall()

@@ -14,7 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import glob_translate
 
 from windsor_sync.errors import ConfigError
-from windsor_sync.settings.patterns import below, folder_and_text, is_url, shown
+from windsor_sync.settings.patterns import below, folder_and_text, is_url, shown_pattern
 from windsor_sync.sources.dates import date_in
 from windsor_sync.storage.errors import file_system, missing_package
 
@@ -117,7 +117,7 @@ def place_of(pattern: str) -> Place:
     if not folder and not is_url(pattern):
         folder, text = folder_and_text(below(Path(), pattern))
     fs, root = filesystem(f"{folder}/{text}" if folder else text)
-    return Place(fs, shown(pattern), folder, root)
+    return Place(fs, shown_pattern(pattern), folder, root)
 
 
 def filesystem(path: str) -> tuple[Any, str]:

@@ -39,7 +39,7 @@ def read_manifest(fs: Any, path: str) -> Manifest | None:
     return Manifest(path, sizes) if sizes else None
 
 
-def confirm(manifest: Manifest, sizes: Mapping[str, int]) -> None:
+def confirm_manifest(manifest: Manifest, sizes: Mapping[str, int]) -> None:
     """Raise SnapshotError unless every file of the manifest is there, in the size that it says."""
     name = PurePosixPath(manifest.path).name
     for file, size in manifest.sizes.items():

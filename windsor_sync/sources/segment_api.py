@@ -40,7 +40,7 @@ _EPOCH_S = 1_000_000_000  # a number above this is a moment, one below it a numb
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class ApiRetryPolicy:
     """How long one question may take."""
 
     tries: int = 4
@@ -91,7 +91,7 @@ _LISTS = {
 class PublicApi:
     """Asks Segment. Once it could not be reached it is not asked again by this object: a run of many audiences goes on."""
 
-    def __init__(self, url: str, token: str, patience: Patience | None = None) -> None:
+    def __init__(self, url: str, token: str, patience: ApiRetryPolicy | None = None) -> None:
         if not token.isascii() or not token.isprintable() or " " in token or not token:
             raise ConfigError(
                 "The token for Segment's Public API is not one line of plain letters (it is not shown). Nothing was sent. "
@@ -103,7 +103,7 @@ class PublicApi:
             "Accept": "application/json",
             "Accept-Encoding": "identity",
         }
-        self._patience = patience or Patience()
+        self._patience = patience or ApiRetryPolicy()
         self._runner = asyncio.Runner()
         self._client: Client | None = None
         self._gave_up: str | None = None

@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 
 from windsor_sync.sources.columns import hint, recognized
-from windsor_sync.sources.csv_text import shown
+from windsor_sync.sources.csv_text import shown_columns
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import define_macros
 from windsor_sync.sources.membership import define_rows, flag_of
@@ -264,7 +264,9 @@ def _names(
     needed |= set() if "anonymous_id" in found else {"user_id"}
     missing = [names[ours] for ours in sorted(needed - found.keys())]
     if missing:
-        raise unusable(f"{name} lacks {', '.join(missing)}: found {shown(tuple(types))}.", remedy + hint(tuple(types)))
+        raise unusable(
+            f"{name} lacks {', '.join(missing)}: found {shown_columns(tuple(types))}.", remedy + hint(tuple(types))
+        )
     return found
 
 

@@ -81,7 +81,7 @@ def _looked_at(file: SourceFile, connection: duckdb.DuckDBPyConnection, *, is_la
             if is_local(file) and inside is None and is_utf_8:
                 reading.look_at(stream)
                 return reading.result(Path(file.path))
-            copy = scratch_folder(connection) / f"{uuid.uuid4().hex}.txt"
+            copy = scratch_folder_of(connection) / f"{uuid.uuid4().hex}.txt"
             with copy.open("wb") as target:
                 reading.look_at(stream, target)
             return reading.result(copy)
@@ -103,7 +103,7 @@ def local_copy(file: SourceFile, connection: duckdb.DuckDBPyConnection) -> Path:
     """The file itself where it is local, else a copy beside the engine's spilled data."""
     if is_local(file):
         return Path(file.path)
-    copy = scratch_folder(connection) / f"{uuid.uuid4().hex}.copy"
+    copy = scratch_folder_of(connection) / f"{uuid.uuid4().hex}.copy"
     try:
         with open_bytes(file) as source, copy.open("wb") as target:
             shutil.copyfileobj(source, target, BLOCK_BYTES)
@@ -112,7 +112,7 @@ def local_copy(file: SourceFile, connection: duckdb.DuckDBPyConnection) -> Path:
     return copy
 
 
-def scratch_folder(connection: duckdb.DuckDBPyConnection) -> Path:
+def scratch_folder_of(connection: duckdb.DuckDBPyConnection) -> Path:
     """The folder into which this engine spills; it is gone when the engine is closed."""
     row = connection.execute("SELECT current_setting('temp_directory')").fetchone()
     assert row is not None

@@ -7,7 +7,14 @@ from dataclasses import replace
 import duckdb
 
 from windsor_sync.sources.columns import folded, hint, recognized
-from windsor_sync.sources.csv_text import HEADER_AGAIN, Header, header_again, read_header, refuse_late_header, shown
+from windsor_sync.sources.csv_text import (
+    HEADER_AGAIN,
+    Header,
+    header_again,
+    read_header,
+    refuse_late_header,
+    shown_columns,
+)
 from windsor_sync.sources.delimited import Split, refuse_cut_short, some_row_is_readable, split
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import AS_STRINGS, WITH_COMMA, MaybeNumbers, define_macros, pointer
@@ -88,7 +95,7 @@ class CsvSource:
         if missing:
             refuse_late_header(text, [folded(name) for name in missing])
             raise unusable(
-                f"{self.origin.path} lacks {', '.join(missing)}: line {header.lines} names {shown(header.names)}.",
+                f"{self.origin.path} lacks {', '.join(missing)}: line {header.lines} names {shown_columns(header.names)}.",
                 MAP_COLUMNS + hint(header.names),
             )
         return {name: places[names[name]] for name in names if names[name] in places}

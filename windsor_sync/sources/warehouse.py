@@ -14,13 +14,13 @@ import duckdb
 from sqlalchemy import Engine
 
 from windsor_sync.sources.columns import hint, recognized
-from windsor_sync.sources.csv_text import shown
+from windsor_sync.sources.csv_text import shown_columns
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import define_macros
 from windsor_sync.sources.membership import Flag, define_rows, flag_of
 from windsor_sync.sources.refusal import unusable
 from windsor_sync.sources.warehouse_cells import (
-    Unreadable,
+    UnreadableCell,
     emails_text,
     flag_text,
     id_text,
@@ -28,7 +28,7 @@ from windsor_sync.sources.warehouse_cells import (
     value_text,
 )
 from windsor_sync.sources.warehouse_schemas import Profile, Wanted, identified, profiles, users
-from windsor_sync.sources.warehouse_session import CHUNK_ROWS, Answer, Warehouse, engine_from_environment, opened
+from windsor_sync.sources.warehouse_session import CHUNK_ROWS, QueryResult, Warehouse, engine_from_environment, opened
 
 __all__ = [
     "Connections",
@@ -225,14 +225,14 @@ def _places(
     missing = [theirs[ours] for ours in OURS if ours in needed - found.keys()]
     if missing:
         raise unusable(
-            f"The query at {place} returns no column {', '.join(missing)}: found {shown(tuple(names))}.",
+            f"The query at {place} returns no column {', '.join(missing)}: found {shown_columns(tuple(names))}.",
             "Name it with AS in the query, or in the snapshot's columns setting." + hint(tuple(names)),
         )
     return found
 
 
 def _rows(
-    answer: Answer, places: Mapping[str, int], as_value: Callable[[Any], str | None] = value_text
+    answer: QueryResult, places: Mapping[str, int], as_value: Callable[[Any], str | None] = value_text
 ) -> Iterator[Staged]:
     user_id, anonymous_id, email, profile_id, value = (places.get(ours, -1) for ours in OURS)
     numbers = count(1)
@@ -250,7 +250,7 @@ def _row(
     try:
         user_id, anonymous_id = map(id_text, ids)
         return Staged(line, user_id, anonymous_id, emails_text(emails), id_text(profile_id), as_value(value))
-    except Unreadable as problem:
+    except UnreadableCell as problem:
         return Staged(line, user_id, anonymous_id, malformed=str(problem))
 
 

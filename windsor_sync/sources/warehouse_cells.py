@@ -22,7 +22,7 @@ _INNER_BREAK = re.compile(r"[\r\n]")
 TRUE = ("true", "t", "1")
 
 
-class Unreadable(ValueError):
+class UnreadableCell(ValueError):
     """Why a cell makes its row malformed."""
 
 
@@ -32,7 +32,7 @@ def id_text(cell: Any) -> str | None:
         case None | str():
             return cell
         case bool():
-            raise Unreadable("an id that is true or false")
+            raise UnreadableCell("an id that is true or false")
         case int():
             return str(cell)
         case Decimal() if cell.is_finite() and cell.adjusted() < MOST_DIGITS and cell == cell.to_integral_value():
@@ -41,7 +41,7 @@ def id_text(cell: Any) -> str | None:
             return str(int(cell))
         case UUID():
             return str(cell)
-    raise Unreadable("an id that is neither text nor a whole number")
+    raise UnreadableCell("an id that is neither text nor a whole number")
 
 
 def emails_text(cell: Any) -> str | None:
@@ -52,7 +52,7 @@ def emails_text(cell: Any) -> str | None:
         cell = _parsed(cell)
     mails = cell if isinstance(cell, list | tuple) else [cell]
     if not all(mail is None or isinstance(mail, str) for mail in mails):
-        raise Unreadable("an e-mail that is not text")
+        raise UnreadableCell("an e-mail that is not text")
     trimmed = (mail.strip() for mail in mails if mail is not None)
     return "\n".join(mail for mail in trimmed if mail and not _INNER_BREAK.search(mail)) or None
 
@@ -72,7 +72,7 @@ def value_text(cell: Any) -> str | None:
         text = json.dumps(cell, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=plain)
         text.encode()  # JSON can hold half of a surrogate pair, a snapshot cannot
     except (ValueError, RecursionError):
-        raise Unreadable("a value that is not JSON") from None
+        raise UnreadableCell("a value that is not JSON") from None
     return text
 
 

@@ -33,10 +33,10 @@ from sqlalchemy.types import TypeEngine
 
 from windsor_sync.errors import SnapshotError
 from windsor_sync.segment.trait_keys import trait_key
-from windsor_sync.sources.csv_text import shown
+from windsor_sync.sources.csv_text import shown_columns
 from windsor_sync.sources.refusal import unusable
 from windsor_sync.sources.warehouse_cells import TRUE, is_true
-from windsor_sync.sources.warehouse_session import Answer, Warehouse
+from windsor_sync.sources.warehouse_session import QueryResult, Warehouse
 
 ID_TYPES = ("user_id", "email", "anonymous_id")
 PROFILE = "profile"
@@ -207,7 +207,7 @@ def _require_rows(warehouse: Warehouse, wanted: Wanted) -> None:
 # -- Engage --------------------------------------------------------------------------------------------------
 
 
-def users(warehouse: Warehouse, wanted: Wanted) -> Answer | None:
+def users(warehouse: Warehouse, wanted: Wanted) -> QueryResult | None:
     """Ask `users`, which has the latest value of each user id, for user_id, email and value; None without that table."""
     columns = warehouse.columns_of("users", wanted.schema)
     if columns is None:
@@ -299,5 +299,5 @@ def _missing(wanted: Wanted, name: str, columns: Types | None, other: str | None
             "Check the schema's name, and that this account may read it.",
         )
     near = get_close_matches(wanted.names[0].lower(), columns, n=3)
-    hint = f"near it: {', '.join(near)}" if near else f"found {shown(tuple(columns))}"
+    hint = f"near it: {', '.join(near)}" if near else f"found {shown_columns(tuple(columns))}"
     return unusable(f"{wanted.schema}.{name} has no column {wanted.names[0]} ({hint}).", NOT_THERE)

@@ -29,7 +29,7 @@ PATIENCE = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval":
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class QueryResult:
     """The result of a query: column names once, rows as they arrive."""
 
     names: tuple[str, ...]
@@ -45,7 +45,7 @@ class Warehouse:
     place: str
     """the connection as messages name it"""
 
-    def ask(self, question: str | Executable) -> Answer:
+    def ask(self, question: str | Executable) -> QueryResult:
         """Ask for rows; a text goes to the database to the letter. Raises ConfigError or SnapshotError."""
         with translated(self.place):
             if isinstance(question, str):
@@ -55,7 +55,7 @@ class Warehouse:
                 result = self.connection.execute(question, execution_options=STREAMED)
         if not result.returns_rows:
             raise unusable(f"The query at {self.place} returns no rows at all.", "Make it a SELECT.")
-        return Answer(tuple(result.keys()), self._chunks(result))
+        return QueryResult(tuple(result.keys()), self._chunks(result))
 
     def columns_of(self, table: str, schema: str) -> dict[str, TypeEngine[Any]] | None:
         """The columns of a table with their types; None where there is no such table."""

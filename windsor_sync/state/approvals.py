@@ -36,7 +36,7 @@ def approve(database: Database, run: Run, ceiling: Ceiling, *, who: str, why: st
             raise ConfigError(_not_waiting(run, head))
         moment = datetime.now(UTC)
         values: dict[str, Any] = {"max_exited": ceiling.max_exited, "max_entered": ceiling.max_entered}
-        settle(connection, run.audience_id, moment)
+        settle_approval(connection, run.audience_id, moment)
         created = connection.execute(
             insert(approvals).values(
                 audience_id=run.audience_id, run_id=run.run_id, who=who, why=why, at=moment, **values
@@ -55,7 +55,7 @@ def standing(database: Database, audience_id: int) -> Approval | None:
     return _approval(row) if row is not None else None
 
 
-def settle(connection: Connection, audience_id: int, moment: datetime) -> None:
+def settle_approval(connection: Connection, audience_id: int, moment: datetime) -> None:
     """The audience's approvals have served: a run used one, even for one side only, or had nothing to withhold any more."""
     connection.execute(
         update(approvals)

@@ -35,7 +35,7 @@ from sqlalchemy import (
 from windsor_sync.errors import ConfigError, StateUnavailable
 from windsor_sync.state.approvals import trail
 from windsor_sync.state.database import Database, open_database, opened_as_it_is, upgrade_database
-from windsor_sync.state.engines import READ_OPTIONS, shown
+from windsor_sync.state.engines import READ_OPTIONS, shown_url
 from windsor_sync.state.leases import require_nobody
 from windsor_sync.state.moved import Moved, mark, moved, unmark
 from windsor_sync.state.tables import audit_trail, installation, leases, metadata, rate_shares
@@ -104,7 +104,7 @@ def copy_state(source_url: str, target_url: str, report: Report = lambda *_: Non
                     _refuse_used(old, new)
                 rows = _copy(old, new, report)
             mark(old, target.engine.url)
-        return Copied(shown(source.engine.url), shown(target.engine.url), rows, has_replaced)
+        return Copied(shown_url(source.engine.url), shown_url(target.engine.url), rows, has_replaced)
 
 
 def reopen(url: str, who: str) -> Moved | None:
@@ -213,8 +213,8 @@ def _refuse_other(target: Engine, ours: str) -> None:
         theirs = connection.execute(select(installation.c.id)).scalar_one_or_none()
         if theirs != ours and _holds_rows(connection, names):
             raise ConfigError(
-                f"The database {shown(target.url)} holds the state of another installation. Nothing was done. Name a database "
-                "without tables."
+                f"The database {shown_url(target.url)} holds the state of another installation. Nothing was done. Name a "
+                "database without tables."
             )
 
 
@@ -232,7 +232,7 @@ def _refuse_itself(source: Engine, target: Engine) -> None:
     """Raise ConfigError when both are one database, whatever their URLs."""
     if _identity(source) == _identity(target):
         raise ConfigError(
-            f"{shown(target.url)} is the database that holds the state now. Nothing was done. Name another database."
+            f"{shown_url(target.url)} is the database that holds the state now. Nothing was done. Name another database."
         )
 
 
@@ -247,10 +247,10 @@ def _identity(engine: Engine) -> object:
 
 def _refuse_other_home(before: Moved | None, source: Engine, target: Engine) -> None:
     """Raise ConfigError for a state that was moved to another database before: the newer state is there."""
-    if before is not None and before.to != shown(target.url):
+    if before is not None and before.to != shown_url(target.url):
         raise ConfigError(
-            f"The state {shown(source.url)} was moved to {before.to} before. Nothing was done. Write that URL as `state` into "
-            "windsor.yaml and copy from there. Only if that copy was never used: `windsor-sync state reopen`."
+            f"The state {shown_url(source.url)} was moved to {before.to} before. Nothing was done. Write that URL as `state` "
+            "into windsor.yaml and copy from there. Only if that copy was never used: `windsor-sync state reopen`."
         )
 
 
@@ -262,8 +262,9 @@ def _refuse_used(old: Connection, new: Connection) -> None:
     )
     if has_run or not _deeds(new) <= _deeds(old):
         raise ConfigError(
-            f"The copy in {shown(new.engine.url)} has been used since it was made. Nothing was done: what Windsor was told from "
-            "there would be forgotten. Write its URL as `state` into windsor.yaml to go on with it, or name another database."
+            f"The copy in {shown_url(new.engine.url)} has been used since it was made. Nothing was done: what Windsor was told "
+            "from there would be forgotten. Write its URL as `state` into windsor.yaml to go on with it, or name another "
+            "database."
         )
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from windsor_sync.errors import ConfigError, StateUnavailable
 from windsor_sync.state import tables
-from windsor_sync.state.engines import ALONE, READ_OPTIONS, make_engine, shown
+from windsor_sync.state.engines import ALONE, READ_OPTIONS, make_engine, shown_url
 from windsor_sync.state.moved import require_unmoved
 from windsor_sync.state.upgrading import needed_version, require_needed, upgrade, version_of
 
@@ -132,7 +132,7 @@ def _usable(engine: Engine) -> Iterator[None]:
         if _is_trouble(error, _PASSING):
             raise _out_of_reach(engine, error) from None
         raise ConfigError(
-            f"The state database {shown(engine.url)} cannot be used: {_reason(engine, error)}. Nothing was done. "
+            f"The state database {shown_url(engine.url)} cannot be used: {_reason(engine, error)}. Nothing was done. "
             "Check `state` in windsor.yaml: it needs a database of its own, in which this user may write and make tables."
         ) from None
     except Exception:
@@ -150,7 +150,7 @@ def _is_trouble(error: DBAPIError, sqlite_names: tuple[str, ...]) -> bool:
 
 def _out_of_reach(engine: Engine, error: DBAPIError) -> StateUnavailable:
     return StateUnavailable(
-        f"The state database {shown(engine.url)} is out of reach: {_reason(engine, error)}. What was recorded before stands, "
+        f"The state database {shown_url(engine.url)} is out of reach: {_reason(engine, error)}. What was recorded before stands, "
         "and what cannot be recorded is not sent. Run it again when the database answers; if it never does, check `state` in "
         "windsor.yaml."
     )

@@ -56,7 +56,7 @@ def make_engine(url: str) -> Engine:
     return _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
 
 
-def shown(url: URL) -> str:
+def shown_url(url: URL) -> str:
     """The URL without what may be secret: its password, and its parameters, which can hold one."""
     return url.set(drivername=url.get_backend_name(), query={}).render_as_string(hide_password=True)
 
@@ -98,7 +98,7 @@ def _sqlite(url: URL) -> Engine:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(
-                f"The folder for the state database {shown(url)} cannot be made: {error.strerror}. Nothing was done. "
+                f"The folder for the state database {shown_url(url)} cannot be made: {error.strerror}. Nothing was done. "
                 "Check `state` in windsor.yaml, and who may write there."
             ) from None
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)

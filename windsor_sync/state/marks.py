@@ -36,7 +36,7 @@ _NAME = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MarkPlace:
     """A mark by its name alone."""
 
     path: str
@@ -81,7 +81,7 @@ class Marks:
     def leave(self, audience_id: int, number: int, run_id: str) -> None:
         """Mark that messages of the run may have been sent from now on; once a run, however many tasks deliver it."""
         self._leave(
-            Place(self._path(f"{audience_id}-{number}"), self._database.installation(), audience_id, number), run_id
+            MarkPlace(self._path(f"{audience_id}-{number}"), self._database.installation(), audience_id, number), run_id
         )
 
     def end(self, lease: Lease, run: Run, shard: int | None = None) -> None:
@@ -91,14 +91,16 @@ class Marks:
         on; such a copy is then not noticed, as after a delivery that was killed.
         """
         name = f"{run.audience_id}-{run.number}-ended{'' if shard is None else f'-{shard}'}-{lease.turn()}"
-        place = Place(self._path(name), self._database.installation(), run.audience_id, run.number, shard, lease.token)
+        place = MarkPlace(
+            self._path(name), self._database.installation(), run.audience_id, run.number, shard, lease.token
+        )
         with suppress(StateUnavailable):
             self._leave(place, run.run_id)
 
     def _path(self, name: str) -> str:
         return f"{FOLDER}/{self._database.installation()}/{name}.json"
 
-    def _leave(self, new: Place, run_id: str) -> None:
+    def _leave(self, new: MarkPlace, run_id: str) -> None:
         """Write a mark, and remove the marks that it makes needless."""
         if self._files.exists(new.path):
             return
@@ -155,7 +157,7 @@ class Marks:
             known = set(connection.execute(select(suppressions.c.user_hash)).scalars())
         return "it does not know of everyone who was forgotten" if set(forgotten) - known else None
 
-    def behind(self) -> list[Place]:
+    def behind(self) -> list[MarkPlace]:
         """Return this installation's marks of runs, or of ends of deliveries, that the state does not know; unknown runs first.
 
         The marks are read first: a run is in the state before it leaves its mark.
@@ -181,11 +183,11 @@ class Marks:
         found = [self.read(place) for place in self.places() if place.installation != installation]
         return [mark for mark in found if mark is not None and (mark.destination, mark.address) == here]
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[MarkPlace]:
         """Every mark by its name."""
         found = (_NAME.fullmatch(stored.path) for stored in self._files.stored(FOLDER))
         return [
-            Place(
+            MarkPlace(
                 match[0],
                 match["installation"],
                 int(match["audience_id"]),
@@ -197,7 +199,7 @@ class Marks:
             if match
         ]
 
-    def read(self, place: Place) -> Mark | None:
+    def read(self, place: MarkPlace) -> Mark | None:
         """Return the content of a mark; None for one that is gone or cannot be understood."""
         with suppress(ValueError, TypeError, FileNotFoundError):
             return Mark(**json.loads(self._files.read(place.path)))
@@ -216,7 +218,7 @@ class Marks:
         stored = self._files.stored(f"{FORGOTTEN}/{installation}")
         return sorted(file.path.rpartition("/")[2].removesuffix(".json") for file in stored)
 
-    def _name(self, place: Place) -> str:
+    def _name(self, place: MarkPlace) -> str:
         mark = self.read(place)
         if mark is None:
             return "an audience"
@@ -232,7 +234,7 @@ class Marks:
                     raise
 
 
-def _is_needless(place: Place, new: Place) -> bool:
+def _is_needless(place: MarkPlace, new: MarkPlace) -> bool:
     """Whether a newer mark says all that this one does."""
     if (place.installation, place.audience_id) != (new.installation, new.audience_id):
         return False
@@ -240,7 +242,7 @@ def _is_needless(place: Place, new: Place) -> bool:
     return place.number < new.number or is_earlier_end
 
 
-def _is_news(place: Place, audience: Row[Any] | None, held: Mapping[str, int]) -> bool:
+def _is_news(place: MarkPlace, audience: Row[Any] | None, held: Mapping[str, int]) -> bool:
     """Whether a state with these tokens does not know what the mark says."""
     if audience is None or audience.runs < place.number:
         return True

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from sqlalchemy import URL, Connection, select, update
 
 from windsor_sync.errors import ConfigError
-from windsor_sync.state.engines import shown
+from windsor_sync.state.engines import shown_url
 from windsor_sync.state.tables import installation
 
 
@@ -30,7 +30,7 @@ def moved(connection: Connection) -> Moved | None:
 
 def mark(connection: Connection, url: URL) -> None:
     """Mark the state as moved to the database at `url`."""
-    connection.execute(update(installation).values(moved_to=shown(url), moved_at=datetime.now(UTC)))
+    connection.execute(update(installation).values(moved_to=shown_url(url), moved_at=datetime.now(UTC)))
 
 
 def unmark(connection: Connection) -> None:
@@ -43,7 +43,7 @@ def require_unmoved(connection: Connection) -> None:
     found = moved(connection)
     if found is not None:
         raise ConfigError(
-            f"The state {shown(connection.engine.url)} was moved to {found.to} on {found.at:%Y-%m-%d %H:%M} UTC. Nothing was "
+            f"The state {shown_url(connection.engine.url)} was moved to {found.to} on {found.at:%Y-%m-%d %H:%M} UTC. Nothing was "
             "done: a state that is used beside its copy would send again what the other one has sent. Write the new URL as "
             "`state` into windsor.yaml (into WINDSOR_SYNC_STATE where that is set). Only if the copy was never used: "
             "`windsor-sync state reopen`."

@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, func, select
 
 from windsor_sync.errors import ConfigError
-from windsor_sync.state.engines import READ_OPTIONS, shown
+from windsor_sync.state.engines import READ_OPTIONS, shown_url
 
 VERSION_TABLE = "windsor_sync_version"
 """Alembic's own default is what Airflow uses: in a database shared by mistake each would take the other's for its own."""
@@ -53,7 +53,7 @@ def require_needed(engine: Engine, found: str | None) -> None:
     refuse_newer(engine, found)
     if found != needed_version():
         raise ConfigError(
-            f"The state database {shown(engine.url)} is at version {found or 'none'}, this windsor_sync needs "
+            f"The state database {shown_url(engine.url)} is at version {found or 'none'}, this windsor_sync needs "
             f"{needed_version()}. Nothing was done. Run `windsor-sync state upgrade` once, on one machine."
         )
 
@@ -62,8 +62,8 @@ def refuse_newer(engine: Engine, found: str | None) -> None:
     """Raise ConfigError for a version this windsor_sync has never heard of."""
     if found is not None and found not in {script.revision for script in _scripts(_config()).walk_revisions()}:
         raise ConfigError(
-            f"The state database {shown(engine.url)} is at version {found}, of a newer windsor_sync; this one knows versions up "
-            f"to {needed_version()}. Nothing was done. Install the newer windsor_sync on this machine too."
+            f"The state database {shown_url(engine.url)} is at version {found}, of a newer windsor_sync; this one knows versions "
+            f"up to {needed_version()}. Nothing was done. Install the newer windsor_sync on this machine too."
         )
 
 

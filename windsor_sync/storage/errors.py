@@ -49,7 +49,7 @@ def trouble(*beside: type[Exception]) -> tuple[type[Exception], ...]:
     return (*beside, OSError, *(kind for kind in found if kind is not None))
 
 
-def words_of(error: Exception) -> str:
+def words_of_failure(error: Exception) -> str:
     """Return the system's words for an error, or its name, without a path's user name or a URL's secrets."""
     return getattr(error, "strerror", None) or words_of_name(type(error).__name__)
 
@@ -65,7 +65,7 @@ def in_reach() -> Iterator[None]:
     try:
         yield
     except trouble() as error:
-        raise store_unavailable(words_of(error)) from None
+        raise store_unavailable(words_of_failure(error)) from None
 
 
 def store_unavailable(words: str) -> StateUnavailable:

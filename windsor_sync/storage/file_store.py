@@ -22,7 +22,7 @@ from fsspec.implementations.local import LocalFileSystem
 from windsor_sync.errors import ConfigError, StateUnavailable
 from windsor_sync.settings.patterns import has_magic
 from windsor_sync.storage.duckdb_engine import reach
-from windsor_sync.storage.errors import file_system, in_reach, store_unavailable, trouble, words_of
+from windsor_sync.storage.errors import file_system, in_reach, store_unavailable, trouble, words_of_failure
 from windsor_sync.storage.scratch import ABANDONED_S, PREFIX, Scratch, scratch_folder, scratch_in, sweep, works_on
 
 DRAFTS = "drafts"
@@ -73,7 +73,7 @@ class FileStore:
                 reach(self._fs)
         except trouble(ImportError, ValueError) as error:
             if isinstance(error, OSError) and error.errno in PASSING:
-                raise store_unavailable(words_of(error)) from None
+                raise store_unavailable(words_of_failure(error)) from None
             raise ConfigError(
                 f"`files` in windsor.yaml cannot be used: {_reason(error)}. Nothing was done. Name a folder in which this "
                 "user may write, or the URL of an object store whose fsspec package is installed."
@@ -277,7 +277,7 @@ def _drafts_in_reach(folder: Path) -> Iterator[None]:
     except OSError as error:
         if not str(error.filename).startswith(f"{folder}/"):
             raise
-        raise store_unavailable(words_of(error)) from None
+        raise store_unavailable(words_of_failure(error)) from None
 
 
 def _make_and_sweep(drafts: Path) -> None:
@@ -334,4 +334,4 @@ def _sync_to_disk(path: Path) -> None:
 
 def _reason(error: Exception) -> str:
     """Return the system's words for an error, or the package's name, without a path's user name or a URL's secrets."""
-    return str(error) if isinstance(error, ImportError | ValueError) else words_of(error)
+    return str(error) if isinstance(error, ImportError | ValueError) else words_of_failure(error)

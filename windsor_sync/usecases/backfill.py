@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.domain.change import Limits
 from windsor_sync.domain.run import Run
 from windsor_sync.errors import ChangesWithheld, ConfigError
@@ -89,7 +89,7 @@ def run_backfill(
     workspace: Workspace,
     computation: Computation,
     request: Request,
-    stop: StopSwitch,
+    stop: CancelToken,
     on_progress: Progress | None = None,
 ) -> Run:
     """Make the diff again and send at most what was permitted; raises ChangesWithheld without a permission.

@@ -16,7 +16,7 @@ from windsor_sync.sources.warehouse_session import opened
 from windsor_sync.state.database import open_database
 from windsor_sync.state.runs import recent
 from windsor_sync.storage.duckdb_engine import open_duckdb
-from windsor_sync.storage.errors import file_system, in_reach, trouble, words_of
+from windsor_sync.storage.errors import file_system, in_reach, trouble, words_of_failure
 from windsor_sync.storage.file_store import FileStore
 from windsor_sync.usecases.close_run import as_it_stands
 from windsor_sync.usecases.orphans import orphans
@@ -199,7 +199,7 @@ def _read(file: SourceFile) -> None:
             raw.read(1)
     except trouble() as error:
         raise ConfigError(
-            f"The snapshot {first.path} cannot be read: {words_of(error)}. Nothing was sent. Let this user read it."
+            f"The snapshot {first.path} cannot be read: {words_of_failure(error)}. Nothing was sent. Let this user read it."
         ) from None
 
 
@@ -210,7 +210,7 @@ def _archive(events: Events) -> str:
         folders = len(fs.ls(root, detail=False))
     except trouble(ImportError, ValueError) as error:
         raise ConfigError(
-            f"The archive {events.archive} cannot be read: {words_of(error)}. Nothing was forwarded. Check events.archive in "
-            "windsor.yaml, that this user may list it, and that the extra for its store (s3, gcs) is installed."
+            f"The archive {events.archive} cannot be read: {words_of_failure(error)}. Nothing was forwarded. Check "
+            "events.archive in windsor.yaml, that this user may list it, and that the extra for its store (s3, gcs) is installed."
         ) from None
     return f"{events.archive} can be listed: it has the folders of {counted(folders, 'source')} of Segment"

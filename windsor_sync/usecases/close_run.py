@@ -24,7 +24,7 @@ from windsor_sync.errors import (
     WindsorSyncError,
 )
 from windsor_sync.events import malformed
-from windsor_sync.events.late import sentence
+from windsor_sync.events.late import late_sentence
 from windsor_sync.outbox.events import remaining
 from windsor_sync.state.leases import Lease
 from windsor_sync.state.ledger import Head, Verdict
@@ -145,7 +145,7 @@ def as_it_stands(workspace: Workspace, run: Run) -> Run:
 def error_of(run: Run) -> WindsorSyncError | None:
     """The error a run that did not end well stands for, with its sentence; None when all is done."""
     kind = ERROR_OF.get(run.state)
-    if run.state is RunState.FAILED and run.intake is not None and malformed.sentence(run.intake):
+    if run.state is RunState.FAILED and run.intake is not None and malformed.malformed_sentence(run.intake):
         kind = SnapshotError
     if kind is DestinationUnavailable:
         return DestinationUnavailable(run.sentence or "", run.retry_after_s)
@@ -168,7 +168,7 @@ def _ending(workspace: Workspace, run: Run, books: Books, outcome: Delivery | No
     if books.owed > later:
         unanswered = _of_run(run, books.owed - later)
         return RunState.UNAVAILABLE, f"Windsor did not answer {unanswered}. {so_far}{_rest(run, books)}"
-    if run.intake is not None and (why := malformed.sentence(run.intake)):
+    if run.intake is not None and (why := malformed.malformed_sentence(run.intake)):
         return RunState.FAILED, " ".join(filter(None, (why, _done(run, books), rejected)))
     left = (
         f"What was not asked for ({counted(later, 'change')}) stays owed, and the next sync sends it." if later else ""
@@ -201,7 +201,7 @@ def _done(run: Run, books: Books) -> str:
         )
     held = run.intake["held"]
     kept = f" Held: {counted(held, 'alias message')}; `windsor-sync forward --release-aliases` sends what is held."
-    late = sentence(run.intake["late"], run.run_id) if "late" in run.intake else ""
+    late = late_sentence(run.intake["late"], run.run_id) if "late" in run.intake else ""
     return f"Windsor took {counted(books.delivered, 'message')}.{kept if held else ''}{late}"
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from windsor_sync.delivery.engine import Delivery, Engine, EngineLimits, Parcel
 from windsor_sync.delivery.rate import Rate
 from windsor_sync.delivery.shared_rate import Weight
-from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.delivery.transport import Transport
 from windsor_sync.delivery.wires import Wire
 from windsor_sync.domain.change import FALSE_FIRST
@@ -109,7 +109,7 @@ def deliver(
     ledger: Ledger,
     lease: Lease,
     line: Line,
-    stop: StopSwitch,
+    stop: CancelToken,
     on_progress: Callable[[Delivery], None] | None = None,
 ) -> Delivery:
     """Deliver what is left of the outbox; returns when it is done or something stopped it."""
@@ -129,7 +129,7 @@ async def _deliver(
     journal: LedgerJournal,
     line: Line,
     rate: Rate,
-    stop: StopSwitch,
+    stop: CancelToken,
     on_progress: Callable[[Delivery], None] | None,
 ) -> Delivery:
     transport = line.transport()

@@ -6,7 +6,7 @@ and what each came to is in the state: the one that closes may be another proces
 """
 
 from windsor_sync.delivery.engine import Delivery
-from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.domain.progress import FIRST_SHARD
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import (
@@ -42,7 +42,7 @@ def deliver_shard(
     run: Run,
     shard: int,
     lease: Lease,
-    stop: StopSwitch,
+    stop: CancelToken,
     on_progress: Progress | None = None,
 ) -> Delivery:
     """Send what is owed of one shard, under its lease, and record how that ended; the books stay open.

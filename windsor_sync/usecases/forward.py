@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.delivery.shared_rate import Weight
-from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.delivery.stops import everything_rejected
 from windsor_sync.delivery.verdicts import judges_address
 from windsor_sync.domain.progress import ShardProgress
@@ -58,7 +58,7 @@ Reading = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ForwardRequest:
     """The options of a forwarding."""
 
     trigger: str = "command line"
@@ -71,8 +71,8 @@ class Request:
 
 def forward(
     workspace: Workspace,
-    request: Request,
-    stop: StopSwitch,
+    request: ForwardRequest,
+    stop: CancelToken,
     *,
     on_progress: Progress | None = None,
     on_reading: Reading | None = None,
@@ -89,10 +89,10 @@ def forward(
     runs: list[Run] = []
     with workspace.hold(EVENTS, request.trigger) as lease:
         while not stop.is_pressed:
-            run = open_run(workspace, known, request, lease, is_first=not runs, on_reading=on_reading)
+            run = open_forwarding(workspace, known, request, lease, is_first=not runs, on_reading=on_reading)
             if run is None:
                 break
-            runs.append(deliver_run(workspace, run, lease, stop, on_progress))
+            runs.append(deliver_forwarding(workspace, run, lease, stop, on_progress))
             if runs[-1].state not in GOES_ON or runs[-1].books.owed:
                 break
     return runs
@@ -116,10 +116,10 @@ def configured(workspace: Workspace) -> Events:
     return workspace.settings.events
 
 
-def open_run(
+def open_forwarding(
     workspace: Workspace,
     known: Registered,
-    request: Request,
+    request: ForwardRequest,
     lease: Lease,
     *,
     is_first: bool = True,
@@ -167,7 +167,7 @@ def open_run(
     if late.new:
         row["intake"]["late"] = late.as_json
     unreadable = malformed.unreadable(intake, events.max_malformed_percent)
-    row["intake"] |= malformed.as_json(intake, events.max_malformed_percent)
+    row["intake"] |= malformed.malformed_as_json(intake, events.max_malformed_percent)
     files = [file for file in files if file.path not in unreadable]
     shards = [ShardProgress(0, 0, intake.rows, position=0, reach=0)] if intake.rows else []
     read = partial(_record_files, audience_id=audience_id, run_id=run_id, files=files, intake=intake, at=started_at)
@@ -178,7 +178,7 @@ def open_run(
     return run
 
 
-def _row_of(task: IntakeTask, request: Request, intake: Intake, paths: Mapping[str, str]) -> dict[str, Any]:
+def _row_of(task: IntakeTask, request: ForwardRequest, intake: Intake, paths: Mapping[str, str]) -> dict[str, Any]:
     """Return the columns of the runs table for an intake."""
     return {
         "number": task.number,
@@ -190,13 +190,13 @@ def _row_of(task: IntakeTask, request: Request, intake: Intake, paths: Mapping[s
         "outbox": paths["outboxes"] if intake.rows else None,
         "held": [],
         "options": {"seen": paths["seen"], "aside": paths["aside"], "to_send": intake.rows - intake.held},
-        "intake": counted(intake, task.files),
+        "intake": intake_counts(intake, task.files),
         "entered": intake.rows,
     }
 
 
-def deliver_run(
-    workspace: Workspace, run: Run, lease: Lease, stop: StopSwitch, on_progress: Progress | None = None
+def deliver_forwarding(
+    workspace: Workspace, run: Run, lease: Lease, stop: CancelToken, on_progress: Progress | None = None
 ) -> Run:
     """Send the run's messages and close its books."""
     if run.outbox is None:
@@ -298,7 +298,7 @@ def _told_from_snapshots(workspace: Workspace) -> tuple[set[str], set[str]]:
     return keys, ids
 
 
-def counted(intake: Intake, files: Sequence[ArchiveFile]) -> dict[str, Any]:
+def intake_counts(intake: Intake, files: Sequence[ArchiveFile]) -> dict[str, Any]:
     """Return the counts of an intake as the runs table keeps them."""
     return {
         "files": len(files),

@@ -32,7 +32,7 @@ from windsor_sync.usecases import seal as sealing
 from windsor_sync.usecases import told as remembered
 from windsor_sync.usecases.learn_merges import begin
 from windsor_sync.usecases.renamed import withhold_renamed
-from windsor_sync.usecases.seal import Snapshot
+from windsor_sync.usecases.seal import SealedSnapshot
 from windsor_sync.usecases.staleness import stale
 from windsor_sync.usecases.workspace import Workspace
 
@@ -62,7 +62,7 @@ class Prepared:
 
     known: Registered
     number: int
-    snapshot: Snapshot
+    snapshot: SealedSnapshot
     head: Head | None
     tally: Tally
     ruling: Ruling
@@ -113,7 +113,7 @@ def planned(workspace: Workspace, computation: Computation, request: Request) ->
     begin(workspace)
     with (
         workspace.files.draft() as draft,  # first of all: by it `forget` knows of this plan
-        sealing.newest(workspace, computation, known, request.snapshot_path) as snapshot,
+        sealing.newest_snapshot(workspace, computation, known, request.snapshot_path) as snapshot,
     ):
         yield prepare(workspace, computation, known, snapshot, request, draft)
 
@@ -122,7 +122,7 @@ def prepare(
     workspace: Workspace,
     computation: Computation,
     known: Registered,
-    snapshot: Snapshot,
+    snapshot: SealedSnapshot,
     request: Request,
     draft: Path,
     stamp: Stamp | None = None,
@@ -263,7 +263,7 @@ def _ruling(workspace: Workspace, computation: Computation, prepared: Prepared) 
 def renderer(workspace: Workspace, computation: Computation, known: Registered) -> Renderer:
     """How this audience's changes become messages."""
     return Renderer(
-        personas.Computation(
+        personas.EngageComputation(
             key=known.key,
             id=computation.id or str(known.key),
             computation_class=computation.computation_class,
@@ -274,7 +274,7 @@ def renderer(workspace: Workspace, computation: Computation, known: Registered) 
     )
 
 
-def _refuse_older(computation: Computation, head: Head | None, snapshot: Snapshot, request: Request) -> None:
+def _refuse_older(computation: Computation, head: Head | None, snapshot: SealedSnapshot, request: Request) -> None:
     is_free = head is None or head.checksum == sealing.NOBODY or request.snapshot_path is not None
     if head is None or is_free or snapshot.taken_at >= head.taken_at:
         return
@@ -285,7 +285,7 @@ def _refuse_older(computation: Computation, head: Head | None, snapshot: Snapsho
     )
 
 
-def _refuse_stale(computation: Computation, snapshot: Snapshot, request: Request) -> None:
+def _refuse_stale(computation: Computation, snapshot: SealedSnapshot, request: Request) -> None:
     """Say that the snapshot is stale, or refuse it, as `max_age_action` has it; one that a person named may be old."""
     why = stale(computation, snapshot.taken_at)
     if why is None or request.snapshot_path is not None or request.is_beyond_guard:
@@ -309,7 +309,9 @@ def _refuse_lost_zeros(computation: Computation, tally: Tally, draft: Path, requ
         )
 
 
-def _refuse_header_only(computation: Computation, head: Head | None, snapshot: Snapshot, request: Request) -> None:
+def _refuse_header_only(
+    computation: Computation, head: Head | None, snapshot: SealedSnapshot, request: Request
+) -> None:
     """A download without a single row looks like an audience that everyone left; mostly it is a download that failed."""
     is_meant = request.is_beyond_guard or request.snapshot_path is not None
     if snapshot.rows_read or head is None or not head.members or is_meant:

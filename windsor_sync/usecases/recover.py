@@ -4,14 +4,21 @@ Where the lost snapshot's source is still the same, it is sealed again and the r
 ever told true is taken from the outboxes and from older snapshots: every member is told true, everyone else false.
 """
 
-from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.domain.change import Limits
 from windsor_sync.domain.run import Run
 from windsor_sync.settings import Computation
 from windsor_sync.state.audiences import Registered
 from windsor_sync.state.leases import Lease
 from windsor_sync.usecases.prepare import Request
-from windsor_sync.usecases.run_lifecycle import Progress, ledger_is_whole, mend, open_run, run_audience, seal
+from windsor_sync.usecases.run_lifecycle import (
+    Progress,
+    ledger_is_whole,
+    mend_ledger,
+    open_run,
+    run_audience,
+    seal_newest,
+)
 from windsor_sync.usecases.workspace import Workspace
 
 KIND = "recover"
@@ -22,7 +29,7 @@ def recover(
     computation: Computation,
     who: str,
     reason: str | None,
-    stop: StopSwitch,
+    stop: CancelToken,
     on_progress: Progress | None = None,
 ) -> Run:
     """Recover the audience's ledger and send what follows from it; safe to repeat.
@@ -32,8 +39,8 @@ def recover(
     """
 
     def opens(known: Registered, lease: Lease) -> Run:
-        snapshot = seal(workspace, computation, Request())
-        mend(workspace, computation, known, snapshot)
+        snapshot = seal_newest(workspace, computation, Request())
+        mend_ledger(workspace, computation, known, snapshot)
         is_lost = not ledger_is_whole(workspace, known)
         request = Request(KIND, who, reason, limits=Limits(is_resync=is_lost, is_recovery=is_lost))
         return open_run(workspace, computation, known, snapshot, request, lease)

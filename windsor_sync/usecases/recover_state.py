@@ -11,7 +11,7 @@ from windsor_sync.state.approvals import trail
 from windsor_sync.state.audiences import EVENTS_CLASS
 from windsor_sync.state.copying import restart_numbers
 from windsor_sync.state.leases import raise_token, resource_of, tokens
-from windsor_sync.state.marks import Mark, Place
+from windsor_sync.state.marks import Mark, MarkPlace
 from windsor_sync.state.stored_files import stamp_of
 from windsor_sync.state.tables import audiences, installation, suppressions
 from windsor_sync.usecases.forget import FORGET
@@ -107,7 +107,7 @@ def _lose_ledger(connection: Connection, audience_id: int) -> None:
     connection.execute(update(audiences).where(audiences.c.id == audience_id).values(ledger_lost_at=datetime.now(UTC)))
 
 
-def _mark_by_files(workspace: Workspace, place: Place) -> Mark:
+def _mark_by_files(workspace: Workspace, place: MarkPlace) -> Mark:
     """Return the content of an unreadable mark, taken from the state or from a stored file of its audience."""
     with workspace.database.read() as connection:
         row = connection.execute(select(audiences).where(audiences.c.id == place.audience_id)).one_or_none()

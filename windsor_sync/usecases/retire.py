@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, update
 
-from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.domain.run import Run
 from windsor_sync.errors import ConfigError
 from windsor_sync.segment.identify import ComputationClass
@@ -26,7 +26,7 @@ def retire(
     word: str,
     who: str,
     why: str | None,
-    stop: StopSwitch,
+    stop: CancelToken,
     on_progress: Progress | None = None,
 ) -> Run:
     """Tell `false` (null for a computed trait) to exactly those told otherwise; repeat it to send what stayed owed.
@@ -45,7 +45,9 @@ def retire(
 
     def opens(known: Registered, lease: Lease) -> Run:
         request = Request(kind="retire", trigger=who, reason=why, is_beyond_guard=True)
-        return open_run(workspace, computation, known, sealing.nobody(workspace, known), request, lease, [close])
+        return open_run(
+            workspace, computation, known, sealing.snapshot_of_nobody(workspace, known), request, lease, [close]
+        )
 
     return run_audience(workspace, computation, f"retire by {who}", opens, stop, on_progress, known)
 

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from windsor_sync.delivery.engine import Delivery
-from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import StoredFileError
 from windsor_sync.settings import Computation
@@ -26,7 +26,7 @@ from windsor_sync.usecases.close_run import settle, settle_dead_predecessor
 from windsor_sync.usecases.deliver import Consignment, deliver, identify_parcels
 from windsor_sync.usecases.learn_merges import begin
 from windsor_sync.usecases.prepare import Prepared, Request, _owing, confirm, cut_into_shards, prepare, renderer
-from windsor_sync.usecases.seal import Snapshot
+from windsor_sync.usecases.seal import SealedSnapshot
 from windsor_sync.usecases.workspace import Workspace
 
 Progress = Callable[[Run, Delivery], None]
@@ -38,7 +38,7 @@ def run_audience(
     computation: Computation,
     holder: str,
     opens: Callable[[Registered, Lease], Run],
-    stop: StopSwitch,
+    stop: CancelToken,
     on_progress: Progress | None = None,
     known: Registered | None = None,
 ) -> Run:
@@ -58,10 +58,10 @@ def open_newest(
     workspace: Workspace, computation: Computation, known: Registered, request: Request, lease: Lease
 ) -> Run:
     """Seal the snapshot that the request means, and open a run of it."""
-    return open_run(workspace, computation, known, seal(workspace, computation, request), request, lease)
+    return open_run(workspace, computation, known, seal_newest(workspace, computation, request), request, lease)
 
 
-def seal(workspace: Workspace, computation: Computation, request: Request) -> Snapshot:
+def seal_newest(workspace: Workspace, computation: Computation, request: Request) -> SealedSnapshot:
     """Seal and record the snapshot a run will use; the first sync pins the audience's key here.
 
     Raises StoredFileError where the state is older than its files, or lost.
@@ -71,7 +71,7 @@ def seal(workspace: Workspace, computation: Computation, request: Request) -> Sn
     begin(workspace)
     with (
         workspace.files.draft_folder(),  # by it `forget` knows that a snapshot is read, until its file is recorded
-        sealing.newest(workspace, computation, known, request.snapshot_path) as snapshot,
+        sealing.newest_snapshot(workspace, computation, known, request.snapshot_path) as snapshot,
     ):
         return sealing.record(workspace, known, snapshot)
 
@@ -80,7 +80,7 @@ def open_run(
     workspace: Workspace,
     computation: Computation,
     known: Registered,
-    snapshot: Snapshot,
+    snapshot: SealedSnapshot,
     request: Request,
     lease: Lease,
     also: Sequence[Callable[[Connection], None]] = (),
@@ -93,7 +93,7 @@ def open_run(
     audience_id = known.audience_id
     known = workspace.registry.by_id(audience_id)  # its run number, now that the lease is ours
     started_at = datetime.now(UTC)
-    mend(workspace, computation, known, snapshot)
+    mend_ledger(workspace, computation, known, snapshot)
     stamp = workspace.stored.stamp(audience_id, "outboxes", known.runs + 1)
     placed = []
     with workspace.files.draft() as draft:
@@ -114,7 +114,7 @@ def open_run(
     }
     # What a backfill leaves for later was not judged: an approval of it has not served yet.
     has_served = prepared.ruling.uses_approval or not (prepared.ruling.trips or prepared.tally.later)
-    lapses = [partial(approvals.settle, audience_id=audience_id, moment=started_at)] if has_served else []
+    lapses = [partial(approvals.settle_approval, audience_id=audience_id, moment=started_at)] if has_served else []
     stores = partial(enter, audience_id=audience_id, placed=placed)
     shards = cut_into_shards(prepared.tally, computation.delivery_shards)
     workspace.ledger.open_run(lease, row, shards, [stores, *also, *lapses])
@@ -135,7 +135,7 @@ def ledger_is_whole(workspace: Workspace, known: Registered) -> bool:
     return True
 
 
-def mend(workspace: Workspace, computation: Computation, known: Registered, snapshot: Snapshot) -> None:
+def mend_ledger(workspace: Workspace, computation: Computation, known: Registered, snapshot: SealedSnapshot) -> None:
     """Seal the ledger's snapshot again where it is not what was stored; who cannot be helped so is told by `prepare`."""
     assert known.audience_id is not None
     head = workspace.ledger.head(known.audience_id)
@@ -143,7 +143,7 @@ def mend(workspace: Workspace, computation: Computation, known: Registered, snap
         return
     is_read = not (head.is_settled and head.checksum == snapshot.checksum)
     if not workspace.stored.is_whole(head.snapshot_path, thoroughly=is_read):
-        sealing.mend(workspace, computation, known, head, snapshot)
+        sealing.seal_again(workspace, computation, known, head, snapshot)
 
 
 def _row_of(prepared: Prepared, request: Request) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def deliver_run(
     computation: Computation,
     run: Run,
     lease: Lease,
-    stop: StopSwitch,
+    stop: CancelToken,
     on_progress: Progress | None = None,
 ) -> Run:
     """Send what is owed of the run and close its books. A run that a newer one has replaced sends nothing."""
@@ -194,7 +194,7 @@ def send_owed(
     computation: Computation,
     run: Run,
     lease: Lease,
-    stop: StopSwitch,
+    stop: CancelToken,
     on_progress: Progress | None = None,
     shard: int | None = None,
 ) -> Delivery | None:

@@ -51,7 +51,7 @@ RECENT = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class SealedSnapshot:
     """A sealed snapshot: in the file store, or a draft that has no place there yet."""
 
     path: str | None
@@ -78,19 +78,19 @@ class Snapshot:
 
 
 @contextmanager
-def newest(
+def newest_snapshot(
     workspace: Workspace,
     computation: Computation,
     known: Registered,
     path: str | None = None,
-) -> Iterator[Snapshot]:
+) -> Iterator[SealedSnapshot]:
     """Seal the audience's newest snapshot, or take the one at `path`; an unchanged source file is not read again.
 
     What is sealed is a draft, gone when the block ends unless `record` has stored it. The newest one is held against what
     Segment says of the audience, where windsor.yaml has a `segment:` section; an older one named by a person is not.
     """
     segment_suppressions.refresh(workspace)
-    described = segment_view.described(workspace, computation) if path is None else None
+    described = segment_view.described_by_segment(workspace, computation) if path is None else None
     source = source_for(computation.model_copy(update={"trait": str(known.key)}), path, workspace.connections)
     suppressed = suppressed_hashes(workspace)
     recipe = _recipe(computation, suppressed)
@@ -112,7 +112,7 @@ def path_as_of(computation: Computation, moment: datetime) -> str:
     return newest_file(settings.path, settings.taken_at, moment, consists_of=settings.consists_of).path
 
 
-def record(workspace: Workspace, known: Registered, snapshot: Snapshot) -> Snapshot:
+def record(workspace: Workspace, known: Registered, snapshot: SealedSnapshot) -> SealedSnapshot:
     """Store a snapshot and enter it into the state, unless it is there."""
     if snapshot.snapshot_id is not None:
         return snapshot
@@ -152,7 +152,9 @@ def record(workspace: Workspace, known: Registered, snapshot: Snapshot) -> Snaps
     )
 
 
-def mend(workspace: Workspace, computation: Computation, known: Registered, head: Head, snapshot: Snapshot) -> None:
+def seal_again(
+    workspace: Workspace, computation: Computation, known: Registered, head: Head, snapshot: SealedSnapshot
+) -> None:
     """Seal the ledger's snapshot again where it is lost or damaged, if its source is the same.
 
     `snapshot` is the newest one, which may have the same members.
@@ -165,19 +167,19 @@ def mend(workspace: Workspace, computation: Computation, known: Registered, head
     elif computation.snapshot.path is not None:
         with suppress(SnapshotError):
             path = path_as_of(computation, head.taken_at)
-            with newest(workspace, computation, known, path) as again:
+            with newest_snapshot(workspace, computation, known, path) as again:
                 if again.checksum == head.checksum:
                     record(workspace, known, again)
 
 
-def recorded(workspace: Workspace, snapshot_id: int) -> Snapshot:
+def recorded(workspace: Workspace, snapshot_id: int) -> SealedSnapshot:
     """A snapshot by its id, for a later task of the same run."""
     with workspace.database.read() as connection:
         row = connection.execute(select(snapshots).where(snapshots.c.id == snapshot_id)).one()
     return _snapshot(workspace, row)
 
 
-def nobody(workspace: Workspace, known: Registered) -> Snapshot:
+def snapshot_of_nobody(workspace: Workspace, known: Registered) -> SealedSnapshot:
     """A snapshot without members: what a retirement brings Windsor to."""
     assert known.audience_id is not None
     stamp = workspace.stored.stamp(known.audience_id, FOLDER)
@@ -186,7 +188,7 @@ def nobody(workspace: Workspace, known: Registered) -> Snapshot:
             connection.execute(
                 f"COPY (SELECT * FROM {NO_MEMBERS}) TO {quoted(str(draft))} (FORMAT parquet, {stamp.options()})"
             )
-        snapshot = Snapshot(
+        snapshot = SealedSnapshot(
             path=None,
             location=str(draft),
             checksum=NOBODY,
@@ -221,7 +223,7 @@ def _sealed(
     suppressed: tuple[str, ...],
     recipe: str,
     draft: Path,
-) -> Snapshot:
+) -> SealedSnapshot:
     stamp = workspace.stored.stamp(known.audience_id, FOLDER) if known.audience_id is not None else None
     sealed: Sealed = seal(
         source,
@@ -234,7 +236,7 @@ def _sealed(
         salt=workspace.database.installation(),
         stamp=stamp.options() if stamp else "",
     )
-    return Snapshot(
+    return SealedSnapshot(
         path=None,
         location=str(draft),
         checksum=sealed.checksum,
@@ -252,7 +254,7 @@ def _sealed(
     )
 
 
-def _by_fingerprint(workspace: Workspace, known: Registered, source: Source, recipe: str) -> Snapshot | None:
+def _by_fingerprint(workspace: Workspace, known: Registered, source: Source, recipe: str) -> SealedSnapshot | None:
     """The last snapshot, when its source file is unchanged and the sealed one is whole."""
     fingerprint = source.origin.trusted_fingerprint if source.origin else None
     if fingerprint is None or known.audience_id is None:
@@ -307,8 +309,8 @@ def _stand_on(connection: Connection, audience_id: int, damaged: str, path: str,
     )
 
 
-def _snapshot(workspace: Workspace, row: Row[tuple[object, ...]]) -> Snapshot:
-    return Snapshot(
+def _snapshot(workspace: Workspace, row: Row[tuple[object, ...]]) -> SealedSnapshot:
+    return SealedSnapshot(
         path=row.path,
         location=workspace.files.location(row.path),
         checksum=row.checksum,
@@ -324,7 +326,7 @@ def _snapshot(workspace: Workspace, row: Row[tuple[object, ...]]) -> Snapshot:
     )
 
 
-def _findings(snapshot: Snapshot) -> dict[str, Any] | None:
+def _findings(snapshot: SealedSnapshot) -> dict[str, Any] | None:
     """Return the findings of a snapshot beside its counts."""
     found: dict[str, Any] = {"emails_left_out": snapshot.emails_left_out} if snapshot.emails_left_out else {}
     if snapshot.remarks:

@@ -16,7 +16,7 @@ _ENDED = {"disabled", "failed", "error"}
 _log = logging.getLogger("windsor_sync.segment")
 
 
-def described(workspace: Workspace, computation: Computation) -> Described | None:
+def described_by_segment(workspace: Workspace, computation: Computation) -> Described | None:
     """Return Segment's description of a computation whose members are settled; None when there is none.
 
     Segment out of reach is a warning: the guard still stands between a broken snapshot and Windsor. Raises SnapshotError

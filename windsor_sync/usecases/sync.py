@@ -1,6 +1,6 @@
 """Brings one audience up to date in Windsor."""
 
-from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.domain.run import Run
 from windsor_sync.settings import Computation
 from windsor_sync.state.audiences import Registered
@@ -15,7 +15,7 @@ def sync(
     workspace: Workspace,
     computation: Computation,
     request: Request,
-    stop: StopSwitch,
+    stop: CancelToken,
     on_progress: Progress | None = None,
 ) -> Run:
     """Bring one audience up to date in Windsor; the run's state says how it ended.

@@ -1,6 +1,6 @@
 """Sends what a person approved, from the place where they were asked: the diff is made again under the ceiling."""
 
-from windsor_sync.delivery.stop import StopSwitch
+from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.domain.run import Run
 from windsor_sync.errors import ChangesWithheld
 from windsor_sync.settings import Computation
@@ -17,7 +17,7 @@ def sync_approved(
     workspace: Workspace,
     computation: Computation,
     request: Request,
-    stop: StopSwitch,
+    stop: CancelToken,
     on_progress: Progress | None = None,
 ) -> Run:
     """Sync the audience, but only with an approval in the state; raises ChangesWithheld without one.

@@ -26,7 +26,7 @@ RUNS_LOOKED_AT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class WhyStep:
     """One change of one run about this person."""
 
     run_id: str
@@ -61,7 +61,7 @@ class Account:
     """whether the newest sealed snapshot has the person, under any of the ids"""
     snapshot_taken_at: datetime | None
     is_suppressed: bool
-    steps: tuple[Step, ...]
+    steps: tuple[WhyStep, ...]
     """newest first"""
     last_run: str | None
     """the audience's newest run: of what older ones owed it has taken over what still holds"""
@@ -168,13 +168,13 @@ def _account(workspace: Workspace, row: Any, person: Person) -> Account:
 
 def _about(
     workspace: Workspace, runs: Sequence[Run], computation_class: str, person: Person, owing: str | None
-) -> tuple[list[Run], list[Step]]:
+) -> tuple[list[Run], list[WhyStep]]:
     """Return all runs, and the person's steps in them: one look at each outbox, on one engine.
 
     A lost or damaged outbox counts as one that is not kept, unless its run is `owing`: then StoredFileError is raised.
     """
     kept: list[Run] = []
-    steps: list[Step] = []
+    steps: list[WhyStep] = []
     with open_duckdb() as connection:
         for run in runs:
             try:
@@ -199,7 +199,7 @@ def _kept_since(runs: Sequence[Run]) -> datetime | None:
 
 
 def _told(
-    head: Head | None, computation_class: str, person: Person, steps: Sequence[Step], *, is_in_snapshot: bool
+    head: Head | None, computation_class: str, person: Person, steps: Sequence[WhyStep], *, is_in_snapshot: bool
 ) -> tuple[bool, Any]:
     """Whether Windsor was told anything, and the last thing it acknowledged."""
     delivered = next((step for step in steps if step.fate == "delivered"), None)
@@ -213,7 +213,7 @@ def _told(
     return False, None
 
 
-def _closed(workspace: Workspace, person: Person, step: Step) -> Step:
+def _closed(workspace: Workspace, person: Person, step: WhyStep) -> WhyStep:
     """Return the step; as merged, where it was not delivered and its id became another one after the run began."""
     is_away = any(one.id == step.user != one.survivor and one.since > step.started_at for one in person.kin)
     if step.fate == "delivered" or not is_away or is_suppressed(workspace, step.user):
@@ -221,7 +221,7 @@ def _closed(workspace: Workspace, person: Person, step: Step) -> Step:
     return replace(step, fate="merged")
 
 
-def _steps(workspace: Workspace, run: Run, computation_class: str, person: Person) -> list[Step]:
+def _steps(workspace: Workspace, run: Run, computation_class: str, person: Person) -> list[WhyStep]:
     """Return the run's changes about this person, the last one first: mostly one, or one for each id."""
     found = workspace.ledger.of_run(run.run_id)
     if found is None or found.outbox is None:
@@ -230,7 +230,7 @@ def _steps(workspace: Workspace, run: Run, computation_class: str, person: Perso
         define_ledger(connection, found)
         rows = connection.execute(f"{FATE} WHERE {person.condition} ORDER BY o.seq DESC").fetchall()
     return [
-        Step(
+        WhyStep(
             run_id=run.run_id,
             user=user,
             started_at=run.started_at,

@@ -12,13 +12,13 @@ from windsor_sync.delivery.rate import Rate
 from windsor_sync.delivery.shared_rate import Weight, sharing
 from windsor_sync.delivery.transport import HttpTransport, Transport, tls_of
 from windsor_sync.delivery.wires import Wire
-from windsor_sync.delivery.wires.segment_webhook import SegmentWebhook
-from windsor_sync.delivery.wires.windsor_hook import WindsorHook
+from windsor_sync.delivery.wires.segment_webhook import WebhookWire
+from windsor_sync.delivery.wires.windsor_hook import HookWire
 from windsor_sync.errors import ConfigError
 from windsor_sync.persons.merges import Merges
 from windsor_sync.segment.trait_keys import TraitKey
 from windsor_sync.settings import Destination, Segment, Settings
-from windsor_sync.settings import Wire as WireName
+from windsor_sync.settings import WireName as WireName
 from windsor_sync.settings.keys import clean_key
 from windsor_sync.sources import Connections, engine_from_environment
 from windsor_sync.sources.segment_api import PublicApi
@@ -37,9 +37,9 @@ API_KEY_VARIABLE = "WINDSOR_API_KEY"
 SEGMENT_TOKEN_VARIABLE = "SEGMENT_PUBLIC_API_TOKEN"  # noqa: S105
 
 
-WIRES: Mapping[WireName, type[SegmentWebhook] | type[WindsorHook]] = {
-    WireName.SEGMENT_WEBHOOK: SegmentWebhook,
-    WireName.WINDSOR_HOOK: WindsorHook,
+WIRES: Mapping[WireName, type[WebhookWire] | type[HookWire]] = {
+    WireName.SEGMENT_WEBHOOK: WebhookWire,
+    WireName.WINDSOR_HOOK: HookWire,
 }
 
 

@@ -13,7 +13,7 @@ from windsor_sync.airflow.windsor_task import trigger_of
 
 if TYPE_CHECKING:
     from windsor_sync.delivery.engine import Delivery
-    from windsor_sync.delivery.stop import StopSwitch
+    from windsor_sync.delivery.stop import CancelToken
     from windsor_sync.domain.run import Run
     from windsor_sync.settings import Computation
     from windsor_sync.usecases.workspace import Workspace
@@ -27,10 +27,10 @@ class SealSnapshotOperator(AudienceOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Returns the snapshot's id and counts."""
         from windsor_sync.usecases.prepare import Request
-        from windsor_sync.usecases.run_lifecycle import seal
+        from windsor_sync.usecases.run_lifecycle import seal_newest
 
         with self.opened() as (workspace, computation):
-            snapshot = seal(workspace, computation, Request(trigger=trigger_of(context)))
+            snapshot = seal_newest(workspace, computation, Request(trigger=trigger_of(context)))
         self._sealed = computation, snapshot.members
         self.log.info(
             "%s: %s members in the snapshot of %s",
@@ -100,7 +100,7 @@ class SendingOperator(AudienceOperator):
                 self._meter.emit()
 
     def send(
-        self, context: Context, workspace: "Workspace", computation: "Computation", stop: "StopSwitch"
+        self, context: Context, workspace: "Workspace", computation: "Computation", stop: "CancelToken"
     ) -> dict[str, Any]:
         """The use case."""
         raise NotImplementedError
@@ -158,7 +158,7 @@ class DeliverOperator(SendingOperator, ClosingOperator):
         self.run = run
 
     def send(
-        self, context: Context, workspace: "Workspace", computation: "Computation", stop: "StopSwitch"
+        self, context: Context, workspace: "Workspace", computation: "Computation", stop: "CancelToken"
     ) -> dict[str, Any]:
         """All shards of the run, in one process."""
         from windsor_sync.usecases.run_lifecycle import deliver_run
@@ -182,7 +182,7 @@ class DeliverShardOperator(SendingOperator):
         self.shard = shard
 
     def send(
-        self, context: Context, workspace: "Workspace", computation: "Computation", stop: "StopSwitch"
+        self, context: Context, workspace: "Workspace", computation: "Computation", stop: "CancelToken"
     ) -> dict[str, Any]:
         """One shard, under its own lease."""
         from windsor_sync.usecases.deliver_shards import deliver_shard
@@ -238,7 +238,7 @@ class DeliverApprovedOperator(SendingOperator, ClosingOperator):
         self.run = run
 
     def send(
-        self, context: Context, workspace: "Workspace", computation: "Computation", stop: "StopSwitch"
+        self, context: Context, workspace: "Workspace", computation: "Computation", stop: "CancelToken"
     ) -> dict[str, Any]:
         """A sync, if the state has an approval."""
         from windsor_sync.usecases.prepare import Request

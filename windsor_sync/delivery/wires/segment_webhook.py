@@ -13,7 +13,7 @@ from windsor_sync.segment.calls import MAX_MESSAGE_BYTES, Call
 USER_AGENT = "windsor_sync"
 
 
-class SegmentWebhook:
+class WebhookWire:
     """Renders requests to one address with one key."""
 
     calls = frozenset(call.value for call in Call)

@@ -28,7 +28,7 @@ class _Request(httpx.Request):
         return "<Request('POST', windsor_hook)>"
 
 
-class WindsorHook:
+class HookWire:
     """Renders requests to one address with one token."""
 
     calls = frozenset(_CALLS)

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from windsor_sync.segment.trait_keys import trait_key
 from windsor_sync.settings.choices import format_of
 from windsor_sync.sources.dates import date_in
-from windsor_sync.usecases.init.listing import Entry, Listing
+from windsor_sync.usecases.init.listing import ListedPath, Listing
 
 _DATE = r"\d{4}[-_.]?\d{2}[-_.]?\d{2}(?:[T_ .-]*\d{2}[-_.:]?\d{2}(?:[-_.:]?\d{2})?)?Z?|\d{9,}"
 DATES = ("%Y-%m-%d", "%Y%m%d", "%Y_%m_%d")
@@ -86,9 +86,11 @@ def names_a_person(path: PurePosixPath) -> bool:
     return any(_EMAIL.search(part) for part in path.parts)
 
 
-def _kinds(folder: PurePosixPath, entries: list[Entry]) -> dict[tuple[str, PurePosixPath | None, str], list[Entry]]:
+def _kinds(
+    folder: PurePosixPath, entries: list[ListedPath]
+) -> dict[tuple[str, PurePosixPath | None, str], list[ListedPath]]:
     """Label (or the folder that has it) and ending → files; the newest first, and in each the newest file first."""
-    kinds: dict[tuple[str, PurePosixPath | None, str], list[Entry]] = {}
+    kinds: dict[tuple[str, PurePosixPath | None, str], list[ListedPath]] = {}
     owner_of = cache(partial(_owner, folder))
     for entry in sorted(entries, key=lambda entry: (entry.modified_at, entry.name), reverse=True):
         stem, ending = _split(entry.name)
@@ -99,7 +101,12 @@ def _kinds(folder: PurePosixPath, entries: list[Entry]) -> dict[tuple[str, PureP
 
 
 def _group(
-    folder: PurePosixPath, owner: PurePosixPath | None, label: str, ending: str, same: list[Entry], names: list[str]
+    folder: PurePosixPath,
+    owner: PurePosixPath | None,
+    label: str,
+    ending: str,
+    same: list[ListedPath],
+    names: list[str],
 ) -> Group:
     name = label or (_label(owner.name) if owner else "")
     pattern = _below(owner, folder, ending) if owner else str(folder / _pattern(label, ending, names, same))
@@ -133,7 +140,7 @@ def _below(owner: PurePosixPath, folder: PurePosixPath, ending: str) -> str:
     return str(owner.joinpath(*["*"] * levels, f"*{ending}"))
 
 
-def _pattern(label: str, ending: str, names: list[str], same: list[Entry]) -> str:
+def _pattern(label: str, ending: str, names: list[str], same: list[ListedPath]) -> str:
     """Return a pattern for the group's files and no other file of the folder; the newest file's name where there is none."""
     own = {entry.name for entry in same}
     newest = same[0].name

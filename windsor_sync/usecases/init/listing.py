@@ -22,7 +22,7 @@ NOT_OURS = frozenset({"node_modules", "site-packages", "__pycache__", "venv"})
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListedPath:
     """A file of a folder."""
 
     name: str
@@ -34,7 +34,7 @@ class Entry:
 class Listing:
     """Files by folder, both relative to where the look began; hidden, unfinished and temporary ones are not listed."""
 
-    folders: dict[PurePosixPath, list[Entry]] = field(default_factory=dict)
+    folders: dict[PurePosixPath, list[ListedPath]] = field(default_factory=dict)
     archives: set[PurePosixPath] = field(default_factory=set)
     closed: set[PurePosixPath] = field(default_factory=set)
     """folders that could not be read"""
@@ -91,7 +91,7 @@ def _taken_in(found: Listing, folder: PurePosixPath, entry: os.DirEntry[str]) ->
     if not entry.is_dir(follow_symlinks=False):
         if entry.is_file():  # a link counts as what it leads to
             modified_at = datetime.fromtimestamp(entry.stat().st_mtime, UTC)
-            found.folders.setdefault(folder, []).append(Entry(entry.name, modified_at))
+            found.folders.setdefault(folder, []).append(ListedPath(entry.name, modified_at))
         return None
     if entry.name == ARCHIVE:
         found.archives.add(path)
