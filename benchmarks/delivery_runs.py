@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from benchmarks.seal import write_download
-from windsor_sync.delivery.stop import CancelToken
+from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.run import RunState
 from windsor_sync.settings import Computation, load
 from windsor_sync.state.runs import run_of

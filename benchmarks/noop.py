@@ -12,7 +12,7 @@ import yaml
 
 from benchmarks.frame import Goal, Row, Work, measure
 from benchmarks.seal import write_download
-from windsor_sync.delivery.stop import CancelToken
+from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.settings import Computation, load
 from windsor_sync.usecases.close_run import settle

@@ -19,12 +19,12 @@ import windsor_sync.usecases.workspace
 from benchmarks import delivery_runs
 from benchmarks.frame import Goal, Row, Work, load, measure
 from benchmarks.server.moody import moody
+from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.delivery.shared_rate import Weight
-from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.delivery.transport import HttpTransport
 from windsor_sync.delivery.verdicts import Answer
 from windsor_sync.state.runs import run_of
-from windsor_sync.usecases.deliver import Consignment
+from windsor_sync.usecases.deliver import OutboxDelivery
 from windsor_sync.usecases.run_lifecycle import deliver_run
 
 PER_SECOND = 500
@@ -140,7 +140,7 @@ def send(folder: str, place: int, run_id: str, weight: int, seconds: int) -> Non
             return await super().send(request, noted)
 
     vars(windsor_sync.usecases.workspace)["HttpTransport"] = Noting
-    vars(windsor_sync.usecases.sync)["Consignment"] = partial(Consignment, weight=Weight(weight))
+    vars(windsor_sync.usecases.sync)["Consignment"] = partial(OutboxDelivery, weight=Weight(weight))
     stop = CancelToken()
     timer = threading.Timer(seconds + 1, stop.press)
     timer.start()

@@ -28,7 +28,7 @@ SHRINKING = "Newsletter Readers"
 BEFORE, AFTER = 2_000, 900
 """members of it on the first day and on the second"""
 WINDSOR_PORT = 8474
-START_S = 180.0
+START_S = 300.0
 RUN_S = 300.0
 PARTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 

@@ -11,8 +11,8 @@ from sqlalchemy import select, update
 
 from tests.chaos.mortal import Life, Message, mortal
 from tests.support.world import KEY, TRAIT_KEY, World
+from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.delivery.engine import EngineLimits
-from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.sandbox import Faults, Sandbox
 from windsor_sync.settings import Computation
 from windsor_sync.state.ledger import Head
@@ -93,6 +93,7 @@ class Company(World):
         self._mortal: Workspace | None = None
         self.document["defaults"] = {
             "guard_floor": setup.guard_floor,
+            "max_age": None,
             "max_entered_percent": setup.max_entered_percent,
             "identify_by": setup.identify_by,
             "emails": setup.emails,

@@ -186,7 +186,8 @@ class MortalWorkspace(Workspace):
     def line(self) -> HttpLine:
         """The way to Windsor."""
         line = Workspace.line(self)
-        return MortalLine(line.wire, line.destination, line.database, line.limits, life=self.life, key=self.key)
+        parts = {part.name: getattr(line, part.name) for part in fields(HttpLine)}
+        return MortalLine(**parts, life=self.life, key=self.key)
 
 
 def mortal(workspace: Workspace, life: Life, key: str) -> MortalWorkspace:

@@ -125,7 +125,7 @@ def until(condition: Callable[[], object]) -> None:
 
 def main() -> int:
     """Sync every audience; returns the exit status of the first that did not end well."""
-    from windsor_sync.delivery.stop import CancelToken
+    from windsor_sync.delivery.cancel import CancelToken
     from windsor_sync.errors import WindsorSyncError
     from windsor_sync.settings import load
     from windsor_sync.usecases.close_run import error_of

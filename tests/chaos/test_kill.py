@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos.processes import IS_CHAOS, until, windsor_sync
 from tests.support.world import KEY, TRAIT_KEY, World
-from windsor_sync.delivery.recorder import AHEAD_S
+from windsor_sync.delivery.checkpoints import AHEAD_S
 from windsor_sync.domain.run import Run
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.runs import recent

@@ -9,7 +9,7 @@ import pytest
 from tests.chaos.processes import IS_CHAOS, Ended, until, windsor_sync
 from tests.support.archive import Archive, arrived, sent
 from tests.support.world import World
-from windsor_sync.delivery.recorder import AHEAD_S
+from windsor_sync.delivery.checkpoints import AHEAD_S
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.runs import recent
 

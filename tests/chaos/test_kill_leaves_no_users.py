@@ -21,7 +21,7 @@ import os, signal, sys, tempfile
 folder, wanted = sys.argv[1], int(sys.argv[2])
 tempfile.tempdir = folder
 
-from windsor_sync import scratch
+from windsor_sync.storage import scratch
 from windsor_sync.cli import main
 
 remove, done = scratch.shutil.rmtree, 0

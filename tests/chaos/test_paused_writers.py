@@ -17,7 +17,7 @@ from tests.chaos.paused import FORGOTTEN, ROWS
 from tests.chaos.processes import IS_CHAOS, ROOT, Command, until
 from tests.support.archive import Archive, arrived, sent
 from tests.support.world import World
-from windsor_sync.delivery.stop import CancelToken
+from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import LeaseHeld, StateUnavailable
 from windsor_sync.settings import load

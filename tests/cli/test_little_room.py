@@ -85,11 +85,11 @@ def test_an_engine_is_not_begun_where_it_would_crash(world: World) -> None:
 SHORTAGES = [MemoryError(), OSError(errno.EMFILE, "Too many open files"), RuntimeError("can't start new thread")]
 
 
-def running_out(parcels: Callable[..., Any], error: Exception) -> Callable[..., Any]:
-    """The same parcels, but what comes after the first ones cannot be read any more."""
+def running_out(rows: Callable[..., Any], error: Exception) -> Callable[..., Any]:
+    """The same rows, but what comes after the first ones cannot be read any more."""
 
     def short(*arguments: Any) -> Iterator[Iterable[Any]]:
-        for found in parcels(*arguments):
+        for found in rows(*arguments):
             yield list(found)[:3]
             raise error
 
@@ -101,9 +101,9 @@ def test_a_sync_that_runs_out_of_room_half_way_closes_its_books(
     world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     world.snapshot([f"u{number}" for number in range(10)])
-    as_it_is = run_lifecycle.identify_parcels
+    as_it_is = run_lifecycle.identify_rows
     with monkeypatch.context() as patch:
-        patch.setattr(run_lifecycle, "identify_parcels", lambda *all_of_it: running_out(as_it_is(*all_of_it), error))
+        patch.setattr(run_lifecycle, "identify_rows", lambda *all_of_it: running_out(as_it_is(*all_of_it), error))
         run = world.sync()
     assert (run.state, run.books.delivered, run.books.owed) == (RunState.FAILED, 3, 7)
     assert run.finished_at is not None
@@ -119,7 +119,7 @@ def test_a_forwarding_that_runs_out_of_room_half_way_closes_its_books(
     archive = Archive(world)
     archive.write([archive.message("track", f"u{number}") for number in range(10)])
     with monkeypatch.context() as patch:
-        patch.setattr(forwarding, "parcels", running_out(forwarding.parcels, MemoryError()))
+        patch.setattr(forwarding, "pending_rows", running_out(forwarding.pending_rows, MemoryError()))
         (run,) = forward(world.workspace, ForwardRequest(), world.stop)
     assert (run.state, run.books.delivered, run.books.owed) == (RunState.FAILED, 3, 7)
     forward(world.workspace, ForwardRequest(), world.stop)

@@ -9,13 +9,13 @@ from typing import Any
 import httpx
 
 from tests.delivery.scripted import ScriptedWindsor
-from windsor_sync.delivery.engine import Delivery, Engine, EngineLimits, Parcel
+from windsor_sync.delivery.engine import Delivery, Engine, EngineLimits, PendingRow
+from windsor_sync.delivery.protocols import WireProtocol
+from windsor_sync.delivery.protocols.segment_webhook import WebhookWire
+from windsor_sync.delivery.protocols.windsor_hook import HookWire
 from windsor_sync.delivery.rate import Rate
 from windsor_sync.delivery.transport import HttpTransport
 from windsor_sync.delivery.verdicts import Answer
-from windsor_sync.delivery.wires import Wire
-from windsor_sync.delivery.wires.segment_webhook import WebhookWire
-from windsor_sync.delivery.wires.windsor_hook import HookWire
 from windsor_sync.domain.progress import ShardProgress, joined
 from windsor_sync.sandbox import Sandbox
 from windsor_sync.state.ledger import RowVerdict, Verdict
@@ -56,10 +56,10 @@ def message_of(seq: int, part: int = 0, **fields: Any) -> bytes:
     return json.dumps(message).encode()
 
 
-def parcel_of(seq: int, shard: int = 0, parts: int = 1, **fields: Any) -> Parcel:
+def pending_row(seq: int, shard: int = 0, parts: int = 1, **fields: Any) -> PendingRow:
     """One row of the outbox, on its way."""
     messages = tuple(message_of(seq, part, **fields) for part in range(parts))
-    return Parcel(shard, seq, messages, (user_of(seq), None, email_of(seq), None))
+    return PendingRow(shard, seq, messages, (user_of(seq), None, email_of(seq), None))
 
 
 def row_of(message: bytes) -> int:
@@ -189,26 +189,26 @@ class Line:
 
     def deliver(
         self,
-        parcels: Iterable[Parcel] | None = None,
+        rows: Iterable[PendingRow] | None = None,
         *,
         before: Callable[[Engine], None] = lambda _: None,
         meanwhile: Callable[[Engine], None] = lambda _: None,
     ) -> Delivery:
         """Run an engine to its end; `before` is called before that, `meanwhile` at every progress it reports."""
-        chosen = self.parcels() if parcels is None else parcels
+        chosen = self.rows() if rows is None else rows
         return asyncio.run(self._deliver(chosen, before, meanwhile))
 
-    def parcels(self) -> list[Parcel]:
+    def rows(self) -> list[PendingRow]:
         """What is left of the outbox, one message a row."""
         return [
-            parcel_of(seq, shard.shard)
+            pending_row(seq, shard.shard)
             for shard in self.journal.shards
             for seq in range(shard.position, shard.last)
             if seq not in self.journal.verdicts and seq in self.journal.due and not shard.has_answer(seq)
         ]
 
     @property
-    def wire(self) -> Wire:
+    def wire(self) -> WireProtocol:
         """How messages get to this Windsor."""
         if self.is_hook:
             return HookWire(f"{self.windsor.url}hook", self.windsor.api_key)
@@ -216,7 +216,7 @@ class Line:
 
     async def _deliver(
         self,
-        parcels: Iterable[Parcel],
+        rows: Iterable[PendingRow],
         before: Callable[[Engine], None],
         meanwhile: Callable[[Engine], None],
     ) -> Delivery:
@@ -233,7 +233,7 @@ class Line:
             )
             before(engine)
             try:
-                return await engine.run(self.journal.shards, _in_chunks(parcels, self.chunk_rows))
+                return await engine.run(self.journal.shards, _in_chunks(rows, self.chunk_rows))
             finally:
                 assert {task for task in asyncio.all_tasks() if task is not asyncio.current_task()} <= _background()
 
@@ -263,10 +263,10 @@ def _background() -> set[asyncio.Task[Any]]:
     return {task for task in asyncio.all_tasks() if "aiohttp" in str(task.get_coro())}
 
 
-async def _in_chunks(parcels: Iterable[Parcel], size: int) -> AsyncIterator[Sequence[Parcel]]:
-    chunk: list[Parcel] = []
-    for parcel in parcels:
-        chunk.append(parcel)
+async def _in_chunks(rows: Iterable[PendingRow], size: int) -> AsyncIterator[Sequence[PendingRow]]:
+    chunk: list[PendingRow] = []
+    for row in rows:
+        chunk.append(row)
         if len(chunk) == size:
             yield chunk
             chunk = []

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.delivery.line import HASTY, STORM, Line, parcel_of, patient, stop_after, user_of
+from tests.delivery.line import HASTY, STORM, Line, patient, pending_row, stop_after, user_of
 from tests.delivery.scripted import Reply, answer
 from windsor_sync.delivery.engine import EngineLimits
-from windsor_sync.delivery.parcels import Attempt, Letter, attempts_of, requests_of
-from windsor_sync.delivery.patience import RetryState
-from windsor_sync.delivery.wires.windsor_hook import HookWire
+from windsor_sync.delivery.protocols.windsor_hook import HookWire
+from windsor_sync.delivery.retry_policy import RetryState
+from windsor_sync.delivery.rows import Attempt, PendingMessage, attempts_of, requests_of
 from windsor_sync.domain.progress import ShardProgress
 from windsor_sync.errors import CredentialsRefused, DestinationUnavailable, MessagesRejected
 from windsor_sync.sandbox import Faults
@@ -75,7 +75,7 @@ def test_a_batch_does_not_wait_to_be_full(line: MakeLine) -> None:
 
 def test_rows_of_one_user_share_a_batch_in_order(line: MakeLine) -> None:
     delivery = line(60, limits=ALONE, is_hook=True)
-    outcome = delivery.deliver([parcel_of(seq)._replace(lanes=("u",)) for seq in range(60)])
+    outcome = delivery.deliver([pending_row(seq)._replace(ordering_keys=("u",)) for seq in range(60)])
     assert (outcome.delivered, delivery.sent) == (60, list(range(60)))
     assert outcome.requests <= 12
 
@@ -86,8 +86,8 @@ def test_rows_that_waited_behind_one_of_their_user_share_the_next_request(script
         lambda row, tries: answer(503) if row == 0 and tries < 4 else None, 28, limits=patient(), is_hook=True
     )
     delivery.chunk_rows = 1  # so that nobody is there yet when the first request leaves
-    lanes = [("a", "b"), *(("a",) if seq % 2 else ("b",) for seq in range(1, 28))]
-    outcome = delivery.deliver(parcel_of(seq)._replace(lanes=lanes[seq]) for seq in range(28))
+    ordering_keys = [("a", "b"), *(("a",) if seq % 2 else ("b",) for seq in range(1, 28))]
+    outcome = delivery.deliver(pending_row(seq)._replace(ordering_keys=ordering_keys[seq]) for seq in range(28))
     assert outcome.delivered == 28
     assert delivery.requests[:5] == [[0]] * 5
     assert delivery.requests[5:] == [[*range(1, 28, 2), *range(2, 14, 2)], list(range(14, 28, 2))]
@@ -107,7 +107,7 @@ def test_a_refused_batch_is_cut_until_only_the_refused_message_is_rejected(
         limits=replace(ALONE, rejections_to_stop=99),
         is_hook=True,
     )
-    outcome = delivery.deliver([parcel_of(seq)._replace(lanes=("u",)) for seq in range(40)])
+    outcome = delivery.deliver([pending_row(seq)._replace(ordering_keys=("u",)) for seq in range(40)])
     delivery.check(outcome)
     verdicts = delivery.journal.verdicts
     assert {row for row, verdict in verdicts.items() if verdict.verdict is Verdict.REJECTED} == poison
@@ -139,8 +139,10 @@ def test_a_batch_that_is_only_told_to_slow_down_is_put_off_as_it_is(scripted_lin
     delivery = scripted_line(
         lambda row, tries: answer(429) if row < 7 and tries < 5 else None, 300, limits=patient(), is_hook=True
     )
-    lanes = dict.fromkeys(range(7), ("u",))
-    outcome = delivery.deliver([parcel_of(seq)._replace(lanes=lanes.get(seq, ())) for seq in range(300)])
+    ordering_keys = dict.fromkeys(range(7), ("u",))
+    outcome = delivery.deliver(
+        [pending_row(seq)._replace(ordering_keys=ordering_keys.get(seq, ())) for seq in range(300)]
+    )
     delivery.check(outcome)
     assert (outcome.delivered, outcome.unanswered) == (300, 0)
     refused = [rows for rows, got in zip(delivery.requests, delivery.answers, strict=True) if got.status == 429]
@@ -153,7 +155,7 @@ def test_a_call_that_windsor_does_not_take_is_found_in_a_batch_and_not_sent_agai
     delivery = line(400, limits=ALONE, faults=Faults(unsupported_calls=frozenset({"track"})), is_hook=True)
     tracks = {seq for seq in range(400) if seq % 5 == 0}
     outcome = delivery.deliver(
-        parcel_of(seq, type="track", event="Seen")._replace(call="track") if seq in tracks else parcel_of(seq)
+        pending_row(seq, type="track", event="Seen")._replace(call="track") if seq in tracks else pending_row(seq)
         for seq in range(400)
     )
     delivery.check(outcome)
@@ -165,7 +167,9 @@ def test_a_call_that_windsor_does_not_take_is_found_in_a_batch_and_not_sent_agai
 def test_a_call_that_the_wire_has_no_words_for_is_rejected_and_never_sent(line: MakeLine) -> None:
     delivery = line(100, is_hook=True)
     outcome = delivery.deliver(
-        parcel_of(seq, type="page")._replace(lanes=("u",)) if seq % 10 == 0 else parcel_of(seq)._replace(lanes=("u",))
+        pending_row(seq, type="page")._replace(ordering_keys=("u",))
+        if seq % 10 == 0
+        else pending_row(seq)._replace(ordering_keys=("u",))
         for seq in range(100)
     )
     delivery.check(outcome)
@@ -245,7 +249,7 @@ def test_rows_of_several_messages_share_requests_and_are_delivered_when_all_of_t
     line: MakeLine, parts: int
 ) -> None:
     delivery = line(40, faults=Faults(latency_ms=(0, 4)), is_hook=True)
-    outcome = delivery.deliver([parcel_of(seq, parts=parts) for seq in range(40)])
+    outcome = delivery.deliver([pending_row(seq, parts=parts) for seq in range(40)])
     assert (outcome.delivered, delivery.applied) == (40, dict.fromkeys(range(40), parts))
     assert max(map(len, delivery.requests)) <= 20
     assert outcome.requests < 40 * parts / 2
@@ -263,7 +267,7 @@ def test_a_row_is_rejected_with_the_one_of_its_messages_that_is_refused(
         return answer(400 if refused else 200)
 
     delivery.windsor.script = script  # type: ignore[union-attr]
-    outcome = delivery.deliver([parcel_of(seq, parts=2) for seq in range(30)])
+    outcome = delivery.deliver([pending_row(seq, parts=2) for seq in range(30)])
     verdict = delivery.journal.verdicts[4]
     assert (outcome.delivered, outcome.rejected) == (29, 1)
     assert (verdict.verdict, verdict.in_doubt) == (Verdict.REJECTED, in_doubt)
@@ -275,32 +279,32 @@ def test_a_row_is_rejected_with_the_one_of_its_messages_that_is_refused(
 def test_large_messages_are_sent_in_requests_that_windsor_takes(line: MakeLine) -> None:
     delivery = line(60, limits=ALONE, is_hook=True)
     traits = {"note": "x" * 31_000}
-    outcome = delivery.deliver([parcel_of(seq, traits=traits)._replace(lanes=("u",)) for seq in range(60)])
+    outcome = delivery.deliver([pending_row(seq, traits=traits)._replace(ordering_keys=("u",)) for seq in range(60)])
     assert (outcome.delivered, delivery.sent) == (60, list(range(60)))
     assert {got.status for got in delivery.answers} == {200}
     assert outcome.requests <= 12
 
 
 @given(st.lists(st.integers(1, 60)), st.integers(1, 5), st.integers(1, 100))
-def test_requests_joined_are_the_letters_and_none_is_larger_than_it_may_be(
+def test_requests_joined_are_the_messages_and_none_is_larger_than_it_may_be(
     sizes: list[int], most: int, most_bytes: int
 ) -> None:
-    attempt = Attempt(parcel_of(0), in_doubt=False, struggle=RetryState())
-    letters = [Letter(attempt, b"x" * size, is_last=False) for size in sizes]
-    requests = list(requests_of(letters, most=most, most_bytes=most_bytes))
-    assert [letter for request in requests for letter in request] == letters
+    attempt = Attempt(pending_row(0), in_doubt=False, retry_state=RetryState())
+    messages = [PendingMessage(attempt, b"x" * size, is_last=False) for size in sizes]
+    requests = list(requests_of(messages, most=most, most_bytes=most_bytes))
+    assert [message for request in requests for message in request] == messages
     for request in requests:
         assert 1 <= len(request) <= most
-        assert sum(len(letter.body) for letter in request) <= most_bytes or len(request) == 1
+        assert sum(len(message.body) for message in request) <= most_bytes or len(request) == 1
     for request, following in pairwise(requests):
-        fits = sum(len(letter.body) for letter in [*request, following[0]]) <= most_bytes
+        fits = sum(len(message.body) for message in [*request, following[0]]) <= most_bytes
         assert len(request) == most or not fits, "one more would have had its place"
 
 
-def test_a_row_of_several_letters_is_one_row() -> None:
-    one, other = (Attempt(parcel_of(seq), in_doubt=False, struggle=RetryState()) for seq in range(2))
-    letters = [Letter(attempt, b"{}", is_last=False) for attempt in (one, one, other, other)]
-    assert attempts_of(letters) == [one, other]
+def test_a_row_of_several_messages_is_one_row() -> None:
+    one, other = (Attempt(pending_row(seq), in_doubt=False, retry_state=RetryState()) for seq in range(2))
+    messages = [PendingMessage(attempt, b"{}", is_last=False) for attempt in (one, one, other, other)]
+    assert attempts_of(messages) == [one, other]
 
 
 def test_the_largest_batch_is_within_500_kb() -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from tests.delivery.line import Line, message_of, patient
 from tests.delivery.scripted import Reply, answer
-from windsor_sync.delivery.engine import Parcel
+from windsor_sync.delivery.checkpoints import AHEAD_S, Pace
+from windsor_sync.delivery.engine import PendingRow
 from windsor_sync.delivery.rate import Rate
-from windsor_sync.delivery.recorder import AHEAD_S, Pace
 from windsor_sync.sandbox import Faults
 
 MakeLine = Callable[..., Line]
@@ -24,9 +24,9 @@ def watch_doubt(delivery: Line) -> list[int]:
     return doubts
 
 
-def event(seq: int, user: str) -> Parcel:
+def event(seq: int, user: str) -> PendingRow:
     """One event of a user, whose events keep their order."""
-    return Parcel(0, seq, (message_of(seq, userId=user),), (user,), "identify", (f"u{user}",))
+    return PendingRow(0, seq, (message_of(seq, userId=user),), (user,), "identify", (f"u{user}",))
 
 
 def test_before_the_first_answer_no_more_is_in_doubt_than_what_is_in_flight(scripted_line: MakeLine) -> None:

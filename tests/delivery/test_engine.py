@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.delivery.line import HASTY, STORM, Line, email_of, parcel_of, patient, row_of, user_of
+from tests.delivery.line import HASTY, STORM, Line, email_of, patient, pending_row, row_of, user_of
 from tests.delivery.scripted import Reply, answer
 from windsor_sync.domain.progress import ShardProgress
 from windsor_sync.errors import (
@@ -43,7 +43,7 @@ def test_rows_that_are_left_out_are_passed_over(line: MakeLine) -> None:
 
 def test_a_row_without_messages_is_recorded_as_suppressed_and_nothing_is_sent(line: MakeLine) -> None:
     delivery = line(3)
-    outcome = delivery.deliver([parcel_of(0), parcel_of(1)._replace(messages=()), parcel_of(2)])
+    outcome = delivery.deliver([pending_row(0), pending_row(1)._replace(messages=()), pending_row(2)])
     assert (outcome.delivered, sorted(delivery.applied)) == (2, [0, 2])
     assert delivery.journal.verdicts[1].verdict is Verdict.SUPPRESSED
 
@@ -171,7 +171,7 @@ def test_lost_answers_are_owed_and_in_doubt(line: MakeLine) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_wait_beyond_our_patience_stops_at_once_and_says_so(scripted_line: MakeLine, status: int) -> None:
+def test_a_wait_beyond_our_retry_policy_stops_at_once_and_says_so(scripted_line: MakeLine, status: int) -> None:
     delivery = scripted_line(lambda row, tries: answer(status, b"{}", "Retry-After: 3600"), 100)
     outcome = delivery.deliver()
     assert isinstance(outcome.stopped_by, DestinationUnavailable)
@@ -241,7 +241,7 @@ def test_a_call_that_windsor_does_not_take_is_not_sent_again_in_this_run(line: M
     delivery = line(100, faults=Faults(unsupported_calls=frozenset({"screen"})))
     screens = {seq for seq in range(100) if seq % 2}
     outcome = delivery.deliver(
-        parcel_of(seq, type="screen")._replace(call="screen") if seq in screens else parcel_of(seq)
+        pending_row(seq, type="screen")._replace(call="screen") if seq in screens else pending_row(seq)
         for seq in range(100)
     )
     delivery.check(outcome)
@@ -255,14 +255,14 @@ def test_a_call_that_windsor_does_not_take_is_not_sent_again_in_this_run(line: M
 
 def test_a_row_of_several_messages_is_delivered_when_all_of_them_are(line: MakeLine) -> None:
     delivery = line(40, faults=Faults(latency_ms=(0, 4)))
-    outcome = delivery.deliver([parcel_of(seq, parts=3) for seq in range(40)])
+    outcome = delivery.deliver([pending_row(seq, parts=3) for seq in range(40)])
     assert (outcome.delivered, outcome.requests, delivery.applied) == (40, 120, dict.fromkeys(range(40), 3))
 
 
 def test_a_row_whose_second_message_is_refused_is_rejected_and_in_doubt(scripted_line: MakeLine) -> None:
     delivery = scripted_line(lambda row, tries: None, 30)
     delivery.windsor.script = lambda body, tries: answer(400 if b"part_1" in body and row_of(body) == 4 else 200)  # type: ignore[union-attr]
-    outcome = delivery.deliver([parcel_of(seq, parts=2) for seq in range(30)])
+    outcome = delivery.deliver([pending_row(seq, parts=2) for seq in range(30)])
     verdict = delivery.journal.verdicts[4]
     assert (outcome.rejected, verdict.verdict, verdict.in_doubt) == (1, Verdict.REJECTED, True)
 
@@ -271,7 +271,7 @@ def test_a_row_whose_second_message_is_refused_is_rejected_and_in_doubt(scripted
 def test_a_row_that_stopped_after_its_first_message_is_in_doubt(scripted_line: MakeLine, status: int) -> None:
     delivery = scripted_line(lambda row, tries: None, 30)
     delivery.windsor.script = lambda body, tries: answer(status if b"part_1" in body else 200)  # type: ignore[union-attr]
-    delivery.deliver([parcel_of(seq, parts=2) for seq in range(30)])
+    delivery.deliver([pending_row(seq, parts=2) for seq in range(30)])
     assert set(delivery.applied) <= set(delivery.journal.of(delivery.journal.is_in_doubt))
     assert delivery.applied
 

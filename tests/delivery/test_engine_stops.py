@@ -8,7 +8,7 @@ import pytest
 
 from tests.delivery.line import HASTY, STORM, Line, patient, stop_after
 from tests.delivery.scripted import Reply, answer
-from windsor_sync.delivery.engine import Engine, Parcel
+from windsor_sync.delivery.engine import Engine, PendingRow
 from windsor_sync.errors import (
     LeaseLost,
     StateUnavailable,
@@ -106,8 +106,8 @@ def test_a_journal_that_fails_stops_the_sending_and_loses_no_verdict(
 def test_an_outbox_that_cannot_be_read_is_an_error_after_what_was_sent_is_recorded(line: MakeLine) -> None:
     delivery = line(300, faults=Faults(latency_ms=(1, 5)))
 
-    def broken() -> Iterator[Parcel]:
-        yield from delivery.parcels()[:70]
+    def broken() -> Iterator[PendingRow]:
+        yield from delivery.rows()[:70]
         raise OSError("the disk is gone")
 
     with pytest.raises(OSError, match="the disk is gone"):

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from tests.delivery.line import HASTY, Line, MemoryJournal, message_of, parcel_of, patient, row_named
+from tests.delivery.line import HASTY, Line, MemoryJournal, message_of, patient, pending_row, row_named
 from tests.delivery.scripted import Reply, answer
-from windsor_sync.delivery.engine import Parcel
+from windsor_sync.delivery.engine import PendingRow
 from windsor_sync.errors import LeaseLost
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.ledger import Verdict
@@ -28,13 +28,13 @@ WEATHER = {
 }
 
 
-def event(seq: int, *lanes: str, shard: int = 0, parts: int = 1) -> Parcel:
+def event(seq: int, *ordering_keys: str, shard: int = 0, parts: int = 1) -> PendingRow:
     """One row of a forward run's outbox."""
-    messages = tuple(message_of(seq, part, userId=lanes[0]) for part in range(parts))
-    return Parcel(shard, seq, messages, (lanes[0],), "identify", lanes)
+    messages = tuple(message_of(seq, part, userId=ordering_keys[0]) for part in range(parts))
+    return PendingRow(shard, seq, messages, (ordering_keys[0],), "identify", ordering_keys)
 
 
-def traffic(rows: int, users: int, seed: int = 1) -> list[Parcel]:
+def traffic(rows: int, users: int, seed: int = 1) -> list[PendingRow]:
     """Rows of many users, some far busier than others, with merges of two among them."""
     chance = random.Random(seed)
     busy = [chance.randrange(users) for _ in range(users // 10)]
@@ -45,12 +45,12 @@ def traffic(rows: int, users: int, seed: int = 1) -> list[Parcel]:
     return [event(seq, somebody(), *([somebody()] if chance.random() < 0.05 else [])) for seq in range(rows)]
 
 
-def by_lane(parcels: Iterable[Parcel]) -> dict[str, list[int]]:
-    """The rows of each lane, in the order given."""
+def by_ordering_key(rows: Iterable[PendingRow]) -> dict[str, list[int]]:
+    """The rows of each ordering key, in the order given."""
     found: dict[str, list[int]] = {}
-    for parcel in parcels:
-        for lane in dict.fromkeys(parcel.lanes):
-            found.setdefault(lane, []).append(parcel.seq)
+    for row in rows:
+        for ordering_key in dict.fromkeys(row.ordering_keys):
+            found.setdefault(ordering_key, []).append(row.seq)
     return found
 
 
@@ -59,10 +59,10 @@ def arrivals(delivery: Line) -> list[int]:
     return list(dict.fromkeys(row_named(accepted.message_id) for accepted in delivery.windsor.store.accepted))
 
 
-def check_order(delivery: Line, parcels: Iterable[Parcel]) -> None:
-    """What Windsor saw of every lane is how it was given."""
+def check_order(delivery: Line, given: Iterable[PendingRow]) -> None:
+    """What Windsor saw of every ordering key is how it was given."""
     place = {row: number for number, row in enumerate(arrivals(delivery))}
-    for rows in by_lane(parcels).values():
+    for rows in by_ordering_key(given).values():
         seen = [place[row] for row in rows if row in place]
         assert all(first < second for first, second in pairwise(seen))
 
@@ -71,10 +71,10 @@ def check_order(delivery: Line, parcels: Iterable[Parcel]) -> None:
 def test_every_user_is_told_in_order_by_many_requests_at_once_in_bad_weather(line: MakeLine, *, is_hook: bool) -> None:
     limits = patient(max_in_flight=64, checkpoint_rows=1_000, tries_in_turn=12)
     delivery = line(2_000, limits=limits, faults=Faults.parse(WEATHER), is_hook=is_hook)
-    parcels = traffic(2_000, 300)
-    outcome = delivery.deliver(parcels)
+    rows = traffic(2_000, 300)
+    outcome = delivery.deliver(rows)
     assert (outcome.delivered, outcome.unanswered, outcome.stopped_by) == (2_000, 0, None)
-    check_order(delivery, parcels)
+    check_order(delivery, rows)
     delivery.check(outcome)
 
 
@@ -84,27 +84,27 @@ def test_order_holds_when_rows_are_put_off_and_rejected(line: MakeLine, seed: in
     faults = Faults.parse({**WEATHER, "error_rate": 0.3, "seed": seed, "rejected_users": ["u3", "u4"]})
     delivery = line(400, 3, limits=patient(tries_in_turn=2, max_in_flight=16), faults=faults, is_hook=is_hook)
     shards = delivery.journal.shards
-    parcels = [
-        parcel._replace(shard=next(s.shard for s in shards if s.first <= parcel.seq < s.last))
-        for parcel in traffic(400, 40, seed)
+    rows = [
+        row._replace(shard=next(s.shard for s in shards if s.first <= row.seq < s.last))
+        for row in traffic(400, 40, seed)
     ]
-    outcome = delivery.deliver(parcels)
+    outcome = delivery.deliver(rows)
     assert outcome.stopped_by is None
     assert outcome.delivered + outcome.rejected + outcome.unanswered == 400
-    check_order(delivery, parcels)
+    check_order(delivery, rows)
     delivery.check(outcome)
 
 
 def test_users_do_not_wait_for_each_other(line: MakeLine) -> None:
     """One user has a thousand rows and another one each in between: eight requests are under way all the same."""
     delivery = line(300, limits=patient(max_in_flight=8, checkpoint_rows=300), faults=Faults(latency_ms=(5, 5)))
-    parcels = [event(seq, "hot" if seq % 3 == 0 else f"u{seq}") for seq in range(300)]
-    delivery.deliver(parcels)
+    rows = [event(seq, "hot" if seq % 3 == 0 else f"u{seq}") for seq in range(300)]
+    delivery.deliver(rows)
     assert delivery.windsor.store.traffic.most_in_flight == 8
     last_other = max(arrivals(delivery).index(seq) for seq in range(300) if seq % 3)
     assert arrivals(delivery).index(150) > 120, "rows behind the hot user's went before them"
     assert last_other < 299
-    check_order(delivery, parcels)
+    check_order(delivery, rows)
 
 
 def test_rows_that_waited_go_out_side_by_side(scripted_line: MakeLine) -> None:
@@ -160,8 +160,8 @@ def test_a_merge_waits_for_both_its_users_and_both_wait_for_it(scripted_line: Ma
     delivery = scripted_line(
         lambda row, tries: answer(503) if row in (0, 1) and tries < 3 else None, 6, limits=patient()
     )
-    parcels = [event(0, "a"), event(1, "b"), event(2, "a", "b"), event(3, "a"), event(4, "b"), event(5, "c")]
-    assert delivery.deliver(parcels).delivered == 6
+    rows = [event(0, "a"), event(1, "b"), event(2, "a", "b"), event(3, "a"), event(4, "b"), event(5, "c")]
+    assert delivery.deliver(rows).delivered == 6
     place = {row: number for number, row in enumerate(arrivals(delivery))}
     assert max(place[0], place[1]) < place[2] < min(place[3], place[4])
     assert place[5] == 0
@@ -178,8 +178,8 @@ def test_behind_a_row_that_is_left_owed_its_users_rows_stay_owed_unsent(
         lambda row, tries: answer(500) if row == 3 else None, 200, limits=patient(), is_hook=is_hook
     )
     behind = [7, 40, 41, 150]
-    parcels = [event(seq, "stuck" if seq in (1, 3, *behind) else f"u{seq}") for seq in range(200)]
-    outcome = delivery.deliver(parcels)
+    rows = [event(seq, "stuck" if seq in (1, 3, *behind) else f"u{seq}") for seq in range(200)]
+    outcome = delivery.deliver(rows)
     delivery.check(outcome)
     assert (outcome.delivered, outcome.unanswered, outcome.stopped_by) == (195, 5, None)
     assert not set(behind) & set(arrivals(delivery))
@@ -210,8 +210,8 @@ def test_when_a_row_that_was_put_off_gets_through_its_followers_follow_in_order(
         return answer(500) if row == 3 and len(set(sent)) < 195 else None
 
     delivery = scripted_line(fate, 200, limits=patient(), is_hook=is_hook)
-    parcels = [event(seq, "late" if seq in (3, 7, 40, 41, 150) else f"u{seq}") for seq in range(200)]
-    outcome = delivery.deliver(parcels)
+    rows = [event(seq, "late" if seq in (3, 7, 40, 41, 150) else f"u{seq}") for seq in range(200)]
+    outcome = delivery.deliver(rows)
     delivery.check(outcome)
     assert (outcome.delivered, outcome.unanswered, outcome.stopped_by) == (200, 0, None)
     assert [row for row in arrivals(delivery) if row in (3, 7, 40, 41, 150)] == [3, 7, 40, 41, 150]
@@ -229,7 +229,7 @@ def test_a_row_that_is_given_up_leaves_what_is_behind_it_owed(scripted_line: Mak
 
     limits = patient(rows_put_off=0, checkpoint_s=9_999, checkpoint_rows=1_000)
     delivery = scripted_line(fate, 50, limits=limits)
-    outcome = delivery.deliver([event(seq, "locked") if seq in (3, 4, 40) else parcel_of(seq) for seq in range(50)])
+    outcome = delivery.deliver([event(seq, "locked") if seq in (3, 4, 40) else pending_row(seq) for seq in range(50)])
     delivery.check(outcome)
     assert (outcome.delivered, outcome.unanswered, outcome.stopped_by) == (47, 3, None)
     assert delivery.journal.verdicts.keys() == {3, 4, 40}
@@ -245,9 +245,9 @@ def test_a_row_that_is_rejected_holds_nobody_behind_it(scripted_line: MakeLine) 
 
 def test_a_row_of_nobody_any_more_waits_for_nobody(scripted_line: MakeLine) -> None:
     delivery = scripted_line(lambda row, tries: answer(500) if row == 0 else None, 50, limits=patient())
-    parcels = [event(seq, "u" if seq < 3 else f"u{seq}") for seq in range(50)]
-    parcels[1] = parcels[1]._replace(messages=())
-    outcome = delivery.deliver(parcels)
+    rows = [event(seq, "u" if seq < 3 else f"u{seq}") for seq in range(50)]
+    rows[1] = rows[1]._replace(messages=())
+    outcome = delivery.deliver(rows)
     verdicts = [delivery.journal.verdicts[row].verdict for row in range(3)]
     assert verdicts == [Verdict.UNANSWERED, Verdict.SUPPRESSED, Verdict.UNANSWERED]
     assert (outcome.delivered, outcome.unanswered) == (47, 2)
@@ -282,20 +282,20 @@ def test_order_holds_over_kills(line: MakeLine, seed: int, *, is_hook: bool) -> 
     limits = patient(checkpoint_s=9_999, tries_in_turn=3)
     faults = Faults.parse({**WEATHER, "seed": seed, "error_rate": 0.15})
     delivery = line(400, limits=limits, faults=faults, is_hook=is_hook)
-    parcels = traffic(400, 30, seed)
+    rows = traffic(400, 30, seed)
     told: set[int] = set()
     for checkpoints in (1, 2, 2, 10_000):
-        told |= _told_until_killed(delivery, parcels, told, checkpoints)
-    check_order(delivery, parcels)
+        told |= _told_until_killed(delivery, rows, told, checkpoints)
+    check_order(delivery, rows)
     journal = delivery.journal
     assert told <= set(arrivals(delivery))
     assert {verdict.verdict for verdict in journal.verdicts.values()} <= {Verdict.DELIVERED, Verdict.UNANSWERED}
     assert all(shard.position == shard.last for shard in journal.shards)
 
 
-def _told_until_killed(delivery: Line, parcels: list[Parcel], told: set[int], checkpoints: int) -> set[int]:
+def _told_until_killed(delivery: Line, rows: list[PendingRow], told: set[int], checkpoints: int) -> set[int]:
     """A run of what is not told yet, killed after so many checkpoints."""
-    journal = delivery.journal = MemoryJournal(len(parcels))
+    journal = delivery.journal = MemoryJournal(len(rows))
     journal.absent = frozenset(told)
 
     def permit() -> None:
@@ -303,5 +303,5 @@ def _told_until_killed(delivery: Line, parcels: list[Parcel], told: set[int], ch
             raise LeaseLost("a kill leaves no time to record anything")
 
     journal.permit = permit
-    delivery.deliver([parcel for parcel in parcels if parcel.seq not in told])
+    delivery.deliver([row for row in rows if row.seq not in told])
     return set(journal.of(journal.is_told))

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from tests.delivery.scripted import Reply, ScriptedWindsor, answer
 from tests.support.certificates import Authority
+from windsor_sync.delivery.protocols.segment_webhook import WebhookWire
 from windsor_sync.delivery.transport import HttpTransport
 from windsor_sync.delivery.verdicts import Answer, Decision, decide, may_have_been_applied
-from windsor_sync.delivery.wires.segment_webhook import WebhookWire
 from windsor_sync.domain.http_location import shown_location
 from windsor_sync.errors import LeaseLost
 
@@ -114,7 +114,7 @@ def test_an_answer_that_cannot_be_read_leaves_doubt(scripted: ScriptedWindsor, r
     scripted.script = lambda body, tries: reply
     (got,) = ask(scripted.url, BODY)
     assert (got.status, decide(got), may_have_been_applied(got)) == (0, Decision.RETRY, True)
-    assert got.message != "time-out"  # known at once, and not only when patience ends
+    assert got.message != "time-out"  # known at once, and not only when retry policy ends
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -16,9 +16,9 @@ from tests.delivery.scripted import Reply, ScriptedWindsor, answer
 from tests.delivery.test_transport import BROKEN
 from tests.support.windsor import StartWindsor
 from tests.support.world import World
+from windsor_sync.delivery.protocols.windsor_hook import HookWire
 from windsor_sync.delivery.transport import HttpTransport
 from windsor_sync.delivery.verdicts import Answer
-from windsor_sync.delivery.wires.windsor_hook import HookWire
 from windsor_sync.errors import LeaseLost
 from windsor_sync.sandbox import Sandbox
 from windsor_sync.segment.calls import MAX_MESSAGE_BYTES, encode

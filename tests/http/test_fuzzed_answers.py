@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from tests.delivery.line import HASTY, MemoryJournal, parcel_of, rows_of
+from tests.delivery.line import HASTY, MemoryJournal, pending_row, rows_of
 from tests.http.hostile import Hostile
 from windsor_sync.delivery.engine import Delivery, Engine
+from windsor_sync.delivery.protocols.segment_webhook import WebhookWire
 from windsor_sync.delivery.rate import Rate
 from windsor_sync.delivery.transport import HttpTransport
-from windsor_sync.delivery.wires.segment_webhook import WebhookWire
 
 IS_LONG = os.environ.get("WINDSOR_CHAOS") == "1"
 ANSWERS = 12_000 if IS_LONG else 500
@@ -54,15 +54,15 @@ class Story:
             if self._stop_after_s is not None:
                 loop.call_later(self._stop_after_s, engine.stop)
                 stop_at = loop.time() + self._stop_after_s
-            outcome = await engine.run(self.journal.shards, _parcels())
+            outcome = await engine.run(self.journal.shards, _rows())
             if stop_at is not None:
                 self.ended_late_s = loop.time() - stop_at - LIMITS.drain_s
             return outcome
 
 
-async def _parcels() -> Any:
+async def _rows() -> Any:
     for first in range(0, ROWS, 25):
-        yield [parcel_of(seq) for seq in range(first, first + 25)]
+        yield [pending_row(seq) for seq in range(first, first + 25)]
 
 
 def memory_mb(name: str) -> float:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.delivery.line import Line, MemoryJournal, parcel_of
+from tests.delivery.line import Line, MemoryJournal, pending_row
 from tests.delivery.scripted import Reply, ScriptedWindsor, answer
 from tests.support.certificates import Authority
+from windsor_sync.delivery.protocols.segment_webhook import WebhookWire
 from windsor_sync.delivery.transport import HttpTransport
 from windsor_sync.delivery.verdicts import Answer, Decision, decide, may_have_been_applied
-from windsor_sync.delivery.wires.segment_webhook import WebhookWire
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -251,7 +251,7 @@ def test_over_tls_a_body_without_a_length_ends_only_where_the_other_side_says_so
 def test_a_redirect_that_names_a_user_is_shown_without_them() -> None:
     places = "https://windsor.example/user-0/ana@example.com/a"
     with ScriptedWindsor(lambda body, tries: answer(302, b"", f"Location: {places}")) as windsor:
-        outcome = Line(windsor, MemoryJournal(1, 1)).deliver([parcel_of(0)._replace(private=("user-0",))])
+        outcome = Line(windsor, MemoryJournal(1, 1)).deliver([pending_row(0)._replace(private=("user-0",))])
     assert str(outcome.stopped_by) == (
         "destination.url is redirected (302) to https://windsor.example/…/…/a: if that is Windsor's, put it into destination.url"
     )

@@ -6,7 +6,7 @@ from collections import Counter
 from tests.mutation.__main__ import by_module, place_of
 from tests.mutation.judged import PAGE, ROOT, Figures, Place, figures, judged
 
-MUTATED = ("spec/*.py", "guard.py", "ledger.py", "delivery/verdicts.py")
+MUTATED = ("segment/*.py", "domain/guard.py", "state/ledger.py", "delivery/verdicts.py", "domain/http_time.py")
 
 
 def functions_of(module: str) -> set[str]:
@@ -25,7 +25,7 @@ def functions_of(module: str) -> set[str]:
 def test_the_page_has_figures_of_every_module_it_speaks_of() -> None:
     package = ROOT / "windsor_sync"
     modules = {str(path.relative_to(package)) for pattern in MUTATED for path in package.glob(pattern)}
-    assert set(figures()) == modules - {"spec/__init__.py"}
+    assert set(figures()) == modules - {"segment/__init__.py"}
 
 
 def test_every_mutant_that_was_not_caught_is_judged_once() -> None:
@@ -47,8 +47,8 @@ def test_every_row_of_the_pages_tables_is_read() -> None:
 
 
 def test_a_mutants_name_leads_to_its_function() -> None:
-    assert place_of("windsor_sync.state.ledger.xǁLedgerǁhead__mutmut_8") == Place("ledger.py", "Ledger.head")
-    assert place_of("windsor_sync.segment.calls.x__id_text__mutmut_1") == Place("spec/calls.py", "_id_text")
+    assert place_of("windsor_sync.state.ledger.xǁLedgerǁhead__mutmut_8") == Place("state/ledger.py", "Ledger.head")
+    assert place_of("windsor_sync.segment.calls.x__id_text__mutmut_1") == Place("segment/calls.py", "_id_text")
 
 
 def test_figures_count_what_no_test_ran_or_caught_as_left() -> None:
@@ -56,4 +56,4 @@ def test_figures_count_what_no_test_ran_or_caught_as_left() -> None:
         f"windsor_sync.domain.guard.x_judge__mutmut_{number}": fate
         for number, fate in enumerate(("killed", "killed", "timeout", "survived", "no tests"))
     }
-    assert by_module(fates) == {"guard.py": Figures(mutants=5, killed=2, timed_out=1, left=2)}
+    assert by_module(fates) == {"domain/guard.py": Figures(mutants=5, killed=2, timed_out=1, left=2)}

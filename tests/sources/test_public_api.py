@@ -150,7 +150,7 @@ def test_half_an_answer_is_asked_for_again(segment_api: SegmentApi, api: PublicA
     assert [one.key for one in api.computations(SPACE)] == ["a"]
 
 
-def test_a_wait_beyond_our_patience_is_not_waited_for(segment_api: SegmentApi, api: PublicApi) -> None:
+def test_a_wait_beyond_our_retry_policy_is_not_waited_for(segment_api: SegmentApi, api: PublicApi) -> None:
     segment_api.troubles = [(429, {"Retry-After": "3600"}, b"")]
     started = time.monotonic()
     with pytest.raises(SegmentUnavailable, match="429"):

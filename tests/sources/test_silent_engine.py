@@ -4,9 +4,10 @@ import subprocess
 import sys
 
 SLOW = """
-from windsor_sync.storage.duckdb_engine import open_duckdb
+from windsor_sync.storage import duckdb_engine
 
-with open_duckdb() as connection:
+duckdb_engine.lock = lambda *_, **__: None  # so that the bar can be told to come at once
+with duckdb_engine.open_duckdb() as connection:
     connection.execute("SET progress_bar_time = 0")
     connection.execute("SELECT sum(hash(i)) FROM range(20_000_000) t(i)").fetchall()
 """

@@ -201,7 +201,7 @@ sys.modules["pyarrow"] = None  # no dependency of ours, though some tests write 
 from pathlib import Path
 from sealing import highest_mb
 from sqlalchemy import create_engine
-from windsor_sync import embedded
+from windsor_sync.storage import duckdb_engine as embedded
 from windsor_sync.snapshots.seal import seal
 from windsor_sync.sources.warehouse import Query, WarehouseSource
 embedded.MEMORY_LIMIT_MB = 100

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.support.windsor import StartWindsor
-from windsor_sync.delivery.stop import CancelToken
+from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.run import Run
 from windsor_sync.sandbox import Sandbox
 from windsor_sync.settings import Computation, load

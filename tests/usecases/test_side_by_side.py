@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support.world import KEY, World
-from windsor_sync.delivery.stop import CancelToken
+from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import CredentialsRefused, DestinationUnavailable, LeaseHeld, LeaseLost
 from windsor_sync.sandbox import Faults

@@ -14,7 +14,7 @@ from windsor_sync.airflow.plan_text import as_markdown
 from windsor_sync.airflow.windsor_task import WindsorOperator, trigger_of
 
 if TYPE_CHECKING:
-    from windsor_sync.delivery.stop import CancelToken
+    from windsor_sync.delivery.cancel import CancelToken
     from windsor_sync.settings import Computation
     from windsor_sync.usecases.backfill import Wish
     from windsor_sync.usecases.workspace import Workspace

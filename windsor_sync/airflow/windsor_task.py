@@ -11,7 +11,7 @@ from windsor_sync.airflow.retries import POLICY
 from windsor_sync.airflow.warehouse import engine_of
 
 if TYPE_CHECKING:
-    from windsor_sync.delivery.stop import CancelToken
+    from windsor_sync.delivery.cancel import CancelToken
     from windsor_sync.usecases.workspace import Workspace
 
 
@@ -31,7 +31,7 @@ class WindsorOperator(BaseOperator):
 
     def stop_switch(self) -> "CancelToken":
         """A fresh one, which on_kill presses."""
-        from windsor_sync.delivery.stop import CancelToken
+        from windsor_sync.delivery.cancel import CancelToken
 
         self._stop = CancelToken()
         return self._stop

@@ -18,7 +18,7 @@ from windsor_sync.errors import ConfigError, Interrupted, WindsorSyncError
 from windsor_sync.report.tables import print_table, say, with_moved
 
 if TYPE_CHECKING:
-    from windsor_sync.delivery.stop import CancelToken
+    from windsor_sync.delivery.cancel import CancelToken
     from windsor_sync.domain.run import Run
     from windsor_sync.settings import Computation
     from windsor_sync.usecases.prepare import Request
@@ -86,7 +86,7 @@ def run_audiences(
 
 def run_jobs(config: Path | None, jobs: "list[tuple[str, RunOne]]", *, is_json: bool) -> int:
     """Run (trait key, what to do) one after the other and show the books; returns the exit status."""
-    from windsor_sync.delivery.stop import CancelToken
+    from windsor_sync.delivery.cancel import CancelToken
     from windsor_sync.settings import load
     from windsor_sync.usecases.close_run import error_of
     from windsor_sync.usecases.workspace import open_workspace

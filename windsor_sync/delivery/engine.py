@@ -1,8 +1,8 @@
-"""Delivers parcels with a bounded number of requests in flight, and checkpoints what was answered.
+"""Delivers rows with a bounded number of requests in flight, and checkpoints what was answered.
 
-A parcel is one row of an outbox: usually one message. Workers take parcels in order, as many as one request may carry,
-and answer them in any order, but for those that share a lane; a row is sent only once a checkpoint has let it go, so that
-after a crash we know which rows may have been applied. The engine stops taking parcels when asked
+A row of an outbox is usually one message. Workers take rows in order, as many as one request may carry, and answer them in
+any order, but for those that share an ordering key; a row is sent only once a checkpoint has let it go, so that
+after a crash we know which rows may have been applied. The engine stops taking rows when asked
 to, when the lease is lost, when Windsor refuses the key or everything from the start, or when it has not given a useful
 answer for too long.
 """
@@ -18,13 +18,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from windsor_sync.delivery.parcels import Attempt, Letter, Letters, Parcel, attempts_of, requests_of
-from windsor_sync.delivery.patience import RetryDecision, RetryLimits, RetryPolicy, RetryState
+from windsor_sync.delivery.checkpoints import AHEAD_S, Journal, Recorder, Rhythm
+from windsor_sync.delivery.endings import everything_rejected, stopped, unavailable
+from windsor_sync.delivery.protocols import WireProtocol
 from windsor_sync.delivery.rate import Rate
-from windsor_sync.delivery.recorder import AHEAD_S, Journal, Recorder, Rhythm
 from windsor_sync.delivery.redaction import redacted, redacted_address
-from windsor_sync.delivery.stops import everything_rejected, stopped, unavailable
-from windsor_sync.delivery.supply import Supply, Waiting
+from windsor_sync.delivery.retry_policy import RetryDecision, RetryLimits, RetryPolicy, RetryState
+from windsor_sync.delivery.rows import Attempt, PendingMessage, PendingMessages, PendingRow, attempts_of, requests_of
+from windsor_sync.delivery.scheduler import Scheduler, Waiting
 from windsor_sync.delivery.transport import Transport
 from windsor_sync.delivery.verdicts import (
     NOT_IMPLEMENTED,
@@ -34,7 +35,6 @@ from windsor_sync.delivery.verdicts import (
     judges_address,
     may_have_been_applied,
 )
-from windsor_sync.delivery.wires import Wire
 from windsor_sync.domain.progress import ShardProgress
 from windsor_sync.errors import (
     LeaseLost,
@@ -43,7 +43,7 @@ from windsor_sync.errors import (
 from windsor_sync.segment.calls import Call
 from windsor_sync.state.ledger import RowVerdict, Verdict
 
-__all__ = ["Delivery", "Engine", "EngineLimits", "Parcel"]
+__all__ = ["Delivery", "Engine", "EngineLimits"]
 
 
 A_STEP_BEHIND = "an answer too many came over its connection"
@@ -93,7 +93,7 @@ class Engine:
     def __init__(
         self,
         *,
-        wire: Wire,
+        wire: WireProtocol,
         transport: Transport,
         rate: Rate,
         journal: Journal,
@@ -114,7 +114,7 @@ class Engine:
         """when a request last had to wait for the rate"""
         report = on_progress or (lambda _: None)
         self._records = Recorder(journal, rhythm, lambda: report(self.outcome), self._is_paced)
-        self._patience = RetryPolicy(
+        self._retry_policy = RetryPolicy(
             RetryLimits(limits.give_up_after_s, limits.first_backoff_s, limits.longest_backoff_s, limits.tries_in_turn),
             clock,
         )
@@ -123,7 +123,7 @@ class Engine:
         """rejected, and not merely of a kind that Windsor does not take"""
         self._failure: Exception | None = None
         self._stop = asyncio.Event()
-        self._supply = Supply(
+        self._scheduler = Scheduler(
             self._records,
             batch_size=wire.batch_size,
             rows_put_off=limits.rows_put_off,
@@ -137,15 +137,15 @@ class Engine:
         self.outcome.was_interrupted = True
         self._end()
 
-    async def run(self, shards: Sequence[ShardProgress], parcels: AsyncIterator[Sequence[Parcel]]) -> Delivery:
-        """Deliver the parcels (ascending within a shard, one shard after the other) and record what was answered.
+    async def run(self, shards: Sequence[ShardProgress], rows: AsyncIterator[Sequence[PendingRow]]) -> Delivery:
+        """Deliver the rows (ascending within a shard, one shard after the other) and record what was answered.
 
         Returns when they end or something stops it; `stopped_by` says what. An error that is not ours (an unreadable
         outbox, a defect) stops it in the same orderly way and is raised.
         """
         self._records.open(shards)
-        self._supply.open(parcels)
-        self._patience.useful_answer()
+        self._scheduler.open(rows)
+        self._retry_policy.useful_answer()
         keeper = asyncio.create_task(self._guarded(self._records.keep()))
         workers = [asyncio.create_task(self._guarded(self._work())) for _ in range(self._limits.max_in_flight)]
         try:
@@ -191,20 +191,20 @@ class Engine:
         self._stop.set()
         self._records.end()
 
-    # -- parcels ---------------------------------------------------------------------------------------------
+    # -- rows ---------------------------------------------------------------------------------------------
 
     async def _work(self) -> None:
-        while batch := await self._supply.take():
+        while batch := await self._scheduler.take():
             await self._deliver(batch)
-            self._supply.done()
+            self._scheduler.done()
 
     async def _deliver(self, batch: Sequence[Attempt]) -> None:
         """Send what a batch has to say, request by request, each row until one of its messages is not taken.
 
         A refusal of several messages does not say which is meant: it is cut in halves until single ones are judged.
         """
-        letters = [letter for attempt in batch for letter in self._letters(attempt)]
-        requests = deque(requests_of(letters, most=self._wire.batch_size, most_bytes=self._wire.most_bytes))
+        messages = [message for attempt in batch for message in self._messages(attempt)]
+        requests = deque(requests_of(messages, most=self._wire.batch_size, most_bytes=self._wire.most_bytes))
         while requests:
             request = self._still_to_send(requests.popleft())
             answer = await self._answer(request) if request else None
@@ -215,14 +215,14 @@ class Engine:
             elif len(request) > 1:
                 half = len(request) // 2
                 requests.extendleft([request[half:], request[:half]])
-                for letter in request:
-                    letter.attempt.was_refused_with_others |= decide(answer).is_final
+                for message in request:
+                    message.attempt.was_refused_with_others |= decide(answer).is_final
             else:
                 self._rejected(request[0].attempt, answer)
 
-    def _letters(self, attempt: Attempt) -> Iterator[Letter]:
-        """The messages of a parcel in the wire's words."""
-        messages = attempt.parcel.messages
+    def _messages(self, attempt: Attempt) -> Iterator[PendingMessage]:
+        """The messages of a row in the wire's words."""
+        messages = attempt.row.messages
         bodies = [self._wire.said(message) for message in messages]
         if not bodies:
             self._set_aside(attempt, Verdict.SUPPRESSED)
@@ -233,55 +233,57 @@ class Engine:
         else:
             for place, body in enumerate(bodies, start=1):
                 assert body is not None
-                yield Letter(attempt, body, is_last=place == len(bodies))
+                yield PendingMessage(attempt, body, is_last=place == len(bodies))
 
-    def _still_to_send(self, request: Letters) -> Letters:
+    def _still_to_send(self, request: PendingMessages) -> PendingMessages:
         """Without what was settled meanwhile, and without calls that Windsor turned out not to take."""
-        for letter in request if self._unsupported else ():
-            answer = self._unsupported.get(letter.attempt.parcel.call)
-            if answer is not None and not letter.attempt.is_settled:
-                self._rejected(letter.attempt, answer)
-        return [letter for letter in request if not letter.attempt.is_settled]
+        for message in request if self._unsupported else ():
+            answer = self._unsupported.get(message.attempt.row.call)
+            if answer is not None and not message.attempt.is_settled:
+                self._rejected(message.attempt, answer)
+        return [message for message in request if not message.attempt.is_settled]
 
     # -- one request -----------------------------------------------------------------------------------------
 
-    async def _answer(self, request: Letters) -> Answer | None:
+    async def _answer(self, request: PendingMessages) -> Answer | None:
         """Send until there is an answer to go by; None after a stop, or when nothing of it is sent any more for now."""
         attempts = attempts_of(request)
-        struggle = attempts[0].struggle
+        retry_state = attempts[0].retry_state
         if len(attempts) > 1:
-            struggle = RetryState(since=min(attempt.struggle.since for attempt in attempts))
+            retry_state = RetryState(since=min(attempt.retry_state.since for attempt in attempts))
         while await self._turn():
-            answer = await self._send(request, attempts, struggle)
+            answer = await self._send(request, attempts, retry_state)
             decision = decide(answer)
             if decision.is_final:
-                self._patience.useful_answer()
+                self._retry_policy.useful_answer()
                 if answer.hearing is not None:
                     answer.hearing.heard(partial(self._take_back, attempts))
                 return answer
             self._note_doubt(attempts, answer)
             if decision is Decision.STOP:
-                private = [value for attempt in attempts for value in attempt.parcel.private]
+                private = [value for attempt in attempts for value in attempt.row.private]
                 self._halt(stopped(replace(answer, location=redacted_address(answer.location, private))))
                 return None
             if decision is Decision.SLOW_DOWN:
                 self._rate.slow_down(answer.retry_after_s)
             # What fails again and again among others is looked for in halves; a 429 is nobody's fault.
-            splits = len(attempts) > 1 and (struggle.failures > 0 or decision is not Decision.SLOW_DOWN)
-            has_room = splits or self._supply.room >= len(attempts)
-            match self._patience.after(
+            splits = len(attempts) > 1 and (retry_state.failures > 0 or decision is not Decision.SLOW_DOWN)
+            has_room = splits or self._scheduler.room >= len(attempts)
+            match self._retry_policy.after(
                 answer,
                 decision,
-                struggle,
+                retry_state,
                 has_room=has_room,
-                blocks_all=self._supply.is_starved,
-                is_at_border=self._supply.is_at_border,
+                blocks_all=self._scheduler.is_starved,
+                is_at_border=self._scheduler.is_at_border,
             ):
                 case RetryDecision.AGAIN:
-                    await self._sleep(self._patience.pause_s(answer, struggle))
+                    await self._sleep(self._retry_policy.pause_s(answer, retry_state))
                 case RetryDecision.LATER if splits:
                     for attempt in attempts:
-                        attempt.struggle.since = struggle.since  # who got through meanwhile shows that Windsor is there
+                        attempt.retry_state.since = (
+                            retry_state.since
+                        )  # who got through meanwhile shows that Windsor is there
                     return answer
                 case RetryDecision.LATER:
                     self._leave(attempts, answer, again=True)
@@ -290,7 +292,7 @@ class Engine:
                     self._leave(attempts, answer, again=False)
                     return None
                 case RetryDecision.GIVE_UP:
-                    self._halt(unavailable(answer, self._patience.silent_s, self._limits.give_up_after_s))
+                    self._halt(unavailable(answer, self._retry_policy.silent_s, self._limits.give_up_after_s))
                     return None
         return None
 
@@ -309,13 +311,13 @@ class Engine:
     def _is_paced(self) -> bool:
         return time.monotonic() < self._paced_at + AHEAD_S
 
-    async def _send(self, request: Letters, attempts: Sequence[Attempt], struggle: RetryState) -> Answer:
+    async def _send(self, request: PendingMessages, attempts: Sequence[Attempt], retry_state: RetryState) -> Answer:
         """Send once; from here on the rows may have been applied."""
-        self._patience.sending(struggle)
+        self._retry_policy.sending(retry_state)
         for attempt in attempts:
-            if not attempt.struggle.is_second_round:
-                self._records[attempt.parcel.shard].sending(attempt.parcel.seq)
-        sealed = self._wire.request([letter.body for letter in request])
+            if not attempt.retry_state.is_second_round:
+                self._records[attempt.row.shard].sending(attempt.row.seq)
+        sealed = self._wire.request([message.body for message in request])
         has_left = False
 
         def leaves() -> None:
@@ -338,7 +340,7 @@ class Engine:
         for attempt in attempts:
             attempt.in_doubt |= may_have_been_applied(answer)
             if not attempt.may_be_applied:
-                self._records[attempt.parcel.shard].not_applied(attempt.parcel.seq)
+                self._records[attempt.row.shard].not_applied(attempt.row.seq)
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, but not through a stop."""
@@ -348,28 +350,28 @@ class Engine:
 
     # -- what became of it -----------------------------------------------------------------------------------
 
-    def _accepted(self, request: Letters) -> None:
-        for letter in request:
-            if letter.is_last:
-                self._delivered(letter.attempt)
+    def _accepted(self, request: PendingMessages) -> None:
+        for message in request:
+            if message.is_last:
+                self._delivered(message.attempt)
             else:
-                letter.attempt.in_doubt = True  # until the rest of it is answered too
+                message.attempt.in_doubt = True  # until the rest of it is answered too
 
     def _delivered(self, attempt: Attempt) -> None:
-        parcel = attempt.parcel
+        row = attempt.row
         if attempt.is_suspect:
             self._unsure(attempt)
             return
         self.outcome.delivered += 1
         attempt.is_settled = True
-        if attempt.struggle.is_second_round:
-            self._records[parcel.shard].late_yes()
+        if attempt.retry_state.is_second_round:
+            self._records[row.shard].late_yes()
             self.outcome.unanswered -= 1
-            self._records.answered(_verdict(parcel.seq, Verdict.DELIVERED))
+            self._records.answered(_verdict(row.seq, Verdict.DELIVERED))
         else:
-            self._records.settled(parcel.shard, parcel.seq, is_delivered=True)
+            self._records.settled(row.shard, row.seq, is_delivered=True)
             self._records.answered()
-        self._supply.answered(attempt)
+        self._scheduler.answered(attempt)
         _is_sure(attempt, Verdict.DELIVERED)
 
     def _rejected(self, attempt: Attempt, answer: Answer) -> None:
@@ -379,14 +381,14 @@ class Engine:
             return
         is_unsupported = decide(answer) is Decision.UNSUPPORTED
         if answer.was_sent and is_unsupported:
-            self._unsupported[attempt.parcel.call] = answer
+            self._unsupported[attempt.row.call] = answer
         recorded = self._set_aside(attempt, Verdict.REJECTED, answer)
-        self._supply.answered(attempt)
+        self._scheduler.answered(attempt)
         _is_sure(attempt, Verdict.REJECTED)
         self.outcome.rejected += 1
-        if is_unsupported and attempt.parcel.call != Call.IDENTIFY:
+        if is_unsupported and attempt.row.call != Call.IDENTIFY:
             return  # of the others Windsor need not take all; what takes no identify is no Windsor
-        if attempt.parcel.goes_first and not is_unsupported and not judges_address(recorded.code):
+        if attempt.row.goes_first and not is_unsupported and not judges_address(recorded.code):
             return  # perhaps Windsor rejects only these users: the answers to later rows will show it
         self._refused += 1
         if self.outcome.delivered == 0 and self._refused >= self._limits.rejections_to_stop:
@@ -397,12 +399,12 @@ class Engine:
         attempt.in_doubt = True
         self._set_aside(attempt, Verdict.UNANSWERED)
         self.outcome.unanswered += 1
-        self._supply.answered(attempt)
+        self._scheduler.answered(attempt)
 
     def _take_back(self, attempts: Sequence[Attempt]) -> None:
         """Put rows in doubt that were answered over a connection that turned out to be a step behind."""
         for attempt in attempts:
-            shard, seq = attempt.parcel.shard, attempt.parcel.seq
+            shard, seq = attempt.row.shard, attempt.row.seq
             attempt.is_suspect = True
             if attempt.sure is None:
                 continue  # not settled yet, or owed in any case
@@ -421,7 +423,7 @@ class Engine:
             if not attempt.is_settled:  # by one of those before it
                 attempt.owed = self._set_aside(attempt, Verdict.UNANSWERED, answer)
                 self.outcome.unanswered += 1
-                for behind in self._supply.put_off(attempt) if again else self._supply.abandon(attempt):
+                for behind in self._scheduler.put_off(attempt) if again else self._scheduler.abandon(attempt):
                     self._hold_back(behind)
 
     def _hold_back(self, attempt: Attempt) -> None:
@@ -431,17 +433,17 @@ class Engine:
 
     def _set_aside(self, attempt: Attempt, verdict: Verdict, answer: Answer | None = None) -> RowVerdict:
         """Record a verdict that is not a yes."""
-        parcel = attempt.parcel
+        row = attempt.row
         attempt.is_settled = True
-        if attempt.struggle.is_second_round:
+        if attempt.retry_state.is_second_round:
             self.outcome.unanswered -= 1
         else:
-            self._records.settled(parcel.shard, parcel.seq, is_delivered=False)
-        words = redacted(answer.message, parcel.private) if answer else None
+            self._records.settled(row.shard, row.seq, is_delivered=False)
+        words = redacted(answer.message, row.private) if answer else None
         code = answer.status if answer else None
-        is_judged = verdict is Verdict.REJECTED and len(parcel.messages) == 1
+        is_judged = verdict is Verdict.REJECTED and len(row.messages) == 1
         in_doubt = attempt.in_doubt if is_judged else attempt.may_be_applied
-        recorded = _verdict(parcel.seq, verdict, code, words, in_doubt=in_doubt)
+        recorded = _verdict(row.seq, verdict, code, words, in_doubt=in_doubt)
         self._records.answered(recorded)
         return recorded
 
@@ -449,7 +451,7 @@ class Engine:
 def _is_sure(attempt: Attempt, verdict: Verdict) -> None:
     """Note it, for the case that it is taken back; what was sent need not be kept for that."""
     attempt.sure = verdict
-    attempt.parcel = attempt.parcel._replace(messages=(), private=())
+    attempt.row = attempt.row._replace(messages=(), private=())
 
 
 def _verdict(

@@ -1,4 +1,4 @@
-"""Events on their way to Windsor: the outbox's columns, its rows as parcels, and what is left of them.
+"""Events on their way to Windsor: the outbox's columns, its rows as rows, and what is left of them.
 
 It is some Parquet files in a folder, each a stretch of the rows, where the outbox of audiences is one; how far it got
 lives in the ledger the same way.
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from windsor_sync.delivery.engine import Parcel
+from windsor_sync.delivery.rows import PendingRow
 from windsor_sync.diff import statement
 from windsor_sync.diff.duckdb import Remains, acknowledged
 from windsor_sync.domain.identity import Alias
@@ -50,9 +50,9 @@ class _Row(NamedTuple):
     previous_id: str | None
 
 
-def parcels(
+def pending_rows(
     files: Sequence[str], shard: ShardProgress, decided: Container[int], is_suppressed: Callable[[str], bool]
-) -> Iterator[list[Parcel]]:
+) -> Iterator[list[PendingRow]]:
     """Yield what is left to be sent of a shard, ascending, a chunk at a time (maybe an empty one)."""
     with open_stored() as connection:
         for start, end in shard.chunks(CHUNK_ROWS):
@@ -62,21 +62,23 @@ def parcels(
             ).fetchall()
             found = [_Row(*row) for row in rows]
             left = (row for row in found if row.seq not in decided and not shard.has_answer(row.seq))
-            yield [_parcel(shard.shard, row, is_suppressed) for row in left]
+            yield [_row(shard.shard, row, is_suppressed) for row in left]
 
 
-def _parcel(shard: int, row: _Row, is_suppressed: Callable[[str], bool]) -> Parcel:
+def _row(shard: int, row: _Row, is_suppressed: Callable[[str], bool]) -> PendingRow:
     user = row.anonymous_id if row.user_id is None else row.user_id
     named = (user, row.previous_id) if row.call == Call.ALIAS else (user,)
     if row.message is None or any(name is not None and is_suppressed(name) for name in named):
-        return Parcel(shard, row.seq, (), (), row.call, _lanes(row))
-    return Parcel(shard, row.seq, (row.message.encode(),), _private(row, row.message), row.call, _lanes(row))
+        return PendingRow(shard, row.seq, (), (), row.call, _ordering_keys(row))
+    return PendingRow(
+        shard, row.seq, (row.message.encode(),), _private(row, row.message), row.call, _ordering_keys(row)
+    )
 
 
-def _lanes(row: _Row) -> tuple[str, ...]:
+def _ordering_keys(row: _Row) -> tuple[str, ...]:
     """Return the ordering keys of an event; an alias can rename a user id as well as an anonymous id (facts §3.3)."""
-    lanes = (("u", row.user_id), ("a", row.anonymous_id), ("u", row.previous_id), ("a", row.previous_id))
-    return tuple(dict.fromkeys(kind + name for kind, name in lanes if name is not None))
+    ordering_keys = (("u", row.user_id), ("a", row.anonymous_id), ("u", row.previous_id), ("a", row.previous_id))
+    return tuple(dict.fromkeys(kind + name for kind, name in ordering_keys if name is not None))
 
 
 def _private(row: _Row, text: str) -> tuple[str | None, ...]:

@@ -91,10 +91,10 @@ _LISTS = {
 class PublicApi:
     """Asks Segment. Once it could not be reached it is not asked again by this object: a run of many audiences goes on."""
 
-    def __init__(self, url: str, token: str, patience: ApiRetryPolicy | None = None) -> None:
+    def __init__(self, url: str, token: str, retry_policy: ApiRetryPolicy | None = None) -> None:
         if not token.isascii() or not token.isprintable() or " " in token or not token:
             raise ConfigError(
-                "The token for Segment's Public API is not one line of plain letters (it is not shown). Nothing was sent. "
+                "The token for Segment's Public API is not one line of plain messages (it is not shown). Nothing was sent. "
                 "Copy it again from Segment's workspace settings, Access Management, Tokens."
             )
         self._url = url.rstrip("/")
@@ -103,7 +103,7 @@ class PublicApi:
             "Accept": "application/json",
             "Accept-Encoding": "identity",
         }
-        self._patience = patience or ApiRetryPolicy()
+        self._retry_policy = retry_policy or ApiRetryPolicy()
         self._runner = asyncio.Runner()
         self._client: Client | None = None
         self._gave_up: str | None = None
@@ -163,21 +163,21 @@ class PublicApi:
         raise self._give_up("its pages never end: a cursor came twice, or too many came")
 
     def _read(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
-        """The `data` of an answer, after as many tries as our patience allows."""
+        """The `data` of an answer, after as many tries as our retry policy allows."""
         if self._gave_up:
             raise SegmentUnavailable(self._gave_up)
-        patience = self._patience
+        retry_policy = self._retry_policy
         request = httpx.Request(
             "GET",
             self._url + path + ("?" + urlencode(query) if query else ""),
             headers=self._headers,
         )
-        for attempt in range(patience.tries):
+        for attempt in range(retry_policy.tries):
             answer = self._sent(request)
             if not _is_passing(answer.status):
                 return self._data(answer)
-            wait_s = _wait_s(answer.headers) or random.uniform(0.5, 1.0) * patience.first_wait_s * 2**attempt  # noqa: S311
-            if attempt == patience.tries - 1 or wait_s > patience.longest_wait_s:
+            wait_s = _wait_s(answer.headers) or random.uniform(0.5, 1.0) * retry_policy.first_wait_s * 2**attempt  # noqa: S311
+            if attempt == retry_policy.tries - 1 or wait_s > retry_policy.longest_wait_s:
                 break
             time.sleep(wait_s)
         raise self._give_up(f"it answered {answer.status}" if answer.status else "no complete answer came")
@@ -193,9 +193,9 @@ class PublicApi:
         return _Answer(received.status, httpx.Headers(received.headers), received.body)
 
     async def _receive(self, request: httpx.Request) -> Received:
-        patience = self._patience
-        self._client = self._client or Client(connections=1, timeout_s=patience.timeout_s)
-        within_s = patience.longest_answer_s
+        retry_policy = self._retry_policy
+        self._client = self._client or Client(connections=1, timeout_s=retry_policy.timeout_s)
+        within_s = retry_policy.longest_answer_s
         return await self._client.receive(request, within_s=within_s, kept_bytes=MAX_ANSWER_BYTES)
 
     def _run(self, asking: Coroutine[Any, Any, Received]) -> Received:

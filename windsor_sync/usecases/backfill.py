@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from windsor_sync.delivery.stop import CancelToken
+from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.change import Limits
 from windsor_sync.domain.run import Run
 from windsor_sync.errors import ChangesWithheld, ConfigError

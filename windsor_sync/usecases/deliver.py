@@ -8,12 +8,13 @@ from functools import partial
 from itertools import islice
 from typing import Protocol
 
-from windsor_sync.delivery.engine import Delivery, Engine, EngineLimits, Parcel
+from windsor_sync.delivery.cancel import CancelToken
+from windsor_sync.delivery.engine import Delivery, Engine, EngineLimits
+from windsor_sync.delivery.protocols import WireProtocol
 from windsor_sync.delivery.rate import Rate
+from windsor_sync.delivery.rows import PendingRow
 from windsor_sync.delivery.shared_rate import Weight
-from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.delivery.transport import Transport
-from windsor_sync.delivery.wires import Wire
 from windsor_sync.domain.change import FALSE_FIRST
 from windsor_sync.domain.progress import FIRST_SHARD, ShardProgress
 from windsor_sync.domain.suppression import Suppressed
@@ -30,7 +31,7 @@ class Line(Protocol):
     """A destination that can be talked to."""
 
     @property
-    def wire(self) -> Wire: ...
+    def wire(self) -> WireProtocol: ...
     @property
     def limits(self) -> EngineLimits: ...
     def transport(self) -> Transport: ...
@@ -38,50 +39,50 @@ class Line(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Consignment:
-    """An outbox to deliver: whose run it is, which stretches of it, and how their rows are read as parcels."""
+class OutboxDelivery:
+    """An outbox to deliver: whose run it is, which stretches of it, and how their rows are read as rows."""
 
     run_id: str
     shards: tuple[ShardProgress, ...]
-    parcels: Callable[[ShardProgress], Iterator[Iterable[Parcel]]]
+    rows: Callable[[ShardProgress], Iterator[Iterable[PendingRow]]]
     """the rows of a shard that have no answer yet, ascending, a chunk at a time; a chunk is read in
     a thread, and what an iterator leaves to do is done in the event loop"""
     weight: Weight = Weight.AUDIENCES
 
 
-def identify_parcels(
+def identify_rows(
     location: str,
     held: Sequence[str],
     renderer: Renderer,
     decided: frozenset[int],
     suppressed: Suppressed,
     merged_away: frozenset[str] = frozenset(),
-) -> Callable[[ShardProgress], Iterator[Iterable[Parcel]]]:
+) -> Callable[[ShardProgress], Iterator[Iterable[PendingRow]]]:
     """Return how to read an audience's outbox: one identify for each row, or one for each e-mail.
 
     `held` kinds of change and `decided` rows, which have a verdict from an earlier try, are passed over. Nothing is sent to
     ids that were `merged_away` since the rows were written: the next run tells the person.
     """
 
-    def parcels(shard: ShardProgress) -> Iterator[Iterable[Parcel]]:
+    def pending(shard: ShardProgress) -> Iterator[Iterable[PendingRow]]:
         for rows in read_rows(location, shard.chunks(CHUNK_ROWS), held):
             undecided = (row for row in rows if row.seq not in decided and not shard.has_answer(row.seq))
             left = undecided if decided or shard.stretches else rows
-            yield map(partial(_parcel, shard.shard, renderer, suppressed, merged_away), left)
+            yield map(partial(_pending_row, shard.shard, renderer, suppressed, merged_away), left)
 
-    return parcels
+    return pending
 
 
-def _parcel(
+def _pending_row(
     shard: int, renderer: Renderer, suppressed: Suppressed, merged_away: frozenset[str], row: OutboxRow
-) -> Parcel:
-    """Make a parcel of a row; without messages when one of its ids is suppressed, forgotten or merged away."""
+) -> PendingRow:
+    """Make a row of a row; without messages when one of its ids is suppressed, forgotten or merged away."""
     user = row.anonymous_id if row.user_id is None else row.user_id
     private = (row.user_id, row.anonymous_id, *(row.email.split("\n") if row.email else ()), row.value)
     is_silent = user is None or user in merged_away or any(name in suppressed for name in (user, row.anonymous_id))
     messages = () if is_silent else renderer.messages(row)
     goes_first = shard == FIRST_SHARD and row.change in FALSE_FIRST  # earlier versions put these rows anywhere
-    return Parcel(shard, row.seq, messages, private, goes_first=goes_first)
+    return PendingRow(shard, row.seq, messages, private, goes_first=goes_first)
 
 
 class LedgerJournal:
@@ -104,7 +105,7 @@ class LedgerJournal:
 
 
 def deliver(
-    consignment: Consignment,
+    outbox_delivery: OutboxDelivery,
     *,
     ledger: Ledger,
     lease: Lease,
@@ -113,10 +114,10 @@ def deliver(
     on_progress: Callable[[Delivery], None] | None = None,
 ) -> Delivery:
     """Deliver what is left of the outbox; returns when it is done or something stopped it."""
-    journal = LedgerJournal(ledger, lease, consignment.run_id)
-    with line.sharing(lease.resource, consignment.weight) as rate:
+    journal = LedgerJournal(ledger, lease, outbox_delivery.run_id)
+    with line.sharing(lease.resource, outbox_delivery.weight) as rate:
         try:
-            return asyncio.run(_deliver(consignment, journal, line, rate, stop, on_progress))
+            return asyncio.run(_deliver(outbox_delivery, journal, line, rate, stop, on_progress))
         except Exception as error:
             shortage = shortage_in(error)
             if shortage is None:
@@ -125,7 +126,7 @@ def deliver(
 
 
 async def _deliver(
-    consignment: Consignment,
+    outbox_delivery: OutboxDelivery,
     journal: LedgerJournal,
     line: Line,
     rate: Rate,
@@ -143,21 +144,21 @@ async def _deliver(
             on_progress=on_progress,
         )
         stop.connect(asyncio.get_running_loop(), engine.stop)
-        parcels = _read_ahead(_parcels(consignment))
+        rows = _read_ahead(_rows(outbox_delivery))
         try:
-            return await engine.run(consignment.shards, parcels)
+            return await engine.run(outbox_delivery.shards, rows)
         finally:
-            await parcels.aclose()
+            await rows.aclose()
     finally:
         await transport.close()
 
 
-def _parcels(consignment: Consignment) -> Generator[Iterable[Parcel], None, None]:
-    for shard in consignment.shards:
-        yield from consignment.parcels(shard)
+def _rows(outbox_delivery: OutboxDelivery) -> Generator[Iterable[PendingRow], None, None]:
+    for shard in outbox_delivery.shards:
+        yield from outbox_delivery.rows(shard)
 
 
-async def _read_ahead(chunks: Generator[Iterable[Parcel], None, None]) -> AsyncGenerator[list[Parcel], None]:
+async def _read_ahead(chunks: Generator[Iterable[PendingRow], None, None]) -> AsyncGenerator[list[PendingRow], None]:
     """Read the next chunk in a thread while this one is being delivered, and render this one little by little.
 
     Rendering is Python's own work: a thread that does it takes the interpreter from the event loop for as long.
@@ -166,8 +167,8 @@ async def _read_ahead(chunks: Generator[Iterable[Parcel], None, None]) -> AsyncG
     try:
         while (chunk := await following) is not None:
             following = asyncio.create_task(asyncio.to_thread(next, chunks, None))
-            parcels = iter(chunk)
-            while some := list(islice(parcels, RENDERED_AT_ONCE)):
+            rows = iter(chunk)
+            while some := list(islice(rows, RENDERED_AT_ONCE)):
                 yield some
     finally:
         with suppress(Exception):

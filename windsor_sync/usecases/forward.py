@@ -13,10 +13,10 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
+from windsor_sync.delivery.cancel import CancelToken
+from windsor_sync.delivery.endings import everything_rejected
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.delivery.shared_rate import Weight
-from windsor_sync.delivery.stop import CancelToken
-from windsor_sync.delivery.stops import everything_rejected
 from windsor_sync.delivery.verdicts import judges_address
 from windsor_sync.domain.progress import ShardProgress
 from windsor_sync.domain.run import Run, RunState
@@ -25,7 +25,7 @@ from windsor_sync.events import malformed
 from windsor_sync.events.archive import ArchiveFile, list_files
 from windsor_sync.events.intake import Intake, IntakeTask, take_in
 from windsor_sync.events.late import Rewritten, late_lines
-from windsor_sync.outbox.events import parcels, remaining
+from windsor_sync.outbox.events import pending_rows, remaining
 from windsor_sync.segment.routing import Routing
 from windsor_sync.segment.trait_keys import trait_key
 from windsor_sync.settings import AliasPolicy, Events
@@ -38,7 +38,7 @@ from windsor_sync.state.tables import archive_files
 from windsor_sync.usecases import seal as sealing
 from windsor_sync.usecases import suppression_list as segment_suppressions
 from windsor_sync.usecases.close_run import settle, settle_dead_predecessor
-from windsor_sync.usecases.deliver import Consignment, deliver
+from windsor_sync.usecases.deliver import OutboxDelivery, deliver
 from windsor_sync.usecases.workspace import Workspace
 
 KIND = "forward"
@@ -207,10 +207,10 @@ def deliver_forwarding(
     files = list(map(workspace.files.location, workspace.stored.parts(run.outbox)))
     decided = workspace.ledger.decided(run.run_id)
     outcome = deliver(
-        Consignment(
+        OutboxDelivery(
             run_id=run.run_id,
             shards=workspace.ledger.resume(lease, run.run_id),
-            parcels=lambda shard: parcels(files, shard, decided, suppressed.__contains__),
+            rows=lambda shard: pending_rows(files, shard, decided, suppressed.__contains__),
             weight=Weight.EVENTS,
         ),
         ledger=workspace.ledger,

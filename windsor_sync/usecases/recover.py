@@ -4,7 +4,7 @@ Where the lost snapshot's source is still the same, it is sealed again and the r
 ever told true is taken from the outboxes and from older snapshots: every member is told true, everyone else false.
 """
 
-from windsor_sync.delivery.stop import CancelToken
+from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.change import Limits
 from windsor_sync.domain.run import Run
 from windsor_sync.settings import Computation

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, update
 
-from windsor_sync.delivery.stop import CancelToken
+from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.run import Run
 from windsor_sync.errors import ConfigError
 from windsor_sync.segment.identify import ComputationClass

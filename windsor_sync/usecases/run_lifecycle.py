@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.delivery.engine import Delivery
-from windsor_sync.delivery.stop import CancelToken
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import StoredFileError
 from windsor_sync.settings import Computation
@@ -23,7 +23,7 @@ from windsor_sync.state.runs import run_of
 from windsor_sync.state.stored_files import enter, storage_name
 from windsor_sync.usecases import seal as sealing
 from windsor_sync.usecases.close_run import settle, settle_dead_predecessor
-from windsor_sync.usecases.deliver import Consignment, deliver, identify_parcels
+from windsor_sync.usecases.deliver import OutboxDelivery, deliver, identify_rows
 from windsor_sync.usecases.learn_merges import begin
 from windsor_sync.usecases.prepare import Prepared, Request, _owing, confirm, cut_into_shards, prepare, renderer
 from windsor_sync.usecases.seal import SealedSnapshot
@@ -217,10 +217,10 @@ def send_owed(
         return None
     workspace.marks.leave(run.audience_id, run.number, run.run_id)
     outcome = deliver(
-        Consignment(
+        OutboxDelivery(
             run_id=run.run_id,
             shards=shards,
-            parcels=identify_parcels(
+            rows=identify_rows(
                 head.outbox,
                 run.held,
                 renderer(workspace, computation, known),

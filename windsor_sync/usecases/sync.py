@@ -1,6 +1,6 @@
 """Brings one audience up to date in Windsor."""
 
-from windsor_sync.delivery.stop import CancelToken
+from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.run import Run
 from windsor_sync.settings import Computation
 from windsor_sync.state.audiences import Registered

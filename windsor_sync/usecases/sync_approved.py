@@ -1,6 +1,6 @@
 """Sends what a person approved, from the place where they were asked: the diff is made again under the ceiling."""
 
-from windsor_sync.delivery.stop import CancelToken
+from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.run import Run
 from windsor_sync.errors import ChangesWithheld
 from windsor_sync.settings import Computation

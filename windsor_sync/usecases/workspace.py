@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from windsor_sync.delivery.engine import EngineLimits
+from windsor_sync.delivery.protocols import WireProtocol
+from windsor_sync.delivery.protocols.segment_webhook import WebhookWire
+from windsor_sync.delivery.protocols.windsor_hook import HookWire
 from windsor_sync.delivery.rate import Rate
 from windsor_sync.delivery.shared_rate import Weight, sharing
 from windsor_sync.delivery.transport import HttpTransport, Transport, tls_of
-from windsor_sync.delivery.wires import Wire
-from windsor_sync.delivery.wires.segment_webhook import WebhookWire
-from windsor_sync.delivery.wires.windsor_hook import HookWire
 from windsor_sync.errors import ConfigError
 from windsor_sync.persons.merges import Merges
 from windsor_sync.segment.trait_keys import TraitKey
@@ -47,7 +47,7 @@ WIRES: Mapping[WireName, type[WebhookWire] | type[HookWire]] = {
 class HttpLine:
     """Windsor behind HTTP, as the settings describe it."""
 
-    wire: Wire
+    wire: WireProtocol
     destination: Destination
     database: Database
     limits: EngineLimits

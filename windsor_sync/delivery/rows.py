@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from windsor_sync.delivery.lanes import Ticket
-from windsor_sync.delivery.patience import RetryState
+from windsor_sync.delivery.ordering import Ticket
+from windsor_sync.delivery.retry_policy import RetryState
 from windsor_sync.state.ledger import RowVerdict, Verdict
 
 
-class Parcel(NamedTuple):
+class PendingRow(NamedTuple):
     """One row of an outbox on its way."""
 
     shard: int
@@ -19,22 +19,22 @@ class Parcel(NamedTuple):
     private: tuple[str | None, ...]
     """what Windsor's words must not repeat"""
     call: str = "identify"
-    lanes: tuple[str, ...] = ()
-    """it goes out after every earlier row that shares one of them; without lanes no order is kept"""
+    ordering_keys: tuple[str, ...] = ()
+    """it goes out after every earlier row that shares one of them; without ordering keys no order is kept"""
     goes_first: bool = False
     """whether it must be answered or set aside before any row without this flag is sent"""
 
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """A parcel that was taken from the outbox."""
+    """A row that was taken from the outbox."""
 
-    parcel: Parcel
+    row: PendingRow
     in_doubt: bool
     """some of its messages may have been applied, now or by an earlier try of the run"""
-    struggle: RetryState
+    retry_state: RetryState
     ticket: Ticket["Attempt"] | None = None
-    """its place in its lanes"""
+    """its place in its ordering keys"""
     waits: bool = False
     """behind an earlier row of its user"""
     was_refused_with_others: bool = False
@@ -54,7 +54,7 @@ class Attempt:
         return self.in_doubt or self.was_refused_with_others
 
 
-class Letter(NamedTuple):
+class PendingMessage(NamedTuple):
     """One message of an attempt, as the wire says it."""
 
     attempt: Attempt
@@ -62,23 +62,23 @@ class Letter(NamedTuple):
     is_last: bool
 
 
-Letters = Sequence[Letter]
+PendingMessages = Sequence[PendingMessage]
 
 
-def requests_of(letters: Iterable[Letter], *, most: int, most_bytes: int) -> Iterator[Letters]:
-    """Cut letters into the contents of requests, order kept; a letter that is too large goes alone."""
-    request: list[Letter] = []
+def requests_of(messages: Iterable[PendingMessage], *, most: int, most_bytes: int) -> Iterator[PendingMessages]:
+    """Cut messages into the contents of requests, order kept; a message that is too large goes alone."""
+    request: list[PendingMessage] = []
     size = 0
-    for letter in letters:
-        if request and (len(request) == most or size + len(letter.body) > most_bytes):
+    for message in messages:
+        if request and (len(request) == most or size + len(message.body) > most_bytes):
             yield request
             request, size = [], 0
-        request.append(letter)
-        size += len(letter.body)
+        request.append(message)
+        size += len(message.body)
     if request:
         yield request
 
 
-def attempts_of(letters: Letters) -> list[Attempt]:
-    """Return the attempts that the letters belong to, in order, each once."""
-    return list(dict.fromkeys(letter.attempt for letter in letters))
+def attempts_of(messages: PendingMessages) -> list[Attempt]:
+    """Return the attempts that the messages belong to, in order, each once."""
+    return list(dict.fromkeys(message.attempt for message in messages))

@@ -6,7 +6,7 @@ from typing import Protocol
 import httpx
 
 
-class Wire(Protocol):
+class WireProtocol(Protocol):
     """One way to talk to Windsor."""
 
     @property

@@ -1,17 +1,17 @@
-"""The rows of an events outbox as parcels, and what is left of it."""
+"""The rows of an events outbox as rows, and what is left of it."""
 
 import json
 
 import pytest
 from logs import Done, Logs, head, track
 
-from windsor_sync.delivery.engine import Parcel
+from windsor_sync.delivery.engine import PendingRow
 from windsor_sync.diff.duckdb import Remains
 from windsor_sync.domain.progress import ShardProgress
 from windsor_sync.errors import WindsorSyncError
 from windsor_sync.events import sealing
 from windsor_sync.outbox import events as outbox
-from windsor_sync.outbox.events import parcels, remaining
+from windsor_sync.outbox.events import pending_rows, remaining
 from windsor_sync.state.ledger import Verdict
 
 ALIAS = {
@@ -25,27 +25,27 @@ ALIAS = {
 
 def read(
     done: Done, shard: ShardProgress | None = None, decided: frozenset[int] = frozenset(), *, out: str = ""
-) -> list[Parcel]:
+) -> list[PendingRow]:
     shard = shard or ShardProgress(3, 0, done.intake.rows, 0, 0)
-    chunks = parcels(done.files, shard, decided, lambda user: user == out)
-    return [parcel for chunk in chunks for parcel in chunk]
+    chunks = pending_rows(done.files, shard, decided, lambda user: user == out)
+    return [row for chunk in chunks for row in chunk]
 
 
-def test_a_parcel_carries_the_very_text_its_lanes_and_its_call(logs: Logs) -> None:
+def test_a_row_carries_the_very_text_its_ordering_keys_and_its_call(logs: Logs) -> None:
     text = json.dumps(track("m-1", "u-1", anonymousId="a-1"), indent=None)
     logs.write(text, ALIAS)
     first, alias = read(logs.take_in())
     assert (first.shard, first.seq, first.call, first.messages) == (3, 0, "track", (text.encode(),))
-    assert first.lanes == ("uu-1", "aa-1")
-    assert (alias.call, alias.lanes) == ("alias", ("uu-2", "ua-1", "aa-1"))
+    assert first.ordering_keys == ("uu-1", "aa-1")
+    assert (alias.call, alias.ordering_keys) == ("alias", ("uu-2", "ua-1", "aa-1"))
 
 
 def test_what_a_message_says_of_a_user_is_private(logs: Logs) -> None:
     traits = {"name": "Ada Lovelace", "email": "ada@example.com"}
     context = {"traits": traits, "page": {"url": "https://acme.example/of/Ada"}, "ip": "8.8.8.8"}
     logs.write(track("m-1", "u-1", properties={"voucher": "SECRET-7"}, context=context, name="Basket of Ada"))
-    (parcel,) = read(logs.take_in())
-    private = " ".join(one for one in parcel.private if one)
+    (row,) = read(logs.take_in())
+    private = " ".join(one for one in row.private if one)
     assert all(
         word in private
         for word in ("u-1", "Ada Lovelace", "ada@example.com", "SECRET-7", "of/Ada", "8.8.8.8", "Basket of Ada")
@@ -55,9 +55,9 @@ def test_what_a_message_says_of_a_user_is_private(logs: Logs) -> None:
 def test_who_is_suppressed_meanwhile_or_forgotten_gets_no_message(logs: Logs) -> None:
     logs.write(track("m-1", "u-1"), ALIAS, track("m-3", "u-3", second=3))
     done = logs.take_in()
-    assert [len(parcel.messages) for parcel in read(done, out="u-1")] == [0, 1, 1]
-    assert [len(parcel.messages) for parcel in read(done, out="u-2")] == [1, 0, 1]
-    assert [len(parcel.messages) for parcel in read(done, out="a-1")] == [1, 0, 1]  # an alias is about both
+    assert [len(row.messages) for row in read(done, out="u-1")] == [0, 1, 1]
+    assert [len(row.messages) for row in read(done, out="u-2")] == [1, 0, 1]
+    assert [len(row.messages) for row in read(done, out="a-1")] == [1, 0, 1]  # an alias is about both
 
 
 def test_what_has_a_verdict_or_is_held_or_lies_outside_the_stretch_is_not_read(logs: Logs) -> None:
@@ -65,7 +65,7 @@ def test_what_has_a_verdict_or_is_held_or_lies_outside_the_stretch_is_not_read(l
     done = logs.take_in(holds_alias=True)
     assert done.rows("status")[2] == "held"
     shard = ShardProgress(0, 0, 6, position=1, reach=1)
-    assert [parcel.seq for parcel in read(done, shard, frozenset({4}))] == [1, 3, 5]
+    assert [row.seq for row in read(done, shard, frozenset({4}))] == [1, 3, 5]
 
 
 def test_chunks_meet_row_groups_wherever_reading_starts(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,8 +73,8 @@ def test_chunks_meet_row_groups_wherever_reading_starts(logs: Logs, monkeypatch:
     logs.write(*(track(f"m-{number}", second=number) for number in range(11)))
     done = logs.take_in()
     chunks = [
-        [parcel.seq for parcel in chunk]
-        for chunk in parcels(done.files, ShardProgress(0, 0, 11, 2, 2), frozenset(), lambda _: False)
+        [row.seq for row in chunk]
+        for chunk in pending_rows(done.files, ShardProgress(0, 0, 11, 2, 2), frozenset(), lambda _: False)
     ]
     assert chunks == [[2, 3], [4, 5, 6, 7], [8, 9, 10]]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from windsor_sync.delivery.patience import RetryDecision, RetryLimits, RetryPolicy, RetryState
+from windsor_sync.delivery.retry_policy import RetryDecision, RetryLimits, RetryPolicy, RetryState
 from windsor_sync.delivery.verdicts import Answer, Decision, decide
 
 BOUNDS = RetryLimits(give_up_after_s=100, first_backoff_s=1, longest_backoff_s=20, tries_in_turn=3)
@@ -13,22 +13,22 @@ class Played:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.patience = RetryPolicy(BOUNDS, lambda: self.now)
+        self.retry_policy = RetryPolicy(BOUNDS, lambda: self.now)
 
     def step(
         self, row: RetryState, status: int = 500, *, wait_s: float | None = None, has_room: bool = True
     ) -> RetryDecision:
         answer = Answer(status, wait_s)
-        return self.patience.after(answer, decide(answer), row, has_room=has_room)
+        return self.retry_policy.after(answer, decide(answer), row, has_room=has_room)
 
     def sent(self, *, is_second_round: bool = False) -> RetryState:
         row = RetryState(is_second_round)
-        self.patience.sending(row)
+        self.retry_policy.sending(row)
         return row
 
     def others_get_through(self) -> None:
         self.now += 1
-        self.patience.useful_answer()
+        self.retry_policy.useful_answer()
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_row_is_not_put_off_when_there_is_no_room(played: Played) -> None:
     played.others_get_through()
     assert {played.step(row, has_room=False) for _ in range(9)} == {RetryDecision.AGAIN}
     played.now = 99
-    played.patience.useful_answer()
+    played.retry_policy.useful_answer()
     played.now = 100
     assert played.step(row, has_room=False) is RetryDecision.LEAVE
 
@@ -84,7 +84,7 @@ def test_a_429_is_no_failure_in_the_second_round(played: Played) -> None:
         (408, RetryDecision.LEAVE),
     ],
 )
-def test_a_wait_beyond_our_patience_concerns_everybody_or_one_row(
+def test_a_wait_beyond_our_retry_policy_concerns_everybody_or_one_row(
     played: Played, status: int, step: RetryDecision
 ) -> None:
     assert played.step(played.sent(), status, wait_s=100) is step
@@ -98,10 +98,10 @@ def test_a_row_whose_long_wait_concerns_only_itself_is_put_off_at_once(played: P
 
 def test_a_pause_is_as_long_as_asked_or_drawn_from_a_bound_that_doubles_and_ends(played: Played) -> None:
     row = played.sent()
-    assert played.patience.pause_s(Answer(429, 7), row) == 7
+    assert played.retry_policy.pause_s(Answer(429, 7), row) == 7
     for waits, bound in ((1, 2), (2, 4), (4, 16), (5, 20), (10_000, 20)):
         row.waits = waits
-        drawn = [played.patience.pause_s(Answer(500, 0), row) for _ in range(200)]
+        drawn = [played.retry_policy.pause_s(Answer(500, 0), row) for _ in range(200)]
         assert 0 <= min(drawn) < bound / 4
         assert bound * 3 / 4 < max(drawn) <= bound
 

@@ -1,4 +1,4 @@
-"""Which parcels go next: in the outbox's order, as far as the journal lets them and their lanes are free."""
+"""Which rows go next: in the outbox's order, as far as the journal lets them and their ordering keys are free."""
 
 import asyncio
 from collections import deque
@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from windsor_sync.delivery.lanes import Lanes, Ticket
-from windsor_sync.delivery.parcels import Attempt, Parcel
-from windsor_sync.delivery.patience import RetryState
-from windsor_sync.delivery.recorder import Recorder
+from windsor_sync.delivery.checkpoints import Recorder
+from windsor_sync.delivery.ordering import Ordering, Ticket
+from windsor_sync.delivery.retry_policy import RetryState
+from windsor_sync.delivery.rows import Attempt, PendingRow
 
 
 class Waiting(NamedTuple):
@@ -19,17 +19,17 @@ class Waiting(NamedTuple):
     size_bytes: int
     """of their messages"""
 
-    def with_one(self, parcel: Parcel) -> "Waiting":
+    def with_one(self, row: PendingRow) -> "Waiting":
         """Return the counts with one more."""
-        return Waiting(self.rows + 1, self.size_bytes + _size(parcel))
+        return Waiting(self.rows + 1, self.size_bytes + _size(row))
 
-    def without_one(self, parcel: Parcel) -> "Waiting":
+    def without_one(self, row: PendingRow) -> "Waiting":
         """Return the counts with one less."""
-        return Waiting(self.rows - 1, self.size_bytes - _size(parcel))
+        return Waiting(self.rows - 1, self.size_bytes - _size(row))
 
 
-class Supply:
-    """Hands parcels to workers, first those of the outbox, then those that were put off; belongs to one event loop."""
+class Scheduler:
+    """Hands rows to workers, first those of the outbox, then those that were put off; belongs to one event loop."""
 
     def __init__(
         self,
@@ -41,32 +41,32 @@ class Supply:
         has_stopped: Callable[[], bool],
         set_aside: Callable[[Attempt], None],
     ) -> None:
-        """`set_aside` is called for a parcel that comes into a lane in which an earlier one is owed."""
+        """`set_aside` is called for a row that comes into an ordering key in which an earlier one is owed."""
         self._records = records
         self._batch_size = batch_size
         self._rows_put_off = rows_put_off
         self._most_waiting = most_waiting
         self._has_stopped = has_stopped
         self._set_aside = set_aside
-        self._source: AsyncIterator[Sequence[Parcel]] = _nothing()
+        self._source: AsyncIterator[Sequence[PendingRow]] = _nothing()
         self._is_read = False
-        self._lanes: Lanes[Attempt] = Lanes()
-        self._ready: deque[Parcel] = deque()
+        self._ordering_keys: Ordering[Attempt] = Ordering()
+        self._ready: deque[PendingRow] = deque()
         """read; none of them taken yet"""
         self._waiting = Waiting(0, 0)
         self._free: deque[Attempt] = deque()
-        """taken, and held up by their lanes until now"""
+        """taken, and held up by their ordering keys until now"""
         self._again: deque[Attempt] = deque()
         """put off; for the second round"""
         self._loose = 0
-        """how many were put off that have no place in a lane"""
+        """how many were put off that have no place in an ordering key"""
         self._reading = asyncio.Lock()
         self._in_hand = 0
         """batches that were taken and are not done"""
         self._is_first_part: bool | None = None
         """whether all rows taken so far go first; None before any was taken"""
 
-    def open(self, source: AsyncIterator[Sequence[Parcel]]) -> None:
+    def open(self, source: AsyncIterator[Sequence[PendingRow]]) -> None:
         """Start to hand out rows."""
         self._source = source
 
@@ -95,7 +95,7 @@ class Supply:
     @property
     def room(self) -> int:
         """How many more may be put off."""
-        return self._rows_put_off - self._loose - self._lanes.aside
+        return self._rows_put_off - self._loose - self._ordering_keys.aside
 
     @property
     def is_starved(self) -> bool:
@@ -115,7 +115,7 @@ class Supply:
         """It has its final answer: those behind it may go."""
         if attempt.ticket is None:
             return
-        for freed in self._lanes.leave(attempt.ticket):
+        for freed in self._ordering_keys.leave(attempt.ticket):
             if freed.is_aside:
                 self._again.append(freed.item)
             else:
@@ -130,14 +130,14 @@ class Supply:
             self._loose += 1
             return []
         self._records.nudge()
-        return self._set_aside_from(self._lanes.put_off(attempt.ticket, room=self.room - 1))
+        return self._set_aside_from(self._ordering_keys.put_off(attempt.ticket, room=self.room - 1))
 
     def abandon(self, attempt: Attempt) -> list[Attempt]:
         """It stays owed; returns those that are set aside behind it and stay owed too."""
         if attempt.ticket is None:
             return []
         self._records.nudge()
-        return self._set_aside_from(self._lanes.abandon(attempt.ticket))
+        return self._set_aside_from(self._ordering_keys.abandon(attempt.ticket))
 
     def _set_aside_from(self, tickets: Iterable[Ticket[Attempt]]) -> list[Attempt]:
         attempts = [ticket.item for ticket in tickets]
@@ -154,17 +154,17 @@ class Supply:
         room = self._batch_size
         while room > 0 and (attempt := self._following(behind, batch) or self._released() or self._fresh(batch)):
             batch.append(attempt)
-            room -= max(1, len(attempt.parcel.messages))
+            room -= max(1, len(attempt.row.messages))
             if attempt.ticket is not None:
                 attempt.ticket.holder = batch
-                behind.extend(self._lanes.behind(attempt.ticket))
+                behind.extend(self._ordering_keys.behind(attempt.ticket))
         return batch
 
     def _following(self, behind: deque[Ticket[Attempt]], batch: list[Attempt]) -> Attempt | None:
         """One that was held up only by what is in the batch."""
         while behind:
             ticket = behind.popleft()
-            if self._lanes.may_go(ticket, batch) and self._is_let_go(ticket.item):
+            if self._ordering_keys.may_go(ticket, batch) and self._is_let_go(ticket.item):
                 self._waits_no_more(ticket.item)
                 return ticket.item
         return None
@@ -177,21 +177,21 @@ class Supply:
         return None
 
     def _is_let_go(self, attempt: Attempt) -> bool:
-        return self._records[attempt.parcel.shard].may_go(attempt.parcel.seq)
+        return self._records[attempt.row.shard].may_go(attempt.row.seq)
 
     def _fresh(self, batch: list[Attempt]) -> Attempt | None:
-        """The next of the outbox that is let go and whose lanes are free; those whose lanes are not queue up there."""
+        """Return the next row that is let go and whose ordering keys are free; rows whose keys are not free queue up there."""
         while self._ready and not self._is_full and not self.is_at_border and self._is_next_let_go():
-            parcel = self._ready.popleft()
-            self._is_first_part = parcel.goes_first and self._is_first_part is not False
-            self._records.take(parcel.shard, parcel.seq)
-            attempt = Attempt(parcel, self._records[parcel.shard].inherits_doubt(parcel.seq), RetryState())
-            if not parcel.lanes or not parcel.messages:
+            row = self._ready.popleft()
+            self._is_first_part = row.goes_first and self._is_first_part is not False
+            self._records.take(row.shard, row.seq)
+            attempt = Attempt(row, self._records[row.shard].inherits_doubt(row.seq), RetryState())
+            if not row.ordering_keys or not row.messages:
                 return attempt
-            attempt.ticket = self._lanes.enter(attempt, parcel.lanes, room=self.room)
+            attempt.ticket = self._ordering_keys.enter(attempt, row.ordering_keys, room=self.room)
             if attempt.ticket.is_aside:
                 self._set_aside(attempt)
-            elif self._lanes.may_go(attempt.ticket, batch):
+            elif self._ordering_keys.may_go(attempt.ticket, batch):
                 return attempt
             else:
                 self._waits(attempt)
@@ -202,14 +202,14 @@ class Supply:
 
     def _waits(self, attempt: Attempt) -> None:
         attempt.waits = True
-        self._waiting = self._waiting.with_one(attempt.parcel)
-        self._records[attempt.parcel.shard].waits(attempt.parcel.seq)
+        self._waiting = self._waiting.with_one(attempt.row)
+        self._records[attempt.row.shard].waits(attempt.row.seq)
 
     def _waits_no_more(self, attempt: Attempt) -> None:
         if attempt.waits:
             attempt.waits = False
-            self._waiting = self._waiting.without_one(attempt.parcel)
-            self._records[attempt.parcel.shard].is_free(attempt.parcel.seq)
+            self._waiting = self._waiting.without_one(attempt.row)
+            self._records[attempt.row.shard].is_free(attempt.row.seq)
 
     async def _second_round(self) -> list[Attempt]:
         """One that was put off, alone; it is in doubt by the journal before it is sent again."""
@@ -221,17 +221,17 @@ class Supply:
         if not attempt.owed.in_doubt:
             self._records.answered(replace(attempt.owed, in_doubt=True))
             await self._records.all_recorded()
-        again = Attempt(attempt.parcel, attempt.owed.in_doubt, RetryState(is_second_round=True), attempt.ticket)
+        again = Attempt(attempt.row, attempt.owed.in_doubt, RetryState(is_second_round=True), attempt.ticket)
         return [] if self._has_stopped() else [again]
 
     async def _news(self) -> bool:
         """Wait until there may be something to take; False when there will be nothing."""
         if not self._ready and not self._is_read:
             await self._read_on()
-        elif self.is_at_border and not self._in_hand and not self._lanes:
+        elif self.is_at_border and not self._in_hand and not self._ordering_keys:
             await self._records.all_answers_recorded()  # else a kill could send a first row again, last
             self._is_first_part = False
-        elif self._ready or self._lanes:
+        elif self._ready or self._ordering_keys:
             await self._records.news()
         else:
             return False
@@ -244,10 +244,10 @@ class Supply:
             self._is_read = True
 
 
-def _size(parcel: Parcel) -> int:
-    return sum(map(len, parcel.messages))
+def _size(row: PendingRow) -> int:
+    return sum(map(len, row.messages))
 
 
-async def _nothing() -> AsyncIterator[Sequence[Parcel]]:
+async def _nothing() -> AsyncIterator[Sequence[PendingRow]]:
     return
     yield
