@@ -65,7 +65,7 @@ def lose(world: World, _backup: Path) -> None:
 @pytest.fixture
 def gone_on(world: World) -> tuple[World, Path]:
     """A world after two syncs and a forgotten user, with the backup of the state from between the syncs."""
-    world.document["defaults"] = {"max_exited_percent": None}
+    world.document["defaults"] |= {"max_exited_percent": None}
     world.snapshot(FIRST)
     world.sync()
     backup = backed_up(world)
