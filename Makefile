@@ -28,7 +28,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks --json benchmarks.json
 
 chaos: $(READY)
-	@WINDSOR_CHAOS=1 $(BIN)/python -m pytest tests/chaos tests/sources/test_writers.py tests/usecases/test_persons_model.py tests/usecases/test_persons_forgotten.py tests/deployment/test_two_workers.py --timeout 3600
+	@WINDSOR_CHAOS=1 $(BIN)/python -m pytest tests/chaos tests/sources/test_writers.py tests/usecases/test_persons_model.py tests/usecases/test_persons_forgotten.py tests/deployment/test_two_workers.py tests/deployment/test_up.py --timeout 3600
 
 demo: $(READY)
 	@$(BIN)/windsor-sync demo

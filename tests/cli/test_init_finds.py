@@ -186,12 +186,12 @@ def test_whatever_a_file_is_called_the_written_file_is_valid(tmp_path: Path, nam
     assert found.audiences[0].name.isprintable()
 
 
-def test_ten_thousand_files_are_looked_at_in_bounds(tmp_path: Path) -> None:
-    for number in range(10_000):
+def test_thousands_of_files_are_looked_at_in_bounds(tmp_path: Path) -> None:
+    for number in range(2_000):
         (tmp_path / f"audience {chr(97 + number % 26)}{number}x.csv").touch()
     seen = look(tmp_path)
     assert (len(seen.snapshots), len(left(seen, "not used"))) == (0, 50)
-    assert left(seen, "not opened") == ["9,950 more kinds of files: add what you need of them by hand"]
+    assert left(seen, "not opened") == ["1,950 more kinds of files: add what you need of them by hand"]
 
 
 def test_more_entries_than_a_person_would_wait_for_are_said_not_to_be_looked_at(

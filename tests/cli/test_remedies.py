@@ -25,7 +25,10 @@ from windsor_sync.usecases.retire import retire
 
 PACKAGE = Path(__file__).parents[2] / "windsor_sync"
 
-SENTENCES = ("audit", "marks", "orphans", "privacy", "registry", "settlement", "state/moved", "stored_files", "stores")
+SENTENCES = (
+    "state/audiences", "state/marks", "state/moved", "state/stored_files", "storage/errors", "usecases/audit",
+    "usecases/close_run", "usecases/forget", "usecases/orphans",
+)  # fmt: skip
 """Modules whose sentences name what heals a file, the state, a run or an audience."""
 
 MEMBERS = [f"user-{number:03}" for number in range(200)]

@@ -5,6 +5,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from windsor_sync.storage import duckdb_engine
 from windsor_sync.storage.duckdb_engine import LOCKED, lock, open_duckdb, parquet, quoted
 
 ATTEMPTS = {
@@ -27,7 +28,8 @@ REFUSED = "disabled|locked|Cannot change|cannot be|not allowed"
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
-def test_an_engine_refuses(attempt: str) -> None:
+def test_an_engine_refuses(attempt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duckdb_engine, "_stores", {})  # a store that this process used before may be read
     with open_duckdb() as connection, pytest.raises(duckdb.Error, match=REFUSED):
         connection.execute(ATTEMPTS[attempt])
 

@@ -15,6 +15,7 @@ import pytest
 from deploy import up as making
 from deploy.health import is_healthy
 from deploy.local import free_port
+from tests.chaos.processes import IS_CHAOS
 from tests.deployment.compose import ROOT
 from tests.deployment.processes import wait_until
 
@@ -33,6 +34,7 @@ def left_of(folder: Path) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.skipif(not IS_CHAOS, reason="takes four minutes; make chaos runs it")
 def test_up_shows_everything_to_a_person_and_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
     folder = tmp_path / "up"
     command = [sys.executable, "-m", "deploy.up", str(folder)]

@@ -47,7 +47,7 @@ def session() -> Iterator[None]:
     started.stop()
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(state=states(more_users=20))
 def test_both_engines_find_the_same_changes(state: State) -> None:
     from windsor_sync.diff import spark

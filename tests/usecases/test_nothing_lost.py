@@ -209,12 +209,12 @@ def test_any_mixture_of_faults_ends_in_the_snapshot(hasty: World) -> None:
         false_error_rate=0.05, garbage_rate=0.05, latency_ms=(0, 5),
     )  # fmt: skip
     hasty.windsor.set_faults(mixed)
-    for members in (MANY[:200], MANY[100:], MANY[50:250]):
+    for members in (MANY[:60], MANY[30:90], MANY[15:75]):
         hasty.snapshot(members)
         hasty.sync(request=Request(is_beyond_guard=True))
     hasty.windsor.set_faults(Faults())
     assert hasty.sync(request=Request(is_beyond_guard=True)).state is RunState.DONE
-    assert hasty.members_shown() == set(MANY[50:250])
+    assert hasty.members_shown() == set(MANY[15:75])
     assert hasty.sync().books.changes == 0
 
 
