@@ -205,6 +205,7 @@ def test_a_token_that_cannot_be_one_is_refused_and_not_shown(token: str) -> None
     with pytest.raises(ConfigError) as refused:
         PublicApi("http://127.0.0.1:9", token)
     assert not token or token not in str(refused.value)
+    assert "one line of plain letters" in str(refused.value)
 
 
 def test_neither_token_nor_cursor_nor_user_reaches_a_log(

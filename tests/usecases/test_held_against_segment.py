@@ -37,7 +37,7 @@ class AskingWorld(World):
         self.document["computed_traits"][0]["id"] = api.computed_trait("Total", TRAIT_KEY, "test")["id"]
 
     def reopen(self) -> None:
-        """As another process would, with less retry policy for a Segment that is down."""
+        """As another process would, which waits for less for a Segment that is down."""
         super().reopen()
         if hasattr(self, "segment_api"):
             self._workspace = self._opened.enter_context(

@@ -31,14 +31,14 @@ def everything_rejected(count: int, code: int | None, words: str | None) -> Mess
     return MessagesRejected(f"Windsor rejected {which} ({code}{said})")
 
 
-def unavailable(answer: Answer, silent_s: float, retry_policy_s: float) -> DestinationUnavailable:
+def unavailable(answer: Answer, silent_s: float, give_up_after_s: float) -> DestinationUnavailable:
     """Nothing useful came for as long as the run waits, or Windsor says that nothing will."""
     kind = answer.message if answer.is_page or not answer.status else None
     last = ", ".join(filter(None, (f"status {answer.status}" if answer.status else None, kind))) or "no answer"
     asked_s = answer.retry_after_s
-    if silent_s < retry_policy_s or (asked_s or 0.0) >= retry_policy_s:
-        text = f"Windsor asks to wait {asked_s or 0:.0f} s ({last}), and this run waits {retry_policy_s:.0f} s at most"
-        if (asked_s or 0.0) < retry_policy_s:
+    if silent_s < give_up_after_s or (asked_s or 0.0) >= give_up_after_s:
+        text = f"Windsor asks to wait {asked_s or 0:.0f} s ({last}), and this run waits {give_up_after_s:.0f} s at most"
+        if (asked_s or 0.0) < give_up_after_s:
             text += f", of which {silent_s:.0f} s are over"
     else:
         text = f"Windsor has not been available for {silent_s:.0f} s (last: {last})"

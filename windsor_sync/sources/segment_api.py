@@ -94,7 +94,7 @@ class PublicApi:
     def __init__(self, url: str, token: str, retry_policy: ApiRetryPolicy | None = None) -> None:
         if not token.isascii() or not token.isprintable() or " " in token or not token:
             raise ConfigError(
-                "The token for Segment's Public API is not one line of plain messages (it is not shown). Nothing was sent. "
+                "The token for Segment's Public API is not one line of plain letters (it is not shown). Nothing was sent. "
                 "Copy it again from Segment's workspace settings, Access Management, Tokens."
             )
         self._url = url.rstrip("/")

@@ -254,7 +254,7 @@ def _remedy(workspace: Workspace, stopped: WindsorSyncError) -> str:
         return "Something is wrong with the messages rather than with single users: check the wire and the url."
     if isinstance(stopped, Interrupted | OutOfResources):
         return "Run it again to go on."
-    return "If this repeats, check the address and whether Windsor is up; `destination.give_up_after_s` is the retry policy."
+    return "If this repeats, check the address and whether Windsor is up; `destination.give_up_after_s` is how long it tries."
 
 
 def _withheld(run: Run, books: Books) -> str:

@@ -76,7 +76,7 @@ def identify_rows(
 def _pending_row(
     shard: int, renderer: Renderer, suppressed: Suppressed, merged_away: frozenset[str], row: OutboxRow
 ) -> PendingRow:
-    """Make a row of a row; without messages when one of its ids is suppressed, forgotten or merged away."""
+    """Return a row with its messages; without any when one of its ids is suppressed, forgotten or merged away."""
     user = row.anonymous_id if row.user_id is None else row.user_id
     private = (row.user_id, row.anonymous_id, *(row.email.split("\n") if row.email else ()), row.value)
     is_silent = user is None or user in merged_away or any(name in suppressed for name in (user, row.anonymous_id))
