@@ -1,6 +1,6 @@
 # make demo: real audiences become properties of users in a Windsor on this machine
 # make up: Airflow with its page, a Windsor and the demo's shop to use by hand, until Ctrl-C.   make env: secrets for docker-compose.yml
-# make test: every test.   make quick: the rooms that need no Airflow, in a minute.   make chaos: the fault tests, many times over.   make lint: ruff, mypy --strict, import-linter.   make check: both
+# make test: every test but those of minutes.   make quick: the rooms that need no Airflow, in a minute.   make chaos: the fault tests, many times over.   make lint: ruff, mypy --strict, import-linter.   make check: both
 # make coverage: every test, and which lines and branches none of them reaches.   make mutation: rules changed one at a time, to see a test fail
 # make bench: the measured claims of docs/benchmarks.md, beside the alternatives
 # make docs: the references in docs/ that are made from the code.   make screenshots: the pictures, taken by a test

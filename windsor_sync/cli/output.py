@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from windsor_sync.errors import harmless
-from windsor_sync.report.tables import (
-    say,
-)
+from windsor_sync.report.tables import say
 
 if TYPE_CHECKING:
     from windsor_sync.delivery.engine import Delivery

@@ -13,11 +13,7 @@ from rich.cells import cell_len, chop_cells
 from windsor_sync.errors import harmless
 
 WIDTH = 100
-
-
 MOST_NARROW = 20
-
-
 GAP = "  "
 
 

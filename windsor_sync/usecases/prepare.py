@@ -198,7 +198,7 @@ def _what_was_told(
         return None, limits
     told = _owing(head)
     try:
-        confirm(workspace, told)
+        _confirm(workspace, told)
     except StoredFileError:
         if not (limits.is_resync or is_beyond_guard):
             raise
@@ -206,7 +206,20 @@ def _what_was_told(
     return told, limits
 
 
-def confirm(workspace: Workspace, head: Head) -> None:
+def ledger_is_whole(workspace: Workspace, known: Registered) -> bool:
+    """Whether what Windsor was told is known, and the files that say so are what was stored."""
+    assert known.audience_id is not None
+    head = workspace.ledger.head(known.audience_id)
+    if head is None or known.is_ledger_lost:
+        return not known.is_ledger_lost
+    try:
+        _confirm(workspace, _owing(head))
+    except StoredFileError:
+        return False
+    return True
+
+
+def _confirm(workspace: Workspace, head: Head) -> None:
     """Raise StoredFileError unless the files that the ledger stands on are what was stored, by their checksums."""
     for path in filter(None, (head.snapshot_path, head.outbox_path)):
         workspace.stored.confirm(path, thoroughly=True)

@@ -10,10 +10,9 @@ from windsor_sync.domain.run import Run
 from windsor_sync.settings import Computation
 from windsor_sync.state.audiences import Registered
 from windsor_sync.state.leases import Lease
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.prepare import Request, ledger_is_whole
 from windsor_sync.usecases.run_lifecycle import (
     Progress,
-    ledger_is_whole,
     mend_ledger,
     open_run,
     run_audience,

@@ -14,7 +14,6 @@ from sqlalchemy import Connection
 from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.delivery.engine import Delivery
 from windsor_sync.domain.run import Run, RunState
-from windsor_sync.errors import StoredFileError
 from windsor_sync.settings import Computation
 from windsor_sync.state import approvals
 from windsor_sync.state.audiences import Registered
@@ -25,7 +24,7 @@ from windsor_sync.usecases import seal as sealing
 from windsor_sync.usecases.close_run import settle, settle_dead_predecessor
 from windsor_sync.usecases.deliver import OutboxDelivery, deliver, identify_rows
 from windsor_sync.usecases.learn_merges import begin
-from windsor_sync.usecases.prepare import Prepared, Request, _owing, confirm, cut_into_shards, prepare, renderer
+from windsor_sync.usecases.prepare import Prepared, Request, cut_into_shards, prepare, renderer
 from windsor_sync.usecases.seal import SealedSnapshot
 from windsor_sync.usecases.workspace import Workspace
 
@@ -120,19 +119,6 @@ def open_run(
     workspace.ledger.open_run(lease, row, shards, [stores, *also, *lapses])
     run = _required(workspace, run_id)
     return run if outbox else settle(workspace, lease, run, None)
-
-
-def ledger_is_whole(workspace: Workspace, known: Registered) -> bool:
-    """Whether what Windsor was told is known, and the files that say so are what was stored."""
-    assert known.audience_id is not None
-    head = workspace.ledger.head(known.audience_id)
-    if head is None or known.is_ledger_lost:
-        return not known.is_ledger_lost
-    try:
-        confirm(workspace, _owing(head))
-    except StoredFileError:
-        return False
-    return True
 
 
 def mend_ledger(workspace: Workspace, computation: Computation, known: Registered, snapshot: SealedSnapshot) -> None:
