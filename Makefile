@@ -5,11 +5,13 @@
 # make bench: the measured claims of docs/benchmarks.md, beside the alternatives
 # make docs: the references in docs/ that are made from the code.   make screenshots: the pictures, taken by a test
 PYTHON ?= python3
-EXTRAS ?= dev,celery
+EXTRAS ?= celery
 VENV := .venv
 BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALL := $(PIP) -e '.[$(EXTRAS)]' --group dev
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 QUICK_ROOMS := segment settings sandbox delivery events contracts
 
@@ -20,11 +22,12 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("windsor_sync needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; try: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
 	@echo "Installing into $(VENV) (a minute or two, once)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@$(PIP) --upgrade pip
+	@$(INSTALL)
 	@touch $@
 
 bench: $(READY)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,celery,bench]'
+	@$(INSTALL) --group bench
 	@$(BIN)/python -m benchmarks --json benchmarks.json
 
 chaos: $(READY)
@@ -51,7 +54,7 @@ coverage: $(READY)
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report
 
 mutation: $(READY)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS),mutation]'
+	@$(INSTALL) --group mutation
 	@$(BIN)/python -m tests.mutation $(ARGS)
 
 docs: $(READY)

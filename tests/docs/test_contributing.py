@@ -1,6 +1,7 @@
 """What contributors are promised: one set of linters, whichever way they start."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import yaml
@@ -30,3 +31,12 @@ def test_every_make_target_that_the_documents_name_exists() -> None:
     }
     assert {"demo", "test", "docs"} <= named
     assert named <= targets
+
+
+def test_development_installs_groups_and_extras_that_there_are() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    recipes = makefile() + (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    groups = set(re.findall(r"--group (\w+)", recipes))
+    extras = {name for names in re.findall(r"\bEXTRAS(?: \?)?=\s*([\w,]+)", recipes) for name in names.split(",")}
+    assert groups == set(declared["dependency-groups"])
+    assert {"spark", "celery"} <= extras <= set(declared["project"]["optional-dependencies"])
