@@ -164,8 +164,8 @@ def _is_asking(http: httpx.Client) -> bool:
     return bool(http.get(path, params={"state": "awaiting_input"}).json().get("total_entries"))
 
 
-def _wait_until(is_so: Callable[[], bool], patience_s: float, server: Program) -> None:
-    deadline = time.monotonic() + patience_s
+def _wait_until(is_so: Callable[[], bool], time_out_s: float, server: Program) -> None:
+    deadline = time.monotonic() + time_out_s
     while not is_so():
         if server.has_ended or time.monotonic() > deadline:
             raise WindsorSyncError(f"Airflow did not come that far; everything is ended. {server.log} says why.")

@@ -15,7 +15,7 @@ from tests.support.world import World
 from windsor_sync.settings import Settings, load
 from windsor_sync.settings.template import TEMPLATE
 from windsor_sync.usecases.init import listing
-from windsor_sync.usecases.init.discover import Surroundings, look_around
+from windsor_sync.usecases.init.discover import Discovery, look_around
 from windsor_sync.usecases.init.render import windsor_yaml
 
 MEMBERS = "user_id,email\nana,ana@example.com\nben,\n"
@@ -30,7 +30,7 @@ def put(folder: Path, *names: str, text: str = MEMBERS) -> None:
         os.utime(path, (1_790_000_000 - age * 900,) * 2)  # too far apart for parts that do not count
 
 
-def look(folder: Path, **env: str) -> Surroundings:
+def look(folder: Path, **env: str) -> Discovery:
     return look_around(folder, env, folder / "home")
 
 
@@ -48,7 +48,7 @@ def audiences(folder: Path) -> dict[str, str | None]:
     return {key: path.removeprefix(f"{folder}/./") for key, path in found.items()}
 
 
-def left(seen: Surroundings, subject: str) -> list[str]:
+def left(seen: Discovery, subject: str) -> list[str]:
     return [one.text for one in seen.left if one.subject == subject]
 
 

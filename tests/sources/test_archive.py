@@ -95,7 +95,7 @@ def test_an_object_store_is_listed_and_read_like_a_folder() -> None:
 
 def test_an_empty_archive_has_no_files_and_a_missing_one_is_a_wrong_setting(tmp_path: Path) -> None:
     assert paths(tmp_path) == []
-    with pytest.raises(ConfigError, match="no folder"):
+    with pytest.raises(ConfigError, match="does not exist"):
         list_files(str(tmp_path / "nowhere"), None)
     with pytest.raises(ConfigError, match=r"events\.archive"):
         list_files("nostore://bucket/logs", None)

@@ -11,7 +11,7 @@ from windsor_sync.domain.change import Limits
 from windsor_sync.domain.guard import Ceiling
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.sandbox import Faults
-from windsor_sync.state.alerts import News, announcing
+from windsor_sync.state.alerts import News, alerting
 from windsor_sync.state.approvals import approve, standing
 from windsor_sync.usecases.backfill import Wish, plan
 from windsor_sync.usecases.close_run import settle
@@ -25,7 +25,7 @@ def backfill(**limits: Any) -> Request:
 
 
 def news(world: World, run: Run) -> list[News]:
-    with announcing(world.workspace.database, run) as found:
+    with alerting(world.workspace.database, run) as found:
         return [each.news for each in found]
 
 

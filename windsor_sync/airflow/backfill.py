@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from windsor_sync.usecases.backfill import Wish
     from windsor_sync.usecases.workspace import Workspace
 
-PATIENCE = timedelta(hours=24)
+RESPONSE_TIMEOUT = timedelta(hours=24)
 """How long the plan is up for approval: after a day it says little about what would be sent."""
 
 NOTE = {"note": Param(None, type=["null", "string"], title="Note", description_md="Why, for the record.")}
@@ -108,7 +108,7 @@ class ApproveBackfillOperator(WindsorOperator, HITLOperator):
             subject="A backfill is planned",
             options=[APPROVE, REFUSE],
             defaults=REFUSE,
-            response_timeout=PATIENCE,
+            response_timeout=RESPONSE_TIMEOUT,
             **kwargs,
         )
         self.plans = plans

@@ -26,7 +26,7 @@ class ForwardEventsOperator(WindsorOperator):
         from windsor_sync.usecases.forward import ForwardRequest, configured, forward
 
         request = ForwardRequest(trigger=trigger_of(context))
-        stop = self.stop_switch()
+        stop = self.cancel_token()
         self._meters: dict[str, Meter] = {}
         try:
             with self.opened_workspace(sends=True) as workspace:

@@ -44,7 +44,7 @@ NOT_BY_WAITING = RetryRule(
 )
 
 
-class PatiencePolicy(RetryPolicy):
+class AskedOrRulesPolicy(RetryPolicy):
     """The rules above, but waits as long as Windsor asked when it did."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class PatiencePolicy(RetryPolicy):
         return self._rules.evaluate(exception, try_number, max_tries, context)
 
 
-POLICY = PatiencePolicy()
+POLICY = AskedOrRulesPolicy()
 
 CLOSING_POLICY = ExceptionRetryPolicy(rules=[NOT_BY_WAITING, *TRY_AGAIN, *A_PERSON_MUST_ACT])
 """For the task that only closes the books: it sends nothing, so it cannot wait for Windsor."""

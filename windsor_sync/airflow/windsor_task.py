@@ -29,7 +29,7 @@ class WindsorOperator(BaseOperator):
         if self._stop is not None:
             self._stop.press()
 
-    def stop_switch(self) -> "CancelToken":
+    def cancel_token(self) -> "CancelToken":
         """A fresh one, which on_kill presses."""
         from windsor_sync.delivery.cancel import CancelToken
 

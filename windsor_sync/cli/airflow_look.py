@@ -14,7 +14,7 @@ from windsor_sync.settings.keys import clean_key
 from windsor_sync.usecases.check import Finding, Level
 
 POOL = "windsor_api"
-PATIENCE_S = 120.0
+TIMEOUT_S = 120.0
 REMEDY = "Run `airflow db migrate` if that was not done; then, with WINDSOR_API_KEY set, `windsor-sync airflow-setup` makes it."
 
 
@@ -67,7 +67,7 @@ def _airflow(kind: str, name: str) -> dict[str, Any] | None:
     """Ask for one thing; None where Airflow says that it is not there, or does not answer."""
     command = [sys.executable, "-m", "airflow", kind, "get", name, "--output", "json"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
         return None
     if done.returncode or "[{" not in done.stdout:

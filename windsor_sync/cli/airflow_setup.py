@@ -15,7 +15,7 @@ from windsor_sync.errors import ConfigError
 from windsor_sync.storage.scratch import scratch_folder
 
 DEFAULT_SLOTS = 8
-PATIENCE_S = 120.0
+TIMEOUT_S = 120.0
 
 
 @click.command(short_help="Make the pool and the connection that the DAGs use in Airflow.")
@@ -68,7 +68,7 @@ def airflow_setup_command(config: Path | None, slots: int, dags_to: Path | None)
         )
         return
     _import("connections", {name: {"conn_type": "windsor", "password": key}})
-    echo(f"Connection {name} is there; one that was there before is as it was.")
+    echo(f"Connection {name} exists. If it existed before, its settings were not changed.")
 
 
 def _write_dags(target: Path) -> None:
@@ -85,9 +85,9 @@ def _import(kind: str, content: dict[str, Any]) -> None:
         path.write_text(json.dumps(content), encoding="utf-8")
         command = [sys.executable, "-m", "airflow", kind, "import", str(path)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)  # noqa: S603
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603
         except subprocess.TimeoutExpired:
-            raise ConfigError(_trouble(kind, f"no end after {PATIENCE_S:.0f} s")) from None
+            raise ConfigError(_trouble(kind, f"no end after {TIMEOUT_S:.0f} s")) from None
     if done.returncode:
         raise ConfigError(_trouble(kind, (done.stderr.strip().splitlines() or ["no reason given"])[-1]))
 

@@ -19,7 +19,7 @@ from windsor_sync.delivery.verdicts import Answer
 from windsor_sync.http.client import FAILURES, Client
 from windsor_sync.settings import Destination, WireName
 
-PATIENCE_S = 5.0
+TIMEOUT_S = 5.0
 NO_KEY = "not-a-key"
 REFUSED = (401, 403)
 UNDERSTOOD = (400, 413, 422)
@@ -50,9 +50,9 @@ def date_of(destination: Destination) -> str | None:
 async def _date_of(destination: Destination) -> str | None:
     url = httpx.URL(destination.url)
     request = httpx.Request("GET", url, headers={"Host": url.netloc.decode("ascii"), "Accept": "*/*"})
-    client = Client(connections=1, timeout_s=PATIENCE_S, tls=tls_of(destination))
+    client = Client(connections=1, timeout_s=TIMEOUT_S, tls=tls_of(destination))
     try:
-        received = await client.receive(request, within_s=PATIENCE_S)
+        received = await client.receive(request, within_s=TIMEOUT_S)
     except FAILURES:
         return None
     finally:
@@ -61,7 +61,7 @@ async def _date_of(destination: Destination) -> str | None:
 
 
 async def _probe(destination: Destination, api_key: str) -> ProbeFinding:
-    async with HttpTransport(connections=1, timeout_s=PATIENCE_S, tls=tls_of(destination)) as transport:
+    async with HttpTransport(connections=1, timeout_s=TIMEOUT_S, tls=tls_of(destination)) as transport:
         answer = await transport.send(_nothing_at_all(destination, api_key), _always)
         if not _may_be_about_the_message(answer):
             return _finding(answer)

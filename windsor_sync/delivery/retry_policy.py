@@ -41,7 +41,7 @@ class RetryState:
 
     is_second_round: bool = False
     since: float = math.inf
-    """by the clock of Patience: when it was first sent"""
+    """by the clock of RetryPolicy: when the row was first sent"""
     waits: int = 0
     failures: int = 0
     """without the 429s, which say little about the row"""

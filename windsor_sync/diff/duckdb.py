@@ -249,7 +249,7 @@ def _keep(connection: duckdb.DuckDBPyConnection, name: str, condition: str) -> N
 def _mistakes_one_for_another(connection: duckdb.DuckDBPyConnection) -> bool:
     """Whether a user of one snapshot was put beside another user of the other one, whose hash is the same.
 
-    Then a row of either may be missing: that of who was compared with themselves, and found unchanged.
+    Such a collision can hide a changed user, so every user with a suspect hash is loaded again.
     """
     [(mistaken,)] = connection.execute("""
         SELECT count(*) FROM suspects

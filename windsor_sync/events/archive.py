@@ -53,7 +53,7 @@ def list_files(archive: str, since: date | None = None) -> list[ArchiveFile]:
         raise _out_of_reach(archive, error) from None
     if not found and isinstance(fs, LocalFileSystem) and not fs.isdir(root):
         raise ConfigError(
-            f"There is no folder {archive} for events.archive to mean. Nothing was sent. Name the folder in which the "
+            f"`events.archive` points to {archive}, which does not exist. Nothing was sent. Name the folder in which the "
             "folders of your Segment sources are."
         )
     files = [_look(path, info, root) for path, info in found.items() if _is_finished(path, root)]

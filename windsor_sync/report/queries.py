@@ -57,10 +57,10 @@ def audiences_of(database: Database, destination: str, *, after: int, limit: int
         return list(connection.execute(query))
 
 
-def last_trigger_since(database: Database, beginning: str, since: datetime) -> str | None:
-    """Of those with this beginning who started runs since then, of any audience, the last by name: the latest moment in it."""
+def last_trigger_since(database: Database, prefix: str, since: datetime) -> str | None:
+    """Return the greatest trigger that starts with `prefix` among the runs since `since`."""
     query = select(func.max(runs.c.trigger)).where(
-        runs.c.started_at >= since, runs.c.trigger.startswith(beginning, autoescape=True)
+        runs.c.started_at >= since, runs.c.trigger.startswith(prefix, autoescape=True)
     )
     with database.read() as connection:
         found: str | None = connection.execute(query).scalar_one()

@@ -25,7 +25,7 @@ VARIABLE_PREFIX = "WINDSOR_CONNECTION_"
 # Most drivers fetch a whole answer before they hand over its first row, unless they are asked for a cursor on the server.
 STREAMED = {"stream_results": True, "max_row_buffer": CHUNK_ROWS}
 # A server that vanished without a word is noticed; the URL's own parameters win.
-PATIENCE = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+LIBPQ_TIMEOUTS = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +115,8 @@ def _engine(url: str, variable: str) -> Engine:
         if parsed.drivername in ("postgresql", "postgres"):
             parsed = parsed.set(drivername="postgresql+psycopg")
         is_libpq = parsed.drivername in ("postgresql+psycopg", "postgresql+psycopg2")
-        patience = {name: value for name, value in PATIENCE.items() if is_libpq and name not in parsed.query}
-        return create_engine(parsed, connect_args=patience, hide_parameters=True)
+        timeouts = {name: value for name, value in LIBPQ_TIMEOUTS.items() if is_libpq and name not in parsed.query}
+        return create_engine(parsed, connect_args=timeouts, hide_parameters=True)
     except ImportError as error:
         package = (error.name or "").split(".")[0] or "its driver"
         problem, remedy = (

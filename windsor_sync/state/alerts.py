@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.state.database import Database
-from windsor_sync.state.tables import announcements, audiences
+from windsor_sync.state.tables import alerts, audiences
 
 
 class News(StrEnum):
@@ -27,7 +27,7 @@ class News(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Announcement:
+class Alert:
     """One thing to tell people; no user appears in it."""
 
     news: News
@@ -40,7 +40,7 @@ class Announcement:
 
 
 @contextmanager
-def announcing(database: Database, run: Run) -> Iterator[list[Announcement]]:
+def alerting(database: Database, run: Run) -> Iterator[list[Alert]]:
     """Yield the changes that people are to be told about after this run; they are taken back when the block raises.
 
     It is noted before it is told, so that of several tasks that find it out at once one tells.
@@ -54,13 +54,13 @@ def announcing(database: Database, run: Run) -> Iterator[list[Announcement]]:
     except BaseException:
         with database.write() as connection:
             for each in found:
-                connection.execute(delete(announcements).where(announcements.c.subject == each.subject))
+                connection.execute(delete(alerts).where(alerts.c.subject == each.subject))
             if before:
-                connection.execute(insert(announcements), before)
+                connection.execute(insert(alerts), before)
         raise
 
 
-def _noted(database: Database, run: Run) -> tuple[list[Announcement], list[dict[str, object]]]:
+def _noted(database: Database, run: Run) -> tuple[list[Alert], list[dict[str, object]]]:
     """Record what is new, and return it with what was recorded before."""
     with database.write() as connection:
         found = [news for news in _news(connection, run) if news is not None]
@@ -70,7 +70,7 @@ def _noted(database: Database, run: Run) -> tuple[list[Announcement], list[dict[
     return found, before
 
 
-def _news(connection: Connection, run: Run) -> Iterator[Announcement | None]:
+def _news(connection: Connection, run: Run) -> Iterator[Alert | None]:
     destination = connection.execute(
         select(audiences.c.destination).where(audiences.c.id == run.audience_id)
     ).scalar_one()
@@ -84,26 +84,24 @@ def _news(connection: Connection, run: Run) -> Iterator[Announcement | None]:
     yield _change(connection, run, name, wrong=run.state is RunState.WITHHELD, right=is_released, news=News.WITHHELD)
 
 
-def _change(
-    connection: Connection, run: Run, subject: str, *, wrong: bool, right: bool, news: News
-) -> Announcement | None:
+def _change(connection: Connection, run: Run, subject: str, *, wrong: bool, right: bool, news: News) -> Alert | None:
     is_known = bool(_rows(connection, [subject]))
     if wrong and not is_known:
-        return Announcement(news, subject, run.audience, run.run_id, run.sentence or "")
+        return Alert(news, subject, run.audience, run.run_id, run.sentence or "")
     if right and is_known:
         text = f"{subject} has recovered ({news.value} before). {run.sentence or ''}"
-        return Announcement(News.RECOVERED, subject, run.audience, run.run_id, text)
+        return Alert(News.RECOVERED, subject, run.audience, run.run_id, text)
     return None
 
 
-def _note(connection: Connection, told: Announcement) -> None:
+def _note(connection: Connection, told: Alert) -> None:
     if told.news is News.RECOVERED:
-        connection.execute(delete(announcements).where(announcements.c.subject == told.subject))
+        connection.execute(delete(alerts).where(alerts.c.subject == told.subject))
         return
     values = {"subject": told.subject, "state": told.news.value, "run_id": told.run_id, "at": datetime.now(UTC)}
-    connection.execute(insert(announcements).values(**values))
+    connection.execute(insert(alerts).values(**values))
 
 
 def _rows(connection: Connection, subjects: list[str]) -> list[dict[str, object]]:
-    query = select(announcements).where(announcements.c.subject.in_(subjects))
+    query = select(alerts).where(alerts.c.subject.in_(subjects))
     return [dict(row._mapping) for row in connection.execute(query)]

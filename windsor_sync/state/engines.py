@@ -37,7 +37,7 @@ _WRITERS_LOCK = 0x77696E65
 """Number of PostgreSQL's advisory lock that every writer shares, and that one who writes alone has for itself."""
 
 # A server that vanished without a word is noticed before a lease runs out. The URL's own parameters win.
-PATIENCE = {
+LIBPQ_TIMEOUTS = {
     "application_name": "windsor_sync",
     "connect_timeout": 10,
     "keepalives_idle": 15,
@@ -139,14 +139,14 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _postgresql(url: URL) -> Engine:
-    patience = {name: value for name, value in PATIENCE.items() if name not in url.query}
+    timeouts = {name: value for name, value in LIBPQ_TIMEOUTS.items() if name not in url.query}
     try:
         engine = create_engine(
             url,
             pool_pre_ping=True,
             hide_parameters=True,
             isolation_level="READ COMMITTED",  # the lease's row is read again after a wait for its lock
-            connect_args=patience,
+            connect_args=timeouts,
         )
     except ImportError:
         raise ConfigError(

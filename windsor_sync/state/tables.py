@@ -279,7 +279,7 @@ readings = Table(
 )
 
 # What people were last told of an audience, or of the destination's key; a row means that something is wrong with it.
-announcements = Table(
+alerts = Table(
     "announcements",
     metadata,
     Column("subject", Text, primary_key=True),

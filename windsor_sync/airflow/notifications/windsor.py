@@ -8,14 +8,14 @@ from airflow.sdk import BaseNotifier
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from windsor_sync.state.alerts import Announcement
+    from windsor_sync.state.alerts import Alert
 
 
 class AudienceStateNotifier(BaseNotifier):
     """For `on_success_callback` and `on_failure_callback` of the tasks that deliver.
 
     `then` is any notifier or callback of Airflow's: it is called with the task's context and, as `windsor`, with the
-    announcement, so a template may say `{{ windsor.text }}`. Without it the message goes to the task's log.
+    alert, so a template may say `{{ windsor.text }}`. Without it the message goes to the task's log.
     """
 
     def __init__(self, then: Callable[[dict[str, Any]], Any] | None = None) -> None:
@@ -25,7 +25,7 @@ class AudienceStateNotifier(BaseNotifier):
     def notify(self, context: "Context") -> None:
         """Find out what changed for the task's audience, or for the forwarded events, and pass it on."""
         from windsor_sync.settings import load
-        from windsor_sync.state.alerts import announcing
+        from windsor_sync.state.alerts import alerting
         from windsor_sync.state.runs import recent
         from windsor_sync.usecases.workspace import open_workspace
 
@@ -38,12 +38,12 @@ class AudienceStateNotifier(BaseNotifier):
             last = recent(workspace.database, audience_ids=[audience_id], limit=1) if audience_id is not None else []
             if not last:
                 return
-            with announcing(workspace.database, last[0]) as found:
-                for announcement in found:
-                    self._tell(context, announcement)
+            with alerting(workspace.database, last[0]) as found:
+                for alert in found:
+                    self._tell(context, alert)
 
-    def _tell(self, context: "Context", announcement: "Announcement") -> None:
+    def _tell(self, context: "Context", alert: "Alert") -> None:
         if self.then is None:
-            self.log.warning("%s: %s", announcement.news.value, announcement.text)
+            self.log.warning("%s: %s", alert.news.value, alert.text)
         else:
-            self.then({**context, "windsor": announcement})
+            self.then({**context, "windsor": alert})

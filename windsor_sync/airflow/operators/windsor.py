@@ -91,7 +91,7 @@ class SendingOperator(AudienceOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Returns counts; raises what stopped it, or what the run's state stands for."""
-        stop = self.stop_switch()
+        stop = self.cancel_token()
         with self.opened(sends=True) as (workspace, computation):
             self._meter = Meter(self.audience)
             try:

@@ -29,7 +29,7 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Discovery:
     """The snapshots, the archive and the environment that were found."""
 
     snapshots: tuple[FoundSnapshot, ...]
@@ -39,13 +39,13 @@ class Surroundings:
     """for a person to fill in, with how"""
 
 
-def look_around(folder: Path, env: Mapping[str, str], home: Path) -> Surroundings:
+def look_around(folder: Path, env: Mapping[str, str], home: Path) -> Discovery:
     """Look at the files in and below `folder` and at the environment; asks nobody, connects to nothing."""
     listing = list_around(folder)
     snapshots = snapshots_in(folder, listing)
     archives = sorted(path for path in listing.archives if is_plain(path) and not names_a_person(path))
     environment = look_at(env, home)
-    return Surroundings(
+    return Discovery(
         snapshots.usable,
         archives[0] if archives else None,
         (*_snapshots(snapshots), *_archives(archives), *_environment(environment)),

@@ -7,13 +7,13 @@ import pytest
 from tests.support.world import KEY, TRAIT_KEY, World
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.sandbox import Faults
-from windsor_sync.state.alerts import News, announcing
+from windsor_sync.state.alerts import News, alerting
 
 MANY = [f"user-{number:03}" for number in range(200)]
 
 
 def told(world: World, run: Run) -> list[tuple[News, str]]:
-    with announcing(world.workspace.database, run) as found:
+    with alerting(world.workspace.database, run) as found:
         return [(each.news, each.subject) for each in found]
 
 
@@ -60,7 +60,7 @@ def test_what_could_not_be_told_is_told_next_time(world: World) -> None:
     world.snapshot(MANY)
     world.windsor.set_faults(Faults(revoked_after=0))
     refused = world.sync()
-    with pytest.raises(OSError, match="no mail today"), announcing(world.workspace.database, refused):
+    with pytest.raises(OSError, match="no mail today"), alerting(world.workspace.database, refused):
         raise OSError("no mail today")
     assert told(world, refused) == [(News.REFUSED, "windsor")]
 
@@ -69,6 +69,6 @@ def test_no_user_is_in_a_message(world: World) -> None:
     world.snapshot(MANY)
     world.sync()
     world.snapshot(MANY[:10])
-    with announcing(world.workspace.database, world.sync()) as found:
+    with alerting(world.workspace.database, world.sync()) as found:
         assert "190 of 200 members exited" in found[0].text
         assert "user-" not in repr(found)
