@@ -3,7 +3,7 @@
 # make test: every test but those of minutes.   make quick: the rooms that need no Airflow, in a minute.   make chaos: the fault tests, many times over.   make lint: ruff, mypy --strict, import-linter.   make check: both
 # make coverage: every test, and which lines and branches none of them reaches.   make mutation: rules changed one at a time, to see a test fail
 # make bench: the measured claims of docs/benchmarks.md, beside the alternatives
-# make docs: the references in docs/ that are made from the code.   make screenshots: the pictures, taken by a test
+# make docs: the references in docs/ that are made from the code.   make site: the documentation as a site, in .site/.   make screenshots: the pictures, taken by a test
 PYTHON ?= python3
 EXTRAS ?= celery
 VENV := .venv
@@ -15,7 +15,7 @@ INSTALL := $(PIP) -e '.[$(EXTRAS)]' --group dev
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 QUICK_ROOMS := segment settings sandbox delivery events contracts
 
-.PHONY: bench demo env up chaos coverage docs mutation quick screenshots test lint check clean
+.PHONY: bench demo env up chaos coverage docs mutation quick screenshots site test lint check clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml constraints.txt
@@ -60,6 +60,10 @@ mutation: $(READY)
 docs: $(READY)
 	@$(BIN)/python -m docs.reference
 
+site: $(READY)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Open .site/index.html"
+
 screenshots: $(READY)
 	@$(BIN)/python -m pytest tests/airflow/test_page.py -k pictures
 	@mkdir -p docs/images
@@ -75,4 +79,4 @@ lint: $(READY)
 check: lint test
 
 clean:
-	rm -rf $(VENV) .demo .up .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage mutants
+	rm -rf $(VENV) .demo .up .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage mutants

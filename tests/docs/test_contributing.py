@@ -36,7 +36,9 @@ def test_every_make_target_that_the_documents_name_exists() -> None:
 def test_development_installs_groups_and_extras_that_there_are() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     recipes = makefile() + (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    groups = set(re.findall(r"--group (\w+)", recipes))
+    declared_groups = declared["dependency-groups"]
+    included = {part["include-group"] for group in declared_groups.values() for part in group if isinstance(part, dict)}
+    groups = set(re.findall(r"--group (\w+)", recipes)) | included
     extras = {name for names in re.findall(r"\bEXTRAS(?: \?)?=\s*([\w,]+)", recipes) for name in names.split(",")}
-    assert groups == set(declared["dependency-groups"])
+    assert groups == set(declared_groups)
     assert {"spark", "celery"} <= extras <= set(declared["project"]["optional-dependencies"])
