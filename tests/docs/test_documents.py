@@ -38,3 +38,14 @@ def test_every_sentence_of_what_happens_when_has_its_test() -> None:
 
 def test_the_lock_names_no_index() -> None:
     assert "://" not in (ROOT / "constraints.txt").read_text(encoding="utf-8")
+
+
+def test_the_changelog_has_the_sections_of_keep_a_changelog_and_how_to_upgrade() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    releases = re.split(r"^## \[", text, flags=re.MULTILINE)[1:]
+    assert releases[0].startswith("Unreleased]")
+    for release in releases:
+        sections = re.findall(r"^### (.*)$", release, re.MULTILINE)
+        assert sections[0] == "Upgrade"
+        assert set(sections[1:]) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+        assert len(sections) == len(set(sections))
