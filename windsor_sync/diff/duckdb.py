@@ -158,7 +158,7 @@ def define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None:
     for name, users in (("suppressed", task.suppressed), ("protected", task.protected)):
         _table(connection, name, {"user_hash": "VARCHAR"}, [(user_hash,) for user_hash in users])
     _table(connection, "run", statement.RUN, [statement.run_row(task)])
-    connection.execute(f"CREATE TABLE owed AS {statement.sql('owed')}")
+    connection.execute(f"CREATE TEMP TABLE owed AS {statement.sql('owed')}")
 
 
 def narrow(connection: duckdb.DuckDBPyConnection, task: DiffTask, key_hash: str = KEY_HASH) -> int:
@@ -171,9 +171,9 @@ def narrow(connection: duckdb.DuckDBPyConnection, task: DiffTask, key_hash: str 
     key = key_hash.format("coalesce(user_id, anonymous_id)")
     key_of_owed = key_hash.format("substr(identity, 2)")
     suspects = statement.sql("suspects").format(key=key, key_of_owed=key_of_owed)
-    connection.execute(f"CREATE TABLE suspects AS {suspects}")
+    connection.execute(f"CREATE TEMP TABLE suspects AS {suspects}")
     few_merges = statement.sql("kin").format(key=key_hash.format("id"), key_of_owed=key_of_owed)
-    connection.execute(f"CREATE TABLE few_merges AS {few_merges}")
+    connection.execute(f"CREATE TEMP TABLE few_merges AS {few_merges}")
     keys_of_kin = f"SELECT {key_hash.format('id')} FROM few_merges"
     for name, row in ROW_OF.items():
         kin = f" UNION SELECT file_row FROM {name} WHERE {key} IN ({keys_of_kin})" if any(task.merges) else ""
@@ -183,7 +183,7 @@ def narrow(connection: duckdb.DuckDBPyConnection, task: DiffTask, key_hash: str 
             _keep(connection, name, f"{key} IN (SELECT key FROM suspects UNION {keys_of_kin})")
     _add_those_found_again(connection, key, key_hash.format("id"))
     merged = _merged_since(connection, task.head) if any(task.merges) else 0
-    connection.execute("CREATE OR REPLACE VIEW merges AS FROM few_merges")
+    connection.execute("CREATE OR REPLACE TEMP VIEW merges AS FROM few_merges")
     for name in ROW_OF:
         connection.execute(f"DROP VIEW {name}")
         connection.execute(f"ALTER TABLE few_{name} RENAME TO {name}")
@@ -204,7 +204,7 @@ def _merged_since(connection: duckdb.DuckDBPyConnection, head: Head) -> int:
 def _add_those_found_again(connection: duckdb.DuckDBPyConnection, key: str, key_of_id: str) -> None:
     """Add the rows of users with the anonymous id or the profile of a user who left: the two may be one person."""
     connection.execute("""
-        CREATE TABLE gone AS
+        CREATE TEMP TABLE gone AS
         SELECT b.user_id, b.anonymous_id, b.profile_id FROM few_snapshot_before b ANTI JOIN few_snapshot_now n USING (identity)
         UNION ALL
         SELECT o.user_id, o.anonymous_id, CASE WHEN o.change = 'moved_from' AND o.user_id IS NOT NULL THEN o.told_anonymous_id END
@@ -219,7 +219,7 @@ def _add_those_found_again(connection: duckdb.DuckDBPyConnection, key: str, key_
             continue
         ids = statement.DUCKDB.lines.format(column)
         connection.execute(f"""
-            CREATE OR REPLACE TABLE found AS
+            CREATE OR REPLACE TEMP TABLE found AS
             SELECT {key} AS key FROM (SELECT user_id, anonymous_id, {ids} AS id FROM snapshot_now WHERE {column} IS NOT NULL)
             WHERE id IN ({query})
         """)
@@ -243,7 +243,7 @@ def _count_merged(connection: duckdb.DuckDBPyConnection, snapshot: str, merges: 
 
 
 def _keep(connection: duckdb.DuckDBPyConnection, name: str, condition: str) -> None:
-    connection.execute(f"CREATE OR REPLACE TABLE few_{name} AS SELECT * FROM {name} WHERE {condition}")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE few_{name} AS SELECT * FROM {name} WHERE {condition}")
 
 
 def _mistakes_one_for_another(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -287,14 +287,16 @@ def _outbox_before(head: Head | None) -> str:
 
 
 def _view(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> None:
-    connection.execute(f"CREATE VIEW {name} AS {select}")
+    connection.execute(f"CREATE TEMP VIEW {name} AS {select}")
 
 
 def _table(
     connection: duckdb.DuckDBPyConnection, name: str, columns: dict[str, str], rows: Sequence[Sequence[object]]
 ) -> None:
     """A small table; its columns travel as lists, since rows one by one take far longer."""
-    connection.execute(f"CREATE TABLE {name} ({', '.join(f'{column} {kind}' for column, kind in columns.items())})")
+    connection.execute(
+        f"CREATE TEMP TABLE {name} ({', '.join(f'{column} {kind}' for column, kind in columns.items())})"
+    )
     if rows:
         values = ", ".join(f"unnest(?::{kind}[])" for kind in columns.values())
         connection.execute(f"INSERT INTO {name} SELECT {values}", [list(column) for column in zip(*rows, strict=True)])

@@ -71,7 +71,7 @@ def count_lost_zeros(location: str) -> tuple[int, int]:
     rows = f"SELECT user_id, change, was_told FROM {parquet(location)}"
     with open_stored() as connection:
         connection.execute(
-            f"CREATE TABLE zeros AS SELECT user_id FROM ({rows}) "
+            f"CREATE TEMP TABLE zeros AS SELECT user_id FROM ({rows}) "
             "WHERE change = 'exited' AND was_told AND regexp_full_match(user_id, '0+[1-9][0-9]*')"
         )
         [(exited,)] = connection.execute("SELECT count(*) FROM zeros").fetchall()

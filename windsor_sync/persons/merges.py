@@ -256,9 +256,9 @@ def _after(before: KnownMerges, placed: Placed | None) -> KnownMerges:
 
 def _open_recent(connection: duckdb.DuckDBPyConnection) -> None:
     """Make `recent` a table that grows, and let `merges` read it."""
-    connection.execute("CREATE TABLE recent AS FROM merges_recent")
-    connection.execute("CREATE OR REPLACE VIEW merges_recent AS FROM recent")
-    connection.execute(f"CREATE OR REPLACE VIEW merges AS {sql('merges')}")
+    connection.execute("CREATE TEMP TABLE recent AS FROM merges_recent")
+    connection.execute("CREATE OR REPLACE TEMP VIEW merges_recent AS FROM recent")
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW merges AS {sql('merges')}")
 
 
 def _take_in(connection: duckdb.DuckDBPyConnection, batch: Sequence[Alias], number: int) -> int:
@@ -270,13 +270,13 @@ def _take_in(connection: duckdb.DuckDBPyConnection, batch: Sequence[Alias], numb
         return 0
     connection.execute(
         """
-        CREATE OR REPLACE TABLE fresh AS
+        CREATE OR REPLACE TEMP TABLE fresh AS
         SELECT unnest(?::VARCHAR[]) AS id, unnest(?::VARCHAR[]) AS survivor, ?::INTEGER AS number, ?::TIMESTAMP AS since
         """,
         [list(changed), list(changed.values()), number, datetime.now(UTC).replace(tzinfo=None)],
     )
     connection.execute("""
-        CREATE TABLE extended AS
+        CREATE TEMP TABLE extended AS
         FROM fresh
         UNION ALL
         SELECT r.id, coalesce(f.survivor, r.survivor) AS survivor, r.number, r.since

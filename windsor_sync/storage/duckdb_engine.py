@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,9 +12,10 @@ import duckdb
 
 from windsor_sync.errors import ConfigError
 from windsor_sync.settings.patterns import has_magic, literal
+from windsor_sync.storage import kept_engines
 from windsor_sync.storage.errors import store_damaged, store_unavailable, words_of_name
 from windsor_sync.storage.limits import require_address_space
-from windsor_sync.storage.scratch import scratch_folder
+from windsor_sync.storage.scratch import inside, new_scratch_path, scratch_folder
 
 MEMORY_LIMIT_MB = 500
 """What DuckDB may hold before it spills to disk; the process adds about 150 MB of its own."""
@@ -27,9 +29,6 @@ LOCKED: dict[str, Any] = {
     "extension_directory": "nowhere://extensions",
 }
 """An engine takes nothing from the network: no extension is installed or loaded, none can be."""
-
-_STILL_SET = "['threads', 'preserve_insertion_order']"
-"""What our own statements set while they work; nothing else can be changed in an engine."""
 
 MISSING = "a stored file is missing"
 DAMAGED = "a stored file is damaged"
@@ -66,25 +65,43 @@ def reach(store: Any) -> None:
 
 @contextmanager
 def open_duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
-    """An engine of its own, gone with its spilled files when the block ends."""
+    """Open an engine for this block alone; its tables and spilled files are gone when the block ends.
+
+    Within `kept_engines.engines_kept` the engine may have been used before.
+    """
     require_address_space()
-    with scratch_folder() as spill, duckdb.connect(config=LOCKED) as connection:
-        connection.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'")
-        connection.execute(f"SET temp_directory = {quoted(str(spill))}")
-        connection.execute("SET TimeZone = 'UTC'")
-        # It draws a bar on standard output where it takes us for a notebook.
-        connection.execute("SET enable_progress_bar_print = false")
-        for store in _stores.values():
-            connection.register_filesystem(store)
-        lock(connection)
-        yield connection
+    reaches = (tempfile.gettempdir(), *map(id, _stores.values()))
+    engine = kept_engines.take(reaches) or _started(reaches)
+    is_clean = False
+    with scratch_folder(at=engine.scratch):
+        try:
+            with engine.connection() as connection:
+                yield connection
+            is_clean = engine.holds_nothing()
+        finally:
+            if not is_clean:
+                engine.database.close()
+    if is_clean:
+        kept_engines.give_back(engine)
+
+
+def _started(reaches: kept_engines.Reaches) -> kept_engines.Engine:
+    scratch = new_scratch_path()
+    database = duckdb.connect(config=LOCKED)
+    database.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'")
+    database.execute(f"SET temp_directory = {quoted(str(inside(scratch)))}")
+    for store in _stores.values():
+        database.register_filesystem(store)
+    lock(database)
+    [(threads,)] = database.execute("SELECT current_setting('threads')").fetchall()
+    return kept_engines.Engine(database, scratch, reaches, threads)
 
 
 def lock(connection: duckdb.DuckDBPyConnection) -> None:
     """Let an engine reach this machine's files and the registered stores, no network and no extension, and keep it so."""
     reached = ["/", *(f"{protocol}://" for protocol in _protocols())]
     connection.execute(f"SET allowed_directories = [{', '.join(map(quoted, reached))}]")
-    connection.execute(f"SET allowed_configs = {_STILL_SET}")
+    connection.execute(f"SET allowed_configs = {list(kept_engines.CHANGEABLE)}")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 

@@ -8,8 +8,10 @@ cannot be judged from here (another machine or container) is removed when nobody
 import json
 import os
 import re
+import secrets
 import shutil
 import stat
+import string
 import tempfile
 import time
 from collections.abc import Iterator
@@ -97,28 +99,43 @@ def works_on(store: str) -> None:
 
 
 @contextmanager
-def scratch_folder(root: Path | None = None, suffix: str = "") -> Iterator[Path]:
+def scratch_folder(root: Path | None = None, suffix: str = "", *, at: Path | None = None) -> Iterator[Path]:
     """Make a folder for this block alone, in the temporary folder or in `root`; raises OSError where none can be made.
 
-    `suffix` ends its name, and says what kind of file is made in it.
+    `suffix` ends its name, and says what kind of file is made in it. A name that `new_scratch_path` gave, `at`, may be used
+    again and again; where something stands at that place, FileExistsError is raised.
     """
-    folder = _made(root, suffix)
+    folder = _made(root, suffix, at)
     try:
-        yield folder / _INSIDE
+        yield inside(folder)
     finally:
         _remove(folder)
 
 
-def _made(root: Path | None, suffix: str) -> Path:
-    """Make a new folder with its owner's name in it; again, if another process removed it while this one was paused."""
+def new_scratch_path() -> Path:
+    """Return a name in the temporary folder that nobody knows before."""
+    letters = string.ascii_lowercase + string.digits
+    return Path(tempfile.gettempdir()) / (PREFIX + "".join(secrets.choice(letters) for _ in range(8)))
+
+
+def inside(folder: Path) -> Path:
+    """Return the part of a scratch folder that is for the data."""
+    return folder / _INSIDE
+
+
+def _made(root: Path | None, suffix: str, at: Path | None) -> Path:
+    """Make a folder with its owner's name in it; again, if another process removed it while this one was paused."""
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, suffix=suffix, dir=root))
+        if at is None:
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX, suffix=suffix, dir=root))
+        else:
+            folder = at
+            folder.mkdir(mode=stat.S_IRWXU)
         try:
             folder.chmod(stat.S_IRWXU)  # a umask may have taken more than others' rights
             _name_owner(folder)
-            inside = folder / _INSIDE
-            inside.mkdir()
-            inside.chmod(stat.S_IRWXU)
+            inside(folder).mkdir()
+            inside(folder).chmod(stat.S_IRWXU)
             return folder
         except BaseException as error:
             was_swept = isinstance(error, FileNotFoundError) and not folder.exists()

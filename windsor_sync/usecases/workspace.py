@@ -29,6 +29,7 @@ from windsor_sync.state.ledger import Ledger
 from windsor_sync.state.marks import Marks
 from windsor_sync.state.stored_files import StoredFiles
 from windsor_sync.storage.file_store import FileStore
+from windsor_sync.storage.kept_engines import engines_kept
 from windsor_sync.storage.limits import require_address_space, require_handles
 from windsor_sync.storage.process import name_of_this_process
 from windsor_sync.usecases.segment_keys import SegmentKeyedRegistry
@@ -137,7 +138,7 @@ def open_workspace(
     try:
         files = FileStore(settings.files)
         stored = StoredFiles(database, files)
-        with _asking(settings.segment, segment_token) as segment:
+        with engines_kept(), _asking(settings.segment, segment_token) as segment:
             registry = _registry(database, settings, segment)
             yield Workspace(
                 settings=settings,
