@@ -129,7 +129,7 @@ def _define_whole(connection: duckdb.DuckDBPyConnection, head: Head) -> None:
 def define_outbox(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[str]) -> None:
     """Define a view of the rows that an outbox's files have."""
     rows = f"SELECT * FROM {parquet_files(files)}" if files else statement.nobody(COLUMNS)
-    connection.execute(f"CREATE TEMP VIEW {name} AS {rows}")
+    connection.execute(f"CREATE VIEW {name} AS {rows}")
 
 
 def define_table(
@@ -138,7 +138,7 @@ def define_table(
     """A small table of rows from the state."""
     values = ", ".join(f"unnest(?::{kind}[]) AS {column}" for column, kind in columns.items())
     given = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in columns]
-    connection.execute(f"CREATE TEMP TABLE {name} AS SELECT {values}", given)
+    connection.execute(f"CREATE TABLE {name} AS SELECT {values}", given)
 
 
 def acknowledged_aliases(head: Head, *, joins: bool = False) -> Iterator[list[Alias]]:
