@@ -15,7 +15,7 @@ from windsor_sync.airflow.operators.windsor import (
     DiffOperator,
     SealSnapshotOperator,
 )
-from windsor_sync.delivery.engine import Delivery
+from windsor_sync.delivery.bounds import Delivery
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import ChangesWithheld, ConfigError, Interrupted
 from windsor_sync.state.runs import recent

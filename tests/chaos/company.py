@@ -11,8 +11,8 @@ from sqlalchemy import select, update
 
 from tests.chaos.mortal import Life, Message, mortal
 from tests.support.world import KEY, TRAIT_KEY, World
+from windsor_sync.delivery.bounds import EngineLimits
 from windsor_sync.delivery.cancel import CancelToken
-from windsor_sync.delivery.engine import EngineLimits
 from windsor_sync.sandbox import Faults, Sandbox
 from windsor_sync.settings import Computation
 from windsor_sync.state.ledger import Head

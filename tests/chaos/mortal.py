@@ -27,7 +27,8 @@ from windsor_sync.state.ledger import Ledger
 from windsor_sync.state.marks import Marks
 from windsor_sync.state.stored_files import StoredFiles
 from windsor_sync.storage.file_store import FileStore
-from windsor_sync.usecases.workspace import HttpLine, Workspace
+from windsor_sync.usecases.line import HttpLine
+from windsor_sync.usecases.workspace import Workspace
 
 BESIDE = frozenset({"rate", "lease"})
 """Threads that write by the clock: a death there could not be repeated."""

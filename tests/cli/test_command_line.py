@@ -69,6 +69,25 @@ print([name for name in {HEAVY!r} if name in sys.modules])
     assert printed.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("command", ["audiences", "runs", "why ana", f"sync {KEY}"])
+def test_a_command_that_has_nothing_to_send_imports_what_it_uses(world: World, cli: Cli, command: str) -> None:
+    world.snapshot(["ana"])
+    assert cli("sync", KEY).status == 0
+    unused = ("aiohttp", "alembic", "httpx", "numpy", "pandas")
+    script = f"""
+import sys
+from windsor_sync.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    print(end.code, [name for name in {unused!r} if name in sys.modules])
+"""
+    command_line = [sys.executable, "-c", script, "--config", str(world.config), *command.split()]
+    environment = commands.clean_environment() | {"WINDSOR_API_KEY": world.windsor.api_key}
+    printed = subprocess.run(command_line, env=environment, capture_output=True, text=True).stdout
+    assert printed.splitlines()[-1] == "0 []"
+
+
 @pytest.mark.parametrize("command", [*COMMANDS, "state upgrade", "state prune", "state copy", "state reopen"])
 def test_every_command_has_help_with_an_example_and_no_line_is_too_long(command: str) -> None:
     shown = start(*command.split(), "--help")

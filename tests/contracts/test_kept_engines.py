@@ -19,12 +19,12 @@ from windsor_sync.storage.kept_engines import engines_kept
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[kept_engines.Engine]:
+def started(monkeypatch: pytest.MonkeyPatch) -> list[kept_engines.KeptEngine]:
     """The engines that were started since."""
-    engines: list[kept_engines.Engine] = []
+    engines: list[kept_engines.KeptEngine] = []
     start = duckdb_engine._started
 
-    def watched(reaches: kept_engines.Reaches) -> kept_engines.Engine:
+    def watched(reaches: kept_engines.Reaches) -> kept_engines.KeptEngine:
         engines.append(start(reaches))
         return engines[-1]
 
@@ -39,7 +39,7 @@ def kept() -> Iterator[None]:
         yield
 
 
-def is_closed(engine: kept_engines.Engine) -> bool:
+def is_closed(engine: kept_engines.KeptEngine) -> bool:
     try:
         engine.database.execute("SELECT 1")
     except duckdb.ConnectionException:
@@ -80,7 +80,7 @@ def everything(connection: duckdb.DuckDBPyConnection) -> list[Any]:
 
 @pytest.mark.parametrize("what", LEAVES_NOTHING)
 def test_an_engine_that_is_used_again_is_as_a_new_one(
-    what: str, kept: None, started: list[kept_engines.Engine]
+    what: str, kept: None, started: list[kept_engines.KeptEngine]
 ) -> None:
     with open_duckdb() as connection:
         new = everything(connection)
@@ -92,7 +92,7 @@ def test_an_engine_that_is_used_again_is_as_a_new_one(
 
 @pytest.mark.parametrize("what", LEAVES_SOMETHING)
 def test_an_engine_that_may_hold_something_is_not_used_again(
-    what: str, kept: None, started: list[kept_engines.Engine]
+    what: str, kept: None, started: list[kept_engines.KeptEngine]
 ) -> None:
     with open_duckdb() as connection:
         connection.execute(LEAVES_SOMETHING[what].format(spill=kept_engines.inside(started[0].scratch)))
@@ -104,7 +104,7 @@ def test_an_engine_that_may_hold_something_is_not_used_again(
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, GeneratorExit])
 def test_an_engine_whose_block_failed_is_not_used_again(
-    error: type[BaseException], kept: None, started: list[kept_engines.Engine]
+    error: type[BaseException], kept: None, started: list[kept_engines.KeptEngine]
 ) -> None:
     with pytest.raises(error), open_duckdb():
         raise error
@@ -112,7 +112,7 @@ def test_an_engine_whose_block_failed_is_not_used_again(
 
 
 def test_an_engine_that_waits_has_no_folder_and_none_waits_after_the_last_keeper(
-    started: list[kept_engines.Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    started: list[kept_engines.KeptEngine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with engines_kept():
@@ -123,13 +123,13 @@ def test_an_engine_that_waits_has_no_folder_and_none_waits_after_the_last_keeper
     assert is_closed(started[0])
 
 
-def test_without_a_keeper_an_engine_ends_with_its_block(started: list[kept_engines.Engine]) -> None:
+def test_without_a_keeper_an_engine_ends_with_its_block(started: list[kept_engines.KeptEngine]) -> None:
     with open_duckdb():
         pass
     assert is_closed(started[0])
 
 
-def test_a_place_that_somebody_took_meanwhile_is_not_used(kept: None, started: list[kept_engines.Engine]) -> None:
+def test_a_place_that_somebody_took_meanwhile_is_not_used(kept: None, started: list[kept_engines.KeptEngine]) -> None:
     with open_duckdb():
         pass
     started[0].scratch.mkdir()
@@ -171,7 +171,7 @@ def test_a_fork_has_an_engine_of_its_own(kept: None) -> None:
 
 
 def test_a_stored_file_is_read_anew_though_its_time_and_size_stayed(
-    kept: None, started: list[kept_engines.Engine]
+    kept: None, started: list[kept_engines.KeptEngine]
 ) -> None:
     store = fsspec.filesystem("memory")
     duckdb_engine.reach(store)
@@ -185,7 +185,7 @@ def test_a_stored_file_is_read_anew_though_its_time_and_size_stayed(
     assert len(started) == 1
 
 
-def test_the_second_sync_of_a_workspace_starts_no_engine(world: World, started: list[kept_engines.Engine]) -> None:
+def test_the_second_sync_of_a_workspace_starts_no_engine(world: World, started: list[kept_engines.KeptEngine]) -> None:
     world.snapshot(["ann", "bob"])
     world.sync()
     first = len(started)

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import func, inspect, select, text
 
 from tests.support.postgres import Postgres
@@ -21,7 +22,7 @@ from windsor_sync.errors import ConfigError, StateUnavailable
 from windsor_sync.state import engines, tables
 from windsor_sync.state.database import open_database, upgrade_database
 from windsor_sync.state.engines import make_engine
-from windsor_sync.state.upgrading import VERSION_TABLE, needed_version
+from windsor_sync.state.upgrading import MIGRATIONS, VERSION_TABLE, known_versions, needed_version
 
 ROOT = Path(__file__).parents[2]
 OPENS_WHEN_TOLD = """
@@ -67,6 +68,11 @@ def test_the_migrations_make_exactly_the_tables_the_code_knows(empty_state_url: 
         found = compare_metadata(MigrationContext.configure(connection, opts=options), tables.metadata)
     engine.dispose()
     assert found == []
+
+
+def test_the_names_of_the_migrations_say_which_versions_there_are() -> None:
+    revisions = [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()]
+    assert known_versions() == revisions[::-1]
 
 
 def test_processes_that_open_a_new_state_at_once_all_find_the_same_one(empty_state_url: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.delivery.line import HASTY, Line, MemoryJournal, rows_of
 from tests.delivery.scripted import Reply, ScriptedWindsor, answer
 from tests.support.windsor import StartWindsor
-from windsor_sync.delivery.engine import EngineLimits
+from windsor_sync.delivery.bounds import EngineLimits
 from windsor_sync.sandbox import Faults
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 
 from tests.delivery.scripted import ScriptedWindsor
-from windsor_sync.delivery.engine import Delivery, Engine, EngineLimits, PendingRow
+from windsor_sync.delivery.bounds import Delivery, EngineLimits
+from windsor_sync.delivery.engine import Engine, PendingRow
 from windsor_sync.delivery.protocols import WireProtocol
 from windsor_sync.delivery.protocols.segment_webhook import WebhookWire
 from windsor_sync.delivery.protocols.windsor_hook import HookWire

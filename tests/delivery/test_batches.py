@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.delivery.line import HASTY, STORM, Line, patient, pending_row, stop_after, user_of
 from tests.delivery.scripted import Reply, answer
-from windsor_sync.delivery.engine import EngineLimits
+from windsor_sync.delivery.bounds import EngineLimits
 from windsor_sync.delivery.protocols.windsor_hook import HookWire
 from windsor_sync.delivery.retry_policy import RetryState
 from windsor_sync.delivery.rows import Attempt, PendingMessage, attempts_of, requests_of

@@ -12,8 +12,8 @@ import yaml
 from tests.deployment.compose import ROOT, read_env
 from tests.deployment.deployment import DAG, WORKERS, Deployment, repeats
 from tests.deployment.processes import wait_until
+from windsor_sync.delivery.bounds import EngineLimits
 from windsor_sync.delivery.checkpoints import AHEAD_S
-from windsor_sync.delivery.engine import EngineLimits
 from windsor_sync.demo import shop
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.segment.trait_keys import trait_key

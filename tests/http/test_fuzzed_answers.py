@@ -15,7 +15,8 @@ import pytest
 
 from tests.delivery.line import HASTY, MemoryJournal, pending_row, rows_of
 from tests.http.hostile import Hostile
-from windsor_sync.delivery.engine import Delivery, Engine
+from windsor_sync.delivery.bounds import Delivery
+from windsor_sync.delivery.engine import Engine
 from windsor_sync.delivery.protocols.segment_webhook import WebhookWire
 from windsor_sync.delivery.rate import Rate
 from windsor_sync.delivery.transport import HttpTransport

@@ -17,9 +17,10 @@ from tests.support.programs import needs
 from tests.support.segment_api import TOKEN, SegmentApi
 from windsor_sync.delivery.probe import date_of, probe
 from windsor_sync.delivery.protocols.segment_webhook import WebhookWire
-from windsor_sync.delivery.transport import HttpTransport, tls_of
+from windsor_sync.delivery.transport import HttpTransport
 from windsor_sync.delivery.verdicts import Answer, Decision, decide
 from windsor_sync.errors import ConfigError
+from windsor_sync.http.opening import tls_of
 from windsor_sync.settings import Destination
 from windsor_sync.sources.segment_api import PublicApi
 

@@ -16,8 +16,8 @@ from tests.chaos.processes import until, windsor_sync
 from tests.contracts.stage import stretches
 from tests.support.windsor import StartWindsor
 from tests.support.world import KEY, TRAIT_KEY, World
+from windsor_sync.delivery.bounds import EngineLimits
 from windsor_sync.delivery.cancel import CancelToken
-from windsor_sync.delivery.engine import EngineLimits
 from windsor_sync.diff import duckdb as diff
 from windsor_sync.domain.change import FALSE_FIRST, Limits
 from windsor_sync.domain.progress import FIRST_SHARD

@@ -15,7 +15,7 @@ import pytest
 from tests.chaos.processes import Ended, clean_environment, windsor_sync
 from tests.support.archive import Archive, arrived, sent
 from tests.support.world import World
-from windsor_sync.delivery.engine import Delivery
+from windsor_sync.delivery.bounds import Delivery
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import StateUnavailable
 from windsor_sync.usecases import deliver as dispatch

@@ -15,7 +15,7 @@ from sqlalchemy import and_, select, update
 from tests.cli.test_tables_and_words import call
 from tests.support.archive import FIRST_DAY, Archive, arrived, sent
 from tests.support.world import KEY, World
-from windsor_sync.delivery.engine import Delivery
+from windsor_sync.delivery.bounds import Delivery
 from windsor_sync.delivery.shared_rate import Weight
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import ConfigError, LeaseHeld, LeaseLost, SnapshotError, StoredFileError

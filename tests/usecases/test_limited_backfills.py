@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.world import KEY, World
 from windsor_sync.cli import output
-from windsor_sync.delivery.engine import Delivery
+from windsor_sync.delivery.bounds import Delivery
 from windsor_sync.domain.change import Limits
 from windsor_sync.domain.guard import Ceiling
 from windsor_sync.domain.run import Run, RunState

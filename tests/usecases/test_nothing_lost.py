@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.world import KEY, World
-from windsor_sync.delivery.engine import EngineLimits
+from windsor_sync.delivery.bounds import EngineLimits
 from windsor_sync.domain.run import RunState
 from windsor_sync.errors import LeaseHeld
 from windsor_sync.sandbox import Faults

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.people import People
 from tests.support.world import KEY, TRAIT_KEY, World
-from windsor_sync.delivery.engine import EngineLimits
+from windsor_sync.delivery.bounds import EngineLimits
 from windsor_sync.domain.change import Limits, Retry
 from windsor_sync.sandbox import Faults, Sandbox
 from windsor_sync.sandbox.receiver import Receiver

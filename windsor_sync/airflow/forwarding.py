@@ -9,7 +9,7 @@ from windsor_sync.airflow.metrics import Meter, owed
 from windsor_sync.airflow.windsor_task import WindsorOperator, trigger_of
 
 if TYPE_CHECKING:
-    from windsor_sync.delivery.engine import Delivery
+    from windsor_sync.delivery.bounds import Delivery
     from windsor_sync.domain.run import Run
 
 METRICS_TAG = "events"

@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from windsor_sync.delivery.engine import Delivery
+    from windsor_sync.delivery.bounds import Delivery
 
 
 class Meter:

@@ -13,7 +13,7 @@ from windsor_sync.errors import harmless
 from windsor_sync.report.tables import say
 
 if TYPE_CHECKING:
-    from windsor_sync.delivery.engine import Delivery
+    from windsor_sync.delivery.bounds import Delivery
     from windsor_sync.domain.run import Run
 
 LOG_EVERY_S = 10.0

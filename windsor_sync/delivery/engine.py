@@ -13,11 +13,12 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from windsor_sync.delivery.bounds import Delivery, EngineLimits
 from windsor_sync.delivery.checkpoints import AHEAD_S, Journal, Recorder, Rhythm
 from windsor_sync.delivery.endings import everything_rejected, stopped, unavailable
 from windsor_sync.delivery.protocols import WireProtocol
@@ -43,48 +44,7 @@ from windsor_sync.errors import (
 from windsor_sync.segment.calls import Call
 from windsor_sync.state.ledger import RowVerdict, Verdict
 
-__all__ = ["Delivery", "Engine", "EngineLimits"]
-
-
 A_STEP_BEHIND = "an answer too many came over its connection"
-
-
-@dataclass(frozen=True, slots=True)
-class EngineLimits:
-    """How hard the engine pushes, and for how long."""
-
-    max_in_flight: int = 64
-    checkpoint_rows: int = 10_000
-    """so many rows a checkpoint lets go beyond those in flight, at most; it lets go what is sent in a quarter of a second"""
-    checkpoint_s: float = 2.0
-    give_up_after_s: float = 600.0
-    """without any useful answer the destination is unavailable"""
-    drain_s: float = 4.0
-    """how long requests in flight may take to answer after a stop (Airflow kills five seconds after SIGTERM)"""
-    rejections_to_stop: int = 50
-    """so many rejections in a row from the start of a run mean that the messages, not the users, are wrong"""
-    first_backoff_s: float = 0.5
-    longest_backoff_s: float = 60.0
-    tries_in_turn: int = 5
-    """so many failures while others get through, and a row is put off until all others are done"""
-    rows_put_off: int = 1_000
-    """at most; they are kept in memory"""
-    rows_waiting: int = 50_000
-    """so many rows at most wait in memory behind an earlier row of their user, while those of others go on"""
-    bytes_waiting: int = 64 << 20
-    """of their messages, at most"""
-
-
-@dataclass(slots=True)
-class Delivery:
-    """The outcome of one engine run."""
-
-    delivered: int = 0
-    rejected: int = 0
-    unanswered: int = 0
-    requests: int = 0
-    stopped_by: WindsorSyncError | None = None
-    was_interrupted: bool = False
 
 
 class Engine:

@@ -14,9 +14,10 @@ import httpx
 from windsor_sync.delivery.endings import redirected
 from windsor_sync.delivery.protocols.segment_webhook import WebhookWire
 from windsor_sync.delivery.protocols.windsor_hook import HookWire
-from windsor_sync.delivery.transport import HttpTransport, tls_of
+from windsor_sync.delivery.transport import HttpTransport
 from windsor_sync.delivery.verdicts import Answer
 from windsor_sync.http.client import FAILURES, Client
+from windsor_sync.http.opening import tls_of
 from windsor_sync.settings import Destination, WireName
 
 TIMEOUT_S = 5.0

@@ -18,9 +18,8 @@ from windsor_sync.domain.http_location import shown_location
 from windsor_sync.domain.http_time import retry_after_s
 from windsor_sync.http.client import FAILURES, Client
 from windsor_sync.http.connection import Received
-from windsor_sync.http.opening import NeverLeftError, NotLoopbackError, ProxyError, trust
+from windsor_sync.http.opening import NeverLeftError, NotLoopbackError, ProxyError
 from windsor_sync.http.pool import OutOfStepError
-from windsor_sync.settings import Destination
 
 _Permit = Callable[[], None]
 
@@ -77,13 +76,6 @@ class HttpTransport:
     async def close(self) -> None:
         """Close every connection."""
         self._client.close()
-
-
-def tls_of(destination: Destination) -> ssl.SSLContext | None:
-    """Return whom to trust, and what to show; None for plain HTTP. Raises ConfigError for files that cannot be used."""
-    if not destination.url.startswith("https:"):
-        return None
-    return trust(destination.client_certificate, destination.client_key)
 
 
 def _answer(received: Received, asked: str) -> Answer:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 
 from windsor_sync.events.archive import ArchiveFile, read_lines
 from windsor_sync.events.reading import Event, Malformed, Outcome, read_event
@@ -134,6 +133,8 @@ class Sorter:
 
 
 def _column(sql_type: str, values: tuple[Any, ...]) -> Any:
+    import numpy as np  # commands that read no archive need none
+
     if sql_type == "BIGINT":
         return np.array(values, dtype=np.int64)
     column = np.empty(len(values), dtype=object)

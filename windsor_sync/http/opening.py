@@ -15,6 +15,7 @@ from urllib.request import getproxies_environment, proxy_bypass
 
 from windsor_sync.errors import ConfigError
 from windsor_sync.http.connection import MAX_HEAD_BYTES, Connection, as_transport
+from windsor_sync.settings import Destination
 
 NEXT_ADDRESS_S = 0.25
 """When a host has several addresses (RFC 8305)."""
@@ -184,3 +185,10 @@ class _Tunnel(asyncio.Protocol):
             self._answer.set_result(None)
         else:
             self._answer.set_exception(error)
+
+
+def tls_of(destination: Destination) -> ssl.SSLContext | None:
+    """Return whom to trust, and what to show; None for plain HTTP. Raises ConfigError for files that cannot be used."""
+    if not destination.url.startswith("https:"):
+        return None
+    return trust(destination.client_certificate, destination.client_key)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import duckdb
-import numpy as np
 
 from windsor_sync.sources.columns import hint, recognized
 from windsor_sync.sources.csv_text import shown_columns
@@ -190,6 +189,8 @@ def _id_text(value: Any) -> str:
 
 def _mail_text(value: Any) -> str:
     """An e-mail or several; what pandas has for a missing one is none."""
+    import numpy as np
+
     if isinstance(value, np.ndarray | list | tuple):
         return "\n".join(_mail_text(mail) for mail in value if isinstance(mail, str) or not _is_missing(mail))
     if not isinstance(value, str):
@@ -208,6 +209,8 @@ def _value_text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    import numpy as np
+
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else plain(value)
 
 

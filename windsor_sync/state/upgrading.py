@@ -1,13 +1,13 @@
-"""Brings the state's tables to the version this windsor_sync needs; refuses a state that is ahead of it."""
+"""Brings the state's tables to the version this windsor_sync needs; refuses a state that is ahead of it.
+
+Every command compares one number, and hardly any migrates: Alembic is imported by those that do.
+"""
 
 import threading
+from functools import cache
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, func, inspect, select, text
 
 from windsor_sync.errors import ConfigError
 from windsor_sync.state.engines import READ_OPTIONS, shown_url
@@ -21,11 +21,18 @@ _UPGRADE_LOCK = 0x77696E64
 _one_thread = threading.Lock()  # Alembic keeps the migration under way in a module
 
 
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
 def needed_version() -> str:
     """The version this windsor_sync works with."""
-    newest = _scripts(_config()).get_current_head()
-    assert newest is not None
-    return newest
+    return known_versions()[-1]
+
+
+@cache
+def known_versions() -> list[str]:
+    """Return the versions that there are, the newest last: a migration's file begins with the one that it leads to."""
+    return sorted(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def version_of(engine: Engine) -> str | None:
@@ -39,7 +46,11 @@ def upgrade(engine: Engine) -> None:
 
     Raises ConfigError when the state is of a newer windsor_sync.
     """
-    config = _config()
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with _one_thread, engine.begin() as connection:  # SQLite's write lock is taken here: the second comer finds it done
         if engine.dialect.name != "sqlite":
             connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
@@ -60,7 +71,7 @@ def require_needed(engine: Engine, found: str | None) -> None:
 
 def refuse_newer(engine: Engine, found: str | None) -> None:
     """Raise ConfigError for a version this windsor_sync has never heard of."""
-    if found is not None and found not in {script.revision for script in _scripts(_config()).walk_revisions()}:
+    if found is not None and found not in known_versions():
         raise ConfigError(
             f"The state database {shown_url(engine.url)} is at version {found}, of a newer windsor_sync; this one knows versions "
             f"up to {needed_version()}. Nothing was done. Install the newer windsor_sync on this machine too."
@@ -68,14 +79,7 @@ def refuse_newer(engine: Engine, found: str | None) -> None:
 
 
 def _version(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    return config
-
-
-def _scripts(config: Config) -> ScriptDirectory:
-    return ScriptDirectory.from_config(config)
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+    return found

@@ -85,7 +85,7 @@ def open_duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
         kept_engines.give_back(engine)
 
 
-def _started(reaches: kept_engines.Reaches) -> kept_engines.Engine:
+def _started(reaches: kept_engines.Reaches) -> kept_engines.KeptEngine:
     scratch = new_scratch_path()
     database = duckdb.connect(config=LOCKED)
     database.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'")
@@ -94,7 +94,7 @@ def _started(reaches: kept_engines.Reaches) -> kept_engines.Engine:
         database.register_filesystem(store)
     lock(database)
     [(threads,)] = database.execute("SELECT current_setting('threads')").fetchall()
-    return kept_engines.Engine(database, scratch, reaches, threads)
+    return kept_engines.KeptEngine(database, scratch, reaches, threads)
 
 
 def lock(connection: duckdb.DuckDBPyConnection) -> None:

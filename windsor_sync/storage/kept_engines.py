@@ -60,7 +60,7 @@ Reaches = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class KeptEngine:
     """A running engine, and the scratch folder into which it spills: it is there only while the engine is used."""
 
     database: duckdb.DuckDBPyConnection
@@ -93,7 +93,7 @@ class Engine:
 
 
 _lock = Lock()
-_idle: list[Engine] = []
+_idle: list[KeptEngine] = []
 _keepers = 0
 
 
@@ -113,7 +113,7 @@ def engines_kept() -> Iterator[None]:
             close_idle()
 
 
-def take(reaches: Reaches) -> Engine | None:
+def take(reaches: Reaches) -> KeptEngine | None:
     """Return an engine that waits and reaches the same places; None when there is none."""
     with _lock:
         fitting = (engine for engine in _idle if engine.reaches == reaches and not engine.scratch.exists())
@@ -123,7 +123,7 @@ def take(reaches: Reaches) -> Engine | None:
     return found
 
 
-def give_back(engine: Engine) -> None:
+def give_back(engine: KeptEngine) -> None:
     """Keep an engine that holds nothing, or close it."""
     with _lock:
         is_kept = _keepers > 0 and len(_idle) < MOST_IDLE

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from windsor_sync.delivery.engine import Delivery
+from windsor_sync.delivery.bounds import Delivery
 from windsor_sync.delivery.verdicts import NOT_IMPLEMENTED, judges_address
 from windsor_sync.diff.duckdb import remains
 from windsor_sync.domain.labels import counted

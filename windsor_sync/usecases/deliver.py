@@ -8,8 +8,9 @@ from functools import partial
 from itertools import islice
 from typing import Protocol
 
+from windsor_sync.delivery.bounds import Delivery, EngineLimits
 from windsor_sync.delivery.cancel import CancelToken
-from windsor_sync.delivery.engine import Delivery, Engine, EngineLimits
+from windsor_sync.delivery.engine import Engine
 from windsor_sync.delivery.protocols import WireProtocol
 from windsor_sync.delivery.rate import Rate
 from windsor_sync.delivery.rows import PendingRow

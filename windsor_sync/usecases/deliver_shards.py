@@ -5,8 +5,8 @@ takes the lease on the whole audience. Whoever closes the books holds the whole 
 and what each came to is in the state: the one that closes may be another process, on another machine.
 """
 
+from windsor_sync.delivery.bounds import Delivery
 from windsor_sync.delivery.cancel import CancelToken
-from windsor_sync.delivery.engine import Delivery
 from windsor_sync.domain.progress import FIRST_SHARD
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import (

@@ -13,9 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
+from windsor_sync.delivery.bounds import Delivery
 from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.delivery.endings import everything_rejected
-from windsor_sync.delivery.engine import Delivery
 from windsor_sync.delivery.shared_rate import Weight
 from windsor_sync.delivery.verdicts import judges_address
 from windsor_sync.domain.progress import ShardProgress
@@ -83,7 +83,7 @@ def forward(
     or LeaseHeld when nothing could be started.
     """
     configured(workspace)
-    workspace.line()  # a missing key is told before anything is recorded
+    workspace.require_line()  # a missing key is told before anything is recorded
     segment_suppressions.refresh(workspace)
     known = workspace.registry.events()
     runs: list[Run] = []

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from windsor_sync.delivery.shared_rate import share_of_newcomer
+from windsor_sync.usecases.line import WIRES
 from windsor_sync.usecases.prepare import Prepared
-from windsor_sync.usecases.workspace import WIRES, Workspace
+from windsor_sync.usecases.workspace import Workspace
 
 HIDDEN = "•••"
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from windsor_sync.delivery.bounds import Delivery
 from windsor_sync.delivery.cancel import CancelToken
-from windsor_sync.delivery.engine import Delivery
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.settings import Computation
 from windsor_sync.state import approvals
@@ -22,7 +22,6 @@ from windsor_sync.state.runs import run_of
 from windsor_sync.state.stored_files import enter, storage_name
 from windsor_sync.usecases import seal as sealing
 from windsor_sync.usecases.close_run import settle, settle_dead_predecessor
-from windsor_sync.usecases.deliver import OutboxDelivery, deliver, identify_rows
 from windsor_sync.usecases.learn_merges import begin
 from windsor_sync.usecases.prepare import Prepared, Request, cut_into_shards, prepare, renderer
 from windsor_sync.usecases.seal import SealedSnapshot
@@ -46,7 +45,7 @@ def run_audience(
     `known`: the audience where it is not to be registered. Raises ConfigError or LeaseHeld when there was nothing to run; then
     nothing was sent.
     """
-    workspace.line()  # a missing key is told before anything is recorded
+    workspace.require_line()  # a missing key is told before anything is recorded
     known = known or workspace.registry.register(computation)
     with workspace.hold(known.key, holder) as lease:
         run = opens(known, lease)
@@ -202,6 +201,8 @@ def send_owed(
     if not shards:
         return None
     workspace.marks.leave(run.audience_id, run.number, run.run_id)
+    from windsor_sync.usecases.deliver import OutboxDelivery, deliver, identify_rows
+
     outcome = deliver(
         OutboxDelivery(
             run_id=run.run_id,

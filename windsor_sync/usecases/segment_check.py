@@ -1,11 +1,14 @@
 """Holds a snapshot against Segment's own description of the audience before anything is sent."""
 
 import logging
+from typing import TYPE_CHECKING
 
 from windsor_sync.errors import SegmentUnavailable, SnapshotError
 from windsor_sync.settings import Computation, Segment
-from windsor_sync.sources.segment_api import Described, PublicApi
 from windsor_sync.usecases.workspace import Workspace
+
+if TYPE_CHECKING:  # it imports a library of HTTP
+    from windsor_sync.sources.segment_api import Described, PublicApi
 
 # Segment's statuses, in small letters without blanks, hyphens or underscores. A batch audience is Not Computing between its
 # runs; an audience nobody connected in Segment awaits destinations, and its members are computed all the same.
@@ -16,7 +19,7 @@ _ENDED = {"disabled", "failed", "error"}
 _log = logging.getLogger("windsor_sync.segment")
 
 
-def described_by_segment(workspace: Workspace, computation: Computation) -> Described | None:
+def described_by_segment(workspace: Workspace, computation: Computation) -> "Described | None":
     """Return Segment's description of a computation whose members are settled; None when there is none.
 
     Segment out of reach is a warning: the guard still stands between a broken snapshot and Windsor. Raises SnapshotError
@@ -34,7 +37,7 @@ def described_by_segment(workspace: Workspace, computation: Computation) -> Desc
     return found
 
 
-def check_size(workspace: Workspace, computation: Computation, found: Described, users: int) -> None:
+def check_size(workspace: Workspace, computation: Computation, found: "Described", users: int) -> None:
     """Raise SnapshotError when a snapshot names too few of the users Segment reports.
 
     `users` are all it names, those without a user id and suppressed ones too. As for the guard, an audience below
@@ -53,7 +56,7 @@ def check_size(workspace: Workspace, computation: Computation, found: Described,
     )
 
 
-def _found(api: PublicApi, space: str, computation: Computation) -> Described | None:
+def _found(api: "PublicApi", space: str, computation: Computation) -> "Described | None":
     """By its id where windsor.yaml has it: one question. Else by its key in the space's list."""
     if computation.id is not None:
         return api.computation(space, computation.computation_class, computation.id)
@@ -61,7 +64,7 @@ def _found(api: PublicApi, space: str, computation: Computation) -> Described | 
     return next((one for one in same if one.key == computation.key), None)
 
 
-def _refuse_unsettled(computation: Computation, found: Described) -> None:
+def _refuse_unsettled(computation: Computation, found: "Described") -> None:
     status = "".join(filter(str.isalnum, (found.status or "").lower()))
     if status in _UNSETTLED:
         remedy = "The next run tries again; once it is Live, take a new snapshot."

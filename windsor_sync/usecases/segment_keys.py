@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.segment.trait_keys import TraitKey
-from windsor_sync.sources.segment_api import PublicApi
 from windsor_sync.state.audiences import Configured, Registered, Registry
 from windsor_sync.state.database import Database
+
+if TYPE_CHECKING:
+    from windsor_sync.sources.segment_api import PublicApi
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class SegmentKeyedRegistry(Registry):
     A key is pinned for good, so the first sync raises SegmentUnavailable rather than guess.
     """
 
-    def __init__(self, database: Database, destination: str, space: str, api: Callable[[], PublicApi]) -> None:
+    def __init__(self, database: Database, destination: str, space: str, api: "Callable[[], PublicApi]") -> None:
         super().__init__(database, destination)
         self._space = space
         self._api = api

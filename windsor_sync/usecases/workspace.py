@@ -1,27 +1,21 @@
 """The parts that use cases work with, and the one place that connects settings to adapters."""
 
 import os
-import ssl
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from typing import TYPE_CHECKING
 
-from windsor_sync.delivery.engine import EngineLimits
-from windsor_sync.delivery.protocols import WireProtocol
-from windsor_sync.delivery.protocols.segment_webhook import WebhookWire
-from windsor_sync.delivery.protocols.windsor_hook import HookWire
-from windsor_sync.delivery.rate import Rate
-from windsor_sync.delivery.shared_rate import Weight, sharing
-from windsor_sync.delivery.transport import HttpTransport, Transport, tls_of
+from windsor_sync.delivery.bounds import EngineLimits
 from windsor_sync.errors import ConfigError
+from windsor_sync.http.opening import tls_of
 from windsor_sync.persons.merges import Merges
 from windsor_sync.segment.trait_keys import TraitKey
-from windsor_sync.settings import Destination, Segment, Settings
+from windsor_sync.settings import Segment, Settings
 from windsor_sync.settings import WireName as WireName
 from windsor_sync.settings.keys import clean_key
 from windsor_sync.sources import Connections, engine_from_environment
-from windsor_sync.sources.segment_api import PublicApi
 from windsor_sync.state.audiences import Registry
 from windsor_sync.state.database import Database, open_database
 from windsor_sync.state.leases import TTL_S, Lease, held, is_held, resource_of
@@ -34,40 +28,12 @@ from windsor_sync.storage.limits import require_address_space, require_handles
 from windsor_sync.storage.process import name_of_this_process
 from windsor_sync.usecases.segment_keys import SegmentKeyedRegistry
 
+if TYPE_CHECKING:  # most commands send nothing, and these import the libraries of HTTP
+    from windsor_sync.sources.segment_api import PublicApi
+    from windsor_sync.usecases.line import HttpLine
+
 API_KEY_VARIABLE = "WINDSOR_API_KEY"
 SEGMENT_TOKEN_VARIABLE = "SEGMENT_PUBLIC_API_TOKEN"  # noqa: S105
-
-
-WIRES: Mapping[WireName, type[WebhookWire] | type[HookWire]] = {
-    WireName.SEGMENT_WEBHOOK: WebhookWire,
-    WireName.WINDSOR_HOOK: HookWire,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class HttpLine:
-    """Windsor behind HTTP, as the settings describe it."""
-
-    wire: WireProtocol
-    destination: Destination
-    database: Database
-    limits: EngineLimits
-    tls: ssl.SSLContext | None
-
-    def transport(self) -> Transport:
-        """Open fresh connections to Windsor."""
-        most, timeout_s = self.destination.max_in_flight, self.destination.timeout_s
-        return HttpTransport(connections=most, timeout_s=timeout_s, tls=self.tls)
-
-    def sharing(self, task: str, weight: Weight) -> AbstractContextManager[Rate]:
-        """This task's share of the destination's requests per second; `task` is what its lease protects."""
-        return sharing(
-            self.database,
-            destination=self.destination.name,
-            task=task,
-            requests_per_second=self.destination.requests_per_second,
-            weight=weight,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,26 +52,34 @@ class Workspace:
     """asked for only when something is about to be sent"""
     engine_limits: EngineLimits = field(default_factory=EngineLimits)
     lease_ttl_s: float = TTL_S
-    segment: Callable[[], PublicApi] | None = None
+    segment: "Callable[[], PublicApi] | None" = None
     """Segment's Public API, where windsor.yaml has it; raises ConfigError when the token is missing"""
     connections: Connections = engine_from_environment
     """from a connection's id to its warehouse; raises ConfigError when there is none"""
 
-    def line(self) -> HttpLine:
+    def require_line(self) -> None:
+        """Raise what `line` raises. A run that may have nothing to send asks this first."""
+        self.marks.require_own()
+        require_handles(self.settings.destination.max_in_flight)
+        require_address_space()
+        self.api_key()
+        tls_of(self.settings.destination)
+
+    def line(self) -> "HttpLine":
         """The way to Windsor; raises ConfigError when the key is missing, or room for connections.
 
         Raises StoredFileError where the state is not the one that told this destination last.
         """
-        self.marks.require_own()
-        destination = self.settings.destination
-        require_handles(destination.max_in_flight)
-        require_address_space()
-        wire = WIRES[destination.wire](destination.url, self.api_key())
-        return HttpLine(wire, destination, self.database, self.engine_limits, tls_of(destination))
+        from windsor_sync.usecases.line import http_line
+
+        self.require_line()
+        return http_line(self.settings.destination, self.api_key(), self.database, self.engine_limits)
 
     @property
     def supported_calls(self) -> frozenset[str]:
         """The calls that the destination's protocol supports."""
+        from windsor_sync.usecases.line import WIRES
+
         return WIRES[self.settings.destination.wire].calls
 
     @contextmanager
@@ -160,19 +134,21 @@ def open_workspace(
         database.close()
 
 
-def public_api(segment: Segment, token: Callable[[], str] | None = None) -> PublicApi:
+def public_api(segment: Segment, token: Callable[[], str] | None = None) -> "PublicApi":
     """Segment's Public API as the settings have it; raises ConfigError when the token is missing."""
+    from windsor_sync.sources.segment_api import PublicApi
+
     return PublicApi(segment.url, (token or token_from_environment)())
 
 
 @contextmanager
-def _asking(segment: Segment | None, token: Callable[[], str] | None) -> Iterator[Callable[[], PublicApi] | None]:
+def _asking(segment: Segment | None, token: Callable[[], str] | None) -> Iterator["Callable[[], PublicApi] | None"]:
     """One Public API for the whole block, made when it is first asked for; None without a `segment:` section."""
     with ExitStack() as opened:
         yield cache(lambda: opened.enter_context(public_api(segment, token))) if segment is not None else None
 
 
-def _registry(database: Database, settings: Settings, segment: Callable[[], PublicApi] | None) -> Registry:
+def _registry(database: Database, settings: Settings, segment: "Callable[[], PublicApi] | None") -> Registry:
     name = settings.destination.name
     if segment is None:
         return Registry(database, name)

@@ -12,8 +12,8 @@ from windsor_sync.airflow.retries import CLOSING_POLICY
 from windsor_sync.airflow.windsor_task import trigger_of
 
 if TYPE_CHECKING:
+    from windsor_sync.delivery.bounds import Delivery
     from windsor_sync.delivery.cancel import CancelToken
-    from windsor_sync.delivery.engine import Delivery
     from windsor_sync.domain.run import Run
     from windsor_sync.settings import Computation
     from windsor_sync.usecases.workspace import Workspace

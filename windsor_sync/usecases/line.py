@@ -1,0 +1,55 @@
+"""The way to Windsor, as the settings describe it."""
+
+import ssl
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from windsor_sync.delivery.bounds import EngineLimits
+from windsor_sync.delivery.protocols import WireProtocol
+from windsor_sync.delivery.protocols.segment_webhook import WebhookWire
+from windsor_sync.delivery.protocols.windsor_hook import HookWire
+from windsor_sync.delivery.rate import Rate
+from windsor_sync.delivery.shared_rate import Weight, sharing
+from windsor_sync.delivery.transport import HttpTransport, Transport
+from windsor_sync.http.opening import tls_of
+from windsor_sync.settings import Destination
+from windsor_sync.settings import WireName as WireName
+from windsor_sync.state.database import Database
+
+WIRES: Mapping[WireName, type[WebhookWire] | type[HookWire]] = {
+    WireName.SEGMENT_WEBHOOK: WebhookWire,
+    WireName.WINDSOR_HOOK: HookWire,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLine:
+    """Windsor behind HTTP, as the settings describe it."""
+
+    wire: WireProtocol
+    destination: Destination
+    database: Database
+    limits: EngineLimits
+    tls: ssl.SSLContext | None
+
+    def transport(self) -> Transport:
+        """Open fresh connections to Windsor."""
+        most, timeout_s = self.destination.max_in_flight, self.destination.timeout_s
+        return HttpTransport(connections=most, timeout_s=timeout_s, tls=self.tls)
+
+    def sharing(self, task: str, weight: Weight) -> AbstractContextManager[Rate]:
+        """This task's share of the destination's requests per second; `task` is what its lease protects."""
+        return sharing(
+            self.database,
+            destination=self.destination.name,
+            task=task,
+            requests_per_second=self.destination.requests_per_second,
+            weight=weight,
+        )
+
+
+def http_line(destination: Destination, api_key: str, database: Database, limits: EngineLimits) -> HttpLine:
+    """Return the way to a destination; nothing is opened yet."""
+    wire = WIRES[destination.wire](destination.url, api_key)
+    return HttpLine(wire, destination, database, limits, tls_of(destination))
