@@ -9,6 +9,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,7 @@ from aiohttp import web
 from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.sandbox.app import build
 from windsor_sync.sandbox.faults import Faults
+from windsor_sync.sandbox.guard import Heads
 from windsor_sync.sandbox.journal import SandboxJournal
 from windsor_sync.sandbox.receiver import DEFAULT_API_KEY, Receiver
 from windsor_sync.sandbox.store import Store
@@ -25,6 +27,8 @@ from windsor_sync.sandbox.store import Store
 DEFAULT_PORT = 8474
 
 _FLUSH_INTERVAL_S = 1.0
+KEPT_S = 75.0
+"""How long a connection may rest between two requests; the next one has come in whole by then."""
 _SHUTDOWN_S = 0.2  # requests still waiting for their answer then lose it
 
 
@@ -191,8 +195,11 @@ async def _listening(
 ) -> AsyncIterator[int]:
     """Serve on a port for as long as the block runs, and write the state file meanwhile; gives the port."""
     async with _journaled(receiver, state_file):
+        heads, app = Heads(), build(receiver, names)
+        app.middlewares.insert(0, heads.middleware())
         runner = web.AppRunner(
-            build(receiver, names),
+            app,
+            keepalive_timeout=KEPT_S,
             access_log=None,
             logger=_log,
             handle_signals=False,
@@ -200,14 +207,20 @@ async def _listening(
         )
         await runner.setup()
         try:
-            yield await _bind(runner, host, port)
+            assert runner.server is not None
+            listener = await _bind(partial(heads.connection, runner.server), host, port)
+            try:
+                bound: int = listener.sockets[0].getsockname()[1]
+                yield bound
+            finally:
+                listener.close()
         finally:
             await runner.cleanup()
 
 
-async def _bind(runner: web.AppRunner, host: str, port: int) -> int:
+async def _bind(connection: Callable[[], asyncio.BaseProtocol], host: str, port: int) -> asyncio.Server:
     try:
-        await web.TCPSite(runner, host, port).start()
+        return await asyncio.get_running_loop().create_server(connection, host, port, backlog=128)
     except OSError as error:
         # asyncio puts the address into the text of what the system says; a name that does not resolve counts down.
         why = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror
@@ -215,8 +228,6 @@ async def _bind(runner: web.AppRunner, host: str, port: int) -> int:
             f"The sandbox cannot listen on {host}, port {port} ({why}), and did not start. End what listens there, or "
             "choose another host or port."
         ) from None
-    bound: int = runner.addresses[0][1]
-    return bound
 
 
 @asynccontextmanager

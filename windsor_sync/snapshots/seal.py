@@ -25,7 +25,7 @@ from windsor_sync.errors import SnapshotError
 from windsor_sync.sources import Source
 from windsor_sync.sources.csv_text import HEADER_AGAIN
 from windsor_sync.sources.disfigured import COUNTS, WHOLE, disfigured, has_rounded, rounded
-from windsor_sync.sources.files import confirm_unchanged
+from windsor_sync.sources.files import confirm_unchanged, files_of
 from windsor_sync.sources.json_text import settle_numbers
 from windsor_sync.sources.refusal import unusable
 from windsor_sync.storage.duckdb_engine import no_room, open_duckdb, parquet, quoted
@@ -133,7 +133,8 @@ def seal(
     Raises SnapshotError when the source cannot be used, or too many of its rows cannot.
     """
     recipe = Recipe(identify_by, emails, wants_value, suppressed, salt, stamp)
-    with open_duckdb() as connection, _whole(path) as draft, _translated(source):
+    reads = () if source.origin is None else files_of(source.origin)
+    with open_duckdb(str(path.parent), *reads) as connection, _whole(path) as draft, _translated(source):
         began = datetime.now(UTC)
         source.load(connection)
         remarks = settle_numbers(connection, source.numbers)

@@ -26,6 +26,7 @@ from windsor_sync.sources.joined import JoinedSource
 from windsor_sync.sources.json_text import MaybeNumbers
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.tables import DataFrameSource, ParquetSource
+from windsor_sync.sources.text import scratch_folder_of
 from windsor_sync.sources.text_tables import CsvSource, JsonLinesSource
 from windsor_sync.sources.warehouse import (
     Connections,
@@ -161,7 +162,7 @@ def look_into(computation: SourceSettings, file: SourceFile, connection: duckdb.
     kind = computation.snapshot.format or _format(first.path)
     if kind == "parquet" and not is_local(first):
         return
-    with first_rows(first, is_text=kind != "parquet") as path:
+    with first_rows(first, scratch_folder_of(connection), is_text=kind != "parquet") as path:
         pattern = path if path != first.path else literal(path)
         source = open_source(pattern, format=kind, columns=computation.snapshot.columns, **_keys(computation))
         try:

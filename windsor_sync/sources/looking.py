@@ -72,6 +72,11 @@ def open_bytes(file: SourceFile) -> Any:
     return fs.open(root, "rb")
 
 
+def files_of(file: SourceFile) -> list[str]:
+    """Return the path of a file, or those of the files that it consists of."""
+    return [part.path for part in file.parts or (file,)]
+
+
 def is_local(file: SourceFile) -> bool:
     """Whether the path is one that every program on this machine can open."""
     return isinstance(filesystem(file.path)[0], LocalFileSystem)

@@ -6,16 +6,17 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from windsor_sync.errors import ConfigError
-from windsor_sync.settings.patterns import has_magic, literal
+from windsor_sync.settings.patterns import has_magic, is_url, literal
 from windsor_sync.storage import kept_engines
 from windsor_sync.storage.errors import store_damaged, store_unavailable, words_of_name
 from windsor_sync.storage.limits import require_address_space
-from windsor_sync.storage.scratch import inside, new_scratch_path, scratch_folder
+from windsor_sync.storage.scratch import inside, new_scratch_path, scratch_folder, scratch_of_this_process
 
 MEMORY_LIMIT_MB = 500
 """What DuckDB may hold before it spills to disk; the process adds about 150 MB of its own."""
@@ -53,6 +54,7 @@ _DAMAGED_BYTES = (
 _RAISED = re.compile(r"^(\w+): ", re.MULTILINE)
 
 _stores: dict[str, Any] = {}
+_folders: set[str] = set()
 
 
 def reach(store: Any) -> None:
@@ -63,21 +65,29 @@ def reach(store: Any) -> None:
     _stores[str(store.protocol)] = store
 
 
+def reach_folder(folder: str) -> None:
+    """Let every engine on stored files that is opened from now on read and write below this folder."""
+    _folders.add(folder)
+
+
 @contextmanager
-def open_duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
+def open_duckdb(*reads: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an engine for this block alone; its tables and spilled files are gone when the block ends.
 
-    Within `kept_engines.engines_kept` the engine may have been used before.
+    It reads these local files and folders; without any it reads the file stores that this process has opened, and within
+    `kept_engines.engines_kept` it may have been used before. Beside them it reads and writes in the scratch folders that this
+    process has now.
     """
     require_address_space()
-    reaches = (tempfile.gettempdir(), *map(id, _stores.values()))
-    engine = kept_engines.take(reaches) or _started(reaches)
+    reaches = (tempfile.gettempdir(), *(() if reads else map(id, _stores.values())), *_allowed(reads))
+    engine = None if reads else kept_engines.take(reaches)
+    engine = engine or _started(reaches, reads)
     is_clean = False
     with scratch_folder(at=engine.scratch):
         try:
             with engine.connection() as connection:
                 yield connection
-            is_clean = engine.holds_nothing()
+            is_clean = not reads and engine.holds_nothing()
         finally:
             if not is_clean:
                 engine.database.close()
@@ -85,31 +95,47 @@ def open_duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
         kept_engines.give_back(engine)
 
 
-def _started(reaches: kept_engines.Reaches) -> kept_engines.KeptEngine:
+def _started(reaches: kept_engines.Reaches, reads: Sequence[str] = ()) -> kept_engines.KeptEngine:
     scratch = new_scratch_path()
     database = duckdb.connect(config=LOCKED)
     database.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'")
     database.execute(f"SET temp_directory = {quoted(str(inside(scratch)))}")
-    for store in _stores.values():
+    for store in () if reads else _stores.values():
         database.register_filesystem(store)
-    lock(database)
+    lock(database, *_allowed(reads), str(inside(scratch)))
     [(threads,)] = database.execute("SELECT current_setting('threads')").fetchall()
     return kept_engines.KeptEngine(database, scratch, reaches, threads)
 
 
-def lock(connection: duckdb.DuckDBPyConnection) -> None:
-    """Let an engine reach this machine's files and the registered stores, no network and no extension, and keep it so."""
-    reached = ["/", *(f"{protocol}://" for protocol in _protocols())]
-    connection.execute(f"SET allowed_directories = [{', '.join(map(quoted, reached))}]")
+def _allowed(reads: Sequence[str]) -> tuple[str, ...]:
+    """Return what an engine may read: a scratch folder within it needs no mention."""
+    given = tuple(reads or (*sorted(_folders), *_protocols()))
+    roots = [Path(each) for each in given if not is_url(each)]
+    own = (each for each in scratch_of_this_process() if not any(map(each.is_relative_to, roots)))
+    return given + tuple(map(str, own))
+
+
+def lock(connection: duckdb.DuckDBPyConnection, *reads: str) -> None:
+    """Let an engine reach these files, folders and stores, no network and no extension, and keep it so."""
+    spelled = {spelling for path in reads for spelling in _spellings(path)}
+    allowed = f"[{', '.join(map(quoted, sorted(spelled)))}]"
+    connection.execute(f"SET allowed_directories = {allowed}")
+    connection.execute(f"SET allowed_paths = {allowed}")
     connection.execute(f"SET allowed_configs = {list(kept_engines.CHANGEABLE)}")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 
 
+def _spellings(path: str) -> set[str]:
+    """Return a path as it is, without links, and as a pattern that means no other: the engine compares letters."""
+    plain = {path} if is_url(path) else {os.path.abspath(path), os.path.realpath(path)}  # noqa: PTH100
+    return plain | set(map(literal, plain))
+
+
 def _protocols() -> Iterator[str]:
     """Return the URL schemes of the registered stores."""
     for store in _stores.values():
-        yield from (store.protocol,) if isinstance(store.protocol, str) else store.protocol
+        yield from (f"{each}://" for each in ([store.protocol] if isinstance(store.protocol, str) else store.protocol))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from windsor_sync.errors import ConfigError, WindsorSyncError, harmless
 from windsor_sync.settings import Computation, Events, Mistake, Settings, format_duration
 from windsor_sync.settings.choices import MaxAgeAction
 from windsor_sync.sources import Connections, SourceFile, look_into, source_for
-from windsor_sync.sources.files import open_bytes
+from windsor_sync.sources.files import files_of, open_bytes
 from windsor_sync.sources.warehouse_session import opened
 from windsor_sync.state.database import open_database
 from windsor_sync.state.runs import recent
@@ -162,7 +162,7 @@ def _source(
     found = source.describe()
     if source.origin is not None:
         _read(source.origin)
-        with open_duckdb() as engine:
+        with open_duckdb(*files_of(source.origin)) as engine:
             look_into(computation, source.origin, engine)
         found += f", taken at {moment(source.origin.taken_at)}"
     elif computation.snapshot.connection is not None:

@@ -13,6 +13,8 @@ from windsor_sync.settings.choices import SnapshotFormat, format_of
 from windsor_sync.settings.patterns import below
 from windsor_sync.sources import newest, open_source
 from windsor_sync.sources.beginning import first_rows
+from windsor_sync.sources.files import files_of
+from windsor_sync.sources.text import scratch_folder_of
 from windsor_sync.storage.duckdb_engine import open_duckdb
 from windsor_sync.usecases.init.grouping import Group, groups_in
 from windsor_sync.usecases.init.listing import Listing
@@ -65,22 +67,21 @@ def snapshots_in(root: Path, listing: Listing) -> FoundSnapshots:
     if groups.personal:
         files = counted(groups.personal, "file")
         problems.append(f"{files} with an e-mail address in the name: no audience is called so; rename what is one")
-    with open_duckdb() as connection:
-        for group in groups.groups:
-            found = _look(root, group, connection)
-            if isinstance(found, str):
-                problems.append(found)
-            elif found.key in usable:
-                kept = usable[found.key].pattern
-                problems.append(f"{group.pattern}: has the trait key {found.key}, as the newer {kept} has: rename one")
-            elif found.name.casefold() in (one.name.casefold() for one in usable.values()):
-                problems.append(f"{group.pattern}: but for capitals its name is that of a newer one: rename one")
-            else:
-                usable[found.key] = found
+    for group in groups.groups:
+        found = _look(root, group)
+        if isinstance(found, str):
+            problems.append(found)
+        elif found.key in usable:
+            kept = usable[found.key].pattern
+            problems.append(f"{group.pattern}: has the trait key {found.key}, as the newer {kept} has: rename one")
+        elif found.name.casefold() in (one.name.casefold() for one in usable.values()):
+            problems.append(f"{group.pattern}: but for capitals its name is that of a newer one: rename one")
+        else:
+            usable[found.key] = found
     return FoundSnapshots(tuple(usable.values()), tuple(problems), groups.more)
 
 
-def _look(root: Path, group: Group, connection: duckdb.DuckDBPyConnection) -> FoundSnapshot | str:
+def _look(root: Path, group: Group) -> FoundSnapshot | str:
     """The group as a snapshot, or why it is none."""
     key, format = trait_key(group.name), format_of(group.pattern)
     assert format is not None
@@ -88,7 +89,11 @@ def _look(root: Path, group: Group, connection: duckdb.DuckDBPyConnection) -> Fo
         return f"{group.pattern}: {problem}"
     try:
         file = newest(below(root, group.pattern), group.dated)
-        with first_rows(file.parts[0] if file.parts else file, is_text=format is not SnapshotFormat.PARQUET) as path:
+        first, is_text = file.parts[0] if file.parts else file, format is not SnapshotFormat.PARQUET
+        with (
+            open_duckdb(*files_of(file)) as connection,
+            first_rows(first, scratch_folder_of(connection), is_text=is_text) as path,
+        ):
             contents = _read(path, format, key, connection)
     except (SnapshotError, ConfigError) as error:
         text = str(error).replace(NO_STATE_YET, "").replace(f"{root}/", "")
