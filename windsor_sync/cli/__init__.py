@@ -91,8 +91,10 @@ def cli(ctx: click.Context, config: Path | None) -> None:
     lease; 8 snapshot unusable; 9 a stored file or the state is lost or damaged, and the sentence names what heals
     it; 130 stopped on request, changes owed.
     """
+    from windsor_sync.storage.limits import require_program_space
     from windsor_sync.storage.scratch import sweep
 
+    require_program_space()
     sweep()  # what a killed command left holds users; no command leaves it there
     ctx.obj = config
 
