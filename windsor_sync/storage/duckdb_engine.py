@@ -79,9 +79,9 @@ def open_duckdb(*reads: str) -> Iterator[duckdb.DuckDBPyConnection]:
     process has now.
     """
     require_address_space()
-    reaches = (tempfile.gettempdir(), *(() if reads else map(id, _stores.values())), *_allowed(reads))
-    engine = None if reads else kept_engines.take(reaches)
-    engine = engine or _started(reaches, reads)
+    stores = () if reads else tuple(map(id, _stores.values()))
+    reaches = kept_engines.Reaches(tempfile.gettempdir(), stores, _allowed(reads))
+    engine = (None if reads else kept_engines.take(reaches)) or _started(reaches)
     is_clean = False
     with scratch_folder(at=engine.scratch):
         try:
@@ -95,14 +95,14 @@ def open_duckdb(*reads: str) -> Iterator[duckdb.DuckDBPyConnection]:
         kept_engines.give_back(engine)
 
 
-def _started(reaches: kept_engines.Reaches, reads: Sequence[str] = ()) -> kept_engines.KeptEngine:
+def _started(reaches: kept_engines.Reaches) -> kept_engines.KeptEngine:
     scratch = new_scratch_path()
     database = duckdb.connect(config=LOCKED)
     database.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'")
     database.execute(f"SET temp_directory = {quoted(str(inside(scratch)))}")
-    for store in () if reads else _stores.values():
+    for store in _stores.values() if reaches.stores else ():
         database.register_filesystem(store)
-    lock(database, *_allowed(reads), str(inside(scratch)))
+    lock(database, *reaches.paths, str(inside(scratch)))
     [(threads,)] = database.execute("SELECT current_setting('threads')").fetchall()
     return kept_engines.KeptEngine(database, scratch, reaches, threads)
 
