@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import duckdb
 
 from windsor_sync.domain.run import Run
-from windsor_sync.state.approvals import trail
+from windsor_sync.state.audit_log import trail
 from windsor_sync.storage.duckdb_engine import open_duckdb, parquet_files
 from windsor_sync.usecases.workspace import Workspace
 

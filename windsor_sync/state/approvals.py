@@ -1,6 +1,5 @@
 """A person's word on withheld changes: a ceiling, kept with who gave it, when and why, used by the next run."""
 
-import getpass
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,8 +9,9 @@ from sqlalchemy import Connection, Row, insert, select, update
 from windsor_sync.domain.guard import Ceiling
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import ConfigError
+from windsor_sync.state.audit_log import trail
 from windsor_sync.state.database import Database
-from windsor_sync.state.tables import approvals, audiences, audit_trail
+from windsor_sync.state.tables import approvals, audiences
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +62,6 @@ def settle_approval(connection: Connection, audience_id: int, moment: datetime) 
         .where(approvals.c.audience_id == audience_id, approvals.c.settled_at.is_(None))
         .values(settled_at=moment)
     )
-
-
-def trail(connection: Connection, *, who: str, what: str, subject: str, why: str | None, **details: Any) -> None:
-    """Write down what a person did, in the same transaction as doing it."""
-    connection.execute(
-        insert(audit_trail).values(at=datetime.now(UTC), who=who, what=what, subject=subject, why=why, details=details)
-    )
-
-
-def this_person() -> str:
-    """Return the name of the person at the command line."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without a name for its user
-        return "unknown"
 
 
 def _approval(row: Row[Any]) -> Approval:

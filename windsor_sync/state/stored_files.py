@@ -8,7 +8,7 @@ import hashlib
 import json
 import shlex
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -293,6 +293,17 @@ def parts_of(connection: Connection, files: FileStore, whole: str) -> list[str]:
     """The files of a whole: those that the state names, or of an older version those that stand there."""
     query = select(stored_files.c.path).where(stored_files.c.whole == whole).order_by(stored_files.c.path)
     return list(connection.execute(query).scalars()) or files.parts(whole)
+
+
+def owned_paths(database: Database) -> Iterator[str]:
+    """Yield every path that the state names, whatever destination it belongs to."""
+    with database.read() as connection:
+        yield from connection.execute(select(stored_files.c.path)).scalars()
+        yield from connection.execute(select(snapshots.c.path)).scalars()
+        for row in connection.execute(select(merges.c.base, merges.c.recent)):
+            yield from filter(None, row)
+        for outbox, options in connection.execute(select(runs.c.outbox, runs.c.options).join(audiences)):
+            yield from (path for path in (outbox, options.get("seen"), options.get("aside")) if path)
 
 
 def own_name(installation: str, audience_id: int, number: int | None = None) -> str:

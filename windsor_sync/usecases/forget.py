@@ -8,10 +8,8 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import duckdb
-from sqlalchemy import Connection, delete, insert, select, update
 
 from windsor_sync.diff.duckdb import WRITTEN_AS
 from windsor_sync.errors import LeaseHeld, StoredFileError
@@ -19,10 +17,12 @@ from windsor_sync.persons.kin import with_kin
 from windsor_sync.segment.routing import suppression_hash
 from windsor_sync.segment.trait_keys import TraitKey
 from windsor_sync.snapshots.seal import content_checksum
-from windsor_sync.state.approvals import trail
+from windsor_sync.state.audiences import audience_row, everything_registered
+from windsor_sync.state.audit_log import trail
 from windsor_sync.state.leases import Lease
+from windsor_sync.state.snapshots import leave_out_user
 from windsor_sync.state.stored_files import MERGES, Named, Placed, is_of_merges, stamp_of, take_place_of
-from windsor_sync.state.tables import audiences, runs, snapshots, suppressions
+from windsor_sync.state.suppressions import forgotten_hashes, is_hash_suppressed, suppress_for_good
 from windsor_sync.storage.duckdb_engine import open_stored, parquet, quoted
 from windsor_sync.usecases.learn_merges import begin, learn_of_dead
 from windsor_sync.usecases.workspace import Workspace
@@ -33,9 +33,6 @@ OUTBOX_BLANKS = (
 
 READERS_S = 10.0
 """How long `forget` waits for commands that hold no lease, such as a plan."""
-
-FORGET = "forget"
-"""Origin of a suppression that a person asked for here: it is never taken back."""
 
 Ids = Collection[str]
 """All known ids of a person."""
@@ -66,9 +63,7 @@ def user_hash(workspace: Workspace, user_id: str) -> str:
 
 def is_suppressed(workspace: Workspace, user_id: str) -> bool:
     """Whether nothing may be sent about the user."""
-    query = select(suppressions.c.user_hash).where(suppressions.c.user_hash == user_hash(workspace, user_id))
-    with workspace.database.read() as connection:
-        return connection.execute(query).one_or_none() is not None
+    return is_hash_suppressed(workspace.database, user_hash(workspace, user_id))
 
 
 def forget(workspace: Workspace, user_id: str, *, who: str, why: str | None) -> Forgotten:
@@ -122,37 +117,24 @@ def _person(workspace: Workspace, user_id: str, damaged: list[StoredFileError]) 
         return (user_id,)
 
 
-def _forgotten(workspace: Workspace) -> list[str]:
-    with workspace.database.read() as connection:
-        query = select(suppressions.c.user_hash).where(suppressions.c.origin == FORGET)
-        return list(connection.execute(query).scalars())
-
-
 def _suppress(workspace: Workspace, ids: Ids, *, who: str, why: str | None) -> bool:
     """Suppress all ids in one commit, and record it in the file store; returns whether one was not suppressed for good before."""
     digests = {user_hash(workspace, name) for name in ids}
     with workspace.database.write() as connection:
-        query = select(suppressions.c.user_hash).where(
-            suppressions.c.user_hash.in_(digests), suppressions.c.origin == FORGET
-        )
-        fresh = sorted(digests - set(connection.execute(query).scalars()))
-        for digest in fresh:  # replaces a suppression that came from Segment, which Segment may take back
-            connection.execute(delete(suppressions).where(suppressions.c.user_hash == digest))
-            connection.execute(insert(suppressions).values(user_hash=digest, origin=FORGET, at=datetime.now(UTC)))
+        fresh = suppress_for_good(connection, digests)
+        for digest in fresh:
             trail(connection, who=who, what="forget", subject="a user", why=why, user_hash=digest)
-    workspace.marks.keep_forgotten(_forgotten(workspace))
+    workspace.marks.keep_forgotten(forgotten_hashes(workspace.database))
     return bool(fresh)
 
 
 @contextmanager
 def _everything_held(workspace: Workspace, holder: str) -> Iterator[dict[int, Lease]]:
     """Hold the leases on all that has runs, by audience id, so that no run reads a file while it is rewritten."""
-    with workspace.database.read() as connection:
-        rows = connection.execute(select(audiences).order_by(audiences.c.id)).all()
     with ExitStack() as held:
         yield {
             row.id: held.enter_context(workspace.hold(TraitKey(row.trait_key), holder, destination=row.destination))
-            for row in rows
+            for row in everything_registered(workspace.database)
         }
 
 
@@ -176,8 +158,7 @@ def _wait_for_readers(workspace: Workspace) -> None:
 
 def _stood_on(workspace: Workspace) -> set[str]:
     """The files that say what Windsor was told, for any destination."""
-    with workspace.database.read() as connection:
-        ids = list(connection.execute(select(audiences.c.id).where(audiences.c.ledger_lost_at.is_(None))).scalars())
+    ids = [row.id for row in everything_registered(workspace.database) if row.ledger_lost_at is None]
     heads = [head for audience_id in ids if (head := workspace.ledger.head(audience_id))]
     paths = [path for head in heads for path in (head.snapshot_path, None if head.is_settled else head.outbox_path)]
     return {path for path in paths if path}
@@ -227,7 +208,7 @@ def _purge(workspace: Workspace, file: Named, ids: Ids, lease: Lease | None) -> 
             lease.fence(connection)
         take_place_of(connection, file, fresh.placed, neighbours)
         if file.is_snapshot:
-            _recount(connection, fresh)
+            leave_out_user(connection, fresh.placed.path, fresh.rows, fresh.checksum, fresh.placed.size_bytes)
     workspace.files.delete(file.path)
     return True
 
@@ -284,21 +265,6 @@ def _without(connection: duckdb.DuckDBPyConnection, file: Named, location: str, 
     return touched, rows, f"SELECT * REPLACE ({blanks}) FROM {parquet(location)} ORDER BY seq"
 
 
-def _recount(connection: Connection, fresh: _Fresh) -> None:
-    """The books of the snapshots that stand on the file count the user as suppressed from now on."""
-    placed, rows, checksum = fresh.placed, fresh.rows, fresh.checksum
-    for row in connection.execute(select(snapshots).where(snapshots.c.path == placed.path)).all():
-        left_out = {**row.left_out, "suppressed": row.left_out.get("suppressed", 0) + rows}
-        connection.execute(
-            update(snapshots)
-            .where(snapshots.c.id == row.id)
-            .values(members=row.members - rows, left_out=left_out, size_bytes=placed.size_bytes, checksum=checksum)
-        )
-        if rows > 1:  # the rows of one person beyond the first were counted as merged
-            counted = runs.c.snapshot_id == row.id, runs.c.merged >= rows - 1
-            connection.execute(update(runs).where(*counted).values(merged=runs.c.merged - (rows - 1)))
-
-
 def _remove_unnamed(workspace: Workspace, named: set[str], ids: Ids, leases: Sequence[Lease]) -> None:
     """Remove what killed processes left of the user: files of this installation that its state does not name.
 
@@ -312,19 +278,14 @@ def _remove_unnamed(workspace: Workspace, named: set[str], ids: Ids, leases: Seq
         stamp = stamp_of(location)
         for lease in leases:  # what a run that took over has stored is not among `named`
             lease.require()
+        owner = audience_row(workspace.database, stamp.audience_id) if stamp and stamp.path == path else None
         try:
-            if stamp is not None and stamp.path == path and _is_ledger_lost(workspace, stamp.audience_id):
+            if stamp is not None and owner is not None and owner.ledger_lost_at is not None:
                 _purge_unnamed(workspace, Named(path, path, stamp.audience_id, stamp.number is None, stamp.number), ids)
             elif _is_in(location, ids):
                 workspace.files.delete(path)
         except StoredFileError:
             workspace.files.delete(path)
-
-
-def _is_ledger_lost(workspace: Workspace, audience_id: int) -> bool:
-    query = select(audiences.c.id).where(audiences.c.id == audience_id, audiences.c.ledger_lost_at.is_not(None))
-    with workspace.database.read() as connection:
-        return connection.execute(query).first() is not None
 
 
 def _purge_unnamed(workspace: Workspace, file: Named, ids: Ids) -> None:
@@ -357,7 +318,7 @@ def _remove_older_merges(workspace: Workspace, leases: Sequence[Lease]) -> None:
 
     After a `forget` that was killed after its last commit, only these files still say which ids were one person.
     """
-    hashes, salt = _listed(_forgotten(workspace)), quoted(workspace.database.installation())
+    hashes, salt = _listed(forgotten_hashes(workspace.database)), quoted(workspace.database.installation())
     condition = " OR ".join(f"sha256({salt} || {name}) IN ({hashes})" for name in ("id", "survivor"))
     for path in workspace.stored.unnamed({file.path for file in workspace.stored.named()}, MERGES):
         for lease in leases:

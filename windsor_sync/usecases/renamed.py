@@ -2,14 +2,12 @@
 
 from dataclasses import replace
 
-from sqlalchemy import select
-
 from windsor_sync.domain.change import KINDS
 from windsor_sync.domain.guard import Ceiling, Ruling
 from windsor_sync.errors import harmless
 from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.settings import Computation
-from windsor_sync.state.tables import audiences, runs, snapshots
+from windsor_sync.state.snapshots import told_snapshot
 from windsor_sync.storage.duckdb_engine import open_stored, parquet
 from windsor_sync.usecases.orphans import Orphan, orphans
 from windsor_sync.usecases.workspace import Workspace
@@ -75,14 +73,7 @@ def _may_be(orphan: Orphan, computation: Computation) -> bool:
 
 def _told(workspace: Workspace, orphan: Orphan) -> tuple[str, int] | None:
     """Return the location and the members of the snapshot that Windsor was told last; None when its file is lost."""
-    query = (
-        select(snapshots.c.path, snapshots.c.members)
-        .join(runs, runs.c.snapshot_id == snapshots.c.id)
-        .join(audiences, audiences.c.head_run == runs.c.id)
-        .where(audiences.c.id == orphan.audience_id)
-    )
-    with workspace.database.read() as connection:
-        row = connection.execute(query).one_or_none()
+    row = told_snapshot(workspace.database, orphan.audience_id)
     if row is None or not workspace.stored.is_whole(row.path, thoroughly=False):
         return None
     return workspace.files.location(row.path), row.members

@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection
-
 from windsor_sync.delivery.bounds import Delivery
 from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.settings import Computation
 from windsor_sync.state import approvals
 from windsor_sync.state.audiences import Registered
+from windsor_sync.state.database import Transaction
 from windsor_sync.state.leases import Lease
 from windsor_sync.state.runs import run_of
 from windsor_sync.state.stored_files import enter, storage_name
+from windsor_sync.state.suppressions import suppressed_users
 from windsor_sync.usecases import seal as sealing
 from windsor_sync.usecases.close_run import settle, settle_dead_predecessor
 from windsor_sync.usecases.learn_merges import begin
@@ -81,7 +81,7 @@ def open_run(
     snapshot: SealedSnapshot,
     request: Request,
     lease: Lease,
-    also: Sequence[Callable[[Connection], None]] = (),
+    also: Sequence[Callable[[Transaction], None]] = (),
 ) -> Run:
     """Make the prepared changes the ledger's head, all of them owed. A run without changes is closed at once.
 
@@ -212,7 +212,7 @@ def send_owed(
                 run.held,
                 renderer(workspace, computation, known),
                 workspace.ledger.decided(run.run_id),
-                sealing.suppressed_users(workspace),
+                suppressed_users(workspace.database),
                 workspace.merges.merged_away(head.outbox, head.merges),
             ),
         ),
