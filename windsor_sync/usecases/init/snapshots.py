@@ -13,7 +13,7 @@ from windsor_sync.settings.choices import SnapshotFormat, format_of
 from windsor_sync.settings.patterns import below
 from windsor_sync.sources import newest, open_source
 from windsor_sync.sources.beginning import first_rows
-from windsor_sync.sources.files import files_of
+from windsor_sync.sources.files import files_of, listings_kept
 from windsor_sync.sources.text import scratch_folder_of
 from windsor_sync.storage.duckdb_engine import open_duckdb
 from windsor_sync.usecases.init.grouping import Group, groups_in
@@ -67,17 +67,18 @@ def snapshots_in(root: Path, listing: Listing) -> FoundSnapshots:
     if groups.personal:
         files = counted(groups.personal, "file")
         problems.append(f"{files} with an e-mail address in the name: no audience is called so; rename what is one")
-    for group in groups.groups:
-        found = _look(root, group)
-        if isinstance(found, str):
-            problems.append(found)
-        elif found.key in usable:
-            kept = usable[found.key].pattern
-            problems.append(f"{group.pattern}: has the trait key {found.key}, as the newer {kept} has: rename one")
-        elif found.name.casefold() in (one.name.casefold() for one in usable.values()):
-            problems.append(f"{group.pattern}: but for capitals its name is that of a newer one: rename one")
-        else:
-            usable[found.key] = found
+    with listings_kept():
+        for group in groups.groups:
+            found = _look(root, group)
+            if isinstance(found, str):
+                problems.append(found)
+            elif found.key in usable:
+                kept = usable[found.key].pattern
+                problems.append(f"{group.pattern}: has the trait key {found.key}, as the newer {kept} has: rename one")
+            elif found.name.casefold() in (one.name.casefold() for one in usable.values()):
+                problems.append(f"{group.pattern}: but for capitals its name is that of a newer one: rename one")
+            else:
+                usable[found.key] = found
     return FoundSnapshots(tuple(usable.values()), tuple(problems), groups.more)
 
 
