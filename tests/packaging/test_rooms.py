@@ -118,3 +118,12 @@ def test_only_the_room_of_the_state_puts_sql_to_our_own_tables() -> None:
     assert importers_of("sqlalchemy") - state == WAREHOUSE | {"airflow/warehouse.py"}
     assert {path for path in importers_of("windsor_sync.state.tables") if not path.startswith("state/")} == set()
     assert len(state) > 10
+
+
+READS_PEOPLE = {"sources", "snapshots", "diff", "outbox", "events", "storage", "persons", "usecases/why.py"}
+"""Rooms in which rows of people are read or compared, and one module: the embedded engine is asked nowhere else."""
+
+
+def test_only_rooms_that_read_rows_of_people_ask_the_embedded_engine() -> None:
+    asking = importers_of("duckdb") | importers_of("windsor_sync.storage.duckdb_engine")
+    assert {path for path in asking if not READS_PEOPLE & {path, path.partition("/")[0]}} == set()

@@ -14,15 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import duckdb
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from windsor_sync.errors import StoredFileError
 from windsor_sync.state.audiences import EVENTS
 from windsor_sync.state.database import Database
 from windsor_sync.state.tables import audiences, merges, progress, runs, snapshots, stored_files
-from windsor_sync.storage.duckdb_engine import open_duckdb, parquet_notes, parquet_rows, quoted
 from windsor_sync.storage.file_store import PARTS, FileStore
+from windsor_sync.storage.parquet_footer import footer_of, note_option
 
 STAMP_KEY = "windsor_sync"
 """In Parquet's key-value metadata."""
@@ -55,7 +54,7 @@ class Stamp:
 
     def options(self) -> str:
         """The stamp as an option of DuckDB's COPY."""
-        return f"KV_METADATA {{{STAMP_KEY}: {quoted(json.dumps(asdict(self)))}}}"
+        return note_option(STAMP_KEY, json.dumps(asdict(self)))
 
     def part(self, name: str) -> "Stamp":
         """The stamp of one of several files in a folder of their own."""
@@ -363,13 +362,8 @@ def _audience(connection: Connection, audience_id: int) -> str:
 
 def _footer(location: str) -> tuple[int, Stamp | None]:
     """Rows and stamp of a Parquet file; −1 rows when it cannot be read."""
-    try:
-        with open_duckdb() as connection:
-            [(rows,)] = connection.execute(parquet_rows(location)).fetchall()
-            stamp = connection.execute(parquet_notes(location, STAMP_KEY)).fetchone()
-    except duckdb.Error:
-        return -1, None
-    return int(rows), _stamp(stamp[0]) if stamp else None
+    rows, text = footer_of(location, STAMP_KEY)
+    return rows, _stamp(text) if text is not None else None
 
 
 def _stamp(text: str) -> Stamp | None:

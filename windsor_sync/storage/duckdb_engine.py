@@ -188,7 +188,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _one_file(path: str) -> str:
+def one_file(path: str) -> str:
     """Return a path or URL as the SQL string that every reader of the engine takes for this one file.
 
     Raises ConfigError for a path that the engine could only take for another one.
@@ -203,27 +203,17 @@ def _one_file(path: str) -> str:
 
 def parquet(location: str, options: str = "") -> str:
     """Return one Parquet file as a table in SQL: its own columns, whatever its folders are called."""
-    return _read_parquet(_one_file(location), options)
+    return _read_parquet(one_file(location), options)
 
 
 def parquet_files(locations: Sequence[str], options: str = "") -> str:
     """Return several Parquet files of the same columns, at least one, as one table in SQL."""
-    return _read_parquet(f"[{', '.join(map(_one_file, locations))}]", options)
-
-
-def parquet_rows(location: str) -> str:
-    """Return the query that reads how many rows a Parquet file says it has."""
-    return f"SELECT num_rows FROM parquet_file_metadata({_one_file(location)})"
-
-
-def parquet_notes(location: str, key: str) -> str:
-    """Return the query that reads what a Parquet file says of itself under a key."""
-    return f"SELECT decode(value) FROM parquet_kv_metadata({_one_file(location)}) WHERE decode(key) = {quoted(key)}"
+    return _read_parquet(f"[{', '.join(map(one_file, locations))}]", options)
 
 
 def csv(location: str, options: str) -> str:
     """Return one text file as a table in SQL, split as the options say and no other way."""
-    return f"read_csv({_one_file(location)}, auto_detect = false, compression = 'none', hive_partitioning = false, {options})"
+    return f"read_csv({one_file(location)}, auto_detect = false, compression = 'none', hive_partitioning = false, {options})"
 
 
 def _read_parquet(files: str, options: str) -> str:

@@ -11,11 +11,10 @@ from windsor_sync.errors import ConfigError, WindsorSyncError, harmless
 from windsor_sync.settings import Computation, Events, Mistake, Settings, format_duration
 from windsor_sync.settings.choices import MaxAgeAction
 from windsor_sync.sources import Connections, SourceFile, look_into, source_for
-from windsor_sync.sources.files import files_of, open_bytes
+from windsor_sync.sources.files import open_bytes
 from windsor_sync.sources.warehouse_session import opened
 from windsor_sync.state.database import open_database
 from windsor_sync.state.runs import recent
-from windsor_sync.storage.duckdb_engine import open_duckdb
 from windsor_sync.storage.errors import file_system, in_reach, trouble, words_of_failure
 from windsor_sync.storage.file_store import FileStore
 from windsor_sync.usecases.close_run import as_it_stands
@@ -162,8 +161,7 @@ def _source(
     found = source.describe()
     if source.origin is not None:
         _read(source.origin)
-        with open_duckdb(*files_of(source.origin)) as engine:
-            look_into(computation, source.origin, engine)
+        look_into(computation, source.origin)
         found += f", taken at {moment(source.origin.taken_at)}"
     elif computation.snapshot.connection is not None:
         connection = reached(computation.snapshot.connection)

@@ -5,15 +5,14 @@ last, so that a `forget` that was killed and is repeated finds the same ids.
 """
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
-import duckdb
-
-from windsor_sync.diff.duckdb import WRITTEN_AS
 from windsor_sync.errors import LeaseHeld, StoredFileError
 from windsor_sync.persons.kin import with_kin
+from windsor_sync.persons.purge import Ids, names_hashed, names_person, write_without
 from windsor_sync.segment.routing import suppression_hash
 from windsor_sync.segment.trait_keys import TraitKey
 from windsor_sync.snapshots.seal import content_checksum
@@ -23,24 +22,11 @@ from windsor_sync.state.leases import Lease
 from windsor_sync.state.snapshots import leave_out_user
 from windsor_sync.state.stored_files import MERGES, Named, Placed, is_of_merges, stamp_of, take_place_of
 from windsor_sync.state.suppressions import forgotten_hashes, is_hash_suppressed, suppress_for_good
-from windsor_sync.storage.duckdb_engine import open_stored, parquet, quoted
 from windsor_sync.usecases.learn_merges import begin, learn_of_dead
 from windsor_sync.usecases.workspace import Workspace
 
-OUTBOX_BLANKS = (
-    "identity", "user_id", "anonymous_id", "email", "value", "told_anonymous_id", "told_email", "told_value",
-)  # fmt: skip
-
 READERS_S = 10.0
 """How long `forget` waits for commands that hold no lease, such as a plan."""
-
-Ids = Collection[str]
-"""All known ids of a person."""
-
-_USER = "coalesce(user_id, anonymous_id)"
-"""As in snapshots: a user goes by the anonymous id only where there is no other."""
-
-EVENTS_BLANKS = ("user_id", "anonymous_id", "previous_id", "message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,41 +214,19 @@ def _written_without(workspace: Workspace, file: Named, ids: Ids) -> _Fresh | No
     """Write a file again without the person, under a name of its own; None when it does not name them."""
     stamp = workspace.stored.again(file)
     with workspace.files.draft() as draft:
-        with open_stored() as connection:
-            touched, rows, without = _without(connection, file, workspace.files.location(file.path), ids)
-            if not touched:
-                return None
-            workspace.stored.confirm_part(file.path)  # what is damaged must not get a checksum of its own
-            connection.execute(f"COPY ({without}) TO {quoted(str(draft))} ({WRITTEN_AS}, {stamp.options()})")
-            checksum = content_checksum(connection, draft) if file.is_snapshot else ""
+        rows = write_without(
+            file,
+            workspace.files.location(file.path),
+            ids,
+            draft,
+            options=stamp.options(),
+            confirm=partial(workspace.stored.confirm_part, file.path),
+        )
+        if rows is None:
+            return None
+        checksum = content_checksum(draft) if file.is_snapshot else ""
         whole = None if file.path == file.whole else file.whole
         return _Fresh(workspace.stored.put(draft, stamp.path, whole), rows, checksum)
-
-
-def _without(connection: duckdb.DuckDBPyConnection, file: Named, location: str, ids: Ids) -> tuple[int, int, str]:
-    """Return how many rows of a file name the person, how many of these are theirs, and the query of the file without them.
-
-    A snapshot and known merges lose the rows. An outbox has them blanked, so that positions and books still hold. A row of
-    another user stays, without the person's anonymous ids in it.
-    """
-    if file.is_of_merges:
-        condition = f"id IN ({_listed(ids)}) OR survivor IN ({_listed(ids)})"
-        rows = _count(connection, location, condition)
-        return rows, rows, f"SELECT * FROM {parquet(location)} WHERE NOT ({condition})"
-    theirs = _theirs(connection, location, ids)
-    others = ", ".join(
-        f"CASE WHEN user_id IS NULL THEN {name} ELSE {_lines_without(name, ids)} END AS {name}" for name in theirs.lines
-    )
-    touched = _count(connection, location, theirs.touched)
-    rows = _count(connection, location, theirs.condition)
-    if file.is_snapshot:
-        query = f"SELECT * REPLACE ({others}) FROM {parquet(location)} WHERE ({theirs.condition}) IS NOT TRUE"
-        return touched, rows, query
-    kept = {name: _lines_without(name, ids) if name in theirs.lines else name for name in theirs.blanks}
-    blanks = ", ".join(
-        f"CASE WHEN {theirs.condition} THEN NULL ELSE {rest} END AS {name}" for name, rest in kept.items()
-    )
-    return touched, rows, f"SELECT * REPLACE ({blanks}) FROM {parquet(location)} ORDER BY seq"
 
 
 def _remove_unnamed(workspace: Workspace, named: set[str], ids: Ids, leases: Sequence[Lease]) -> None:
@@ -282,7 +246,7 @@ def _remove_unnamed(workspace: Workspace, named: set[str], ids: Ids, leases: Seq
         try:
             if stamp is not None and owner is not None and owner.ledger_lost_at is not None:
                 _purge_unnamed(workspace, Named(path, path, stamp.audience_id, stamp.number is None, stamp.number), ids)
-            elif _is_in(location, ids):
+            elif names_person(location, ids):
                 workspace.files.delete(path)
         except StoredFileError:
             workspace.files.delete(path)
@@ -318,67 +282,13 @@ def _remove_older_merges(workspace: Workspace, leases: Sequence[Lease]) -> None:
 
     After a `forget` that was killed after its last commit, only these files still say which ids were one person.
     """
-    hashes, salt = _listed(forgotten_hashes(workspace.database)), quoted(workspace.database.installation())
-    condition = " OR ".join(f"sha256({salt} || {name}) IN ({hashes})" for name in ("id", "survivor"))
+    hashes, salt = forgotten_hashes(workspace.database), workspace.database.installation()
     for path in workspace.stored.unnamed({file.path for file in workspace.stored.named()}, MERGES):
         for lease in leases:
             lease.require()
         try:
-            with open_stored() as connection:
-                is_named = _count(connection, workspace.files.location(path), condition) > 0
+            is_named = names_hashed(workspace.files.location(path), hashes, salt)
         except StoredFileError:
             is_named = True  # an unreadable file may name the person
         if is_named:
             workspace.files.delete(path)
-
-
-def _is_in(location: str, ids: Ids) -> bool:
-    with open_stored() as connection:
-        return _count(connection, location, _theirs(connection, location, ids).touched) > 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Theirs:
-    """Where a file names a person."""
-
-    condition: str
-    """which rows are about them, as SQL"""
-    touched: str
-    """which rows name them at all"""
-    blanks: tuple[str, ...]
-    """the columns that name the user of a row"""
-    lines: tuple[str, ...]
-    """those of these columns that hold anonymous ids of the row's user, one a line"""
-
-
-def _theirs(connection: duckdb.DuckDBPyConnection, location: str, ids: Ids) -> _Theirs:
-    is_theirs = f"{_USER} IN ({_listed(ids)})"
-    columns = _columns(connection, location)
-    if "previous_id" in columns:  # forwarded events; an alias names two users
-        is_theirs = f"({is_theirs} OR previous_id IN ({_listed(ids)}))"
-        return _Theirs(is_theirs, is_theirs, EVENTS_BLANKS, ())
-    lines = tuple(name for name in ("anonymous_id", "told_anonymous_id") if name in columns)
-    names_them = (f"list_has_any(string_split({name}, chr(10)), [{_listed(ids)}])" for name in lines)
-    return _Theirs(is_theirs, " OR ".join((is_theirs, *names_them)), OUTBOX_BLANKS, lines)
-
-
-def _lines_without(name: str, ids: Ids) -> str:
-    """Return a column of anonymous ids, one a line, without these ids, as SQL; NULL where none is left."""
-    rest = f"list_filter(string_split({name}, chr(10)), lambda each: each NOT IN ({_listed(ids)}))"
-    return f"nullif(array_to_string({rest}, chr(10)), '')"
-
-
-def _listed(names: Collection[str]) -> str:
-    """Return texts as a list in SQL; for no text, a list that matches nothing."""
-    return ", ".join(map(quoted, names)) or "NULL"
-
-
-def _count(connection: duckdb.DuckDBPyConnection, location: str, condition: str) -> int:
-    row = connection.execute(f"SELECT count(*) FROM {parquet(location)} WHERE {condition}").fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def _columns(connection: duckdb.DuckDBPyConnection, location: str) -> set[str]:
-    rows = connection.execute(f"DESCRIBE SELECT * FROM {parquet(location)}").fetchall()
-    return {str(name) for name, *_ in rows}

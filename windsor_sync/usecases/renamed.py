@@ -7,15 +7,10 @@ from windsor_sync.domain.guard import Ceiling, Ruling
 from windsor_sync.errors import harmless
 from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.settings import Computation
+from windsor_sync.snapshots.seal import common_members
 from windsor_sync.state.snapshots import told_snapshot
-from windsor_sync.storage.duckdb_engine import open_stored, parquet
 from windsor_sync.usecases.orphans import Orphan, orphans
 from windsor_sync.usecases.workspace import Workspace
-
-COMMON = """
-    SELECT count(*) FROM (SELECT coalesce('u' || user_id, 'a' || anonymous_id) AS identity FROM {})
-    SEMI JOIN (SELECT coalesce('u' || user_id, 'a' || anonymous_id) AS identity FROM {}) USING (identity)
-"""
 
 
 def withhold_renamed(
@@ -56,7 +51,7 @@ def _most_alike(
         told = _told(workspace, orphan) if _may_be(orphan, computation) else None
         if told is None or not (members < 2 * told[1] and told[1] < 2 * members):
             continue
-        common = _common(snapshot, told[0])
+        common = common_members(snapshot, told[0])
         if common * 2 > max(members, told[1]):
             found.append((common, orphan))
     if not found:
@@ -77,9 +72,3 @@ def _told(workspace: Workspace, orphan: Orphan) -> tuple[str, int] | None:
     if row is None or not workspace.stored.is_whole(row.path, thoroughly=False):
         return None
     return workspace.files.location(row.path), row.members
-
-
-def _common(one: str, other: str) -> int:
-    with open_stored() as connection:
-        [(common,)] = connection.execute(COMMON.format(parquet(one), parquet(other))).fetchall()
-    return int(common)

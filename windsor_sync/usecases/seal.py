@@ -12,7 +12,7 @@ from typing import Any
 from windsor_sync.errors import ConfigError, SnapshotError
 from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.settings import Computation
-from windsor_sync.snapshots.seal import LeftOut, Sealed, Unreadable, seal
+from windsor_sync.snapshots.seal import LeftOut, Sealed, Unreadable, seal, write_nobody
 from windsor_sync.sources import Source, source_for
 from windsor_sync.sources import newest as newest_file
 from windsor_sync.state.audiences import Registered
@@ -21,7 +21,6 @@ from windsor_sync.state.ledger import Head
 from windsor_sync.state.snapshots import enter_snapshot, newest_sealed, snapshot_by_id, stand_on, twin_of
 from windsor_sync.state.stored_files import Stamp, enter
 from windsor_sync.state.suppressions import suppressed_hashes
-from windsor_sync.storage.duckdb_engine import open_stored, quoted
 from windsor_sync.usecases import segment_check as segment_view
 from windsor_sync.usecases import suppression_list as segment_suppressions
 from windsor_sync.usecases.workspace import Workspace
@@ -36,13 +35,6 @@ NOBODY = "nobody"
 
 READING = 4
 """Which rules make rows of a source; another number reads an unchanged source again."""
-
-NO_MEMBERS = """(
-    SELECT NULL::VARCHAR AS user_id, NULL::VARCHAR AS anonymous_id, NULL::VARCHAR AS email,
-        NULL::VARCHAR AS profile_id, NULL::VARCHAR AS value
-    LIMIT 0
-)"""
-"""The columns of a sealed snapshot, without rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +166,7 @@ def snapshot_of_nobody(workspace: Workspace, known: Registered) -> SealedSnapsho
     assert known.audience_id is not None
     stamp = workspace.stored.stamp(known.audience_id, FOLDER)
     with workspace.files.draft() as draft:
-        with open_stored() as connection:
-            connection.execute(
-                f"COPY (SELECT * FROM {NO_MEMBERS}) TO {quoted(str(draft))} (FORMAT parquet, {stamp.options()})"
-            )
+        write_nobody(draft, stamp.options())
         snapshot = SealedSnapshot(
             path=None,
             location=str(draft),
