@@ -17,7 +17,7 @@ from windsor_sync.errors import WindsorSyncError
 BIN = Path(sys.executable).parent
 API_KEY = "sandbox"
 END_S = 30.0
-PROGRAMS = {"windsor": "windsor-sync"}
+PROGRAMS = {"windsor": "python"}
 """Name of a log → program, where they differ."""
 
 
