@@ -18,7 +18,6 @@ from windsor_sync.state.tables import approvals, audiences
 class Approval:
     """A person's approval."""
 
-    approval_id: int
     ceiling: Ceiling
     who: str
     why: str | None
@@ -37,14 +36,13 @@ def approve(database: Database, run: Run, ceiling: Ceiling, *, who: str, why: st
         moment = datetime.now(UTC)
         values: dict[str, Any] = {"max_exited": ceiling.max_exited, "max_entered": ceiling.max_entered}
         settle_approval(connection, run.audience_id, moment)
-        created = connection.execute(
+        connection.execute(
             insert(approvals).values(
                 audience_id=run.audience_id, run_id=run.run_id, who=who, why=why, at=moment, **values
             )
         )
         trail(connection, who=who, what="approve", subject=run.audience, why=why, run=run.run_id, **values)
-        assert created.inserted_primary_key is not None
-        return Approval(int(created.inserted_primary_key[0]), ceiling, who, why, moment)
+        return Approval(ceiling, who, why, moment)
 
 
 def standing(database: Database, audience_id: int) -> Approval | None:
@@ -65,7 +63,7 @@ def settle_approval(connection: Connection, audience_id: int, moment: datetime) 
 
 
 def _approval(row: Row[Any]) -> Approval:
-    return Approval(row.id, Ceiling(row.max_exited, row.max_entered), row.who, row.why, row.at)
+    return Approval(Ceiling(row.max_exited, row.max_entered), row.who, row.why, row.at)
 
 
 def _not_waiting(run: Run, head: str | None) -> str:

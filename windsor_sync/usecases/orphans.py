@@ -50,9 +50,12 @@ class Orphan:
         return f"{self.finding} {self.remedy}"
 
 
-def orphans(workspace: Workspace) -> list[Orphan]:
-    """Return the orphaned keys of the destination, oldest first; asks the state only."""
-    rows = workspace.registry.known()
+def orphans(workspace: Workspace, known: Sequence[StateRow] | None = None) -> list[Orphan]:
+    """Return the orphaned keys of the destination, oldest first; asks the state only.
+
+    `known`: what the registry knows, where the caller has read it.
+    """
+    rows = workspace.registry.known() if known is None else known
     synced = entries_by_id(workspace, rows)
     disabled = entries_by_id(workspace, rows, is_enabled=False)
     return [

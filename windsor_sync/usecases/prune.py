@@ -14,15 +14,12 @@ from windsor_sync.state.audiences import EVENTS_CLASS, everything_registered
 from windsor_sync.state.database import StateRow
 from windsor_sync.state.leases import Lease
 from windsor_sync.state.runs import drop_outbox, finished_before
-from windsor_sync.state.snapshots import RECENT, spare_paths
+from windsor_sync.state.snapshots import spare_paths
 from windsor_sync.state.stored_files import FOLDERS_OF_PEOPLE, installation_mark, owned_paths, strike
 from windsor_sync.usecases.workspace import Workspace
 
 KEPT_DAYS = 90
 """How long outboxes, verdicts and lists of refused lines are kept, unless told otherwise."""
-
-SNAPSHOTS_KEPT = RECENT
-"""Of each audience."""
 
 OWNERLESS_AFTER = timedelta(days=1)
 """A stored file that no run and no snapshot names is what a killed process left behind, once it is this old."""

@@ -56,16 +56,19 @@ def open_newest(
     workspace: Workspace, computation: Computation, known: Registered, request: Request, lease: Lease
 ) -> Run:
     """Seal the snapshot that the request means, and open a run of it."""
-    return open_run(workspace, computation, known, seal_newest(workspace, computation, request), request, lease)
+    snapshot = seal_newest(workspace, computation, request, known)
+    return open_run(workspace, computation, known, snapshot, request, lease)
 
 
-def seal_newest(workspace: Workspace, computation: Computation, request: Request) -> SealedSnapshot:
+def seal_newest(
+    workspace: Workspace, computation: Computation, request: Request, known: Registered | None = None
+) -> SealedSnapshot:
     """Seal and record the snapshot a run will use; the first sync pins the audience's key here.
 
-    Raises StoredFileError where the state is older than its files, or lost.
+    `known`: the audience where it is registered already. Raises StoredFileError where the state is older than its files, or lost.
     """
     workspace.marks.require_own()  # an audience that is pinned into a state that is too old takes the number of another one
-    known = workspace.registry.register(computation)
+    known = known or workspace.registry.register(computation)
     begin(workspace)
     with (
         workspace.files.draft_folder(),  # by it `forget` knows that a snapshot is read, until its file is recorded

@@ -25,10 +25,10 @@ class StandingWarning:
 
 def warnings(workspace: Workspace) -> Iterator[StandingWarning]:
     """Yield what is to be looked at, at this destination; asks the state only."""
-    for orphan in orphans(workspace):
+    rows = workspace.registry.known()
+    for orphan in orphans(workspace, rows):
         yield StandingWarning(orphan.audience_id, orphan.key, orphan.finding, orphan.remedy)
     taken_at = told_taken_at(workspace.database, workspace.settings.destination.name)
-    rows = workspace.registry.known()
     keys = {row.id: row.trait_key for row in rows}
     for audience_id, entry in entries_by_id(workspace, rows).items():
         why = stale(entry, taken_at[audience_id]) if audience_id in taken_at else None
