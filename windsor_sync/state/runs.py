@@ -118,7 +118,7 @@ def outbox_by_number(database: Database, audience_id: int) -> dict[int, str | No
     """Return the outboxes of all of an audience's runs by the number of the run; None of a run that has none."""
     query = select(runs.c.number, runs.c.outbox).where(runs.c.audience_id == audience_id)
     with database.read() as connection:
-        return dict(connection.execute(query).tuples().all())
+        return {row.number: row.outbox for row in connection.execute(query)}
 
 
 def newest_started_by(database: Database, audience_id: int, trigger: str, kind: str, since: datetime) -> Run | None:
