@@ -24,7 +24,7 @@ COLUMNS = (
 )
 
 
-def plain(text: str) -> str:
+def as_words(text: str) -> str:
     """Return words of a person so that Markdown shows them and makes nothing of them: no link, picture, list or heading.
 
     A renderer finds addresses in escaped words too, so that all but simple words stand as code.
@@ -39,21 +39,21 @@ def plain(text: str) -> str:
 
 def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -> str:
     """A row an audience, why something is withheld, an example of each, and what approving means."""
-    parts = ["\n".join(f"> {plain(line)}".rstrip() for line in reason.splitlines())] if reason else []
+    parts = ["\n".join(f"> {as_words(line)}".rstrip() for line in reason.splitlines())] if reason else []
     moved = [name for name in ("moved", "moved_from") if any(one.get(name) for one in plans)]
     columns = [*COLUMNS[:6], *moved, *COLUMNS[6:]]
     parts.append("\n".join([_row(columns), _row(["---"] * len(columns)), *(_row(_cells(one, moved)) for one in plans)]))
     parts += [
         " ".join(
             [
-                f"- withheld in {plain(one['audience'])} until approved: {plain(why)}.",
-                plain(one.get("withheld_remedy") or ""),
+                f"- withheld in {as_words(one['audience'])} until approved: {as_words(why)}.",
+                as_words(one.get("withheld_remedy") or ""),
             ]
         ).rstrip()
         for one in plans
         for why in one["withheld_because"]
     ]
-    parts += [plain(json.dumps(one["example"], ensure_ascii=False)) for one in plans if one["example"]]
+    parts += [as_words(json.dumps(one["example"], ensure_ascii=False)) for one in plans if one["example"]]
     parts.append(
         "Requests and time are estimates, at the pace that is free now. The comparison is made again before anything is "
         "sent, and no more changes go out than are shown here; what is withheld stays owed, and the next scheduled sync asks "
@@ -65,7 +65,12 @@ def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -
 def _cells(plan: Mapping[str, Any], moved: Sequence[str]) -> list[str]:
     names = ("members", "entered", "exited", "updated", *moved, "withheld", "messages", "requests")
     counts = [f"{plan[name]:,}" for name in names]
-    return [plain(plan["audience"]), f"{plan['taken_at'][:16].replace('T', ' ')}", *counts, _duration(plan["seconds"])]
+    return [
+        as_words(plan["audience"]),
+        f"{plan['taken_at'][:16].replace('T', ' ')}",
+        *counts,
+        _duration(plan["seconds"]),
+    ]
 
 
 def _duration(seconds: float) -> str:

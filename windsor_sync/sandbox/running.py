@@ -222,9 +222,7 @@ async def _listening(
             await runner.cleanup()
 
 
-async def _bind_one(
-    connection: Callable[[], asyncio.BaseProtocol], host: str, ports: Sequence[int]
-) -> asyncio.Server:
+async def _bind_one(connection: Callable[[], asyncio.BaseProtocol], host: str, ports: Sequence[int]) -> asyncio.Server:
     for port in ports[:-1]:
         with suppress(ConfigError):
             return await _bind(connection, host, port)
