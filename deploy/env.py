@@ -12,7 +12,8 @@ from pathlib import Path
 HEADER = """\
 # Secrets of docker-compose.yml, made by `make env`. Readable by you alone; not for the repository.
 # Beside them: WINDSOR_YAML=/path/to/windsor.yaml   what to sync, instead of the demo's shop
-#              WINDSOR_URL=https://…                where to, instead of the stand-in (WINDSOR_API_KEY is then its key)
+#              WINDSOR_URL=https://…                where to, instead of the stand-in
+#              WINDSOR_API_KEY=…                    the key there; the stand-in has SANDBOX_KEY and never sees this one
 """
 
 
@@ -31,6 +32,11 @@ def signing_key() -> str:
     return secrets.token_hex(64)
 
 
+def suppression_key() -> str:
+    """Hashes who was forgotten; without it nothing is sent any more."""
+    return secrets.token_hex(32)
+
+
 SECRETS: dict[str, Callable[[], str]] = {
     "ADMIN_PASSWORD": word,
     "API_SECRET_KEY": signing_key,
@@ -38,8 +44,9 @@ SECRETS: dict[str, Callable[[], str]] = {
     "JWT_SECRET": signing_key,
     "POSTGRES_PASSWORD": word,
     "REDIS_PASSWORD": word,
+    "SANDBOX_KEY": word,
     "STORE_PASSWORD": word,
-    "WINDSOR_API_KEY": word,
+    "SUPPRESSION_KEY": suppression_key,
 }
 
 

@@ -17,7 +17,7 @@ from windsor_sync.errors import WindsorSyncError
 BIN = Path(sys.executable).parent
 API_KEY = "sandbox"
 END_S = 30.0
-PROGRAMS = {"windsor": "python"}
+PROGRAMS = {"windsor": "windsor-sync"}
 """Name of a log → program, where they differ."""
 
 
@@ -35,7 +35,9 @@ def free_port(wanted: int) -> int:
 def environment(folder: Path, ports: Sequence[int]) -> dict[str, str]:
     """Of an Airflow with everything in `folder`; ports of its page and of its two log servers."""
     page, worker_logs, trigger_logs = ports
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "WINDSOR_"))}
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "WINDSOR_", "SEGMENT_"))
+    }
     return inherited | {
         "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "AIRFLOW_HOME": str(folder / "airflow"),
@@ -48,7 +50,6 @@ def environment(folder: Path, ports: Sequence[int]) -> dict[str, str]:
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{page}/execution/",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "4",
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(Path(__file__).parent / "plugins"),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_logs),

@@ -21,6 +21,7 @@ from deploy.local import Program, environment, free_port, run
 from windsor_sync.demo import shop
 from windsor_sync.demo.shop_events import ARCHIVE, write_archive
 from windsor_sync.errors import ConfigError, WindsorSyncError
+from windsor_sync.private import make_folder, owner_only
 
 DAG_ID = "engage_audience_sync"
 MARKER = "made-by-make-up"
@@ -60,7 +61,7 @@ def main(folder: Path) -> int:
     folder = folder.resolve()
     for sign in (signal.SIGINT, signal.SIGTERM):  # also where a script started us with SIGINT ignored
         signal.signal(sign, _interrupt)
-    with ExitStack() as running:
+    with owner_only(), ExitStack() as running:
         try:
             _play(folder, running)
             signal.pause()
@@ -102,15 +103,16 @@ def _play(folder: Path, running: ExitStack) -> None:
 
 
 def _start_windsor(folder: Path, env: dict[str, str], running: ExitStack) -> str:
-    """Start it on its usual port, or on another one when that is taken; returns its address."""
-    port_file = folder / "windsor.port"
-    options = ["--state", "windsor.db", "--port", str(WINDSOR_PORT), "--or-another-port", "--port-file", str(port_file)]
-    program = running.enter_context(Program("windsor", ["-m", "windsor_sync.sandbox", *options], folder, env))
-    deadline = time.monotonic() + START_S
-    while not program.has_ended and time.monotonic() < deadline:
-        if port_file.exists():
-            return f"http://127.0.0.1:{port_file.read_text()}/"
-        time.sleep(0.1)
+    """Start it on its usual port, or on another one when that is taken, at the last moment too; returns its address."""
+    for port in (free_port(WINDSOR_PORT), free_port(0)):
+        windsor = f"http://127.0.0.1:{port}/"
+        arguments = ["sandbox", "--port", str(port), "--state", "windsor.db"]
+        program = running.enter_context(Program("windsor", arguments, folder, env))
+        deadline = time.monotonic() + START_S
+        while not program.has_ended and time.monotonic() < deadline:
+            if windsor in program.log.read_text():
+                return windsor
+            time.sleep(0.1)
     raise WindsorSyncError(f"Windsor did not start; everything is ended. {program.log} says why.")
 
 
@@ -122,7 +124,7 @@ def _make_anew(folder: Path) -> None:
                 f"{folder} was not made by make up and was left alone; nothing was started. Move it away."
             )
         shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     (folder / MARKER).touch()
 
 

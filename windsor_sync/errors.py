@@ -4,13 +4,41 @@ A message has four parts: what happened, to which audience and run, the state it
 keys, run ids, counts, file names, line numbers and status codes belong in it; user ids, traits, bodies and keys do not.
 """
 
+import re
+
+_WORD = re.compile(r"[^\s\"'\\]+")
+_HTTP = re.compile(r"https?://", re.IGNORECASE)
+_USER = re.compile(r"(https?://)[^/@]*@", re.IGNORECASE)
+_AFTER_A_URL = ":,.;)"
+"""Signs of the sentence around a URL."""
+
+
+def without_secrets(text: str) -> str:
+    """Return a text in which a URL shows neither its query (a signature, a SAS token) nor a user before its host.
+
+    A question mark without `=` after it stays where it may be part of a pattern: `s3://bucket/day-?.csv`.
+    """
+    return _WORD.sub(lambda found: _shown_word(found[0]), text) if "://" in text else text
+
+
+def _shown_word(word: str) -> str:
+    scheme, mark, rest = word.partition("://")
+    path, asked, query = rest.partition("?")
+    address = _USER.sub(r"\1…@", f"{scheme}{mark}{path}")
+    if not asked or not (_HTTP.search(address) or "=" in query):
+        return f"{address}{asked}{query}"
+    end = query[len(query.rstrip(_AFTER_A_URL)) :]
+    return f"{address}?…{end}"
+
 
 def harmless(text: str, *, keeps: str = "") -> str:
-    r"""Escape what has no sign of its own: control characters, line breaks, marks of direction (`\x1b`, `\u202e`).
+    r"""Take the secrets out of URLs, and escape what has no sign of its own.
 
-    Names of files, audiences and columns are shown so, whoever gave them: no terminal and no browser obeys them. Characters in
-    `keeps` stay: a text of several lines keeps "\n".
+    That is control characters, line breaks, marks of direction (`\x1b`, `\u202e`). Names of files, audiences and columns are
+    shown so, whoever gave them: no terminal and no browser obeys them. Characters in `keeps` stay: a text of several lines
+    keeps "\n".
     """
+    text = without_secrets(text)
     if text.isprintable():
         return text
     return "".join(

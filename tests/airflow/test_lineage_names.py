@@ -20,6 +20,8 @@ def test_what_lies_in_an_object_store_is_named_by_its_bucket_and_its_key() -> No
         ("exports/day-?.csv", "file", "exports/day-?.csv"),
         ("file:///srv/vip.csv", "file", "/srv/vip.csv"),
         ("https://ana:secret@files.example/vip.csv?X-Amz-Signature=secret", "https://files.example", "vip.csv"),
+        ("az://exports/vip.csv?sv=2024-01-01&sig=secret", "az://exports", "vip.csv"),
+        ("s3://exports/vip.csv?X-Amz-Signature=secret", "s3://exports", "vip.csv"),
         ("abfs://exports@acme.dfs.core.windows.net/vip.csv", "abfs://exports@acme.dfs.core.windows.net", "vip.csv"),
     ],
 )

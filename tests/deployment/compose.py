@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yml"
 IMAGE_FOLDER = "/opt/windsor_sync"
 HOME = "/home/windsor"
-VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<text>[^}]*))?\}")
+VARIABLE = re.compile(r"(?<!\$)\$\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<text>[^}]*))?\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,14 @@ def read_env(path: Path) -> dict[str, str]:
 
 
 def interpolated(text: str, env: Mapping[str, str]) -> str:
-    """Compose's `${NAME}`, `${NAME:-default}` and `${NAME:?message}`; raises KeyError for a variable that is nowhere."""
+    """Compose's `${NAME}`, `${NAME:-default}`, `${NAME:?message}` and `$$`; raises KeyError for a variable that is nowhere."""
 
     def value(match: re.Match[str]) -> str:
         if match["kind"] == "-":
             return env.get(match["name"]) or match["text"]
         return env[match["name"]]
 
-    return VARIABLE.sub(value, text)
+    return VARIABLE.sub(value, text).replace("$$", "$")
 
 
 def services(folder: Path, env: Mapping[str, str], ports: Mapping[int, int]) -> dict[str, Service]:

@@ -53,6 +53,28 @@ def test_no_secret_stands_in_the_file() -> None:
                 assert VARIABLE.fullmatch(value), name
 
 
+def test_no_secret_stands_in_the_arguments_of_a_process(tmp_path: Path) -> None:
+    make_env(tmp_path / ".env")
+    made = {**read_env(tmp_path / ".env"), "WINDSOR_API_KEY": "a-real-key"}
+    for name, one in SERVICES.items():
+        words = (one.get("command"), one.get("entrypoint"), one.get("healthcheck", {}).get("test"))
+        shown = interpolated(" ".join(filter(None, words)), made)
+        assert [secret for secret in made if made[secret] in shown] == [], name
+
+
+def test_the_stand_in_never_gets_the_real_key(tmp_path: Path) -> None:
+    make_env(tmp_path / ".env")
+    assert "WINDSOR_API_KEY" not in read_env(tmp_path / ".env")
+    assert [name for name, one in SERVICES.items() if "WINDSOR_API_KEY" in str(one)] == ["prepare"]
+    setup = SERVICES["prepare"]["command"]
+    for given, used in (("a-real-key", "a-real-key"), ("", "its-own")):
+        echo = re.sub(r"python.*&&", "", interpolated(setup, {})).replace("windsor-sync airflow-setup", "env")
+        done = subprocess.run(
+            echo, shell=True, capture_output=True, text=True, env={"WINDSOR_API_KEY": given, "SANDBOX_KEY": "its-own"}
+        )
+        assert f"WINDSOR_API_KEY={used}" in done.stdout.splitlines(), done.stderr
+
+
 def test_one_command_makes_every_secret_the_file_asks_for(tmp_path: Path) -> None:
     make_env(tmp_path / ".env")
     made = read_env(tmp_path / ".env")

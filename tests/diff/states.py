@@ -1,6 +1,5 @@
 """Random states of a ledger: what Windsor was told and may have been told, and the snapshot that comes next."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from windsor_sync.diff.task import DiffTask, MergeFiles, Record
 from windsor_sync.domain.change import COLUMNS, FALSE_FIRST, Limits, Retry
 from windsor_sync.domain.identity import Alias, survivors
 from windsor_sync.domain.progress import ShardProgress
+from windsor_sync.domain.suppression import Suppressed, SuppressionHash
 from windsor_sync.state.ledger import Head, RowVerdict, Verdict
 from windsor_sync.storage.duckdb_engine import quoted
 
@@ -23,7 +23,8 @@ MEMBER = dict.fromkeys(("user_id", "anonymous_id", "email", "profile_id", "value
 IDENTITIES = [*(f"u{number}" for number in range(7)), "a0", "a1", "uä", "u😀"]
 TEXTS = st.sampled_from([None, None, "", "x@y.de", "1", "1\n2"])
 
-SUPPRESSES_U1 = (hashlib.sha256(b"salt1").hexdigest(),)
+HASHING = SuppressionHash("salt", b"a key of the installation's own, 42")
+SUPPRESSES_U1 = Suppressed(frozenset({HASHING.of("1")}), HASHING)
 
 USERS = [identity for identity in IDENTITIES if identity[0] == "u"]
 ANONYMOUS = st.sampled_from([None, "0", "1", "0\n1"])
@@ -50,7 +51,7 @@ class State:
     shards: tuple[ShardProgress, ...]
     verdicts: tuple[RowVerdict, ...]
     limits: Limits
-    suppressed: tuple[str, ...] = ()
+    suppressed: Suppressed = field(default_factory=Suppressed)
     others: Mapping[str, Details] = field(default_factory=dict)
     """anonymous ids, one a line, and profile of those who have any"""
     base: Sequence[Alias] = ()
@@ -226,7 +227,7 @@ def states(draw: st.DrawFn, more_users: int = 0) -> State:
         shards=shards,
         verdicts=verdicts,
         limits=draw(all_limits),
-        suppressed=draw(st.sampled_from([(), SUPPRESSES_U1])),
+        suppressed=draw(st.sampled_from([Suppressed(), SUPPRESSES_U1])),
         others=draw(st.dictionaries(st.sampled_from(USERS), st.tuples(ANONYMOUS, PROFILES))),
         base=draw(some_aliases),
         recent=draw(some_aliases),

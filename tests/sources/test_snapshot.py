@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sealing import Bench, read
 
+from windsor_sync.domain.suppression import Suppressed, SuppressionHash
 from windsor_sync.snapshots import seal as snapshot
 from windsor_sync.snapshots.seal import COLUMNS, LeftOut
 from windsor_sync.sources import DataFrameSource
@@ -33,8 +34,9 @@ choices = st.fixed_dictionaries(
 Row = tuple[str | None, str | None, list[str], int | None]
 
 
-def hashed(user_id: str) -> str:
-    return hashlib.sha256((SALT + user_id).encode()).hexdigest()
+def suppressed_as(*user_ids: str) -> Suppressed:
+    hashing = SuppressionHash(SALT, b"a key of the installation's own, 42")
+    return Suppressed(frozenset(map(hashing.of, user_ids)), hashing)
 
 
 def frame(rows: list[Row]) -> DataFrameSource:
@@ -81,8 +83,8 @@ def expected(
 def test_sealing_agrees_with_a_slow_account_of_its_rules_and_its_books_balance(
     shared_bench: Bench, rows: list[Row], choices: dict[str, Any]
 ) -> None:
-    hashes = [hashed(user_id) for user_id in choices["suppressed"]]
-    sealed = shared_bench.seal(frame(rows), **choices | {"suppressed": hashes, "salt": SALT})
+    suppressed = suppressed_as(*choices["suppressed"])
+    sealed = shared_bench.seal(frame(rows), **choices | {"suppressed": suppressed, "salt": SALT})
     members, left_out = expected(rows, **choices)
     assert read(sealed) == members
     assert dict(sealed.left_out) == left_out
@@ -171,7 +173,7 @@ def test_a_sealed_file_holds_the_five_columns_as_text(bench: Bench) -> None:
 
 def test_an_empty_snapshot_and_one_of_suppressed_users_differ_in_their_books_only(bench: Bench) -> None:
     empty = bench.seal(bench.write("user_id\n"))
-    suppressed = bench.seal(bench.write("user_id\nu1\n"), suppressed=[hashed("u1")], salt=SALT)
+    suppressed = bench.seal(bench.write("user_id\nu1\n"), suppressed=suppressed_as("u1"))
     assert empty.checksum == suppressed.checksum
     assert suppressed.left_out["suppressed"] == suppressed.rows_read == 1
 

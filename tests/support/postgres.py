@@ -75,7 +75,7 @@ class Postgres:
             for table in reversed(metadata.sorted_tables):
                 if table is not installation:
                     connection.execute(table.delete())
-            connection.execute(installation.update().values(moved_to=None, moved_at=None))
+            connection.execute(installation.update().values(moved_to=None, moved_at=None, suppression_check=None))
         engine.dispose()
         self._emptied.append(name)
 

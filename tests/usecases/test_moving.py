@@ -37,7 +37,7 @@ def move(request: pytest.FixtureRequest, world: World, tmp_path: Path, postgres:
 
         def go() -> None:
             world.reopen()
-            copy_state(source, target)
+            copy_state(source, target, folder=world.folder)
             world.document["state"] = target
 
         return go

@@ -11,9 +11,13 @@ from pydantic import ValidationError
 from windsor_sync.errors import ConfigError
 from windsor_sync.settings import Destination, Settings, load
 from windsor_sync.settings.keys import clean_key
+from windsor_sync.state.suppression_key import given_by_environment
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
+
+SUPPRESSIONS = "windsor_suppressions"
+"""The connection whose password is the key of the suppressions, where several workers share a state."""
 
 MEANINGS = {
     "url": "URL",
@@ -58,6 +62,19 @@ def token_of(settings: Settings) -> str:
             f"The Airflow connection {connection.conn_id} has no token (its password). Nothing was sent. Put it there."
         )
     return token
+
+
+def suppression_key_of() -> str | None:
+    """The key of the suppressions, from the connection of that name or from the environment; None where neither has it."""
+    from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    if found := given_by_environment():
+        return found
+    try:
+        return BaseHook.get_connection(SUPPRESSIONS).password
+    except AirflowNotFoundException:
+        return None
 
 
 def _password(connection: "Connection", what: str) -> str:

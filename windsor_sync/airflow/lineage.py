@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from windsor_sync.errors import without_secrets
 from windsor_sync.settings.patterns import shown_pattern
 
 if TYPE_CHECKING:
@@ -53,12 +54,10 @@ def _file(path: str) -> Any:
     """A file or pattern by OpenLineage's naming: the store is the namespace. No key or signature of an address is in it."""
     from openlineage.client.event_v2 import InputDataset
 
-    scheme, found, rest = path.rpartition("://")
+    scheme, found, rest = without_secrets(path).removesuffix("?…").rpartition("://")
     if not found or scheme == "file":
         return InputDataset("file", rest)
     store, _, name = rest.partition("/")
-    if scheme in ("http", "https"):  # elsewhere a question mark is part of a pattern
-        name = name.partition("?")[0]
     if not scheme.startswith(("abfs", "wasb")):  # there it names the container, and no user
         store = store.rpartition("@")[2]
     return InputDataset(f"{scheme}://{store}", name)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Context
 
-from windsor_sync.airflow.connection import connection_of, key_of, token_of, with_connection
+from windsor_sync.airflow.connection import connection_of, key_of, suppression_key_of, token_of, with_connection
 from windsor_sync.airflow.retries import POLICY
 from windsor_sync.airflow.warehouse import engine_of
+from windsor_sync.private import owner_only
 
 if TYPE_CHECKING:
     from windsor_sync.delivery.cancel import CancelToken
@@ -46,9 +47,16 @@ class WindsorOperator(BaseOperator):
         connection_id = settings.destination.connection
         if sends:
             settings = with_connection(settings, connection_of(connection_id))
-        with open_workspace(
-            settings, lambda: key_of(connection_of(connection_id)), lambda: token_of(settings), engine_of
-        ) as workspace:
+        with (
+            owner_only(),
+            open_workspace(
+                settings,
+                lambda: key_of(connection_of(connection_id)),
+                lambda: token_of(settings),
+                engine_of,
+                suppression_key_of,
+            ) as workspace,
+        ):
             yield workspace
 
 

@@ -12,6 +12,7 @@ import click
 from windsor_sync.cli.options import load_settings
 from windsor_sync.cli.output import echo
 from windsor_sync.errors import ConfigError
+from windsor_sync.private import open_new
 from windsor_sync.storage.scratch import scratch_folder
 
 DEFAULT_SLOTS = 8
@@ -82,7 +83,8 @@ def _import(kind: str, content: dict[str, Any]) -> None:
     """Give Airflow's own command a file that only this user can read: a key on a command line is seen by everybody."""
     with scratch_folder() as folder:
         path = folder / f"{kind}.json"
-        path.write_text(json.dumps(content), encoding="utf-8")
+        with open_new(path) as file:
+            file.write(json.dumps(content).encode())
         command = [sys.executable, "-m", "airflow", kind, "import", str(path)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from windsor_sync.errors import harmless
+from windsor_sync.errors import harmless, without_secrets
 from windsor_sync.report.tables import say
 
 if TYPE_CHECKING:
@@ -27,9 +27,11 @@ def echo(text: str, **options: Any) -> None:
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    text = json.dumps(value, indent=2, ensure_ascii=not is_utf8, default=str)
+    text = without_secrets(json.dumps(value, indent=2, ensure_ascii=not is_utf8, default=str))
     if harmless(text, keeps="\n") != text:
-        text = json.dumps(value, indent=2, default=str)  # the same document, with every such character escaped
+        text = without_secrets(
+            json.dumps(value, indent=2, default=str)
+        )  # the same document, with every such character escaped
     click.echo(text)
 
 

@@ -7,6 +7,7 @@ import click
 from windsor_sync.cli.options import load_settings
 from windsor_sync.cli.output import echo
 from windsor_sync.errors import ConfigError
+from windsor_sync.private import open_over
 
 DEFAULT_FILE = "windsor-report.html"
 
@@ -36,7 +37,8 @@ def report_command(config: Path | None, out: Path) -> None:
     with open_workspace(load_settings(config)) as workspace:
         text = whole(workspace)
     try:
-        out.write_bytes(text.encode(errors="replace"))
+        with open_over(out) as file:
+            file.write(text.encode(errors="replace"))
     except OSError as error:
         raise ConfigError(
             f"The report cannot be written to {out}: {error.strerror}. Nothing was changed. Name a file in a folder that is "

@@ -15,6 +15,7 @@ import click
 from windsor_sync.cli.options import chosen, load_settings
 from windsor_sync.cli.output import echo, print_json, progress, run_as_json
 from windsor_sync.errors import ConfigError, Interrupted, WindsorSyncError
+from windsor_sync.private import open_over
 from windsor_sync.report.tables import print_table, say, with_moved
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _writer(path: Path | None) -> Iterator[Any]:
     if path is None:
         yield lambda _message: None
         return
-    with _writable(path), click.open_file(str(path), "wb") as file:
+    with _writable(path), click.open_file("-", "wb") if str(path) == "-" else open_over(path) as file:
         yield lambda message: file.write(message + b"\n")
 
 

@@ -12,7 +12,15 @@ from windsor_sync.cli.output import echo
     "--port", type=click.IntRange(0, 65_535), default=8474, show_default=True, help="Its port; 0: any free one."
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Listen elsewhere only if you must.")
-@click.option("--key", "api_key", default="sandbox", show_default=True, help="The API key it accepts.")
+@click.option(
+    "--key",
+    "api_key",
+    default="sandbox",
+    envvar="WINDSOR_SANDBOX_KEY",
+    show_default=True,
+    show_envvar=True,
+    help="The API key it accepts.",
+)
 @click.option("--state", type=click.Path(path_type=Path, dir_okay=False), help="Keep users and events in this file.")
 @click.option(
     "--merge",

@@ -1,5 +1,6 @@
 """`state`: the state database."""
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import click
 
 from windsor_sync.cli.options import as_json, load_settings
 from windsor_sync.cli.output import echo, print_json, progress
+from windsor_sync.errors import WindsorSyncError
 from windsor_sync.report.tables import print_table
 
 
@@ -32,8 +34,15 @@ def upgrade_command(config: Path | None) -> None:
       windsor-sync state upgrade
     """
     from windsor_sync.state.database import upgrade_database
+    from windsor_sync.state.suppression_key import key_place
+    from windsor_sync.usecases.workspace import open_workspace
 
-    before, now = upgrade_database(load_settings(config).state)
+    settings = load_settings(config)
+    before, now = upgrade_database(
+        settings.state, key_place(settings.state, settings.path.parent), access=settings.access
+    )
+    with suppress(WindsorSyncError), open_workspace(settings):  # the file store is brought up to date too, now or later
+        pass
     echo(f"The state is at version {now}" + ("." if before == now else f", from {before or 'nothing'}."))
 
 
@@ -92,7 +101,13 @@ def copy_command(config: Path | None, url: str, is_json: bool) -> None:
 
     settings = load_settings(config)
     with progress() as view:
-        done = copy_state(settings.state, _state_url(url, settings.path.parent), view.rows)
+        done = copy_state(
+            settings.state,
+            _state_url(url, settings.path.parent),
+            view.rows,
+            folder=settings.path.parent,
+            access=settings.access,
+        )
     if is_json:
         print_json(asdict(done))
         return
@@ -103,6 +118,8 @@ def copy_command(config: Path | None, url: str, is_json: bool) -> None:
         "that URL as `state` into windsor.yaml (into WINDSOR_SYNC_STATE where that is set), on every machine that uses it. "
         f"Until then every command is refused. {done.source} stays as it is, and may be deleted once a sync has ended well."
     )
+    if done.key_at is not None:
+        echo(f"The key of the suppressions is in {done.key_at}: every machine that uses the state needs it.")
 
 
 @state_command.command(short_help="Use a state again that was copied elsewhere.")
@@ -117,7 +134,7 @@ def reopen_command(config: Path | None) -> None:
     Example:
       windsor-sync state reopen
     """
-    from windsor_sync.state.audit_log import this_person
+    from windsor_sync.state.approvals import this_person
     from windsor_sync.state.copying import reopen as take_back
 
     found = take_back(load_settings(config).state, this_person())

@@ -110,7 +110,7 @@ def backfill_command(
         raise click.UsageError("--snapshot is the file of one audience: name that audience.")
     from datetime import UTC
 
-    from windsor_sync.state.audit_log import this_person
+    from windsor_sync.state.approvals import this_person
     from windsor_sync.usecases.backfill import Wish
 
     moment = as_of.replace(tzinfo=UTC) if as_of else None
@@ -152,7 +152,7 @@ def retry_command(
     from datetime import UTC
 
     from windsor_sync.domain.change import Limits, Retry
-    from windsor_sync.state.audit_log import this_person
+    from windsor_sync.state.approvals import this_person
     from windsor_sync.usecases.prepare import Request
 
     limits = Limits(retry=Retry(code, since.replace(tzinfo=UTC) if since else None))
@@ -165,6 +165,9 @@ def retry_command(
 @audiences_or_all
 @click.option("--events", "is_events", is_flag=True, help="The forwarding of events instead of audiences.")
 @click.option("--state", "is_state", is_flag=True, help="The state itself, after a restore or a loss; sends nothing.")
+@click.option(
+    "--key", "is_key", is_flag=True, help="The key of the suppressions, when it is lost for good; sends nothing."
+)
 @click.option("--reason", metavar="TEXT", help="Why, for the record.")
 @as_json
 @click.pass_obj
@@ -174,6 +177,7 @@ def recover_command(
     is_all: bool,
     is_events: bool,
     is_state: bool,
+    is_key: bool,
     reason: str | None,
     is_json: bool,
 ) -> int:
@@ -183,17 +187,23 @@ def recover_command(
     Otherwise every member is told true, and everyone else who was ever told true is told false, as outboxes and older
     snapshots have it. Other audiences are not touched. Where nothing is lost, it is a sync.
 
+    With --key, who was forgotten is given up, since nobody can tell any more who it was: forget each of them again before
+    the next sync.
+
     \b
     Example:
       windsor-sync recover vip_customer --reason "the disk was full"
       windsor-sync recover --events
       windsor-sync recover --state
+      windsor-sync recover --key --reason "the disk of the old machine is gone"
     """
-    from windsor_sync.state.audit_log import this_person
+    from windsor_sync.state.approvals import this_person
     from windsor_sync.usecases.recover import recover as bring_back
 
     if is_state:
         return _recover_state(config, this_person(), reason, is_json=is_json)
+    if is_key:
+        return _recover_key(config, this_person(), reason, is_json=is_json)
     if is_events:
         return _recover_events(config, this_person(), reason, is_json=is_json)
 
@@ -202,6 +212,29 @@ def recover_command(
 
     found = chosen(load_settings(config), audiences, is_all=is_all)
     return run_jobs(config, [(str(one.key), job(one)) for one in found], is_json=is_json)
+
+
+def _recover_key(config: Path | None, who: str, reason: str | None, *, is_json: bool) -> int:
+    from windsor_sync.domain.labels import counted
+    from windsor_sync.usecases.recover_state import recover_key
+    from windsor_sync.usecases.workspace import open_workspace
+
+    with open_workspace(load_settings(config)) as workspace:
+        lost = recover_key(workspace, who, reason)
+    if is_json:
+        print_json({"is_lost": lost is not None, **(asdict(lost) if lost else {})})
+        return 0
+    if lost is None:
+        echo("The key of the suppressions is here. Nothing was done.")
+        return 0
+    echo(
+        f"The suppression of {counted(lost.forgotten, 'forgotten user')} was given up. Nothing was sent. Before the next sync "
+        "run `windsor-sync forget USER` again for each of them: otherwise it tells Windsor about those who are in a snapshot. "
+        "These were the requests:"
+    )
+    for at, by, why in lost.deeds:
+        echo(f"{at:%Y-%m-%d %H:%M} UTC  {by}  {why or 'without a reason'}")
+    return 0
 
 
 def _recover_events(config: Path | None, who: str, reason: str | None, *, is_json: bool) -> int:

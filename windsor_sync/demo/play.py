@@ -17,6 +17,7 @@ from windsor_sync.demo import shop
 from windsor_sync.demo.checks import Windsor, check_events, check_steps, check_users
 from windsor_sync.demo.shop_events import ARCHIVE, ShopTally, write_archive
 from windsor_sync.errors import ConfigError, WindsorSyncError
+from windsor_sync.private import make_folder
 from windsor_sync.sandbox.running import DEFAULT_PORT
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _make_anew(folder: Path) -> None:
         if not (folder / MARKER).exists():
             raise ConfigError(f"{folder} is not a folder of the demo and was left alone. Name another with --folder.")
         shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     (folder / MARKER).touch()
 
 
@@ -108,18 +109,30 @@ def _make_anew(folder: Path) -> None:
 def _windsor(folder: Path) -> Iterator[Windsor]:
     """The sandbox on its usual port, or a free one when that is taken."""
     port_file = folder / "windsor.port"
-    command = [sys.executable, "-m", "windsor_sync.sandbox", "--state", str(folder / "windsor.db")]
-    command += ["--api-key", API_KEY, "--port-file", str(port_file), "--or-another-port"]
-    with (folder / "windsor.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
+    process = _started(folder, port_file, DEFAULT_PORT)
     try:
         if not _is_up(process, port_file):
-            raise WindsorSyncError(f"The sandbox did not start; {_shown(folder / 'windsor.log')} says why.")
+            process = _started(folder, port_file, 0)
+            if not _is_up(process, port_file):
+                raise WindsorSyncError(f"The sandbox did not start; {_shown(folder / 'windsor.log')} says why.")
         yield Windsor(f"http://127.0.0.1:{port_file.read_text()}/", process)
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=10)
+
+
+def _started(folder: Path, port_file: Path, port: int) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "windsor_sync.sandbox", "--state", str(folder / "windsor.db")]
+    command += ["--api-key", API_KEY, "--port-file", str(port_file), "--port", str(port)]
+    with (folder / "windsor.log").open("wb") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=_without_keys())  # noqa: S603
+
+
+def _without_keys() -> dict[str, str]:
+    """The environment without anything of another Airflow's, or of the real Windsor and Segment."""
+    theirs = ("AIRFLOW", "WINDSOR_", "SEGMENT_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
 
 
 def _is_up(process: "subprocess.Popen[bytes]", port_file: Path) -> bool:
@@ -137,7 +150,7 @@ def _is_up(process: "subprocess.Popen[bytes]", port_file: Path) -> bool:
 
 def _point_airflow_at(folder: Path) -> None:
     """The environment of an Airflow of its own; set before the first import of Airflow."""
-    for name in [name for name in os.environ if name.startswith(("AIRFLOW", "WINDSOR_SYNC_"))]:
+    for name in os.environ.keys() - _without_keys():
         del os.environ[name]
     os.environ |= {
         "AIRFLOW_HOME": str(folder / "airflow"),

@@ -33,7 +33,12 @@ def duckdb_diff(task: DiffTask, draft: Path) -> Tally:
     with open_stored() as connection:
         define_views(connection, task)
         merged = narrow(connection, task)
-        changes = statement.sendable(task.limits, statement.changes_sql(), has_protected=bool(task.protected))
+        changes = statement.sendable(
+            task.limits,
+            statement.changes_sql(),
+            has_protected=bool(task.protected),
+            has_suppressed=bool(task.suppressed),
+        )
         write(connection, changes, draft, task.stamp, has_false=task.may_tell_false)
         return replace(tally(connection, str(draft)), merged=merged)
 
@@ -155,7 +160,7 @@ def define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None:
     define_merges(connection, task.merges)
     types = {"identity": "VARCHAR", **{name: MEMBER[name] for name in ("user_id", "anonymous_id", "email")}}
     _view(connection, "departed", statement.departed(task.departed, parquet, types))
-    for name, users in (("suppressed", task.suppressed), ("protected", task.protected)):
+    for name, users in (("suppressed", task.suppressed.hashes), ("protected", task.protected)):
         _table(connection, name, {"user_hash": "VARCHAR"}, [(user_hash,) for user_hash in users])
     _table(connection, "run", statement.RUN, [statement.run_row(task)])
     connection.execute(f"CREATE TEMP TABLE owed AS {statement.sql('owed')}")

@@ -20,7 +20,7 @@ from windsor_sync.errors import ConfigError
 from windsor_sync.state.ledger import Head
 from windsor_sync.storage.duckdb_engine import open_duckdb, parquet_files
 
-DIALECT = statement.Dialect(sha256="sha2({}, 256)", lines="explode(split({}, '\\n'))")
+DIALECT = statement.Dialect(sha256="sha2({}, 256)", to_bytes="encode({}, 'UTF-8')", lines="explode(split({}, '\\n'))")
 
 READ_OFTEN = {"now_rows", "now_persons", "owed_persons", "told_rows", "matched", "links", "joined", "changes"}
 """Steps of the statement that several others read."""
@@ -43,7 +43,11 @@ def spark_diff(task: DiffTask, draft: Path) -> Tally:
     _define_views(spark, task)
     [[merged]] = spark.sql(statement.MERGED.format(snapshot="snapshot_now", merges="merges")).collect()
     last = _define_steps(spark, statement.changes_sql(DIALECT))
-    changes = spark.sql(statement.sendable(task.limits, last, DIALECT, has_protected=bool(task.protected)))
+    changes = spark.sql(
+        statement.sendable(
+            task.limits, last, DIALECT, has_protected=bool(task.protected), has_suppressed=bool(task.suppressed)
+        )
+    )
     # Beside the draft: there the workers reach it and this process too, and it is swept when this process is killed.
     parts = draft.parent / f"changes-{uuid.uuid4().hex}"
     try:
@@ -89,7 +93,7 @@ def _define_views(spark: SparkSession, task: DiffTask) -> None:
     _view(spark, "merges", statement.merges_sql(task.merges))
     _table(spark, "progress_before", statement.PROGRESS, statement.progress_rows(head))
     _table(spark, "verdicts_before", statement.VERDICTS, statement.verdict_rows(head))
-    for name, users in (("suppressed", task.suppressed), ("protected", task.protected)):
+    for name, users in (("suppressed", task.suppressed.hashes), ("protected", task.protected)):
         _table(spark, name, {"user_hash": "VARCHAR"}, [(user_hash,) for user_hash in users])
     _table(spark, "run", statement.RUN, [statement.run_row(task)])
     types = _spark_types({"identity": "VARCHAR", "user_id": "VARCHAR", "anonymous_id": "VARCHAR", "email": "VARCHAR"})

@@ -9,6 +9,7 @@ from importlib import resources
 
 from windsor_sync.diff.task import DiffTask, MergeFiles, Record
 from windsor_sync.domain.change import COLUMNS, FALSE_FIRST, KINDS, Limits
+from windsor_sync.domain.suppression import keyed_sql
 from windsor_sync.state.ledger import Head
 from windsor_sync.storage.duckdb_engine import quoted
 
@@ -31,6 +32,8 @@ RUN = {
     "retry_code": "INTEGER",
     "retry_since": "TIMESTAMP",
     "salt": "VARCHAR",
+    "inside": "VARCHAR",
+    "outside": "VARCHAR",
     "merges_seen": "BIGINT",
     "joins": "BOOLEAN",
 }
@@ -64,6 +67,7 @@ class Dialect:
 
     sha256: str = "sha256({})"
     """hex"""
+    to_bytes: str = "encode({})"
     lines: str = "unnest(string_split({}, chr(10)))"
     """yields a row for each line of a text"""
 
@@ -110,7 +114,14 @@ def outbox_columns() -> list[str]:
     return [name for name in COLUMNS if name != "seq"]
 
 
-def sendable(limits: Limits, changes: str, dialect: Dialect = DUCKDB, *, has_protected: bool = False) -> str:
+def sendable(
+    limits: Limits,
+    changes: str,
+    dialect: Dialect = DUCKDB,
+    *,
+    has_protected: bool = False,
+    has_suppressed: bool = False,
+) -> str:
     """Return the query of an outbox's rows without their numbers; changes that a backfill leaves for later are marked.
 
     A change that would tell a protected user false is withheld, whatever is approved.
@@ -140,11 +151,12 @@ def sendable(limits: Limits, changes: str, dialect: Dialect = DUCKDB, *, has_pro
             SELECT {columns}, CASE WHEN p.survivor IS NULL THEN c.status ELSE 'withheld' END AS status
             FROM found c LEFT JOIN (SELECT DISTINCT survivor FROM leaving JOIN protected USING (user_hash)) p
                 ON {SAYS_FALSE} AND p.survivor = coalesce(c.user_id, c.anonymous_id))"""
-    return f"""
-        SELECT {columns}, {status} AS status
-        FROM {changes}
-        WHERE change IN ('entered', 'updated') OR {user_hash} NOT IN (SELECT user_hash FROM suppressed)
-    """
+    told = f"SELECT {columns}, {status} AS status FROM {changes}"
+    if not has_suppressed:
+        return told
+    pads = "(SELECT inside FROM run)", "(SELECT outside FROM run)"
+    keyed = keyed_sql(user_hash, *pads, sha256, dialect.to_bytes)
+    return f"{told} WHERE change IN ('entered', 'updated') OR {keyed} NOT IN (SELECT user_hash FROM suppressed)"
 
 
 def departed(records: Sequence[Record], table: Callable[[str], str], types: Mapping[str, str]) -> str:
@@ -213,6 +225,7 @@ def run_row(task: DiffTask) -> list[object]:
         retry.code if retry else None,
         naive(retry.since) if retry and retry.since else None,
         task.salt,
+        *task.suppressed.hash.pads,
         task.merges_seen,
         task.joins,
     ]

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from windsor_sync.domain.change import Limits
+from windsor_sync.domain.suppression import Suppressed
 from windsor_sync.state.ledger import Head
 
 
@@ -47,11 +48,11 @@ class DiffTask:
     taken_at: datetime
     moment: datetime
     """now, for changes that wait for another try"""
-    suppressed: tuple[str, ...] = ()
-    """hex SHA-256 of the installation id and a user id"""
+    suppressed: Suppressed = field(default_factory=Suppressed)
     protected: tuple[str, ...] = ()
-    """whose row in the snapshot cannot be read, as hex SHA-256 in the same way: they may be members, and their exits wait"""
+    """whose row in the snapshot cannot be read, as SHA-256 of the salt and the id: they may be members, and their exits wait"""
     salt: str = ""
+    """the installation's id"""
     departed: tuple[Record, ...] = ()
     """what a resync reads of who was ever told true"""
     limits: Limits = field(default_factory=Limits)

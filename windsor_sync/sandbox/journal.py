@@ -7,10 +7,12 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from windsor_sync.errors import ConfigError, WindsorSyncError
+from windsor_sync.private import open_new
 
 _APPLICATION_ID = 0x57534258  # "WSBX": tells our files from any other SQLite file
 
@@ -88,6 +90,8 @@ class SandboxJournal:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    with suppress(OSError):  # it exists, or SQLite says why it cannot be made
+        open_new(path).close()
     connection = sqlite3.connect(path, timeout=0, check_same_thread=False)
     try:
         _claim(connection)

@@ -4,23 +4,17 @@ The archive holds every message, whomever it was meant for: Segment writes it wi
 object. Whoever forwards from it has to apply those rules itself, in the order Segment does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
 from typing import Any
 
-from windsor_sync.segment.calls import Call, utf8
+from windsor_sync.segment.calls import Call
 
 ALL_CALLS = frozenset(call.value for call in Call)
 _DESTINATION = "Windsor"  # in the integrations object, where names are case-sensitive
 _ALIAS = Call.ALIAS.value
 _ENGAGE_CALLS = frozenset((Call.IDENTIFY.value, Call.TRACK.value))
-
-
-def suppression_hash(salt: str, user_id: str) -> str:
-    """How a suppressed user is kept: hex SHA-256 of the installation's id and the user's, not the id itself."""
-    return sha256(utf8(salt + user_id)).hexdigest()
 
 
 class Filtered(StrEnum):
@@ -51,9 +45,8 @@ class Routing:
     """the categories Windsor is mapped to; a message that carries consent has to carry it for each of them"""
     synced_keys: frozenset[str] = frozenset()
     """trait keys whose values Windsor learns from snapshots"""
-    suppressed: frozenset[str] = frozenset()
-    """hex SHA-256 of salt and user id, or anonymous id where a user has no other"""
-    salt: str = ""
+    suppressed: Container[str] = frozenset()
+    """user ids, or anonymous ids where a user has no other"""
     synced_ids: frozenset[str] = frozenset()
     """Segment's ids of the same audiences and computed traits: their key here may be another than there"""
 
@@ -88,7 +81,7 @@ class Routing:
         )
 
     def _is_suppressed_id(self, user_id: Any) -> bool:
-        return isinstance(user_id, str) and suppression_hash(self.salt, user_id) in self.suppressed
+        return isinstance(user_id, str) and user_id in self.suppressed
 
     def _has_consent(self, context: Any) -> bool:
         """Whether the message may be used for every category; without a word on consent nothing is enforced.

@@ -54,6 +54,11 @@ class Column(StrEnum):
     VALUE = "value"
 
 
+class ReadableBy(StrEnum):
+    OWNER = "owner"
+    GROUP = "group"
+
+
 class UnreadableRows(StrEnum):
     WITHHOLD_EXITS = "withhold_exits"
     TELL = "tell"

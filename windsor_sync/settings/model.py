@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from windsor_sync.private import Access
 from windsor_sync.segment.calls import Call
 from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.segment.trait_keys import TraitKey, trait_key
@@ -24,6 +25,7 @@ from windsor_sync.settings.choices import (
     Emails,
     IdentifyBy,
     MaxAgeAction,
+    ReadableBy,
     Region,
     SnapshotFormat,
     UnreadableRows,
@@ -347,6 +349,11 @@ class WindsorYaml(Section):
     files: Location = Field(
         default=".windsor/files", description="The folder or bucket prefix for sealed snapshots and outboxes."
     )
+    readable_by: Annotated[ReadableBy, one_of(ReadableBy)] = Field(
+        default=ReadableBy.OWNER,
+        description="Who may open the state's file and the stored files: the user that runs windsor_sync, or every user of the "
+        "folder's group, where workers of several users share them.",
+    )
     diff: Annotated[DiffEngine, one_of(DiffEngine)] = Field(
         default=DiffEngine.DUCKDB,
         description="What compares snapshots: duckdb on one machine, or spark where an audience outgrows it.",
@@ -373,6 +380,11 @@ class Settings(WindsorYaml):
 
     path: Path  # of the file they were read from, absolute
     warnings: tuple[Mistake, ...] = ()  # what is allowed and probably not meant
+
+    @property
+    def access(self) -> Access:
+        """The modes of what is made for the state and in the file store."""
+        return Access[self.readable_by.name]
 
     @property
     def computations(self) -> tuple[Computation, ...]:

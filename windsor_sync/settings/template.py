@@ -17,6 +17,7 @@ state: sqlite:///.windsor/state.db
 
 # Where sealed snapshots and outboxes are kept: a folder, or s3://bucket/prefix, gs://bucket/prefix.
 files: .windsor/files
+# readable_by: owner               # or group, where workers of several users share these files
 # diff: duckdb                      # or spark, where an audience outgrows one machine
 
 # Where Windsor is. This is the sandbox, a Windsor on your own machine: `windsor-sync sandbox` starts it.

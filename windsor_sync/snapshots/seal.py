@@ -10,9 +10,9 @@ hash occurs twice are looked at more closely; the wide rows are never sorted.
 import hashlib
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import pairwise
@@ -21,14 +21,16 @@ from pathlib import Path
 import duckdb
 
 from windsor_sync.domain.labels import counted
+from windsor_sync.domain.suppression import Suppressed, keyed_sql
 from windsor_sync.errors import SnapshotError
+from windsor_sync.private import make_folder
 from windsor_sync.sources import Source
 from windsor_sync.sources.csv_text import HEADER_AGAIN
 from windsor_sync.sources.disfigured import COUNTS, WHOLE, disfigured, has_rounded, rounded
-from windsor_sync.sources.files import confirm_unchanged, files_of
+from windsor_sync.sources.files import confirm_unchanged
 from windsor_sync.sources.json_text import settle_numbers
 from windsor_sync.sources.refusal import unusable
-from windsor_sync.storage.duckdb_engine import no_room, open_duckdb, open_stored, parquet, quoted
+from windsor_sync.storage.duckdb_engine import no_room, open_duckdb, parquet, quoted
 from windsor_sync.storage.errors import store_unavailable
 
 COLUMNS = ("user_id", "anonymous_id", "email", "profile_id", "value")
@@ -66,9 +68,7 @@ class Recipe:
     """or `last`, or `all` (one a line), of a user's distinct e-mails in order of appearance"""
     wants_value: bool = False
     """a computed trait: rows without a value are left out"""
-    suppressed: Sequence[str] = ()
-    """hex SHA-256 of `salt` and an id"""
-    salt: str = ""
+    suppressed: Suppressed = field(default_factory=Suppressed)
     stamp: str = ""
 
 
@@ -123,18 +123,17 @@ def seal(
     emails: str = "first",
     wants_value: bool = False,
     max_malformed_percent: float = 0.1,
-    suppressed: Sequence[str] = (),
+    suppressed: Suppressed | None = None,
     salt: str = "",
     stamp: str = "",
 ) -> Sealed:
     """Read the source and write its members to `path`, whole or not at all.
 
-    `stamp` is an option of DuckDB's COPY that says in the file whose it is.
-    Raises SnapshotError when the source cannot be used, or too many of its rows cannot.
+    `salt`: of the hashes of users whose row cannot be read. `stamp`: an option of DuckDB's COPY that says in the
+    file whose it is. Raises SnapshotError when the source cannot be used, or too many of its rows cannot.
     """
-    recipe = Recipe(identify_by, emails, wants_value, suppressed, salt, stamp)
-    reads = () if source.origin is None else files_of(source.origin)
-    with open_duckdb(str(path.parent), *reads) as connection, _whole(path) as draft, _translated(source):
+    recipe = Recipe(identify_by, emails, wants_value, suppressed or Suppressed(), stamp)
+    with open_duckdb() as connection, _whole(path) as draft, _translated(source):
         began = datetime.now(UTC)
         source.load(connection)
         remarks = settle_numbers(connection, source.numbers)
@@ -177,7 +176,7 @@ def seal(
 def _whole(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; it becomes `path` when the block ends well, and vanishes otherwise."""
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     try:
         yield draft
         draft.replace(path)
@@ -214,8 +213,8 @@ def _define_checked(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> No
         f"WHEN identity IS NULL THEN '{LeftOut.MISSING_USER_ID}'",
     ]
     if recipe.suppressed:
-        connection.execute("INSERT INTO suppressed SELECT unnest(?)", [list(recipe.suppressed)])
-        user_hash = f"sha256({quoted(recipe.salt)} || coalesce(user_id, anonymous_id))"
+        connection.execute("INSERT INTO suppressed SELECT unnest(?)", [sorted(recipe.suppressed.hashes)])
+        user_hash = _hash_of("coalesce(user_id, anonymous_id)", recipe)
         reasons.append(f"WHEN {user_hash} IN (SELECT user_hash FROM suppressed) THEN '{LeftOut.SUPPRESSED}'")
     if recipe.wants_value:
         reasons.append(f"WHEN value IS NULL THEN '{LeftOut.MISSING_VALUE}'")
@@ -226,7 +225,7 @@ def _define_checked(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> No
         identity = "coalesce('u' || user_id, 'a' || anonymous_id)"
         anonymous_id = "anonymous_id"
         if recipe.suppressed:
-            is_suppressed = f"sha256({quoted(recipe.salt)} || anonymous_id) IN (SELECT user_hash FROM suppressed)"
+            is_suppressed = f"{_hash_of('anonymous_id', recipe)} IN (SELECT user_hash FROM suppressed)"
             anonymous_id = f"CASE WHEN user_id IS NULL OR NOT ({is_suppressed}) THEN anonymous_id END"
     connection.execute(f"""
         CREATE TEMP VIEW checked AS SELECT *, CASE {" ".join(reasons)} END AS reason FROM (
@@ -234,6 +233,12 @@ def _define_checked(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> No
                 {_VALUE if recipe.wants_value else "NULL::VARCHAR"} AS value, malformed, value = 'false' AS is_no_member
             FROM (SELECT * REPLACE (nullif(user_id, '') AS user_id, nullif(anonymous_id, '') AS anonymous_id) FROM rows))
     """)
+
+
+def _hash_of(user_id: str, recipe: Recipe) -> str:
+    """Return the SQL of a suppressed user's hash."""
+    found = recipe.suppressed.hash
+    return keyed_sql(f"sha256({quoted(found.salt)} || {user_id})", *map(quoted, found.pads))
 
 
 def _write(connection: duckdb.DuckDBPyConnection, recipe: Recipe, draft: Path) -> None:
@@ -448,27 +453,9 @@ def _read_back(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, 
     return members, hashlib.sha256(f"{members}:{digest or 0:032x}".encode()).hexdigest()
 
 
-def content_checksum(path: Path) -> str:
+def content_checksum(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
     """The checksum of a sealed file's content, whatever the order of its rows."""
-    with open_stored() as connection:
-        return _read_back(connection, path)[1]
-
-
-def write_nobody(path: Path, options: str) -> None:
-    """Write a sealed snapshot without members."""
-    columns = ", ".join(f"NULL::VARCHAR AS {name}" for name in COLUMNS)
-    with open_stored() as connection:
-        connection.execute(f"COPY (SELECT {columns} LIMIT 0) TO {quoted(str(path))} (FORMAT parquet, {options})")
-
-
-def common_members(one: str, other: str) -> int:
-    """Return how many members two sealed snapshots have in common."""
-    members = "SELECT coalesce('u' || user_id, 'a' || anonymous_id) AS identity FROM"
-    with open_stored() as connection:
-        [(common,)] = connection.execute(
-            f"SELECT count(*) FROM ({members} {parquet(one)}) SEMI JOIN ({members} {parquet(other)}) USING (identity)"
-        ).fetchall()
-    return int(common)
+    return _read_back(connection, path)[1]
 
 
 def _confirm_books(source: Source, rows_read: int, members: int, left_out: Counter[LeftOut]) -> None:

@@ -21,12 +21,11 @@ from windsor_sync.errors import ConfigError
 from windsor_sync.settings.patterns import literal
 from windsor_sync.sources.beginning import first_rows
 from windsor_sync.sources.engage_csv import EngageCsvSource
-from windsor_sync.sources.files import SourceFile, files_of, is_local, newest
+from windsor_sync.sources.files import SourceFile, is_local, newest
 from windsor_sync.sources.joined import JoinedSource
 from windsor_sync.sources.json_text import MaybeNumbers
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.tables import DataFrameSource, ParquetSource
-from windsor_sync.sources.text import scratch_folder_of
 from windsor_sync.sources.text_tables import CsvSource, JsonLinesSource
 from windsor_sync.sources.warehouse import (
     Connections,
@@ -38,7 +37,6 @@ from windsor_sync.sources.warehouse import (
     WarehouseSource,
     engine_from_environment,
 )
-from windsor_sync.storage.duckdb_engine import open_duckdb
 
 __all__ = [
     "Connections",
@@ -153,7 +151,7 @@ def source_for(
     )
 
 
-def look_into(computation: SourceSettings, file: SourceFile) -> None:
+def look_into(computation: SourceSettings, file: SourceFile, connection: duckdb.DuckDBPyConnection) -> None:
     """Read the first rows of an audience's or computed trait's file by the rules of a sync.
 
     A Parquet file that is not on this machine is not looked into: it would be copied whole. Raises SnapshotError for a file
@@ -163,10 +161,7 @@ def look_into(computation: SourceSettings, file: SourceFile) -> None:
     kind = computation.snapshot.format or _format(first.path)
     if kind == "parquet" and not is_local(first):
         return
-    with (
-        open_duckdb(*files_of(file)) as connection,
-        first_rows(first, scratch_folder_of(connection), is_text=kind != "parquet") as path,
-    ):
+    with first_rows(first, is_text=kind != "parquet") as path:
         pattern = path if path != first.path else literal(path)
         source = open_source(pattern, format=kind, columns=computation.snapshot.columns, **_keys(computation))
         try:

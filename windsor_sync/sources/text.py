@@ -15,6 +15,7 @@ from typing import IO
 import duckdb
 
 from windsor_sync.errors import SnapshotError, harmless
+from windsor_sync.private import make_folder
 from windsor_sync.sources.encodings import LOOKED_AT_BYTES, Latin1, NotLatin1, Prefixed, Utf16, utf16_of
 from windsor_sync.sources.files import SourceFile, is_local, open_bytes
 from windsor_sync.sources.refusal import AGAIN, out_of_reach, unusable
@@ -117,7 +118,7 @@ def scratch_folder_of(connection: duckdb.DuckDBPyConnection) -> Path:
     row = connection.execute("SELECT current_setting('temp_directory')").fetchone()
     assert row is not None
     folder = Path(row[0])
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     return folder
 
 

@@ -33,12 +33,15 @@ from sqlalchemy import (
 )
 
 from windsor_sync.errors import ConfigError, StateUnavailable
-from windsor_sync.state.audit_log import trail
+from windsor_sync.private import Access
+from windsor_sync.state.approvals import trail
 from windsor_sync.state.database import Database, open_database, opened_as_it_is, upgrade_database
 from windsor_sync.state.engines import READ_OPTIONS, shown_url
 from windsor_sync.state.leases import require_nobody
 from windsor_sync.state.moved import Moved, mark, moved, unmark
-from windsor_sync.state.tables import audiences, audit_trail, installation, leases, metadata, rate_shares
+from windsor_sync.state.suppression_key import KeyPlace, key_place
+from windsor_sync.state.suppressions import require_key
+from windsor_sync.state.tables import audit_trail, installation, leases, metadata, rate_shares
 from windsor_sync.state.upgrading import version_of
 
 CHUNK_ROWS = 10_000
@@ -62,6 +65,8 @@ class Copied:
     """of each table"""
     has_replaced: bool
     """whether the target held an earlier copy"""
+    key_at: str | None
+    """the file or variable that has the key of the suppressions; None where none was used yet"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +83,31 @@ class _Content:
         return _Content(self.rows + len(rows), (self.digest + added) % 2**128)
 
 
-def copy_state(source_url: str, target_url: str, report: Report = lambda *_: None) -> Copied:
+def copy_state(
+    source_url: str,
+    target_url: str,
+    report: Report = lambda *_: None,
+    *,
+    folder: Path | None = None,
+    access: Access = Access.OWNER,
+) -> Copied:
     """Copy every table of the state into the database at `target_url`, compare the two, and mark the source as moved.
 
     The target gets the tables it lacks. An earlier copy of the same state is replaced. Raises ConfigError when the target
     holds anything else, LeaseHeld when a run is writing on either side, StateUnavailable when trying again may help;
     the target is as it was then.
+    The key of the suppressions goes along, from file to file. `folder`: the one of windsor.yaml.
     """
     with ExitStack() as opened:
-        source = open_database(source_url, may_have_moved=True)
+        source = open_database(source_url, key_place(source_url, folder), access=access, may_have_moved=True)
         opened.callback(source.close)
         with _named_as_target():
-            _prepare(target_url, source)
-            target = open_database(target_url, may_have_moved=True)
+            place = key_place(target_url, folder)
+            _prepare(target_url, source, place, access)
+            target = open_database(target_url, place, access=access, may_have_moved=True)
         opened.callback(target.close)
         _refuse_itself(source.engine, target.engine)
+        key = require_key(source)
         with source.alone() as old:
             require_nobody(source, old)
             _refuse_other_home(moved(old), source.engine, target.engine)
@@ -103,8 +118,11 @@ def copy_state(source_url: str, target_url: str, report: Report = lambda *_: Non
                 if has_replaced:
                     _refuse_used(old, new)
                 rows = _copy(old, new, report)
+                if key is not None:
+                    place.take(key)
             mark(old, target.engine.url)
-        return Copied(shown_url(source.engine.url), shown_url(target.engine.url), rows, has_replaced)
+        key_at = None if key is None else str(place)
+        return Copied(shown_url(source.engine.url), shown_url(target.engine.url), rows, has_replaced, key_at)
 
 
 def reopen(url: str, who: str) -> Moved | None:
@@ -184,11 +202,6 @@ def _is_json(column: Column[Any]) -> bool:
     return isinstance(column.type, JSON)
 
 
-def restart_audience_numbers(connection: Connection) -> None:
-    """Let the next audience come after those that came with a number."""
-    restart_numbers(connection, audiences)
-
-
 def restart_numbers(connection: Connection, table: Table) -> None:
     """Let the next row that PostgreSQL numbers itself come after those that came with a number."""
     column = table.autoincrement_column
@@ -203,12 +216,12 @@ def restart_numbers(connection: Connection, table: Table) -> None:
 # -- what may be written over --------------------------------------------------------------------------------
 
 
-def _prepare(target_url: str, source: Database) -> None:
+def _prepare(target_url: str, source: Database, key: KeyPlace, access: Access) -> None:
     """Give the target the tables it lacks; another installation's stay at their version."""
     with opened_as_it_is(target_url) as engine:
         if version_of(engine) is not None:
             _refuse_other(engine, source.installation())
-    upgrade_database(target_url)
+    upgrade_database(target_url, key, access=access)
 
 
 def _refuse_other(target: Engine, ours: str) -> None:

@@ -3,15 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, select, update
+from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from windsor_sync.errors import ConfigError, StateUnavailable
+from windsor_sync.private import Access
 from windsor_sync.state import tables
-from windsor_sync.state.engines import ALONE, READ_OPTIONS, make_engine, shown_url
+from windsor_sync.state.engines import ALONE, READ_OPTIONS, make_engine, scrub, shown_url
 from windsor_sync.state.moved import require_unmoved
+from windsor_sync.state.suppression_key import KeyPlace, key_place
 from windsor_sync.state.upgrading import needed_version, require_needed, upgrade, version_of
 
 # SQLite's names for what can be over when it is tried again, and for what lasts until somebody mends it. Any other error
@@ -20,18 +21,12 @@ _PASSING = ("SQLITE_BUSY", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_LOCKED", "SQLI
 _LASTING = ("SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY")
 
 
-Transaction = Connection
-"""A block of `write()` or `read()`: modules of this room put statements to it, all others pass it on."""
-
-StateRow = Row[Any]
-"""A row of one of our tables."""
-
-
 class Database:
     """Transactions on the state. `write()` is atomic and serialises writers; `read()` sees one committed moment."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, key: KeyPlace) -> None:
         self.engine = engine
+        self.key = key
         self._reading = engine.execution_options(**READ_OPTIONS[engine.dialect.name])
         self._alone = engine.execution_options(**ALONE)
 
@@ -88,40 +83,41 @@ class Database:
             raise _out_of_reach(self.engine, error) from None
 
 
-def take_identity(connection: Transaction, installation: str) -> None:
-    """Make this state go on as another one that was lost."""
-    connection.execute(update(tables.installation).values(id=installation))
-
-
-def open_database(url: str, *, may_have_moved: bool = False) -> Database:
+def open_database(
+    url: str, key: KeyPlace | None = None, *, access: Access = Access.OWNER, may_have_moved: bool = False
+) -> Database:
     """Open the state at `url`, bringing a SQLite file up to date on the way.
+
+    `key`: where the key of the suppressions is, if not beside the SQLite file or in the environment.
 
     PostgreSQL is never migrated on the side: several machines use it, so `windsor-sync state upgrade` does that.
     Raises ConfigError when it cannot be used, is not up to date or was moved, StateUnavailable when trying again may help.
     """
-    engine = make_engine(url)
+    engine, key = make_engine(url, access), key or key_place(url)
     with _usable(engine):
         found = version_of(engine)
         if engine.dialect.name == "sqlite" and found != needed_version():
-            upgrade(engine)
+            upgrade(engine, key)
         else:
             require_needed(engine, found)
-        database = Database(engine)
+        scrub(engine)
+        database = Database(engine, key)
         if not may_have_moved:
             with database.read() as connection:
                 require_unmoved(connection)
     return database
 
 
-def upgrade_database(url: str) -> tuple[str | None, str]:
+def upgrade_database(url: str, key: KeyPlace | None = None, *, access: Access = Access.OWNER) -> tuple[str | None, str]:
     """Bring the state at `url` up to date, on either database: (version before, version now).
 
     Raises ConfigError when it cannot be used, StateUnavailable when trying again may help.
     """
-    engine = make_engine(url)
+    engine = make_engine(url, access)
     with _usable(engine):
         found = version_of(engine)
-        upgrade(engine)
+        upgrade(engine, key or key_place(url))
+        scrub(engine)
     engine.dispose()
     return found, needed_version()
 

@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from windsor_sync.errors import ConfigError
+from windsor_sync.private import Access, make_folder, open_new, tighten
 from windsor_sync.settings.patterns import folder_and_text
 
 BUSY_TIMEOUT_S = 60
@@ -20,6 +21,9 @@ IDLE_TIMEOUT_S = 30
 """After how long PostgreSQL ends a transaction whose process stands still, so that its locks block nobody for ever."""
 
 DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg"}
+
+BESIDE = ("", "-wal", "-shm", "-journal")
+"""Endings of the files that SQLite makes of a state."""
 
 READ_OPTIONS: dict[str, dict[str, object]] = {
     "sqlite": {"begins": "BEGIN"},
@@ -32,6 +36,9 @@ ALONE = {"begins": "alone"}
 
 ALONE_IDLE_TIMEOUT_S = 3600
 """The same as IDLE_TIMEOUT_S for such a transaction: it waits while another database takes or compares what it read."""
+
+TO_SCRUB = 1
+"""SQLite's `user_version` of a file that is to be written anew."""
 
 _WRITERS_LOCK = 0x77696E65
 """Number of PostgreSQL's advisory lock that every writer shares, and that one who writes alone has for itself."""
@@ -47,13 +54,21 @@ LIBPQ_TIMEOUTS = {
 }
 
 
-def make_engine(url: str) -> Engine:
+def make_engine(url: str, access: Access = Access.OWNER) -> Engine:
     """An engine whose writers are fenced off from each other on SQLite and PostgreSQL alike; connects to nothing yet.
+
+    A SQLite file that does not exist is made, empty and for `access` alone: SQLite gives the files beside it the same mode.
 
     Raises ConfigError for another database, a driver that is not installed, or a folder that cannot be made.
     """
-    parsed = _parsed(url)
-    return _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+    parsed = parsed_url(url)
+    return _sqlite(parsed, access) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+
+
+def file_of(url: URL) -> Path | None:
+    """The SQLite file of a URL; None for memory, SQLite's own kind of URL, or another database."""
+    is_file = url.get_backend_name() == "sqlite" and url.database and not url.database.startswith((":", "file:"))
+    return Path(str(url.database)) if is_file else None
 
 
 def shown_url(url: URL) -> str:
@@ -61,7 +76,8 @@ def shown_url(url: URL) -> str:
     return url.set(drivername=url.get_backend_name(), query={}).render_as_string(hide_password=True)
 
 
-def _parsed(url: str) -> URL:
+def parsed_url(url: str) -> URL:
+    """Return the URL with our driver in it; raises ConfigError for another database."""
     try:
         parsed = _to_the_letter(url) or make_url(url)
     except ArgumentError:
@@ -92,15 +108,20 @@ def _not_ours() -> ConfigError:
 # -- SQLite --------------------------------------------------------------------------------------------------
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite(url: URL, access: Access) -> Engine:
     if url.database:
         try:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            make_folder(Path(url.database).parent, access)
         except OSError as error:
             raise ConfigError(
                 f"The folder for the state database {shown_url(url)} cannot be made: {error.strerror}. Nothing was done. "
                 "Check `state` in windsor.yaml, and who may write there."
             ) from None
+        if (file := file_of(url)) is not None:
+            with suppress(OSError):  # it exists, or SQLite says why it cannot be made
+                open_new(file, access).close()
+            for ending in BESIDE:  # as an older version, or a restore, may have left them
+                tighten(file.with_name(f"{file.name}{ending}"), access)
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -113,6 +134,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         _switch_to_wal(cursor)
         cursor.execute("PRAGMA synchronous=FULL")  # a recorded reach must survive a power cut, or doubt would be lost
         cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA secure_delete=ON")  # what is deleted or replaced is no longer in the file
 
 
 def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
@@ -127,6 +149,23 @@ def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
             time.sleep(0.01)
         else:
             return
+
+
+def scrub(engine: Engine) -> None:
+    """Write a SQLite file anew where a migration asked for it, so that no free page holds what was replaced.
+
+    What stands in its way (another process that reads, a full disk) leaves it to the next command.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    with closing(engine.raw_connection()) as connection, closing(connection.cursor()) as cursor:
+        if cursor.execute("PRAGMA user_version").fetchone()[0] != TO_SCRUB:
+            return
+        with suppress(sqlite3.OperationalError):
+            cursor.execute("VACUUM")
+            is_busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            if not is_busy:
+                cursor.execute("PRAGMA user_version = 0")
 
 
 def _begin_sqlite(connection: Connection) -> None:

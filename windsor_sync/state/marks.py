@@ -3,12 +3,12 @@
 Before the first message of a run leaves, a mark with the run's number is put into the store, and another one when its
 delivery has ended, with the lease's token. A state that was restored from a backup does not know that run, or has a smaller
 token; a new, empty state beside marks of another installation is a state that was lost. A mark holds no user. Those who were
-forgotten are kept beside the marks, hashed, so that a lost or restored state cannot tell them again.
+forgotten are kept beside the marks, by a keyed hash, so that a lost or restored state cannot tell them again.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,12 +17,15 @@ from typing import Any
 from sqlalchemy import Row, func, select
 
 from windsor_sync.domain.run import Run
+from windsor_sync.domain.suppression import keyed
 from windsor_sync.errors import StateUnavailable, StoredFileError
 from windsor_sync.settings import Destination
 from windsor_sync.settings.addresses import ledger_name
 from windsor_sync.state.audiences import EVENTS
 from windsor_sync.state.database import Database
 from windsor_sync.state.leases import Lease, resource_of, tokens
+from windsor_sync.state.suppression_key import check_value
+from windsor_sync.state.suppressions import require_key
 from windsor_sync.state.tables import audiences, suppressions
 from windsor_sync.storage.file_store import FileStore
 
@@ -68,6 +71,21 @@ class Mark:
     at: str
     """UTC, ISO 8601"""
     version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ForgottenMark:
+    """A user who was forgotten, as the file store keeps them."""
+
+    path: str
+    user_hash: str
+    check: str | None
+    """the check value of the key; None of before there was a key"""
+
+    def kept_hash(self, key: Callable[[], bytes | None]) -> str:
+        """Return the hash as the state keeps it; without a key, one of before there was a key stays as it is."""
+        found = key() if self.check is None else None
+        return self.user_hash if found is None else keyed(found, self.user_hash)
 
 
 class Marks:
@@ -129,7 +147,8 @@ class Marks:
         )
 
     def require_own(self) -> None:
-        """Raise StoredFileError where the state is older than its files, or empty beside files of a lost one."""
+        """Raise StoredFileError where the state is older than its files, empty beside files of a lost one, or without its key."""
+        require_key(self._database)
         if older := self._older():
             raise StoredFileError(
                 f"The state is older than the file store: {older}. It was restored from a backup, or `state` names another "
@@ -155,7 +174,9 @@ class Marks:
         forgotten = self.forgotten(self._database.installation())
         with self._database.read() as connection:
             known = set(connection.execute(select(suppressions.c.user_hash)).scalars())
-        return "it does not know of everyone who was forgotten" if set(forgotten) - known else None
+        if all(each.kept_hash(self._database.key.find) in known for each in forgotten):
+            return None
+        return "it does not know of everyone who was forgotten"
 
     def behind(self) -> list[MarkPlace]:
         """Return this installation's marks of runs, or of ends of deliveries, that the state does not know; unknown runs first.
@@ -205,18 +226,33 @@ class Marks:
             return Mark(**json.loads(self._files.read(place.path)))
         return None
 
-    def keep_forgotten(self, hashes: Iterator[str] | list[str]) -> None:
-        """Keep who was forgotten in the store too: hex SHA-256 of the installation id and the user id."""
+    def keep_forgotten(self, hashes: Iterable[str], check: str) -> None:
+        """Keep who was forgotten in the store too, under the check value of the key."""
         folder = f"{FORGOTTEN}/{self._database.installation()}"
         kept = {stored.path for stored in self._files.stored(folder)}
         for user_hash in hashes:
-            if (path := f"{folder}/{user_hash}.json") not in kept:
-                self._write(path, {"user_hash": user_hash})
+            if (path := f"{folder}/{check}-{user_hash}.json") not in kept:
+                self._write(path, {"user_hash": user_hash, "key_check": check})
 
-    def forgotten(self, installation: str) -> list[str]:
-        """The hashes that an installation keeps."""
+    def forgotten(self, installation: str) -> list[ForgottenMark]:
+        """Return the users that an installation keeps as forgotten."""
         stored = self._files.stored(f"{FORGOTTEN}/{installation}")
-        return sorted(file.path.rpartition("/")[2].removesuffix(".json") for file in stored)
+        found = ((file.path, *file.path.rpartition("/")[2].removesuffix(".json").rpartition("-")) for file in stored)
+        return [ForgottenMark(path, user_hash, check or None) for path, check, _, user_hash in found]
+
+    def give_keys(self, installation: str, key: Callable[[], bytes]) -> None:
+        """Keep again, with a key, who was forgotten before there was one; safe to repeat."""
+        for each in self.forgotten(installation):
+            if each.check is None:
+                self.keep_forgotten([each.kept_hash(key)], check_value(key()))
+                self._files.delete(each.path)
+
+    def let_go_of_forgotten(self) -> int:
+        """Remove who was forgotten under a key that is lost; returns how many."""
+        found = self.forgotten(self._database.installation())
+        for each in found:
+            self._files.delete(each.path)
+        return len(found)
 
     def _name(self, place: MarkPlace) -> str:
         mark = self.read(place)

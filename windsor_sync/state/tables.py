@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.engine import Dialect
 
@@ -68,6 +69,9 @@ installation = Table(
     Column("id", Text, primary_key=True),
     Column("moved_to", Text),  # URL of the database the state was copied to, to be used instead; null in use
     Column("moved_at", UtcDateTime),
+    Column("suppression_check", Text),  # tells the key of the suppressions from another one; null until a key is used
+    # whether the file store may hold suppressions without a key, of before there was one
+    Column("has_unkeyed_files", Boolean, nullable=False, server_default=false()),
 )
 
 # An audience or computed trait at one destination, or the events forwarded to it. The row outlives a retirement, so that
@@ -264,7 +268,7 @@ rate_shares = Table(
 suppressions = Table(
     "suppressions",
     metadata,
-    Column("user_hash", Text, primary_key=True),  # hex SHA-256 of the installation id and the user id
+    Column("user_hash", Text, primary_key=True),  # see domain/suppression.py
     Column("origin", Text, nullable=False),
     Column("at", UtcDateTime, nullable=False),
 )

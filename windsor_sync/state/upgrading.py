@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, func, inspect, select, text
 
 from windsor_sync.errors import ConfigError
 from windsor_sync.state.engines import READ_OPTIONS, shown_url
+from windsor_sync.state.suppression_key import KeyPlace
 
 VERSION_TABLE = "windsor_sync_version"
 """Alembic's own default is what Airflow uses: in a database shared by mistake each would take the other's for its own."""
@@ -41,10 +42,10 @@ def version_of(engine: Engine) -> str | None:
         return _version(connection)
 
 
-def upgrade(engine: Engine) -> None:
+def upgrade(engine: Engine, key: KeyPlace) -> None:
     """Apply the migrations that are missing, all or none; safe to call from several processes at once.
 
-    Raises ConfigError when the state is of a newer windsor_sync.
+    Raises ConfigError when the state is of a newer windsor_sync, or needs a key of the suppressions and none can be made.
     """
     from alembic import command
     from alembic.config import Config
@@ -56,6 +57,7 @@ def upgrade(engine: Engine) -> None:
             connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
         refuse_newer(engine, _version(connection))
         config.attributes["connection"] = connection
+        config.attributes["key"] = key
         command.upgrade(config, "head")
 
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,8 +20,9 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 
 from windsor_sync.errors import ConfigError, StateUnavailable
+from windsor_sync.private import Access, make_folder, open_new, tighten_below
 from windsor_sync.settings.patterns import has_magic
-from windsor_sync.storage.duckdb_engine import reach, reach_folder
+from windsor_sync.storage.duckdb_engine import reach
 from windsor_sync.storage.errors import file_system, in_reach, store_unavailable, trouble, words_of_failure
 from windsor_sync.storage.scratch import ABANDONED_S, PREFIX, Scratch, scratch_folder, scratch_in, sweep, works_on
 
@@ -57,8 +58,12 @@ class StoredFile:
 class FileStore:
     """Files by their path below the store's root, such as `snapshots/vip/7/ab12.parquet`."""
 
-    def __init__(self, root: str) -> None:
-        """Open the store at a path or URL; raises ConfigError when it cannot be used, StateUnavailable when it may be later."""
+    def __init__(self, root: str, access: Access = Access.OWNER) -> None:
+        """Open the store at a path or URL, with new files of a folder for `access`.
+
+        Raises ConfigError when it cannot be used, StateUnavailable when it may be later.
+        """
+        self._access = access
         try:
             # Other processes write here too: what was listed a moment ago may not be all.
             self._fs, self._root = file_system(root, use_listings_cache=False)
@@ -66,10 +71,9 @@ class FileStore:
             self._is_swept = self.is_local
             self._url = str(self._fs.unstrip_protocol(self._root))
             works_on(self._url)
-            if self.is_local:
-                reach_folder(self._root)
             if self._drafts:
-                _make_and_sweep(self._drafts)
+                make_folder(self._drafts, access)
+                _sweep(self._drafts)
             else:
                 sweep()
                 reach(self._fs)
@@ -188,6 +192,12 @@ class FileStore:
             with suppress(OSError):
                 Path(self._full(path)).parent.rmdir()
 
+    def tighten(self, folders: Iterable[str]) -> None:
+        """Take these folders from other users where an older version left them open; an object store has rights of its own."""
+        if self.is_local:
+            for folder in folders:
+                tighten_below(Path(self._full(folder)), self._access)
+
     @property
     def _drafts(self) -> Path | None:
         """Where drafts are made; None for the temporary folder."""
@@ -217,14 +227,15 @@ class FileStore:
         return moment
 
     def _link(self, draft: Path, final: Path) -> None:
-        final.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(final.parent, self._access)
+        draft.chmod(self._access.file_mode)  # a library made it, as the umask says
         _sync_to_disk(draft)
         try:
             os.link(draft, final)
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise
-            _copy_to_new(draft, final)
+            _copy_to_new(draft, final, self._access)
         draft.unlink()
         for folder in final.parents:  # each may be new, and is known to the disk through its parent
             _sync_to_disk(folder)
@@ -282,8 +293,7 @@ def _drafts_in_reach(folder: Path) -> Iterator[None]:
         raise store_unavailable(words_of_failure(error)) from None
 
 
-def _make_and_sweep(drafts: Path) -> None:
-    drafts.mkdir(parents=True, exist_ok=True)
+def _sweep(drafts: Path) -> None:
     sweep(drafts)
     for draft in drafts.iterdir():
         if draft.name.startswith(PREFIX):
@@ -313,9 +323,9 @@ def _protocols(fs: Any) -> tuple[str, ...]:
     return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
 
 
-def _copy_to_new(draft: Path, final: Path) -> None:
+def _copy_to_new(draft: Path, final: Path, access: Access) -> None:
     """Write the bytes to a name that nobody has; until the state names it, nobody reads it."""
-    with draft.open("rb") as source, final.open("xb") as target:
+    with draft.open("rb") as source, open_new(final, access) as target:
         shutil.copyfileobj(source, target, BLOCK_BYTES)
         target.flush()
         os.fsync(target.fileno())

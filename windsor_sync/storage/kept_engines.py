@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
 
 import duckdb
 
@@ -56,15 +55,8 @@ def _memory_bytes() -> int | None:
     return pages * resource.getpagesize()
 
 
-class Reaches(NamedTuple):
-    """The places that an engine was made to use."""
-
-    temporary: str
-    """the folder"""
-    stores: tuple[int, ...]
-    """which file systems of object stores"""
-    paths: tuple[str, ...]
-    """local files and folders, and the schemes of those stores"""
+Reaches = tuple[object, ...]
+"""The temporary folder and the file systems that an engine was made to use."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from windsor_sync.state import approvals
 from windsor_sync.state.audiences import Registered
 from windsor_sync.state.ledger import Head
 from windsor_sync.state.stored_files import Stamp
-from windsor_sync.state.suppressions import suppressed_hashes
+from windsor_sync.state.suppressions import suppressed_users
 from windsor_sync.usecases import seal as sealing
 from windsor_sync.usecases import told as remembered
 from windsor_sync.usecases.learn_merges import begin
@@ -146,7 +146,7 @@ def prepare(
     if head and head.is_settled and is_same and not limits.is_resync:
         tally = replace(NOTHING, merged=head.merged)
     else:
-        suppressed = suppressed_hashes(workspace.database)
+        suppressed = suppressed_users(workspace.database)
         task = DiffTask(
             head=told,
             snapshot=snapshot.location,

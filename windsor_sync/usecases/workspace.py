@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
 
 from windsor_sync.delivery.bounds import EngineLimits
-from windsor_sync.errors import ConfigError
+from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.http.opening import tls_of
 from windsor_sync.persons.merges import Merges
 from windsor_sync.segment.trait_keys import TraitKey
@@ -20,9 +20,11 @@ from windsor_sync.state.audiences import Registry
 from windsor_sync.state.database import Database, open_database
 from windsor_sync.state.leases import TTL_S, Lease, held, is_held, resource_of
 from windsor_sync.state.ledger import Ledger
-from windsor_sync.state.marks import Marks
-from windsor_sync.state.stored_files import StoredFiles
-from windsor_sync.storage.file_store import FileStore
+from windsor_sync.state.marks import FORGOTTEN, Marks
+from windsor_sync.state.stored_files import FOLDERS_OF_PEOPLE, StoredFiles
+from windsor_sync.state.suppression_key import given_by_environment, key_place
+from windsor_sync.state.suppressions import are_keyed, has_unkeyed_files, hash_in_use
+from windsor_sync.storage.file_store import DRAFTS, FileStore
 from windsor_sync.storage.kept_engines import engines_kept
 from windsor_sync.storage.limits import require_address_space, require_handles
 from windsor_sync.storage.process import name_of_this_process
@@ -105,13 +107,18 @@ def open_workspace(
     api_key: Callable[[], str] | None = None,
     segment_token: Callable[[], str] | None = None,
     connections: Connections = engine_from_environment,
+    suppression_key: Callable[[], str | None] = given_by_environment,
 ) -> Iterator[Workspace]:
     """Open the state and the file store; raises ConfigError when they cannot be used."""
-    database = open_database(settings.state)
+    key = key_place(settings.state, settings.path.parent, suppression_key)
+    database = open_database(settings.state, key, access=settings.access)
     destination = settings.destination
     try:
-        files = FileStore(settings.files)
+        files = FileStore(settings.files, settings.access)
+        files.tighten((DRAFTS, *FOLDERS_OF_PEOPLE, FORGOTTEN))
         stored = StoredFiles(database, files)
+        marks = Marks(database, files, destination)
+        _give_keys(database, marks)
         with engines_kept(), _asking(settings.segment, segment_token) as segment:
             registry = _registry(database, settings, segment)
             yield Workspace(
@@ -121,7 +128,7 @@ def open_workspace(
                 ledger=Ledger(database, files),
                 registry=registry,
                 stored=stored,
-                marks=Marks(database, files, destination),
+                marks=marks,
                 merges=Merges(database, files, stored, registry),
                 api_key=api_key or key_from_environment,
                 engine_limits=EngineLimits(
@@ -132,6 +139,14 @@ def open_workspace(
             )
     finally:
         database.close()
+
+
+def _give_keys(database: Database, marks: Marks) -> None:
+    """After an upgrade, leave no hash without a key in the file store; what stands in the way leaves it to the next command."""
+    if has_unkeyed_files(database):
+        with suppress(WindsorSyncError):
+            marks.give_keys(database.installation(), lambda: hash_in_use(database).key)
+            are_keyed(database)
 
 
 def public_api(segment: Segment, token: Callable[[], str] | None = None) -> "PublicApi":
