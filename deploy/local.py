@@ -17,7 +17,7 @@ from windsor_sync.errors import WindsorSyncError
 BIN = Path(sys.executable).parent
 API_KEY = "sandbox"
 END_S = 30.0
-PROGRAMS = {"windsor": "windsor-sync"}
+PROGRAMS = {"windsor": "python"}
 """Name of a log → program, where they differ."""
 
 
@@ -50,6 +50,7 @@ def environment(folder: Path, ports: Sequence[int]) -> dict[str, str]:
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{page}/execution/",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(Path(__file__).parent / "plugins"),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_logs),

@@ -103,16 +103,15 @@ def _play(folder: Path, running: ExitStack) -> None:
 
 
 def _start_windsor(folder: Path, env: dict[str, str], running: ExitStack) -> str:
-    """Start it on its usual port, or on another one when that is taken, at the last moment too; returns its address."""
-    for port in (free_port(WINDSOR_PORT), free_port(0)):
-        windsor = f"http://127.0.0.1:{port}/"
-        arguments = ["sandbox", "--port", str(port), "--state", "windsor.db"]
-        program = running.enter_context(Program("windsor", arguments, folder, env))
-        deadline = time.monotonic() + START_S
-        while not program.has_ended and time.monotonic() < deadline:
-            if windsor in program.log.read_text():
-                return windsor
-            time.sleep(0.1)
+    """Start it on its usual port, or on another one when that is taken; returns its address."""
+    port_file = folder / "windsor.port"
+    options = ["--state", "windsor.db", "--port", str(WINDSOR_PORT), "--or-another-port", "--port-file", str(port_file)]
+    program = running.enter_context(Program("windsor", ["-m", "windsor_sync.sandbox", *options], folder, env))
+    deadline = time.monotonic() + START_S
+    while not program.has_ended and time.monotonic() < deadline:
+        if port_file.exists():
+            return f"http://127.0.0.1:{port_file.read_text()}/"
+        time.sleep(0.1)
     raise WindsorSyncError(f"Windsor did not start; everything is ended. {program.log} says why.")
 
 

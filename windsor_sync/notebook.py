@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from windsor_sync.diff.duckdb import DiffTask, duckdb_diff
 from windsor_sync.domain.change import FALSE_FIRST, Limits
+from windsor_sync.outbox.audiences import rows_by_user
 from windsor_sync.settings.choices import Column, Emails, IdentifyBy
 from windsor_sync.snapshots.seal import Sealed, seal
 from windsor_sync.sources import DataFrameSource
 from windsor_sync.state.ledger import Head
-from windsor_sync.storage.duckdb_engine import open_duckdb, parquet
 from windsor_sync.storage.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -104,9 +104,7 @@ def _head(sealed: Sealed) -> Head:
 def _changes(outbox: Path, *, is_membership: bool) -> "pd.DataFrame":
     import pandas as pd
 
-    rows = f"SELECT {', '.join(COLUMNS)} FROM {parquet(str(outbox))} ORDER BY user_id, anonymous_id"
-    with open_duckdb() as connection:
-        found = connection.execute(rows).fetchall()
+    found = rows_by_user(str(outbox), COLUMNS)
     # Objects, so that an id stays the text it is and a value the kind it is, with None for what is missing.
     changes = pd.DataFrame(found, columns=list(COLUMNS), dtype=object)
     if is_membership:

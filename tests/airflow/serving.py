@@ -17,6 +17,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from deploy.local import environment
 from tests.support.history import HOSTILE_KEY, configure, live
 from tests.support.programs import needs
 from tests.support.world import World
@@ -87,6 +88,7 @@ def site(airflow_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             "AIRFLOW__API__BASE_URL": url,
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+            "AIRFLOW__CORE__PLUGINS_FOLDER": environment(folder, (port, 0, 0))["AIRFLOW__CORE__PLUGINS_FOLDER"],
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in PEOPLE.items()),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
             "WINDSOR_SYNC_CONFIG": str(world.config),

@@ -276,7 +276,7 @@ def test_the_plan_says_how_long_it_takes(seconds: float, shown: str) -> None:
 
 def test_a_reason_of_several_lines_cannot_pass_for_a_part_of_the_plan() -> None:
     shown = as_markdown([], "restored\n\n| vip | 2026-01-01 | 3 |")
-    assert shown.startswith("> restored\n> \n> | vip | 2026-01-01 | 3 |\n\n")
+    assert shown.startswith("> restored\n>\n> `| vip | 2026-01-01 | 3 |`\n\n")
 
 
 def test_rest_starts_it_with_the_same_form_and_the_same_checks(

@@ -64,6 +64,23 @@ def test_an_unreadable_token_gets_nothing(site: Site) -> None:
         assert {client.get(path).status_code for path in paths(site)} == {403}
 
 
+FROM_ELSEWHERE = (
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1"},
+    {"Origin": "https://evil.example"},
+    {"Origin": "http://localhost:1"},
+    {"Origin": "null"},
+)
+
+
+def test_airflow_that_make_up_starts_answers_to_the_names_of_this_machine_only(site: Site) -> None:
+    with site.client("ana") as analyst:
+        for path in ("/", "/windsor/", "/auth/token", "/api/v2/dags"):
+            for host in ("evil.example", "evil.example:8080", "127.0.0.1.evil.example", "10.0.0.1", ""):
+                assert analyst.get(path, headers={"Host": host}).status_code == 400, (path, host)
+            assert analyst.get(path, headers={"Host": "localhost:8080"}).status_code != 400, path
+
+
 def test_no_page_holds_a_user_until_somebody_who_may_start_backfills_asks(site: Site) -> None:
     with site.client("vic") as viewer, site.client("ana") as analyst:
         for path in paths(site)[:5]:
@@ -74,10 +91,10 @@ def test_no_page_holds_a_user_until_somebody_who_may_start_backfills_asks(site: 
         row = int(analyst.get(f"/windsor/runs/{site.run_id()}").text.split('id="row-')[1].split('"')[0])
         assert viewer.post(f"{view_of_row}{row}").status_code == 403
         assert viewer.get(f"/windsor/backfill?audience={KEY}").status_code == 403
-        elsewhere = analyst.post(f"{view_of_row}{row}", headers={"Sec-Fetch-Site": "cross-site"})
-        assert (elsewhere.status_code, site.asked()) == (403, [])
+        for elsewhere in FROM_ELSEWHERE:
+            assert (analyst.post(f"{view_of_row}{row}", headers=elsewhere).status_code, site.asked()) == (403, [])
         assert analyst.post(f"{view_of_row}{row + 1}").status_code == 404
-        assert REJECTED in analyst.post(f"{view_of_row}{row}").text
+        assert REJECTED in analyst.post(f"{view_of_row}{row}", headers={"Origin": site.url}).text
     assert site.asked() == ["ana in Airflow"]
 
 

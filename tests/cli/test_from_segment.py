@@ -337,3 +337,10 @@ def test_the_settings_of_the_page_are_valid(tmp_path: Path) -> None:
     segment = load(tmp_path / "windsor.yaml", {}).segment
     assert segment is not None
     assert (segment.connection, segment.size_tolerance_percent) == ("segment_default", 5)
+
+
+def test_nothing_in_a_name_of_segments_is_obeyed_where_it_is_printed() -> None:
+    for name in ("a\u202eb", "tab\there", "é", "x: [y", "null", "\x1b[31m"):
+        printed = as_yaml([Entry("audiences", name, "aud_1", None, "snapshots/a/*.csv")])
+        assert all(line.isprintable() for line in printed.splitlines())
+        assert yaml.safe_load(printed)["audiences"][0]["name"] == name

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -192,6 +193,17 @@ def test_thousands_of_files_are_looked_at_in_bounds(tmp_path: Path) -> None:
     seen = look(tmp_path)
     assert (len(seen.snapshots), len(left(seen, "not used"))) == (0, 50)
     assert left(seen, "not opened") == ["1,950 more kinds of files: add what you need of them by hand"]
+
+
+def test_a_folder_is_listed_once_however_many_kinds_of_files_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, *(f"audience {chr(97 + number)}x.csv" for number in range(20)))
+    listed: list[str] = []
+    ls = LocalFileSystem.ls
+    monkeypatch.setattr(LocalFileSystem, "ls", lambda fs, path, **how: listed.append(str(path)) or ls(fs, path, **how))
+    assert len(look(tmp_path).snapshots) == 20
+    assert listed.count(str(tmp_path)) == 1
 
 
 def test_more_entries_than_a_person_would_wait_for_are_said_not_to_be_looked_at(

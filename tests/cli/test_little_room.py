@@ -68,6 +68,17 @@ def test_a_sync_with_too_little_room_says_so_and_begins_nothing(
     assert world.sync().state is RunState.DONE
 
 
+@pytest.mark.parametrize("mb", [80, 140, 200])
+@pytest.mark.parametrize("arguments", [("plan", KEY), ("runs",)], ids=str)
+def test_where_the_libraries_cannot_be_loaded_a_sentence_says_so(
+    world: World, mb: int, arguments: tuple[str, ...]
+) -> None:
+    ended = command(world, *arguments, limit=(resource.RLIMIT_AS, mb * MB, mb * MB))
+    assert ended.returncode in (2, 6)
+    assert ended.stderr.startswith(b"windsor-sync: ")
+    assert ended.stderr.count(b"\n") == 1
+
+
 def test_a_process_takes_the_file_handles_that_it_may_have(world: World) -> None:
     world.snapshot(["ana", "ben"])
     assert command(world, "sync", KEY, limit=(resource.RLIMIT_NOFILE, 40, 64 + HANDLES)).returncode == 0

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from windsor_sync.state.approvals import this_person
+from windsor_sync.state.audit_log import this_person
 
 
 def test_in_a_container_without_a_name_for_its_user_an_approval_is_by_somebody_unknown(

@@ -17,8 +17,8 @@ from tests.contracts.stage import MOMENT, Wanted
 from tests.support.postgres import Postgres
 from windsor_sync.errors import ConfigError, LeaseHeld, StateUnavailable
 from windsor_sync.state import copying, engines
-from windsor_sync.state.approvals import trail
 from windsor_sync.state.audiences import Registry
+from windsor_sync.state.audit_log import trail
 from windsor_sync.state.copying import Copied, copy_state, reopen
 from windsor_sync.state.database import Database, open_database, opened_as_it_is, upgrade_database
 from windsor_sync.state.leases import acquire

@@ -19,8 +19,8 @@ from tests.support.certificates import Authority
 from windsor_sync.delivery.protocols.segment_webhook import WebhookWire
 from windsor_sync.delivery.transport import HttpTransport
 from windsor_sync.delivery.verdicts import Answer, Decision, decide, may_have_been_applied
-from windsor_sync.domain.http_location import shown_location
 from windsor_sync.errors import LeaseLost
+from windsor_sync.http.locations import shown_location
 
 BODY = b'{"type": "identify"}'
 

@@ -16,7 +16,7 @@ from windsor_sync.delivery.verdicts import (
     may_have_been_applied,
     words_of,
 )
-from windsor_sync.domain.http_time import retry_after_s
+from windsor_sync.http.times import retry_after_s
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -14,7 +14,6 @@ import pytest
 
 from deploy import up as making
 from deploy.health import is_healthy
-from deploy.local import free_port
 from tests.chaos.processes import IS_CHAOS
 from tests.deployment.compose import ROOT
 from tests.deployment.processes import wait_until
@@ -80,12 +79,10 @@ def test_up_leaves_a_folder_of_yours_alone(tmp_path: Path) -> None:
     assert (tmp_path / "precious.txt").read_text() == "mine"
 
 
-def test_a_windsor_port_that_somebody_takes_at_the_last_moment_is_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_windsor_port_that_is_taken_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as somebody, ExitStack() as running:
         taken = somebody.getsockname()[1]
-        monkeypatch.setattr(making, "free_port", lambda wanted: taken if wanted else free_port(0))
+        monkeypatch.setattr(making, "WINDSOR_PORT", taken)
         windsor = making._start_windsor(tmp_path, dict(os.environ), running)
         assert is_healthy(f"{windsor}users")
         assert str(taken) not in windsor

@@ -6,7 +6,7 @@ from collections import Counter
 from tests.mutation.__main__ import by_module, place_of
 from tests.mutation.judged import PAGE, ROOT, Figures, Place, figures, judged
 
-MUTATED = ("segment/*.py", "domain/guard.py", "state/ledger.py", "delivery/verdicts.py", "domain/http_time.py")
+MUTATED = ("segment/*.py", "domain/guard.py", "state/ledger.py", "delivery/verdicts.py", "http/times.py")
 
 
 def functions_of(module: str) -> set[str]:

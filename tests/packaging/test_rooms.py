@@ -82,3 +82,48 @@ def test_no_two_modules_define_one_public_name() -> None:
                 if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name[0] != "_":
                     defined.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
     assert {name: places for name, places in defined.items() if len(places) > 1} == {}
+
+
+WAREHOUSE = {
+    "sources/warehouse.py",
+    "sources/warehouse_errors.py",
+    "sources/warehouse_schemas.py",
+    "sources/warehouse_session.py",
+}
+"""Modules that speak SQL to databases of other people."""
+
+
+def imports_of(path: Path) -> set[str]:
+    """The modules and names that a module imports, wherever it does; `if TYPE_CHECKING` counts too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def importers_of(module: str) -> set[str]:
+    """The modules of the package that import a module or something in it, below the package's folder."""
+    return {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if any(f"{name}.".startswith(f"{module}.") for name in imports_of(path))
+    }
+
+
+def test_only_the_room_of_the_state_puts_sql_to_our_own_tables() -> None:
+    state = {path for path in importers_of("sqlalchemy") if path.startswith("state/")}
+    assert importers_of("sqlalchemy") - state == WAREHOUSE | {"airflow/warehouse.py"}
+    assert {path for path in importers_of("windsor_sync.state.tables") if not path.startswith("state/")} == set()
+    assert len(state) > 10
+
+
+READS_PEOPLE = {"sources", "snapshots", "diff", "outbox", "events", "storage", "persons", "usecases/why.py"}
+"""Rooms in which rows of people are read or compared, and one module: the embedded engine is asked nowhere else."""
+
+
+def test_only_rooms_that_read_rows_of_people_ask_the_embedded_engine() -> None:
+    asking = importers_of("duckdb") | importers_of("windsor_sync.storage.duckdb_engine")
+    assert {path for path in asking if not READS_PEOPLE & {path, path.partition("/")[0]}} == set()

@@ -12,7 +12,6 @@ from sqlalchemy import event, insert, select, update
 from tests.support.history import HOSTILE, HOSTILE_KEY, REJECTED, USERS, repeat
 from tests.support.world import AUDIENCE, KEY, TRAIT, World
 from windsor_sync.domain.run import RunState
-from windsor_sync.report import queries
 from windsor_sync.report.users import show_user
 from windsor_sync.report.views import (
     AUDIENCES_A_PAGE,
@@ -24,6 +23,7 @@ from windsor_sync.report.views import (
     view_events,
     view_run,
 )
+from windsor_sync.state import rejections
 from windsor_sync.state.database import Database
 from windsor_sync.state.tables import audiences, audit_trail, runs, verdicts
 from windsor_sync.usecases.prepare import Request
@@ -283,7 +283,7 @@ def test_more_audiences_than_a_page_holds_follow_on_the_next(company: World) -> 
 
 
 def test_what_is_asked_of_the_verdicts_is_bounded(monkeypatch: pytest.MonkeyPatch, lived: World) -> None:
-    monkeypatch.setattr(queries, "MOST_REJECTIONS", 0)
+    monkeypatch.setattr(rejections, "MOST_REJECTIONS", 0)
     run = list_audiences(lived.workspace).lines[0].last
     assert run is not None
-    assert queries.rejection_groups(lived.workspace.database, run.run_id) == []
+    assert rejections.rejection_groups(lived.workspace.database, run.run_id) == []

@@ -169,3 +169,31 @@ def test_pages_of_other_sites_can_change_nothing(
     assert windsor.store.user("u-1") is not None
     own = {"Origin": windsor.url.rstrip("/")}
     assert client.post(f"{windsor.url}api/reset", headers=own).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "text/plain;charset=UTF-8"},
+        {"Content-Type": "multipart/form-data; boundary=b"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+    ids=str,
+)
+def test_a_form_of_another_site_changes_nothing_where_a_browser_names_no_origin(
+    windsor: Sandbox, send: Send, client: httpx.Client, headers: dict[str, str]
+) -> None:
+    send(type="identify", userId="u-1")
+    assert client.post(f"{windsor.url}api/reset", headers=headers, content=b"x=1").status_code == 403
+    assert windsor.store.user("u-1") is not None
+    assert client.post(f"{windsor.url}api/reset").status_code == 200  # a program
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", ["", "users", "api/users", "users/nobody", "users?offset=-1", "nothing/here"])
+def test_every_page_has_its_policy_whatever_is_asked_for(
+    windsor: Sandbox, client: httpx.Client, method: str, path: str
+) -> None:
+    assert "default-src 'none'" in client.request(method, windsor.url + path).headers["Content-Security-Policy"]

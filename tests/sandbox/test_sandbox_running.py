@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.windsor import StartWindsor, WindsorProcess
 from windsor_sync.errors import ConfigError
-from windsor_sync.sandbox import Faults, Sandbox
+from windsor_sync.sandbox import Faults, Sandbox, guard, running
 from windsor_sync.sandbox.store import Merge, Store
 
 PRIVATE = "ann@example.com"
@@ -229,3 +229,38 @@ def test_a_key_of_ones_own_is_not_printed(tmp_path: Path) -> None:
         windsor.process.terminate()
         rest, _ = windsor.process.communicate(timeout=20)
         assert "secret-key" not in windsor.announced + rest
+
+
+@pytest.mark.parametrize("beginning", [b"", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "])
+def test_a_connection_that_does_not_say_what_it_wants_is_ended(
+    start_windsor: StartWindsor, client: httpx.Client, monkeypatch: pytest.MonkeyPatch, beginning: bytes
+) -> None:
+    monkeypatch.setattr(guard, "HEAD_S", 0.3)
+    windsor = start_windsor()
+    with socket.create_connection(("127.0.0.1", windsor.port), timeout=10) as silent:
+        silent.sendall(beginning)
+        kept = client.get(windsor.url)
+        assert silent.recv(1) == b""
+    assert client.get(windsor.url).status_code == kept.status_code == 200
+
+
+def test_a_connection_that_says_its_second_wish_slowly_is_ended(
+    start_windsor: StartWindsor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "KEPT_S", 0.3)
+    windsor = start_windsor()
+    with socket.create_connection(("127.0.0.1", windsor.port), timeout=10) as slow:
+        slow.sendall(b"GET /api/stats HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /api/st")
+        assert slow.makefile("rb").read().count(b"HTTP/1.1 200") == 1
+
+
+def test_a_body_that_does_not_come_in_time_is_a_408(
+    start_windsor: StartWindsor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "BODY_S", 0.3)
+    windsor = start_windsor()
+    for head in (b"PUT /api/faults", b"POST /hook/sandbox"):
+        with socket.create_connection(("127.0.0.1", windsor.port), timeout=10) as slow:
+            lines = b" HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+            slow.sendall(head + lines)
+            assert b" 408 " in slow.recv(100)

@@ -13,12 +13,13 @@ from tests.support.world import KEY, World
 from windsor_sync.domain.change import Limits
 from windsor_sync.domain.run import RunState
 from windsor_sync.state.runs import recent
+from windsor_sync.state.snapshots import RECENT
 from windsor_sync.state.stored_files import own_name
 from windsor_sync.state.tables import runs, snapshots, verdicts
 from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.forward import ForwardRequest, forward
 from windsor_sync.usecases.prepare import Request as SyncRequest
-from windsor_sync.usecases.prune import SNAPSHOTS_KEPT, prune
+from windsor_sync.usecases.prune import prune
 from windsor_sync.usecases.why import why
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)
@@ -49,8 +50,8 @@ def aged(world: World) -> World:
 
 def test_old_outboxes_go_and_the_last_three_snapshots_stay(aged: World) -> None:
     pruned = prune(aged.workspace)
-    assert (pruned.runs, pruned.snapshots, pruned.ownerless) == (5, 6 - SNAPSHOTS_KEPT, 0)
-    assert len(stored(aged)) == 1 + SNAPSHOTS_KEPT
+    assert (pruned.runs, pruned.snapshots, pruned.ownerless) == (5, 6 - RECENT, 0)
+    assert len(stored(aged)) == 1 + RECENT
     assert prune(aged.workspace).files == 0
 
 

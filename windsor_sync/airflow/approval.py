@@ -13,6 +13,7 @@ from airflow.sdk import Context, Param
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from windsor_sync.airflow.audience_task import AudienceOperator, run_named
+from windsor_sync.airflow.plan_text import as_words
 from windsor_sync.errors import harmless
 
 if TYPE_CHECKING:
@@ -146,11 +147,11 @@ def _whole(answer: Mapping[str, Any], field: str, run: "Run") -> int | None:
 
 def _body(run: "Run") -> str:
     books = run.books
-    reasons = "\n".join(f"- {reason}" for reason in run.options.get("withheld_because", ()))
+    reasons = "\n".join(f"- {as_words(reason)}" for reason in run.options.get("withheld_because", ()))
     remedy = run.options.get("withheld_remedy")
     return (
         f"{reasons}\n\n"
-        f"{remedy or ''}\n\n"
+        f"{as_words(remedy) if remedy else ''}\n\n"
         f"| members before | members now | entered | exited | delivered | withheld |\n|---|---|---|---|---|---|\n"
         f"| {books.members_before:,} | {books.members:,} | {books.entered:,} | {books.exited:,} | {books.delivered:,} "
         f"| {books.withheld:,} |\n\n"

@@ -7,11 +7,13 @@ work; a user's id is shown, and the backfill form offered, only to who may start
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
+from airflow.configuration import conf
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
@@ -88,7 +90,7 @@ def user_of_row(
     row: Annotated[int, Query(ge=0, lt=2**63)],
 ) -> Response:
     """A run's page with the user of one rejected row; that it was asked for is recorded first."""
-    if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+    if not _is_of_the_page(request):
         raise HTTPException(403, "Ask from the page itself.")
     with _workspace() as workspace:
         view = view_run(workspace, run_id, after=row - 1)
@@ -168,6 +170,15 @@ async def unusable_page(request: Request, error: WindsorSyncError) -> Response:
 def _workspace() -> Iterator[Workspace]:
     with open_workspace(load()) as workspace:
         yield workspace
+
+
+def _is_of_the_page(request: Request) -> bool:
+    """Whether a browser says so: in Sec-Fetch-Site, an older one in Origin; a program with a token says neither."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is not None or origin is None:
+        return site in (None, "same-origin")
+    own = {request.headers.get("host"), urlsplit(conf.get("api", "base_url", fallback="")).netloc}
+    return urlsplit(origin).netloc in own - {None, ""}
 
 
 def _run_page(request: Request, user: BaseUser, view: RunView | None, shown: Shown | None) -> Response:

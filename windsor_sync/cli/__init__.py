@@ -95,8 +95,10 @@ def cli(ctx: click.Context, config: Path | None) -> None:
     it; 130 stopped on request, changes owed.
     """
     from windsor_sync.private import owner_only
+    from windsor_sync.storage.limits import require_program_space
     from windsor_sync.storage.scratch import sweep
 
+    require_program_space()
     if ctx.invoked_subcommand not in FOR_EVERYBODY:
         ctx.with_resource(owner_only())
     sweep()  # what a killed command left holds users; no command leaves it there

@@ -30,7 +30,7 @@ def approve_command(
         raise click.UsageError("Say how many: --max-exited N, --max-entered N, or both.")
     from windsor_sync.domain.guard import Ceiling
     from windsor_sync.state.approvals import approve as record
-    from windsor_sync.state.approvals import this_person
+    from windsor_sync.state.audit_log import this_person
     from windsor_sync.state.runs import run_of
     from windsor_sync.usecases.workspace import open_workspace
 
@@ -68,7 +68,7 @@ def retire_command(config: Path | None, audience: str, reason: str | None, is_js
     Example:
       windsor-sync retire vip_customer --reason "replaced by vip_gold"
     """
-    from windsor_sync.state.approvals import this_person
+    from windsor_sync.state.audit_log import this_person
     from windsor_sync.usecases.retire import retire as retire_one
 
     who = this_person()
@@ -95,7 +95,7 @@ def forget_command(config: Path | None, user: str, reason: str | None, is_json: 
       windsor-sync forget 00123 --reason "request of 2026-11-20"
     """
     from windsor_sync.domain.labels import counted
-    from windsor_sync.state.approvals import this_person
+    from windsor_sync.state.audit_log import this_person
     from windsor_sync.usecases.forget import forget as forget_user
     from windsor_sync.usecases.workspace import open_workspace
 

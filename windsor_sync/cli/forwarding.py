@@ -46,7 +46,7 @@ def forward_command(config: Path | None, since: datetime | None, release_aliases
       windsor-sync forward --since 2026-11-01
     """
     from windsor_sync.delivery.cancel import CancelToken
-    from windsor_sync.state.approvals import this_person
+    from windsor_sync.state.audit_log import this_person
     from windsor_sync.usecases.close_run import error_of
     from windsor_sync.usecases.forward import ForwardRequest, held_aliases
     from windsor_sync.usecases.forward import forward as forward_new

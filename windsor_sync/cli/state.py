@@ -134,7 +134,7 @@ def reopen_command(config: Path | None) -> None:
     Example:
       windsor-sync state reopen
     """
-    from windsor_sync.state.approvals import this_person
+    from windsor_sync.state.audit_log import this_person
     from windsor_sync.state.copying import reopen as take_back
 
     found = take_back(load_settings(config).state, this_person())

@@ -110,7 +110,7 @@ def backfill_command(
         raise click.UsageError("--snapshot is the file of one audience: name that audience.")
     from datetime import UTC
 
-    from windsor_sync.state.approvals import this_person
+    from windsor_sync.state.audit_log import this_person
     from windsor_sync.usecases.backfill import Wish
 
     moment = as_of.replace(tzinfo=UTC) if as_of else None
@@ -152,7 +152,7 @@ def retry_command(
     from datetime import UTC
 
     from windsor_sync.domain.change import Limits, Retry
-    from windsor_sync.state.approvals import this_person
+    from windsor_sync.state.audit_log import this_person
     from windsor_sync.usecases.prepare import Request
 
     limits = Limits(retry=Retry(code, since.replace(tzinfo=UTC) if since else None))
@@ -197,7 +197,7 @@ def recover_command(
       windsor-sync recover --state
       windsor-sync recover --key --reason "the disk of the old machine is gone"
     """
-    from windsor_sync.state.approvals import this_person
+    from windsor_sync.state.audit_log import this_person
     from windsor_sync.usecases.recover import recover as bring_back
 
     if is_state:

@@ -30,13 +30,10 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from itertools import accumulate, pairwise
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
-
 from windsor_sync.delivery.rate import CATCH_UP_S, MARGIN, Rate
 from windsor_sync.errors import StateUnavailable
-from windsor_sync.state.database import Database
-from windsor_sync.state.tables import rate_shares
+from windsor_sync.state.database import Database, Transaction
+from windsor_sync.state.rate_shares import DESTINATION, RateShares, RateSharesBusy
 
 REFRESH_S = 1.0
 """Pause between two renewals. Not less: a claim must have stood for a second before it is used."""
@@ -58,9 +55,6 @@ HANDOVER_SLOTS = 4
 
 ROUNDING = 1e-6
 """Parts of a whole total add up to it, but for the last digits of a float."""
-
-DESTINATION = ""
-"""Stands in for the task in the destination's own row."""
 
 
 class Weight(IntEnum):
@@ -94,7 +88,7 @@ class Share:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
-        self._destination = destination
+        self._shares = RateShares(database, destination)
         self._task = task
         self._configured = requests_per_second
         self._weight = weight
@@ -112,12 +106,12 @@ class Share:
         refused = self.rate.refused_share()
         try:
             self._claimed = self._renew(refused)
-        except IntegrityError:  # PostgreSQL: another task made the destination's row in this very moment
+        except RateSharesBusy:
             self._claimed = self._renew(refused)
         self.rate.trust_until(began + VALID_S)
 
     def _renew(self, refused: float) -> float:
-        with self._database.write() as connection:
+        with self._shares.changing() as connection:
             ceiling, ceiling_at = self._locked_ceiling(connection)
             now = self._database.now(connection)  # after the wait for the lock
             others = self._others(connection, now)
@@ -132,53 +126,38 @@ class Share:
             free = max(0.0, self._configured - sum(other.requests_per_second for other in others))
             claim = min(divided(ceiling, weights)[self._task], free)
             self.rate.allow(self._usable(connection, claim, is_alone=not others))
-            self._write(connection, DESTINATION, weight=0, ceiling=ceiling, now=now)
-            self._write(connection, self._task, weight=self._weight, ceiling=claim, now=now)
+            self._shares.put(connection, DESTINATION, weight=0, ceiling=ceiling, now=now)
+            self._shares.put(connection, self._task, weight=self._weight, ceiling=claim, now=now)
         return claim
 
     def leave(self) -> None:
         """Send nothing more and let the others have the share; when the database is out of reach, it expires."""
         self.rate.allow(0)
-        with suppress(StateUnavailable), self._database.write() as connection:
-            connection.execute(delete(rate_shares).where(*self._row(self._task)))
+        with suppress(StateUnavailable):
+            self._shares.remove(self._task)
 
-    def _locked_ceiling(self, connection: Connection) -> tuple[float, datetime]:
+    def _locked_ceiling(self, connection: Transaction) -> tuple[float, datetime]:
         """The destination's ceiling and when it was last set, under the lock that every change of claims takes."""
-        found = connection.execute(select(rate_shares).where(*self._row(DESTINATION)).with_for_update()).one_or_none()
+        found = self._shares.locked(connection)
         if found is not None:
             return found.ceiling, found.seen_at
         now = self._database.now(connection)
-        self._write(connection, DESTINATION, weight=0, ceiling=self._configured, now=now)
+        self._shares.put(connection, DESTINATION, weight=0, ceiling=self._configured, now=now)
         return self._configured, now
 
-    def _others(self, connection: Connection, now: datetime) -> list[_Claim]:
+    def _others(self, connection: Transaction, now: datetime) -> list[_Claim]:
         """The other tasks that live; those that do not are removed."""
-        others = (
-            rate_shares.c.destination == self._destination,
-            rate_shares.c.task.not_in((DESTINATION, self._task)),
-        )
-        connection.execute(
-            delete(rate_shares).where(*others, rate_shares.c.seen_at < now - timedelta(seconds=EXPIRES_S))
-        )
-        rows = connection.execute(select(rate_shares).where(*others))
+        rows = self._shares.others(connection, self._task, seen_since=now - timedelta(seconds=EXPIRES_S))
         return [_Claim(row.task, row.weight, row.ceiling) for row in rows]
 
-    def _usable(self, connection: Connection, claim: float, *, is_alone: bool) -> float:
+    def _usable(self, connection: Transaction, claim: float, *, is_alone: bool) -> float:
         """The smaller of the last claim, which has stood for a second, and this one."""
-        standing = connection.execute(select(rate_shares.c.ceiling).where(*self._row(self._task))).scalar()
+        standing = self._shares.claim_of(connection, self._task)
         if standing is None and not is_alone:
             return 0.0
         if standing is None or self._claimed is None:  # alone, or in the place of a dead task of the same name
             self.rate.rest(_handover_s(claim))
         return min(value for value in (claim, standing, self._claimed) if value is not None)
-
-    def _write(self, connection: Connection, task: str, *, weight: int, ceiling: float, now: datetime) -> None:
-        values = {"weight": weight, "ceiling": ceiling, "seen_at": now}
-        if connection.execute(update(rate_shares).where(*self._row(task)).values(**values)).rowcount == 0:
-            connection.execute(insert(rate_shares).values(destination=self._destination, task=task, **values))
-
-    def _row(self, task: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-        return (rate_shares.c.destination == self._destination, rate_shares.c.task == task)
 
 
 @contextmanager
@@ -214,7 +193,7 @@ def share_of_newcomer(
     """The pace that a task which began now would come to, beside those that are sending; registers nothing."""
     with database.read() as connection:
         now = database.now(connection)
-        rows = list(connection.execute(select(rate_shares).where(rate_shares.c.destination == destination)))
+        rows = RateShares(database, destination).every(connection)
     ceiling, others = requests_per_second, 0
     for row in rows:
         since_s = (now - row.seen_at).total_seconds()

@@ -14,12 +14,12 @@ from typing import Protocol, Self
 import httpx
 
 from windsor_sync.delivery.verdicts import Answer, is_page, words_of
-from windsor_sync.domain.http_location import shown_location
-from windsor_sync.domain.http_time import retry_after_s
 from windsor_sync.http.client import FAILURES, Client
 from windsor_sync.http.connection import Received
+from windsor_sync.http.locations import shown_location
 from windsor_sync.http.opening import NeverLeftError, NotLoopbackError, ProxyError
 from windsor_sync.http.pool import OutOfStepError
+from windsor_sync.http.times import retry_after_s
 
 _Permit = Callable[[], None]
 

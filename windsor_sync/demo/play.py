@@ -109,24 +109,18 @@ def _make_anew(folder: Path) -> None:
 def _windsor(folder: Path) -> Iterator[Windsor]:
     """The sandbox on its usual port, or a free one when that is taken."""
     port_file = folder / "windsor.port"
-    process = _started(folder, port_file, DEFAULT_PORT)
+    command = [sys.executable, "-m", "windsor_sync.sandbox", "--state", str(folder / "windsor.db")]
+    command += ["--api-key", API_KEY, "--port-file", str(port_file), "--or-another-port"]
+    with (folder / "windsor.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=_without_keys())  # noqa: S603
     try:
         if not _is_up(process, port_file):
-            process = _started(folder, port_file, 0)
-            if not _is_up(process, port_file):
-                raise WindsorSyncError(f"The sandbox did not start; {_shown(folder / 'windsor.log')} says why.")
+            raise WindsorSyncError(f"The sandbox did not start; {_shown(folder / 'windsor.log')} says why.")
         yield Windsor(f"http://127.0.0.1:{port_file.read_text()}/", process)
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=10)
-
-
-def _started(folder: Path, port_file: Path, port: int) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "windsor_sync.sandbox", "--state", str(folder / "windsor.db")]
-    command += ["--api-key", API_KEY, "--port-file", str(port_file), "--port", str(port)]
-    with (folder / "windsor.log").open("wb") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=_without_keys())  # noqa: S603
 
 
 def _without_keys() -> dict[str, str]:

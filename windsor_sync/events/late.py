@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, update
-
 from windsor_sync.domain.labels import counted
 from windsor_sync.errors import WindsorSyncError, harmless
 from windsor_sync.events.archive import ArchiveFile, read_lines
-from windsor_sync.state.tables import archive_files
+from windsor_sync.state.archive_files import note_rewritten
+from windsor_sync.state.database import Transaction
 
 MAX_NAMED = 20
 """Files that a run names."""
@@ -47,14 +46,11 @@ class LateLines:
             "number_of_files": len(self.new),
         }
 
-    def record(self, connection: Connection, audience_id: int) -> None:
+    def record(self, connection: Transaction, audience_id: int) -> None:
         """Count each rewritten file once; when it was read stays as it is."""
         for file, lines in self.looked_at.items():
-            connection.execute(
-                update(archive_files)
-                .where(archive_files.c.audience_id == audience_id, archive_files.c.path == file.path)
-                .values(fingerprint=file.fingerprint, size_bytes=file.size_bytes, lines=lines)
-            )
+            facts = {"fingerprint": file.fingerprint, "size_bytes": file.size_bytes, "lines": lines}
+            note_rewritten(connection, audience_id, file.path, **facts)
 
 
 def late_lines(archive: str, rewritten: Sequence[Rewritten]) -> LateLines:

@@ -63,7 +63,7 @@ class Sorter:
         self._aside: list[tuple[Any, ...]] = []
         self._characters = 0
         self._engine = duckdb.connect(config={**_ENGINE, **LOCKED})
-        lock(self._engine)
+        lock(self._engine, str(folder))
 
     def sort(self, index: int, file: ArchiveFile) -> Iterator[EventTally]:
         """Read a file to its end; yields what became of its lines, some at a time."""

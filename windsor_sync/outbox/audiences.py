@@ -8,12 +8,14 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import duckdb
 
 from windsor_sync.domain.change import FALSE_FIRST, Change
 from windsor_sync.segment.calls import JsonValue, message_id
 from windsor_sync.segment.identify import ComputationClass, EngageComputation, IdentifyTemplate, Identity
-from windsor_sync.storage.duckdb_engine import open_stored, parquet, quoted
+from windsor_sync.storage.duckdb_engine import open_duckdb, open_stored, parquet, parquet_files, quoted
 
 CHUNK_ROWS = 8_192
 """Rows read at a time: a few megabytes."""
@@ -44,6 +46,24 @@ def read_rows(location: str, chunks: Iterable[tuple[int, int]], held: Sequence[s
                 f"AND change NOT IN ({blocked}) ORDER BY seq"
             ).fetchall()
             yield [OutboxRow(*row) for row in rows]
+
+
+def ids_in_row(files: Sequence[str], seq: int) -> tuple[str | None, str | None] | None:
+    """Return user id and anonymous id of one row of an outbox; None when it was pruned meanwhile, or is damaged."""
+    try:
+        with open_duckdb() as connection:
+            return connection.execute(
+                f"SELECT user_id, anonymous_id FROM {parquet_files(files)} WHERE seq = {seq:d}"
+            ).fetchone()
+    except duckdb.Error:
+        return None
+
+
+def rows_by_user(location: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Return some columns of all rows of an outbox, ordered by user."""
+    query = f"SELECT {', '.join(columns)} FROM {parquet(location)} ORDER BY user_id, anonymous_id"
+    with open_duckdb() as connection:
+        return connection.execute(query).fetchall()
 
 
 def count_held(location: str, held: Sequence[str]) -> int:

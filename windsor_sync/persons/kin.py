@@ -2,13 +2,11 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import select
-
 from windsor_sync.persons.merges import Merges
 from windsor_sync.state.audiences import Registry
 from windsor_sync.state.database import Database
+from windsor_sync.state.merges import merging_destinations
 from windsor_sync.state.stored_files import StoredFiles
-from windsor_sync.state.tables import merges
 from windsor_sync.storage.file_store import FileStore
 
 
@@ -17,8 +15,7 @@ def with_kin(database: Database, files: FileStore, stored: StoredFiles, ids: Ite
 
     Raises StoredFileError where a file of merges is lost or damaged.
     """
-    with database.read() as connection:
-        destinations = list(connection.execute(select(merges.c.destination)).scalars())
+    destinations = merging_destinations(database)
     everywhere = [Merges(database, files, stored, Registry(database, destination)) for destination in destinations]
     found, fresh = set(ids), set(ids)
     while fresh:

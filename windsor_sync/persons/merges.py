@@ -8,13 +8,10 @@ it.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import duckdb
-from sqlalchemy import Connection, Row, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from windsor_sync.diff.duckdb import WRITTEN_AS, define_merges
 from windsor_sync.diff.statement import sql
@@ -23,8 +20,8 @@ from windsor_sync.domain.identity import Alias, survivors
 from windsor_sync.errors import StateUnavailable
 from windsor_sync.state.audiences import Registry
 from windsor_sync.state.database import Database
-from windsor_sync.state.stored_files import MERGES, Placed, Stamp, StoredFiles, enter, stamp_of, strike
-from windsor_sync.state.tables import merges
+from windsor_sync.state.merges import KnownMerges, merges_of, named_merge_files, rebuild_merges, swap_merges
+from windsor_sync.state.stored_files import MERGES, Placed, Stamp, StoredFiles, stamp_of
 from windsor_sync.storage.duckdb_engine import open_stored, parquet, quoted
 from windsor_sync.storage.file_store import FileStore
 
@@ -39,23 +36,6 @@ SUPERSEDED_FOR = timedelta(hours=1)
 
 TRIES = 5
 """How often a change is tried while other processes are faster."""
-
-
-@dataclass(frozen=True, slots=True)
-class KnownMerges:
-    """The merges of a destination at one moment."""
-
-    number: int = 0
-    """of the newest change; 0 when no merge is known"""
-    base: str | None = None
-    """path below the file store, as `recent` is"""
-    recent: str | None = None
-    base_rows: int = 0
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The files, the older one first."""
-        return tuple(path for path in (self.base, self.recent) if path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +56,14 @@ class Merges:
         self._files = files
         self._stored = stored
         self._registry = registry
-        self._here = merges.c.destination == registry.destination
 
     def known(self) -> KnownMerges:
         """Return the merges that are known now."""
-        with self._database.read() as connection:
-            row = self._row(connection)
-        return KnownMerges() if row is None else KnownMerges(row.number, row.base, row.recent, row.base_rows)
+        return merges_of(self._database, self._registry.destination) or KnownMerges()
 
     def is_begun(self) -> bool:
         """Whether merges were ever recorded here: an older version recorded none."""
-        with self._database.read() as connection:
-            return self._row(connection) is not None
+        return merges_of(self._database, self._registry.destination) is not None
 
     def locations(self, known: KnownMerges) -> MergeFiles:
         """Return where a reader finds the files. Raises StoredFileError when one is not what was stored."""
@@ -166,11 +142,7 @@ class Merges:
         found = [self._stored.as_it_stands(stamp.path, stamp.path) for stamp in (base, recent) if stamp]
         rows = found[0].rows if base else 0
         kept = KnownMerges(number + 1, base.path if base else None, recent.path if recent else None, rows)
-        with self._database.write() as connection:
-            for path in (*known.paths, *kept.paths):
-                strike(connection, path)
-            self._write(connection, kept)
-            enter(connection, owner, found)
+        rebuild_merges(self._database, self._registry.destination, known, kept, owner, found)
         return self.record(aliases)
 
     def _newest_whole(self, folder: str) -> Stamp | None:
@@ -206,29 +178,8 @@ class Merges:
 
     def _commit(self, before: KnownMerges, placed: Placed | None, owner: int | None) -> bool:
         """Make the state name the new file, unless another process changed it meanwhile; returns whether it does."""
-        after = _after(before, placed)
-        try:
-            with self._database.write() as connection:
-                if not self._write(connection, after, instead_of=before.number):
-                    return False
-                for path in set(before.paths) - set(after.paths):
-                    strike(connection, path)
-                if placed and owner is not None:
-                    enter(connection, owner, [placed])
-        except IntegrityError:  # PostgreSQL: another process wrote the first row at the same moment
-            return False
-        return True
-
-    def _row(self, connection: Connection) -> Row[Any] | None:
-        return connection.execute(select(merges).where(self._here)).one_or_none()
-
-    def _write(self, connection: Connection, after: KnownMerges, instead_of: int | None = None) -> bool:
-        """Write the destination's row; with `instead_of`, only if it still has that number. Returns whether it was written."""
-        if self._row(connection) is None:
-            connection.execute(insert(merges).values(destination=self._registry.destination, **asdict(after)))
-            return True
-        where = [self._here] if instead_of is None else [self._here, merges.c.number == instead_of]
-        return bool(connection.execute(update(merges).where(*where).values(**asdict(after))).rowcount)
+        after, files = _after(before, placed), [placed] if placed else []
+        return swap_merges(self._database, self._registry.destination, before, after, owner, files)
 
     def _owner(self) -> int:
         """Return the id of the destination's forwarded events, to which the files belong."""
@@ -239,8 +190,7 @@ class Merges:
     def _remove_superseded(self) -> None:
         """Remove files that were replaced long enough ago, and that no destination of this state stands on."""
         before = datetime.now(UTC) - SUPERSEDED_FOR
-        with self._database.read() as connection:
-            named = {path for row in connection.execute(select(merges.c.base, merges.c.recent)) for path in row}
+        named = named_merge_files(self._database)
         for path in self._stored.unnamed(named, MERGES):
             if self._files.is_older(path, before):
                 self._files.delete(path)

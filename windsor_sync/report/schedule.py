@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from windsor_sync.report.queries import last_trigger_since
 from windsor_sync.state.database import Database
+from windsor_sync.state.runs import last_trigger_since
 
 LOOKS_BACK = timedelta(days=1)
 """A schedule that has started nothing for so long, or for two of its intervals, is paused or not there."""

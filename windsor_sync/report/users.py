@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
-import duckdb
-
 from windsor_sync.domain.run import Run
-from windsor_sync.state.approvals import trail
-from windsor_sync.storage.duckdb_engine import open_duckdb, parquet_files
+from windsor_sync.outbox.audiences import ids_in_row
+from windsor_sync.state.audit_log import trail
 from windsor_sync.usecases.workspace import Workspace
 
 
@@ -25,16 +23,6 @@ def show_user(workspace: Workspace, run: Run, seq: int, *, who: str) -> Shown:
     with workspace.database.write() as connection:
         trail(connection, who=who, what="show user", subject=run.audience, why=None, run=run.run_id, row=seq)
     files = list(map(workspace.files.location, workspace.stored.parts(run.outbox))) if run.outbox else []
-    row = _ids(files, seq) if files else None
+    row = ids_in_row(files, seq) if files else None
     user_id, anonymous_id = row or (None, None)
     return Shown(seq, user_id or anonymous_id, is_anonymous=user_id is None and anonymous_id is not None)
-
-
-def _ids(files: list[str], seq: int) -> tuple[str | None, str | None] | None:
-    try:
-        with open_duckdb() as connection:
-            return connection.execute(
-                f"SELECT user_id, anonymous_id FROM {parquet_files(files)} WHERE seq = {seq:d}"
-            ).fetchone()
-    except duckdb.Error:  # pruned meanwhile, or damaged
-        return None

@@ -4,19 +4,15 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
-
-from sqlalchemy import Row
 
 from windsor_sync.domain.labels import class_words
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.events.books import overview
-from windsor_sync.report import queries
-from windsor_sync.report.queries import RejectedRow, RejectionGroup
 from windsor_sync.report.schedule import next_scheduled
-from windsor_sync.state.audiences import EVENTS, EVENTS_CLASS
-from windsor_sync.state.database import Database
-from windsor_sync.state.runs import history, newest_of_each, recent
+from windsor_sync.state.audiences import EVENTS, EVENTS_CLASS, audience_by_key, audiences_of, can_be_stored
+from windsor_sync.state.database import Database, StateRow
+from windsor_sync.state.rejections import RejectedRow, RejectionGroup, rejected_rows, rejection_groups
+from windsor_sync.state.runs import delivered_so_far, history, newest_of_each, recent
 from windsor_sync.usecases.orphans import entries_by_id
 from windsor_sync.usecases.standing import warnings
 from windsor_sync.usecases.workspace import Workspace
@@ -116,7 +112,7 @@ def list_audiences(workspace: Workspace, *, after: int = 0) -> AudienceList:
     """A page of all that was ever synced to the destination, and on the last one what has not been yet."""
     database, settings = workspace.database, workspace.settings
     destination = settings.destination.name
-    rows = queries.audiences_of(database, destination, after=after, limit=AUDIENCES_A_PAGE + 1)
+    rows = audiences_of(database, destination, after=after, limit=AUDIENCES_A_PAGE + 1)
     page = rows[:AUDIENCES_A_PAGE]
     newest = newest_of_each(database, destination, after=after, limit=AUDIENCES_A_PAGE)
     last = {run.audience_id: run for run in _as_they_stand(database, newest)}
@@ -135,7 +131,7 @@ def view_audience(
     workspace: Workspace, key: str, *, before: int | None = None, standing: Standing | None = None
 ) -> AudienceView | None:
     """One audience with a page of its runs; None when it was never synced. `standing` is worked out where it is not given."""
-    row = queries.audience_by_key(workspace.database, workspace.settings.destination.name, key)
+    row = audience_by_key(workspace.database, workspace.settings.destination.name, key)
     if row is None or row.computation_class == EVENTS_CLASS:
         return None
     charted = _history(workspace.database, row.id, None, RUNS_CHARTED)
@@ -152,16 +148,16 @@ def view_audience(
 def view_run(workspace: Workspace, run_id: str, *, after: int = -1) -> RunView | None:
     """One run of this destination with a page of its rejected rows; None when there is none."""
     database, destination = workspace.database, workspace.settings.destination.name
-    if not queries.can_be_stored(run_id):
+    if not can_be_stored(run_id):
         return None
     found = _as_they_stand(database, recent(database, destination=destination, run_id=run_id, limit=1))
     if not found:
         return None
-    rows = queries.rejected_rows(database, run_id, after=after, limit=ROWS_A_PAGE + 1)
+    rows = rejected_rows(database, run_id, after=after, limit=ROWS_A_PAGE + 1)
     return RunView(
         run=found[0],
         steps=overview(found[0]) if found[0].intake is not None else None,
-        groups=tuple(queries.rejection_groups(database, run_id)),
+        groups=tuple(rejection_groups(database, run_id)),
         rows=tuple(rows[:ROWS_A_PAGE]),
         after=rows[ROWS_A_PAGE - 1].seq if len(rows) > ROWS_A_PAGE else None,
         now=datetime.now(UTC),
@@ -171,7 +167,7 @@ def view_run(workspace: Workspace, run_id: str, *, after: int = -1) -> RunView |
 def view_events(workspace: Workspace, *, before: int | None = None) -> EventsView:
     """Event forwarding: the newest runs added up by step, and a page of the runs."""
     settings = workspace.settings
-    row = queries.audience_by_key(workspace.database, settings.destination.name, EVENTS)
+    row = audience_by_key(workspace.database, settings.destination.name, EVENTS)
     charted = _history(workspace.database, row.id, None, RUNS_CHARTED) if row is not None else []
     page, older = _page_of_runs(workspace.database, row.id, before) if row is not None else ((), None)
     return EventsView(
@@ -199,7 +195,7 @@ def how_all_stand(workspace: Workspace) -> Standing:
     )
 
 
-def _line(row: Row[Any], last: Run | None, standing: Standing) -> AudienceLine:
+def _line(row: StateRow, last: Run | None, standing: Standing) -> AudienceLine:
     is_retired = row.retired_at is not None
     is_off = not is_retired and row.id not in standing.synced
     return AudienceLine(
@@ -237,7 +233,7 @@ def _as_they_stand(database: Database, runs: Sequence[Run]) -> list[Run]:
     unfinished = [run.run_id for run in runs if run.state is RunState.OPEN]
     if not unfinished:
         return list(runs)
-    delivered = queries.delivered_so_far(database, unfinished)
+    delivered = delivered_so_far(database, unfinished)
     return [_so_far(run, delivered.get(run.run_id, 0)) if run.state is RunState.OPEN else run for run in runs]
 
 

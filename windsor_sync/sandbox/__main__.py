@@ -32,6 +32,7 @@ def run_sandbox() -> int:
             names=given.name,
             store=Store(merge=Merge(given.merge), identify_merges=given.identify_merges == "yes"),
             announce=announce,
+            or_another_port=given.or_another_port,
         )
     except WindsorSyncError as error:
         print(error, file=sys.stderr)
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m windsor_sync.sandbox", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="listen there; beyond 127.0.0.1 others can read every user")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument("--or-another-port", action="store_true", help="take a free port where that one is taken")
     parser.add_argument("--port-file", type=Path, help="write the port there as soon as requests are answered")
     parser.add_argument("--name", action="append", default=[], help="answer to this host name too; may be repeated")
     parser.add_argument("--api-key", default=DEFAULT_API_KEY, help="the key to ask for (default: %(default)s)")

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from windsor_sync.errors import ConfigError
 from windsor_sync.sandbox.faults import Faults
+from windsor_sync.sandbox.guard import read_body
 from windsor_sync.sandbox.receiver import Receiver
 from windsor_sync.sandbox.records import FeedEvent, User
 
@@ -85,7 +86,7 @@ class Api:
     async def set_faults(self, request: web.Request) -> web.Response:
         """Take over the faults in the body, all others off; `{}` ends them. 400 changes nothing."""
         try:
-            self._receiver.faults = Faults.parse(await request.read())
+            self._receiver.faults = Faults.parse(await read_body(request))
         except ConfigError as error:
             return web.json_response({"message": str(error)}, status=400)
         return await self.faults(request)

@@ -4,12 +4,14 @@ Pages and API ask for no key. So that no web site a browser visits can use them,
 to this machine or by a form, the Host header has to name this machine and an Origin header this server.
 """
 
+import asyncio
 import ipaddress
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from aiohttp.web_protocol import RequestHandler
 
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -17,6 +19,42 @@ _PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+
+_READING = ("GET", "HEAD")
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
+
+HEAD_S = 15.0
+"""How long a connection may take to say what it wants."""
+
+BODY_S = 60.0
+
+
+class Heads:
+    """Ends the connections on which no request comes in time."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[RequestHandler, asyncio.TimerHandle] = {}
+
+    def connection(self, server: web.Server) -> RequestHandler:
+        """Return the handler of a new connection."""
+        handler = server()
+        self._waiting[handler] = asyncio.get_running_loop().call_later(HEAD_S, self._end, handler)
+        return handler
+
+    def middleware(self) -> Middleware:
+        """Return the middleware that hears of each request."""
+
+        @web.middleware
+        async def came(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if timer := self._waiting.pop(request.protocol, None):
+                timer.cancel()
+            return await handler(request)
+
+        return came
+
+    def _end(self, handler: RequestHandler) -> None:
+        del self._waiting[handler]
+        handler.force_close()
 
 
 def guard(names: Collection[str]) -> Middleware:
@@ -29,15 +67,38 @@ def guard(names: Collection[str]) -> Middleware:
         name = host_name(host)
         if name not in welcome and not is_loopback(name):
             return _forbidden("This sandbox answers to the names of this machine only; `--name` adds another.")
-        origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if _is_of_another_site(request, host):
             return _forbidden("This sandbox takes no requests from the pages of other web sites.")
-        response = await handler(request)
-        if request.method == "GET":
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:
+            error.headers.update(_PAGE_HEADERS)
+            raise
+        if request.method in _READING:
             response.headers.update(_PAGE_HEADERS)
         return response
 
     return check
+
+
+def _is_of_another_site(request: web.Request, host: str) -> bool:
+    """Tell whether a browser says so, or hides it: a form sends no JSON, and a program no form."""
+    origin = request.headers.get("Origin")
+    if origin is not None:
+        return urlsplit(origin).netloc != host
+    if request.method in _READING:  # a link to a page
+        return False
+    is_form = request.path.startswith("/api/") and request.content_type in _FORMS
+    return is_form or request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
+
+
+async def read_body(request: web.Request) -> bytes:
+    """Return the body; raises a 408 when it does not come in time."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
 
 
 def host_name(host: str) -> str:

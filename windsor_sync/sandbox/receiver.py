@@ -16,6 +16,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from windsor_sync.sandbox.faults import Fate, Faults, Outage
+from windsor_sync.sandbox.guard import read_body
 from windsor_sync.sandbox.injector import Injector, Try
 from windsor_sync.sandbox.journal import SandboxJournal
 from windsor_sync.sandbox.messages import Message, RefusedMessage, read_batch, read_message, user_id_of
@@ -143,7 +144,9 @@ async def _json_body(request: web.Request) -> bytes:
     if request.content_type != "application/json":
         raise RefusedMessage(400, "Content-Type must be application/json")
     try:
-        return await request.read()
+        return await read_body(request)
+    except web.HTTPRequestTimeout:
+        raise RefusedMessage(408, "the body did not come in time") from None
     except web.HTTPRequestEntityTooLarge:
         raise RefusedMessage(413, "the body is larger than any message or batch may be") from None
 

@@ -6,9 +6,10 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,7 @@ from aiohttp import web
 from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.sandbox.app import build
 from windsor_sync.sandbox.faults import Faults
+from windsor_sync.sandbox.guard import Heads
 from windsor_sync.sandbox.journal import SandboxJournal
 from windsor_sync.sandbox.receiver import DEFAULT_API_KEY, Receiver
 from windsor_sync.sandbox.store import Store
@@ -25,6 +27,8 @@ from windsor_sync.sandbox.store import Store
 DEFAULT_PORT = 8474
 
 _FLUSH_INTERVAL_S = 1.0
+KEPT_S = 75.0
+"""How long a connection may rest between two requests; the next one has come in whole by then."""
 _SHUTDOWN_S = 0.2  # requests still waiting for their answer then lose it
 
 
@@ -142,7 +146,7 @@ class Sandbox:
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         self._stop = lambda: loop.call_soon_threadsafe(stopped.set)
-        async with _listening(self._receiver, "127.0.0.1", self.port, self._state_file, self._names) as port:
+        async with _listening(self._receiver, "127.0.0.1", (self.port,), self._state_file, self._names) as port:
             listening.set_result(port)
             await stopped.wait()
 
@@ -157,21 +161,25 @@ def serve(
     names: Collection[str] = (),
     store: Store | None = None,
     announce: Callable[[str], None] = print,
+    or_another_port: bool = False,
 ) -> None:
     """Run a sandbox until SIGINT or SIGTERM; `announce` is told its address as soon as it answers.
+
+    With `or_another_port` it takes a free port where `port` is taken.
 
     A host beyond loopback lets other machines read every user without a key. `names` are host names it answers to
     besides the loopback's and `host`; `store` has the rule by which users merge. Raises ConfigError when the port or the state
     file cannot be had.
     """
     receiver = Receiver(store or Store(), api_key, faults)
-    asyncio.run(_serve(receiver, host, port, state_file, names, announce))
+    ports = (port, 0) if or_another_port else (port,)
+    asyncio.run(_serve(receiver, host, ports, state_file, names, announce))
 
 
 async def _serve(
     receiver: Receiver,
     host: str,
-    port: int,
+    ports: Sequence[int],
     state_file: Path | None,
     names: Collection[str],
     announce: Callable[[str], None],
@@ -179,7 +187,7 @@ async def _serve(
     stopped = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)
-    async with _listening(receiver, host, port, state_file, (host, *names)) as bound:
+    async with _listening(receiver, host, ports, state_file, (host, *names)) as bound:
         shown = f"[{host}]" if ":" in host else host
         announce(f"http://{shown}:{bound}/")
         await stopped.wait()
@@ -187,12 +195,15 @@ async def _serve(
 
 @asynccontextmanager
 async def _listening(
-    receiver: Receiver, host: str, port: int, state_file: Path | None, names: Collection[str]
+    receiver: Receiver, host: str, ports: Sequence[int], state_file: Path | None, names: Collection[str]
 ) -> AsyncIterator[int]:
-    """Serve on a port for as long as the block runs, and write the state file meanwhile; gives the port."""
+    """Serve on the first free port for as long as the block runs, and write the state file meanwhile; gives the port."""
     async with _journaled(receiver, state_file):
+        heads, app = Heads(), build(receiver, names)
+        app.middlewares.insert(0, heads.middleware())
         runner = web.AppRunner(
-            build(receiver, names),
+            app,
+            keepalive_timeout=KEPT_S,
             access_log=None,
             logger=_log,
             handle_signals=False,
@@ -200,14 +211,27 @@ async def _listening(
         )
         await runner.setup()
         try:
-            yield await _bind(runner, host, port)
+            assert runner.server is not None
+            listener = await _bind_one(partial(heads.connection, runner.server), host, ports)
+            try:
+                bound: int = listener.sockets[0].getsockname()[1]
+                yield bound
+            finally:
+                listener.close()
         finally:
             await runner.cleanup()
 
 
-async def _bind(runner: web.AppRunner, host: str, port: int) -> int:
+async def _bind_one(connection: Callable[[], asyncio.BaseProtocol], host: str, ports: Sequence[int]) -> asyncio.Server:
+    for port in ports[:-1]:
+        with suppress(ConfigError):
+            return await _bind(connection, host, port)
+    return await _bind(connection, host, ports[-1])
+
+
+async def _bind(connection: Callable[[], asyncio.BaseProtocol], host: str, port: int) -> asyncio.Server:
     try:
-        await web.TCPSite(runner, host, port).start()
+        return await asyncio.get_running_loop().create_server(connection, host, port, backlog=128)
     except OSError as error:
         # asyncio puts the address into the text of what the system says; a name that does not resolve counts down.
         why = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror
@@ -215,8 +239,6 @@ async def _bind(runner: web.AppRunner, host: str, port: int) -> int:
             f"The sandbox cannot listen on {host}, port {port} ({why}), and did not start. End what listens there, or "
             "choose another host or port."
         ) from None
-    bound: int = runner.addresses[0][1]
-    return bound
 
 
 @asynccontextmanager

@@ -18,7 +18,6 @@ from windsor_sync.settings.loading import load
 from windsor_sync.settings.mistakes import InvalidSettings
 from windsor_sync.settings.model import Settings
 
-_PLAIN = re.compile(r"[A-Za-z][\w./*-]*(?: [A-Za-z0-9_.]+)*", re.ASCII)
 _LINES = re.compile(r"[^\n]*\n|[^\n]+")
 _OTHER_LINE_ENDS = re.compile("\r(?!\n)|[\x85\u2028\u2029]")  # YAML counts lines by them too
 _BOM = "\ufeff"
@@ -40,8 +39,8 @@ class Entry:
     def lines(self, indent: int) -> list[str]:
         """Its lines in the file, without line breaks."""
         pairs = [("name", self.name), ("id", self.id), ("trait", self.trait)]
-        said = [f"{key}: {_scalar(value)}" for key, value in pairs if value is not None]
-        rest = ["enabled: false", "snapshot:", f"  path: {_scalar(self.path)}", "  format: engage_csv"]
+        said = [f"{key}: {scalar(value)}" for key, value in pairs if value is not None]
+        rest = ["enabled: false", "snapshot:", f"  path: {scalar(self.path)}", "  format: engage_csv"]
         return [" " * indent + ("  " if number else "- ") + line for number, line in enumerate([*said, *rest])]
 
 
@@ -194,14 +193,6 @@ def _last_line(node: yaml.Node) -> int:
     return max((_last_line(part) for part in inner), default=own)
 
 
-def _scalar(text: str) -> str:
-    """A text as YAML reads it back to the letter."""
-    is_plain = _PLAIN.fullmatch(text) and text.lower() not in ("null", "true", "false", "yes", "no", "on", "off")
-    return text if is_plain else '"' + "".join(map(_quoted, text)) + '"'
-
-
-def _quoted(character: str) -> str:
-    """A character between double quotes; what a file should not hold is escaped."""
-    if character in '"\\':
-        return "\\" + character
-    return character if character.isprintable() else f"\\U{ord(character):08x}"
+def scalar(text: str) -> str:
+    """Return a text on one line, which YAML reads back exactly."""
+    return yaml.safe_dump(text, allow_unicode=text.isprintable(), width=10_000).removesuffix("\n").removesuffix("\n...")

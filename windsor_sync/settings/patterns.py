@@ -5,6 +5,7 @@ Both travel as one text: the folder, `/./`, and what the setting says. A text wi
 
 import os.path
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 MAGIC = "*?["
@@ -22,6 +23,32 @@ def is_url(location: str) -> bool:
 def has_magic(path: str) -> bool:
     """Whether a reader that takes patterns would take the path for one."""
     return any(letter in MAGIC for letter in path)
+
+
+def is_match(path: str, pattern: str) -> bool:
+    """Return whether a pattern takes a path: `*` and `?` stay within a name, `**` is any number of folders.
+
+    The time grows with the product of the lengths, however many stars there are.
+    """
+    parts = [*pattern.split("/"), *(["*"] if pattern.endswith("**") else [])]
+    places = _with_next({0}, parts)
+    for name in path.split("/"):
+        any_depth = {at for at in places if parts[at : at + 1] == ["**"]}
+        taken = {at + 1 for at in places - any_depth if at < len(parts) and _is_name(name, parts[at])}
+        places = _with_next(any_depth | taken, parts)
+    return len(parts) in places
+
+
+def _with_next(places: set[int], parts: list[str]) -> set[int]:
+    """Return also the places behind `**`, which may stand for no folder."""
+    for at, part in enumerate(parts):
+        if part == "**" and at in places:
+            places = places | {at + 1}
+    return places
+
+
+def _is_name(name: str, part: str) -> bool:
+    return fnmatchcase(name, part) and bool(name or not part)
 
 
 def literal(path: str) -> str:

@@ -27,10 +27,10 @@ from windsor_sync.private import make_folder
 from windsor_sync.sources import Source
 from windsor_sync.sources.csv_text import HEADER_AGAIN
 from windsor_sync.sources.disfigured import COUNTS, WHOLE, disfigured, has_rounded, rounded
-from windsor_sync.sources.files import confirm_unchanged
+from windsor_sync.sources.files import confirm_unchanged, files_of
 from windsor_sync.sources.json_text import settle_numbers
 from windsor_sync.sources.refusal import unusable
-from windsor_sync.storage.duckdb_engine import no_room, open_duckdb, parquet, quoted
+from windsor_sync.storage.duckdb_engine import no_room, open_duckdb, open_stored, parquet, quoted
 from windsor_sync.storage.errors import store_unavailable
 
 COLUMNS = ("user_id", "anonymous_id", "email", "profile_id", "value")
@@ -133,7 +133,8 @@ def seal(
     file whose it is. Raises SnapshotError when the source cannot be used, or too many of its rows cannot.
     """
     recipe = Recipe(identify_by, emails, wants_value, suppressed or Suppressed(), stamp)
-    with open_duckdb() as connection, _whole(path) as draft, _translated(source):
+    reads = () if source.origin is None else files_of(source.origin)
+    with open_duckdb(str(path.parent), *reads) as connection, _whole(path) as draft, _translated(source):
         began = datetime.now(UTC)
         source.load(connection)
         remarks = settle_numbers(connection, source.numbers)
@@ -453,9 +454,27 @@ def _read_back(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, 
     return members, hashlib.sha256(f"{members}:{digest or 0:032x}".encode()).hexdigest()
 
 
-def content_checksum(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
+def content_checksum(path: Path) -> str:
     """The checksum of a sealed file's content, whatever the order of its rows."""
-    return _read_back(connection, path)[1]
+    with open_stored() as connection:
+        return _read_back(connection, path)[1]
+
+
+def write_nobody(path: Path, options: str) -> None:
+    """Write a sealed snapshot without members."""
+    columns = ", ".join(f"NULL::VARCHAR AS {name}" for name in COLUMNS)
+    with open_stored() as connection:
+        connection.execute(f"COPY (SELECT {columns} LIMIT 0) TO {quoted(str(path))} (FORMAT parquet, {options})")
+
+
+def common_members(one: str, other: str) -> int:
+    """Return how many members two sealed snapshots have in common."""
+    members = "SELECT coalesce('u' || user_id, 'a' || anonymous_id) AS identity FROM"
+    with open_stored() as connection:
+        [(common,)] = connection.execute(
+            f"SELECT count(*) FROM ({members} {parquet(one)}) SEMI JOIN ({members} {parquet(other)}) USING (identity)"
+        ).fetchall()
+    return int(common)
 
 
 def _confirm_books(source: Source, rows_read: int, members: int, left_out: Counter[LeftOut]) -> None:

@@ -21,11 +21,12 @@ from windsor_sync.errors import ConfigError
 from windsor_sync.settings.patterns import literal
 from windsor_sync.sources.beginning import first_rows
 from windsor_sync.sources.engage_csv import EngageCsvSource
-from windsor_sync.sources.files import SourceFile, is_local, newest
+from windsor_sync.sources.files import SourceFile, files_of, is_local, newest
 from windsor_sync.sources.joined import JoinedSource
 from windsor_sync.sources.json_text import MaybeNumbers
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.tables import DataFrameSource, ParquetSource
+from windsor_sync.sources.text import scratch_folder_of
 from windsor_sync.sources.text_tables import CsvSource, JsonLinesSource
 from windsor_sync.sources.warehouse import (
     Connections,
@@ -37,6 +38,7 @@ from windsor_sync.sources.warehouse import (
     WarehouseSource,
     engine_from_environment,
 )
+from windsor_sync.storage.duckdb_engine import open_duckdb
 
 __all__ = [
     "Connections",
@@ -151,7 +153,7 @@ def source_for(
     )
 
 
-def look_into(computation: SourceSettings, file: SourceFile, connection: duckdb.DuckDBPyConnection) -> None:
+def look_into(computation: SourceSettings, file: SourceFile) -> None:
     """Read the first rows of an audience's or computed trait's file by the rules of a sync.
 
     A Parquet file that is not on this machine is not looked into: it would be copied whole. Raises SnapshotError for a file
@@ -161,7 +163,10 @@ def look_into(computation: SourceSettings, file: SourceFile, connection: duckdb.
     kind = computation.snapshot.format or _format(first.path)
     if kind == "parquet" and not is_local(first):
         return
-    with first_rows(first, is_text=kind != "parquet") as path:
+    with (
+        open_duckdb(*files_of(file)) as connection,
+        first_rows(first, scratch_folder_of(connection), is_text=kind != "parquet") as path,
+    ):
         pattern = path if path != first.path else literal(path)
         source = open_source(pattern, format=kind, columns=computation.snapshot.columns, **_keys(computation))
         try:

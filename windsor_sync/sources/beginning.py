@@ -1,20 +1,21 @@
 """The first rows of a snapshot: enough to see whether it can be read as it is meant to be."""
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from windsor_sync.errors import SnapshotError
 from windsor_sync.sources.encodings import LOOKED_AT_BYTES, utf16_of
 from windsor_sync.sources.files import SourceFile, open_bytes
 from windsor_sync.sources.unpacking import Stream, damage_named, unpacked
-from windsor_sync.storage.scratch import scratch_folder
 
 SAMPLE_BYTES = 1_000_000
 
 
 @contextmanager
-def first_rows(file: SourceFile, *, is_text: bool) -> Iterator[str]:
-    """Yield the path of a file of the first rows; of a Parquet file itself, of which only the needed is read anyway.
+def first_rows(file: SourceFile, folder: Path, *, is_text: bool) -> Iterator[str]:
+    """Yield the path of a file of the first rows, made in `folder`; a Parquet file's own, of which only the needed is read.
 
     A SnapshotError of the block names the file itself.
     """
@@ -23,13 +24,14 @@ def first_rows(file: SourceFile, *, is_text: bool) -> Iterator[str]:
         return
     with open_bytes(file) as raw, damage_named(file.path):
         beginning = _beginning(unpacked(raw, file.size, file.path) or raw)
-    with scratch_folder() as folder:
-        path = folder / "beginning"
-        path.write_bytes(beginning)
-        try:
-            yield str(path)
-        except SnapshotError as error:
-            raise SnapshotError(str(error).replace(str(path), file.path)) from None
+    path = folder / f"{uuid.uuid4().hex}.beginning"
+    path.write_bytes(beginning)
+    try:
+        yield str(path)
+    except SnapshotError as error:
+        raise SnapshotError(str(error).replace(str(path), file.path)) from None
+    finally:
+        path.unlink()
 
 
 def _beginning(stream: Stream) -> bytes:

@@ -1,10 +1,14 @@
 """The columns that a source has, under whatever spelling: `E-mail`, `USER_ID`, `userId`."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from windsor_sync.errors import harmless
 from windsor_sync.sources.refusal import unusable
+
+OURS = ("user_id", "anonymous_id", "email", "profile_id", "value")
+"""The columns of a source."""
 
 SPELLINGS = {
     "userid": "user_id",
@@ -48,6 +52,32 @@ def recognized(
         if is_there:
             ours = [None if each == meaning else each for each in ours]
     return tuple(found or name for found, name in zip(ours, names, strict=True))
+
+
+class Columns(NamedTuple):
+    """Which name each of our columns has in a source."""
+
+    theirs: dict[str, str]
+    """every column of ours, there or not"""
+    found: dict[str, str]
+    missing: tuple[str, ...]
+    """names that the source has to have and lacks"""
+
+
+def columns_among(
+    names: Collection[str], mapping: Mapping[str, str], value_of: str | None, needed: Collection[str]
+) -> Columns:
+    """Return which of the recognized names each of our columns is.
+
+    `needed` are ours that the settings name: these have to be there, the value where one is wanted, and the user id where there
+    is no anonymous one.
+    """
+    theirs = {ours: mapping.get(ours, ours) for ours in OURS}
+    if value_of and "value" not in mapping and "value" not in names:
+        theirs["value"] = value_of
+    found = {ours: name for ours, name in theirs.items() if name in names}
+    wanted = {*needed, *(["value"] if value_of else []), *([] if "anonymous_id" in found else ["user_id"])}
+    return Columns(theirs, found, tuple(theirs[ours] for ours in sorted(wanted - found.keys())))
 
 
 def hint(names: Sequence[str]) -> str:

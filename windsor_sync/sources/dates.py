@@ -28,7 +28,7 @@ _DIRECTIVES = {
     "f": r"\d{1,6}",
     "z": r"(?:Z|[+-]\d{2}:?\d{2})",
     "Z": r"[A-Z]{3,4}",
-    **dict.fromkeys("aAbB", r"[^\W\d_]+"),
+    **dict.fromkeys("aAbB", r"[^\W\d_]{1,30}"),
     "p": r"[AaPp][Mm]",
     "%": "%",
 }

@@ -6,8 +6,9 @@ folder, with all files in it. Paths are local, or URLs of any object store that 
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
@@ -25,6 +26,7 @@ from windsor_sync.sources.looking import (
     Place,
     Search,
     SourceFile,
+    files_of,
     filesystem,
     fingerprint_of,
     identity,
@@ -38,6 +40,7 @@ from windsor_sync.sources.names import UNFINISHED, folder_of, is_beside, is_data
 from windsor_sync.sources.parts import (
     Situation,
     confirm_folder,
+    may_belong,
     refuse_mixture,
     refuse_unfinished,
     together,
@@ -51,10 +54,13 @@ __all__ = [
     "SourceFile",
     "confirm_unchanged",
     "date_in",
+    "files_of",
     "is_local",
     "newest",
     "open_bytes",
 ]
+
+_kept_listings: ContextVar[dict[str, dict[str, Any]] | None] = ContextVar("kept_listings", default=None)
 
 AHEAD = timedelta(minutes=5)
 """Clocks differ by so much; a snapshot from further ahead has a wrong date, and would hide every true one."""
@@ -119,6 +125,8 @@ def _files(place: Place, search: Search) -> tuple[list[SourceFile], bool]:
     fs, root, folder = place.fs, place.root, PurePosixPath(place.folder)
     is_named = fs.isfile(root)
     found = _entries(fs, folder_of(root)) if is_named else place.matching()
+    if is_named and search.consists_of != ConsistsOf.ALL_FILES:
+        found = {path: found[path] for path in found if path == root or may_belong(folder_of(root), root, path)}
     complete = [
         path
         for path in found
@@ -130,7 +138,27 @@ def _files(place: Place, search: Search) -> tuple[list[SourceFile], bool]:
     return [file for file in dated if file], bool(complete)
 
 
+@contextmanager
+def listings_kept() -> Iterator[None]:
+    """Within the block, list each folder once: many files of one folder are looked up at one moment."""
+    token = _kept_listings.set({})
+    try:
+        yield
+    finally:
+        _kept_listings.reset(token)
+
+
 def _entries(fs: Any, folder: str) -> dict[str, Any]:
+    """Return the entries of a folder."""
+    kept = _kept_listings.get()
+    if kept is None:
+        return _listed_now(fs, folder)
+    if folder not in kept:
+        kept[folder] = _listed_now(fs, folder)
+    return kept[folder]
+
+
+def _listed_now(fs: Any, folder: str) -> dict[str, Any]:
     """Return the entries of a folder; a link that this account may not follow hides none of its neighbours."""
     try:
         return {str(info["name"]): info for info in fs.ls(folder, detail=True)}

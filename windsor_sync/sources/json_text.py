@@ -4,6 +4,7 @@ DuckDB's own JSON functions accept `NaN` and trailing commas, and write numbers 
 becomes `100000.0`): harmless in a value, fatal in an id.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -156,9 +157,17 @@ _MACROS = {
 
 
 def define_macros(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the macros above known to this connection."""
+    """Make the macros above known to the connection's engine, for as long as it runs.
+
+    To define them takes longer than to seal a few users: an engine that is used again has them.
+    """
+    ours = hash(tuple(_MACROS.items()))
+    with suppress(duckdb.CatalogException):
+        if connection.execute("SELECT known_macros()").fetchall() == [(ours,)]:
+            return
     for signature, body in _MACROS.items():
-        connection.execute(f"CREATE OR REPLACE TEMP MACRO {signature} AS {body}")
+        connection.execute(f"CREATE OR REPLACE MACRO {signature} AS {body}")
+    connection.execute(f"CREATE OR REPLACE MACRO known_macros() AS {ours}")
 
 
 @dataclass(frozen=True, slots=True)

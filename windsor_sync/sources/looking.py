@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
-from fsspec.utils import glob_translate
 
 from windsor_sync.errors import ConfigError
-from windsor_sync.settings.patterns import below, folder_and_text, is_url, shown_pattern
+from windsor_sync.settings.patterns import below, folder_and_text, is_match, is_url, shown_pattern
 from windsor_sync.sources.dates import date_in
 from windsor_sync.storage.errors import file_system, missing_package
 
@@ -73,6 +72,11 @@ def open_bytes(file: SourceFile) -> Any:
     return fs.open(root, "rb")
 
 
+def files_of(file: SourceFile) -> list[str]:
+    """Return the path of a file, or those of the files that it consists of."""
+    return [part.path for part in file.parts or (file,)]
+
+
 def is_local(file: SourceFile) -> bool:
     """Whether the path is one that every program on this machine can open."""
     return isinstance(filesystem(file.path)[0], LocalFileSystem)
@@ -102,9 +106,8 @@ class Place:
         folder = f"{self.folder}/" if self.folder or self.root.startswith("/") else ""
         depth = None if "**" in rest else rest.count("/") + 1
         found = self.fs.find(folder, maxdepth=depth, withdirs=True, detail=True)
-        matches = re.compile(glob_translate(rest)).match
         inside = (path for path in sorted(found) if path.startswith(folder))
-        return {path: found[path] for path in inside if matches(path.removeprefix(folder))}
+        return {path: found[path] for path in inside if is_match(path.removeprefix(folder), rest)}
 
     def stored(self, path: str) -> str:
         """A path as the file system has it."""

@@ -7,6 +7,7 @@ UUID, `4f3a9c01be`), numbers, and the words between them.
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".download")
@@ -61,6 +62,7 @@ class Name:
     """of folders and name, in their order"""
 
 
+@lru_cache(maxsize=1 << 15)
 def read_name(path: str) -> Name:
     """Read a path relative to the folder that its pattern fixes."""
     blanked, moments = _without_moments(path)

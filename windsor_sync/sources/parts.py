@@ -94,6 +94,12 @@ def together(found: F, files: Sequence[F], situation: Situation) -> tuple[list[F
         raise unusable(error.finding, error.remedy) from None
 
 
+def may_belong(folder: str, named: str, path: str) -> bool:
+    """Whether a file may be one snapshot with a file that was named, as far as their names say."""
+    own, other = (read_name(each.removeprefix(folder).lstrip("/")) for each in (named, path))
+    return _counts_with(own, other) or _is_alike(own, other)
+
+
 def confirm_folder(files: Sequence[F], folder: str, situation: Situation) -> None:
     """Raise SnapshotError for files of one folder, all of them one snapshot, that are of different days or lack a part."""
     names = {file.path: read_name(file.path.removeprefix(folder).lstrip("/")) for file in files}

@@ -20,11 +20,11 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
-from windsor_sync.domain.http_location import shown_location
-from windsor_sync.domain.http_time import retry_after_s
 from windsor_sync.errors import ConfigError, CredentialsRefused, SegmentUnavailable
 from windsor_sync.http.client import FAILURES, Client
 from windsor_sync.http.connection import Received
+from windsor_sync.http.locations import shown_location
+from windsor_sync.http.times import retry_after_s
 from windsor_sync.segment.identify import ComputationClass
 
 PAGE = 200

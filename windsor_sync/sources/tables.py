@@ -10,7 +10,7 @@ from uuid import UUID
 
 import duckdb
 
-from windsor_sync.sources.columns import hint, recognized
+from windsor_sync.sources.columns import columns_among, hint, recognized
 from windsor_sync.sources.csv_text import shown_columns
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import define_macros
@@ -30,7 +30,6 @@ FRACTIONS = frozenset({"FLOAT", "DOUBLE"})
 OF_NOTHING = FRACTIONS | {"BLOB", "BOOLEAN"}
 """Types that programs give to columns without a value."""
 TEXTS = frozenset({"VARCHAR", "ENUM", "UUID", "NULL"})
-OURS = ("user_id", "anonymous_id", "email", "profile_id", "value")
 MAP_COLUMNS = "Name the column in the snapshot's columns setting (columns: {user_id: …}), or export it."
 MAP_FRAME = 'Name the column in columns={"user_id": …}; an index becomes a column with reset_index().'
 AS_TEXT = "Export the column as text, or as whole numbers."
@@ -259,18 +258,13 @@ def _names(
     spelled = dict(zip(types, types, strict=True)) | dict(
         zip(recognized(tuple(types), name, mapping, keys), types, strict=True)
     )
-    names = {ours: mapping.get(ours, ours) for ours in OURS if ours != "value" or value_of}
-    if value_of and "value" not in mapping and "value" not in types:
-        names["value"] = value_of
-    found = {ours: spelled[theirs] for ours, theirs in names.items() if theirs in spelled}
-    needed = {ours for ours in mapping if ours in names} | ({"value"} if value_of else set())
-    needed |= set() if "anonymous_id" in found else {"user_id"}
-    missing = [names[ours] for ours in sorted(needed - found.keys())]
-    if missing:
+    known = columns_among(spelled, mapping, value_of, mapping.keys() - {"value"})
+    if known.missing:
         raise unusable(
-            f"{name} lacks {', '.join(missing)}: found {shown_columns(tuple(types))}.", remedy + hint(tuple(types))
+            f"{name} lacks {', '.join(known.missing)}: found {shown_columns(tuple(types))}.",
+            remedy + hint(tuple(types)),
         )
-    return found
+    return {ours: spelled[theirs] for ours, theirs in known.found.items() if ours != "value" or value_of}
 
 
 def _rows(name: str, table: str, line: str, columns: dict[str, tuple[str, str]], flag: str | None) -> str:

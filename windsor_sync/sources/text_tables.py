@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import duckdb
 
-from windsor_sync.sources.columns import folded, hint, recognized
+from windsor_sync.sources.columns import columns_among, folded, hint, recognized
 from windsor_sync.sources.csv_text import (
     HEADER_AGAIN,
     Header,
@@ -83,22 +83,14 @@ class CsvSource:
     def _cells(self, header: Header, text: PlainText) -> dict[str, str]:
         """The cell that holds each of our columns, where the file has it."""
         places = {name: f"c{index}" for index, name in reversed(list(enumerate(header.names)))}
-        names = {
-            name: self._mapping.get(name, name) for name in ("user_id", "anonymous_id", "email", "profile_id", "value")
-        }
-        if self._value_of and names["value"] not in places and "value" not in self._mapping:
-            names["value"] = self._value_of
-        needed = set(self._mapping) - {"value"} | ({"value"} if self._value_of else set())
-        if names["anonymous_id"] not in places:
-            needed.add("user_id")
-        missing = [names[name] for name in sorted(needed) if names[name] not in places]
-        if missing:
-            refuse_late_header(text, [folded(name) for name in missing])
+        known = columns_among(places, self._mapping, self._value_of, self._mapping.keys() - {"value"})
+        if known.missing:
+            refuse_late_header(text, [folded(name) for name in known.missing])
             raise unusable(
-                f"{self.origin.path} lacks {', '.join(missing)}: line {header.lines} names {shown_columns(header.names)}.",
+                f"{self.origin.path} lacks {', '.join(known.missing)}: line {header.lines} names {shown_columns(header.names)}.",
                 MAP_COLUMNS + hint(header.names),
             )
-        return {name: places[names[name]] for name in names if names[name] in places}
+        return {ours: places[theirs] for ours, theirs in known.found.items()}
 
     def _rows(self, cells: dict[str, str], header: Header, value: str, is_header: str) -> str:
         numbered = [

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import duckdb
 from sqlalchemy import Engine
 
-from windsor_sync.sources.columns import hint, recognized
+from windsor_sync.sources.columns import OURS, columns_among, hint, recognized
 from windsor_sync.sources.csv_text import shown_columns
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import define_macros
@@ -43,8 +43,6 @@ __all__ = [
 
 Connections = Callable[[str], Engine]
 """From a connection's id to the warehouse behind it: `engine_from_environment`, or Airflow's connections."""
-
-OURS = ("user_id", "anonymous_id", "email", "profile_id", "value")
 
 
 class Staged(NamedTuple):
@@ -212,23 +210,18 @@ def _places(
     keys = [key.lower() for key in (value_of, members_of) if key]
     meant = {ours: theirs.lower() for ours, theirs in mapping.items()}
     folded = list(recognized(lowered, f"The query at {place}", meant, keys))
-    theirs = {ours: mapping.get(ours, ours).lower() for ours in OURS}
-    if value_of and "value" not in mapping and "value" not in folded:
-        theirs["value"] = value_of.lower()
-    twice = [name for name in theirs.values() if folded.count(name) > 1]
+    known = columns_among(folded, meant, value_of.lower() if value_of else None, mapping.keys())
+    twice = [name for name in known.theirs.values() if folded.count(name) > 1]
     if twice:
         raise unusable(
             f"The query at {place} returns several columns called {', '.join(twice)}.", "Name them apart with AS."
         )
-    found = {ours: folded.index(name) for ours, name in theirs.items() if name in folded}
-    needed = set(mapping) | ({"value"} if value_of else set()) | (set() if "anonymous_id" in found else {"user_id"})
-    missing = [theirs[ours] for ours in OURS if ours in needed - found.keys()]
-    if missing:
+    if known.missing:
         raise unusable(
-            f"The query at {place} returns no column {', '.join(missing)}: found {shown_columns(tuple(names))}.",
+            f"The query at {place} returns no column {', '.join(known.missing)}: found {shown_columns(tuple(names))}.",
             "Name it with AS in the query, or in the snapshot's columns setting." + hint(tuple(names)),
         )
-    return found
+    return {ours: folded.index(name) for ours, name in known.found.items()}
 
 
 def _rows(

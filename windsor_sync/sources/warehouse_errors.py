@@ -33,10 +33,13 @@ _CREDENTIALS = Trouble(
     "refuses its user or password",
     "Correct the credentials in the connection.",
     states=("28",),
-    words=r"password|authenticat|access denied|login failed|role .* does not exist",
+    words=r"password|authenticat|access denied|login failed|role .{0,300} does not exist",
 )
 _DATABASE = Trouble(
-    "has no database of that name", "Correct the database in the connection.", ("3D",), r"database .* does not exist"
+    "has no database of that name",
+    "Correct the database in the connection.",
+    ("3D",),
+    r"database .{0,300} does not exist",
 )
 _PERMISSION = Trouble(
     "does not let this account read one of the tables",
@@ -48,13 +51,13 @@ _TABLE = Trouble(
     "has no such table or view, or hides it from this account",
     "Check the schema and the tables that the snapshot names.",
     states=("42P01", "42S02", "3F"),
-    words=r"no such table|unknown (?:table|database|schema)|(?:table|relation|view|object) .* (?:not exist|not found)",
+    words=r"no such table|unknown (?:table|database|schema)|(?:table|relation|view|object) .{0,300} (?:not exist|not found)",
 )
 _COLUMN = Trouble(
     "has no such column in those tables",
     "Check the columns that the snapshot names.",
     states=("42703", "42S22"),
-    words=r"no such column|unknown column|invalid identifier|unrecognized name|column .* not exist",
+    words=r"no such column|unknown column|invalid identifier|unrecognized name|column .{0,300} not exist",
 )
 _TIMEOUT = Trouble(
     "ended the query before its last row, by a time-out or by hand",

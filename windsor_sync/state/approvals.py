@@ -1,6 +1,5 @@
 """A person's word on withheld changes: a ceiling, kept with who gave it, when and why, used by the next run."""
 
-import getpass
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,15 +9,15 @@ from sqlalchemy import Connection, Row, insert, select, update
 from windsor_sync.domain.guard import Ceiling
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import ConfigError
+from windsor_sync.state.audit_log import trail
 from windsor_sync.state.database import Database
-from windsor_sync.state.tables import approvals, audiences, audit_trail
+from windsor_sync.state.tables import approvals, audiences
 
 
 @dataclass(frozen=True, slots=True)
 class Approval:
     """A person's approval."""
 
-    approval_id: int
     ceiling: Ceiling
     who: str
     why: str | None
@@ -37,14 +36,13 @@ def approve(database: Database, run: Run, ceiling: Ceiling, *, who: str, why: st
         moment = datetime.now(UTC)
         values: dict[str, Any] = {"max_exited": ceiling.max_exited, "max_entered": ceiling.max_entered}
         settle_approval(connection, run.audience_id, moment)
-        created = connection.execute(
+        connection.execute(
             insert(approvals).values(
                 audience_id=run.audience_id, run_id=run.run_id, who=who, why=why, at=moment, **values
             )
         )
         trail(connection, who=who, what="approve", subject=run.audience, why=why, run=run.run_id, **values)
-        assert created.inserted_primary_key is not None
-        return Approval(int(created.inserted_primary_key[0]), ceiling, who, why, moment)
+        return Approval(ceiling, who, why, moment)
 
 
 def standing(database: Database, audience_id: int) -> Approval | None:
@@ -64,23 +62,8 @@ def settle_approval(connection: Connection, audience_id: int, moment: datetime) 
     )
 
 
-def trail(connection: Connection, *, who: str, what: str, subject: str, why: str | None, **details: Any) -> None:
-    """Write down what a person did, in the same transaction as doing it."""
-    connection.execute(
-        insert(audit_trail).values(at=datetime.now(UTC), who=who, what=what, subject=subject, why=why, details=details)
-    )
-
-
-def this_person() -> str:
-    """Return the name of the person at the command line."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without a name for its user
-        return "unknown"
-
-
 def _approval(row: Row[Any]) -> Approval:
-    return Approval(row.id, Ceiling(row.max_exited, row.max_entered), row.who, row.why, row.at)
+    return Approval(Ceiling(row.max_exited, row.max_entered), row.who, row.why, row.at)
 
 
 def _not_waiting(run: Run, head: str | None) -> str:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from windsor_sync.errors import ConfigError
 from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.segment.trait_keys import TraitKey, key_problem, retired_problem
-from windsor_sync.state.database import Database
+from windsor_sync.state.database import Database, StateRow, Transaction
 from windsor_sync.state.tables import audiences
 
 EVENTS = TraitKey("$events")
@@ -73,11 +73,11 @@ class Registry:
             row = connection.execute(select(audiences).where(audiences.c.id == audience_id)).one()
         return _registered(row)
 
-    def known(self) -> list[Row[Any]]:
+    def known(self) -> list[StateRow]:
         """Every audience this destination was ever told of, retired ones included."""
         return [row for row in self.everything() if row.computation_class != EVENTS_CLASS]
 
-    def everything(self) -> list[Row[Any]]:
+    def everything(self) -> list[StateRow]:
         """The audiences, and the forwarded events: all that has runs."""
         with self._database.read() as connection:
             found = connection.execute(select(audiences).where(audiences.c.destination == self.destination))
@@ -138,7 +138,7 @@ class Registry:
             connection.execute(update(audiences).where(audiences.c.id == row.id).values(**names))
             return _registered(row)
 
-    def _row(self, connection: Connection, wanted: Configured) -> Row[Any] | None:
+    def _row(self, connection: Transaction, wanted: Configured) -> StateRow | None:
         """The row of this audience: by its id in Segment, so that a rename moves nothing, else by its key."""
         here = select(audiences).where(audiences.c.destination == self.destination)
         if wanted.id is not None:
@@ -156,7 +156,70 @@ class Registry:
         return row
 
 
-def _registered(row: Row[Any]) -> Registered:
+def audience_by_key(database: Database, destination: str, key: str) -> StateRow | None:
+    """The audience at this destination; None when it was never synced."""
+    if not can_be_stored(key):
+        return None
+    query = select(audiences).where(audiences.c.destination == destination, audiences.c.trait_key == key)
+    with database.read() as connection:
+        return connection.execute(query).one_or_none()
+
+
+def audiences_of(database: Database, destination: str, *, after: int, limit: int) -> list[StateRow]:
+    """All that has been registered, oldest first; `after`: of those with a larger id."""
+    query = (
+        select(audiences)
+        .where(audiences.c.destination == destination, audiences.c.id > after)
+        .order_by(audiences.c.id)
+        .limit(limit)
+    )
+    with database.read() as connection:
+        return list(connection.execute(query))
+
+
+def everything_registered(database: Database) -> list[StateRow]:
+    """Return all that has runs, of any destination, oldest first."""
+    with database.read() as connection:
+        return list(connection.execute(select(audiences).order_by(audiences.c.id)))
+
+
+def audience_row(database: Database, audience_id: int) -> StateRow | None:
+    """Return one audience, of any destination."""
+    with database.read() as connection:
+        return connection.execute(select(audiences).where(audiences.c.id == audience_id)).one_or_none()
+
+
+def lose_ledger(connection: Transaction, audience_id: int) -> None:
+    """Record that what Windsor was told of an audience is not known any more."""
+    connection.execute(update(audiences).where(audiences.c.id == audience_id).values(ledger_lost_at=datetime.now(UTC)))
+
+
+def retire_key(connection: Transaction, audience_id: int) -> None:
+    """Record that an audience has given its key up."""
+    connection.execute(update(audiences).where(audiences.c.id == audience_id).values(retired_at=datetime.now(UTC)))
+
+
+def bring_back(connection: Transaction, audience_id: int, number: int, **names: Any) -> None:
+    """Let the audience's next run follow run `number`, and know that what Windsor was told is not known.
+
+    An audience that the state does not have is entered with `names`.
+    """
+    moment = datetime.now(UTC)
+    known = select(audiences.c.id).where(audiences.c.id == audience_id)
+    if connection.execute(known).one_or_none() is None:
+        connection.execute(insert(audiences).values(id=audience_id, created_at=moment, **names))
+    lost_at = None if names["computation_class"] == EVENTS_CLASS else moment
+    connection.execute(
+        update(audiences).where(audiences.c.id == audience_id).values(runs=number, ledger_lost_at=lost_at)
+    )
+
+
+def can_be_stored(text: str) -> bool:
+    """Whether a database may be asked for it: PostgreSQL takes no NUL, in a comparison neither."""
+    return "\0" not in text
+
+
+def _registered(row: StateRow) -> Registered:
     return Registered(TraitKey(row.trait_key), row.runs, row.id, row.ledger_lost_at is not None)
 
 
@@ -168,7 +231,7 @@ def _check_pinned(wanted: Configured, pinned: str) -> None:
         )
 
 
-def _check_owner(wanted: Configured, row: Row[Any]) -> None:
+def _check_owner(wanted: Configured, row: StateRow) -> None:
     if row.retired_at is not None:
         if problem := retired_problem(wanted.name, wanted.key, {wanted.key}, reuse_key=wanted.reuse_key):
             raise ConfigError(problem)

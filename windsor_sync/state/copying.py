@@ -34,14 +34,14 @@ from sqlalchemy import (
 
 from windsor_sync.errors import ConfigError, StateUnavailable
 from windsor_sync.private import Access
-from windsor_sync.state.approvals import trail
+from windsor_sync.state.audit_log import trail
 from windsor_sync.state.database import Database, open_database, opened_as_it_is, upgrade_database
 from windsor_sync.state.engines import READ_OPTIONS, shown_url
 from windsor_sync.state.leases import require_nobody
 from windsor_sync.state.moved import Moved, mark, moved, unmark
 from windsor_sync.state.suppression_key import KeyPlace, key_place
 from windsor_sync.state.suppressions import require_key
-from windsor_sync.state.tables import audit_trail, installation, leases, metadata, rate_shares
+from windsor_sync.state.tables import audiences, audit_trail, installation, leases, metadata, rate_shares
 from windsor_sync.state.upgrading import version_of
 
 CHUNK_ROWS = 10_000
@@ -200,6 +200,11 @@ def _parameter(column: Column[Any]) -> str:
 
 def _is_json(column: Column[Any]) -> bool:
     return isinstance(column.type, JSON)
+
+
+def restart_audience_numbers(connection: Connection) -> None:
+    """Let the next audience come after those that came with a number."""
+    restart_numbers(connection, audiences)
 
 
 def restart_numbers(connection: Connection, table: Table) -> None:

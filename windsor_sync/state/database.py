@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, Row, func, select, update
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from windsor_sync.errors import ConfigError, StateUnavailable
@@ -19,6 +20,13 @@ from windsor_sync.state.upgrading import needed_version, require_needed, upgrade
 # is a defect of ours.
 _PASSING = ("SQLITE_BUSY", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
 _LASTING = ("SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY")
+
+
+Transaction = Connection
+"""A block of `write()` or `read()`: modules of this room put statements to it, all others pass it on."""
+
+StateRow = Row[Any]
+"""A row of one of our tables."""
 
 
 class Database:
@@ -81,6 +89,11 @@ class Database:
             if not _is_trouble(error, _PASSING + _LASTING):
                 raise
             raise _out_of_reach(self.engine, error) from None
+
+
+def take_identity(connection: Transaction, installation: str) -> None:
+    """Make this state go on as another one that was lost."""
+    connection.execute(update(tables.installation).values(id=installation))
 
 
 def open_database(

@@ -1,15 +1,15 @@
 """The history of runs and their books: every row read and every change ends in exactly one column."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, select, update
+from sqlalchemy import Select, delete, func, or_, select, update
 
 from windsor_sync.domain.run import Books, Run, RunState
-from windsor_sync.state.database import Database
+from windsor_sync.state.database import Database, StateRow, Transaction
 from windsor_sync.state.leases import Lease
-from windsor_sync.state.tables import audiences, runs, snapshots
+from windsor_sync.state.tables import audiences, progress, runs, snapshots, stretches, verdicts
 
 
 def run_of(database: Database, run_id: str) -> Run | None:
@@ -86,6 +86,87 @@ def outboxes_of(database: Database, audience_id: int) -> list[tuple[str, int, st
         return [(run_id, number, path) for run_id, number, path in connection.execute(query.order_by(runs.c.number))]
 
 
+def last_trigger_since(database: Database, prefix: str, since: datetime) -> str | None:
+    """Return the greatest trigger that starts with `prefix` among the runs since `since`."""
+    query = select(func.max(runs.c.trigger)).where(
+        runs.c.started_at >= since, runs.c.trigger.startswith(prefix, autoescape=True)
+    )
+    with database.read() as connection:
+        found: str | None = connection.execute(query).scalar_one()
+    return found
+
+
+def delivered_so_far(database: Database, run_ids: Sequence[str]) -> dict[str, int]:
+    """Acknowledged changes of runs whose books are still open."""
+    query = (
+        select(progress.c.run_id, func.sum(progress.c.delivered))
+        .where(progress.c.run_id.in_(run_ids))
+        .group_by(progress.c.run_id)
+    )
+    with database.read() as connection:
+        return {run_id: int(number) for run_id, number in connection.execute(query)}
+
+
+def run_ids_of(database: Database, audience_id: int) -> list[str]:
+    """Return the ids of all of an audience's runs, oldest first."""
+    query = select(runs.c.id).where(runs.c.audience_id == audience_id).order_by(runs.c.number)
+    with database.read() as connection:
+        return list(connection.execute(query).scalars())
+
+
+def outbox_by_number(database: Database, audience_id: int) -> dict[int, str | None]:
+    """Return the outboxes of all of an audience's runs by the number of the run; None of a run that has none."""
+    query = select(runs.c.number, runs.c.outbox).where(runs.c.audience_id == audience_id)
+    with database.read() as connection:
+        return {row.number: row.outbox for row in connection.execute(query)}
+
+
+def newest_started_by(database: Database, audience_id: int, trigger: str, kind: str, since: datetime) -> Run | None:
+    """Return the newest run that a trigger has started since a moment."""
+    query = select(runs.c.id).where(runs.c.audience_id == audience_id, runs.c.trigger == trigger, runs.c.kind == kind)
+    newest = query.where(runs.c.started_at >= since).order_by(runs.c.number.desc()).limit(1)
+    with database.read() as connection:
+        run_id = connection.execute(newest).scalar_one_or_none()
+    return run_of(database, run_id) if run_id is not None else None
+
+
+def finished_before(database: Database, audience_id: int, before: datetime, *, but: str | None) -> list[StateRow]:
+    """Return an audience's runs that finished before a moment, without one of them."""
+    query = select(runs).where(runs.c.audience_id == audience_id, runs.c.finished_at < before, runs.c.id != but)
+    with database.read() as connection:
+        return list(connection.execute(query))
+
+
+def may_be_told(database: Database, audience: StateRow) -> bool:
+    """Whether Windsor may have a value of anybody under the key of an audience."""
+    if audience.head_run is None or audience.ledger_lost_at is not None:
+        return audience.ledger_lost_at is not None
+    arrived = select(runs.c.id).where(
+        runs.c.audience_id == audience.id, or_(runs.c.delivered > 0, runs.c.in_doubt > 0, runs.c.finished_at.is_(None))
+    )
+    rest = runs.c.owed + runs.c.rejected + runs.c.withheld
+    told_nobody = (
+        select(func.count())
+        .select_from(runs.join(snapshots, snapshots.c.id == runs.c.snapshot_id))
+        .where(runs.c.id == audience.head_run, runs.c.finished_at.is_not(None), rest == 0, snapshots.c.members == 0)
+    )
+    with database.read() as connection:
+        has_arrived = connection.execute(arrived.limit(1)).first() is not None
+        return has_arrived and not connection.execute(told_nobody).scalar_one()
+
+
+def drop_outbox(connection: Transaction, run_id: str, **values: Any) -> None:
+    """Let go of a run's outbox and of what is known of each of its rows; its counts stay, and `values` are recorded."""
+    for details in (verdicts, stretches, progress):
+        connection.execute(delete(details).where(details.c.run_id == run_id))
+    connection.execute(update(runs).where(runs.c.id == run_id).values(outbox=None, **values))
+
+
+def keep_options(connection: Transaction, run_id: str, options: Mapping[str, Any]) -> None:
+    """Record the options of a run that are left."""
+    connection.execute(update(runs).where(runs.c.id == run_id).values(options=dict(options)))
+
+
 def saw_merges(database: Database, run_id: str, before: int, after: int) -> None:
     """Record that a run knows the merges up to `after`, if it knew those up to `before`."""
     here = (runs.c.id == run_id, runs.c.merges == before)
@@ -115,7 +196,7 @@ def finish(
         )
 
 
-def _run(row: Row[Any]) -> Run:
+def _run(row: StateRow) -> Run:
     return Run(
         run_id=row.id,
         audience=row.trait_key,
@@ -150,7 +231,7 @@ def _run(row: Row[Any]) -> Run:
     )
 
 
-def _rows_of(row: Row[Any]) -> dict[str, Any]:
+def _rows_of(row: StateRow) -> dict[str, Any]:
     """Rows read, and what they came to: of a snapshot, or of the event archive."""
     if row.intake is None:
         merged = {"merged": row.merged} if row.merged else {}

@@ -8,21 +8,20 @@ import hashlib
 import json
 import shlex
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import duckdb
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from windsor_sync.errors import StoredFileError
 from windsor_sync.state.audiences import EVENTS
 from windsor_sync.state.database import Database
 from windsor_sync.state.tables import audiences, merges, progress, runs, snapshots, stored_files
-from windsor_sync.storage.duckdb_engine import open_duckdb, parquet_notes, parquet_rows, quoted
 from windsor_sync.storage.file_store import PARTS, FileStore
+from windsor_sync.storage.parquet_footer import footer_of, note_option
 
 STAMP_KEY = "windsor_sync"
 """In Parquet's key-value metadata."""
@@ -55,7 +54,7 @@ class Stamp:
 
     def options(self) -> str:
         """The stamp as an option of DuckDB's COPY."""
-        return f"KV_METADATA {{{STAMP_KEY}: {quoted(json.dumps(asdict(self)))}}}"
+        return note_option(STAMP_KEY, json.dumps(asdict(self)))
 
     def part(self, name: str) -> "Stamp":
         """The stamp of one of several files in a folder of their own."""
@@ -295,6 +294,17 @@ def parts_of(connection: Connection, files: FileStore, whole: str) -> list[str]:
     return list(connection.execute(query).scalars()) or files.parts(whole)
 
 
+def owned_paths(database: Database) -> Iterator[str]:
+    """Yield every path that the state names, whatever destination it belongs to."""
+    with database.read() as connection:
+        yield from connection.execute(select(stored_files.c.path)).scalars()
+        yield from connection.execute(select(snapshots.c.path)).scalars()
+        for row in connection.execute(select(merges.c.base, merges.c.recent)):
+            yield from filter(None, row)
+        for outbox, options in connection.execute(select(runs.c.outbox, runs.c.options).join(audiences)):
+            yield from (path for path in (outbox, options.get("seen"), options.get("aside")) if path)
+
+
 def own_name(installation: str, audience_id: int, number: int | None = None) -> str:
     """A file name that no other run, audience, destination or installation can have."""
     run = "" if number is None else f"-{number}"
@@ -352,13 +362,8 @@ def _audience(connection: Connection, audience_id: int) -> str:
 
 def _footer(location: str) -> tuple[int, Stamp | None]:
     """Rows and stamp of a Parquet file; −1 rows when it cannot be read."""
-    try:
-        with open_duckdb() as connection:
-            [(rows,)] = connection.execute(parquet_rows(location)).fetchall()
-            stamp = connection.execute(parquet_notes(location, STAMP_KEY)).fetchone()
-    except duckdb.Error:
-        return -1, None
-    return int(rows), _stamp(stamp[0]) if stamp else None
+    rows, text = footer_of(location, STAMP_KEY)
+    return rows, _stamp(text) if text is not None else None
 
 
 def _stamp(text: str) -> Stamp | None:

@@ -4,13 +4,25 @@ The key is made where it is first needed. From then on the database has a check 
 another one, is noticed before anything is sent.
 """
 
-from sqlalchemy import Connection, select, update
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, insert, select, update
 
 from windsor_sync.domain.suppression import Suppressed, SuppressionHash
 from windsor_sync.errors import StoredFileError
-from windsor_sync.state.database import Database
+from windsor_sync.state.database import Database, Transaction
 from windsor_sync.state.suppression_key import VARIABLE, KeyPlace, check_value
-from windsor_sync.state.tables import installation, suppressions
+from windsor_sync.state.tables import installation, readings, suppressions
+
+FORGET = "forget"
+"""Origin of a suppression that a person asked for here: it is never taken back."""
+
+SEGMENT = "segment"
+"""Origin of a suppression that Segment's list holds."""
+
+SEGMENTS_LIST = "Segment's suppression list"
+_ROWS = 500  # a statement; SQLite takes 32,766 values
 
 
 def suppressed_users(database: Database) -> Suppressed:
@@ -51,7 +63,7 @@ def _first_key(database: Database) -> bytes:
     return key
 
 
-def check_in(connection: Connection) -> str | None:
+def check_in(connection: Transaction) -> str | None:
     """Return the check value of the key that is in use; None before one was used."""
     check: str | None = connection.execute(select(installation.c.suppression_check)).scalar_one()
     return check
@@ -78,3 +90,79 @@ def wrong_key(place: KeyPlace) -> StoredFileError:
         f"was sent. Bring the key back from where it was used or from a backup: into {file}the variable {VARIABLE} (in Airflow: "
         "the password of the connection windsor_suppressions). Only if it is lost for good: `windsor-sync recover --key`."
     )
+
+
+def forgotten_hashes(database: Database) -> list[str]:
+    """Return the users whom a person asked to forget."""
+    with database.read() as connection:
+        query = select(suppressions.c.user_hash).where(suppressions.c.origin == FORGET)
+        return list(connection.execute(query).scalars())
+
+
+def suppress_for_good(connection: Transaction, hashes: Collection[str]) -> list[str]:
+    """Suppress users whom Segment may not take off again; returns those who were not suppressed for good before."""
+    query = select(suppressions.c.user_hash).where(
+        suppressions.c.user_hash.in_(hashes), suppressions.c.origin == FORGET
+    )
+    fresh = sorted(set(hashes) - set(connection.execute(query).scalars()))
+    for user_hash in fresh:  # replaces a suppression that came from Segment
+        connection.execute(delete(suppressions).where(suppressions.c.user_hash == user_hash))
+        connection.execute(insert(suppressions).values(user_hash=user_hash, origin=FORGET, at=datetime.now(UTC)))
+    return fresh
+
+
+def suppress_again(connection: Transaction, user_hash: str) -> bool:
+    """Suppress a user whom the file store says was forgotten; returns whether the state did not know."""
+    known = select(suppressions.c.user_hash).where(suppressions.c.user_hash == user_hash)
+    if connection.execute(known).one_or_none() is not None:
+        return False
+    connection.execute(insert(suppressions).values(user_hash=user_hash, origin=FORGET, at=datetime.now(UTC)))
+    return True
+
+
+def adopt_list_of_segment(
+    connection: Transaction, found: set[str], moment: datetime, *, entries: int
+) -> tuple[int, int]:
+    """Make the entries of Segment's origin those that were found; returns how many came and went."""
+    known = {row.user_hash: row.origin for row in connection.execute(select(suppressions))}
+    new = found - known.keys()
+    gone = {user for user, origin in known.items() if origin == SEGMENT} - found
+    for rows in _batches(new):
+        values = [{"user_hash": user, "origin": SEGMENT, "at": moment} for user in rows]
+        connection.execute(insert(suppressions), values)
+    for rows in _batches(gone):
+        connection.execute(delete(suppressions).where(suppressions.c.user_hash.in_(rows)))
+    connection.execute(delete(readings).where(readings.c.what == SEGMENTS_LIST))
+    connection.execute(insert(readings).values(what=SEGMENTS_LIST, read_at=moment, entries=entries))
+    return len(new), len(gone)
+
+
+def let_go_of_suppressions(connection: Transaction) -> None:
+    """Let go of every suppression; Segment's list is read again before the next run."""
+    connection.execute(delete(suppressions))
+    connection.execute(delete(readings).where(readings.c.what == SEGMENTS_LIST))
+
+
+def give_up_forgotten(connection: Transaction) -> int:
+    """Let go of every suppression; returns how many users a person had asked to forget."""
+    gone = connection.execute(delete(suppressions).where(suppressions.c.origin == FORGET)).rowcount
+    let_go_of_suppressions(connection)
+    return gone
+
+
+def note_key(connection: Transaction, check: str | None) -> None:
+    """Record the check value of the key that is in use; None where there is none any more."""
+    connection.execute(update(installation).values(suppression_check=check))
+
+
+def list_of_segment_read_at(database: Database) -> datetime | None:
+    """Return when Segment's list was last read; None before the first time."""
+    query = select(readings.c.read_at).where(readings.c.what == SEGMENTS_LIST)
+    with database.read() as connection:
+        moment: datetime | None = connection.execute(query).scalar_one_or_none()
+    return moment
+
+
+def _batches(users: set[str]) -> Iterator[list[str]]:
+    rows = sorted(users)
+    return (rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS))

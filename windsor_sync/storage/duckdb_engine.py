@@ -6,16 +6,17 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from windsor_sync.errors import ConfigError
-from windsor_sync.settings.patterns import has_magic, literal
+from windsor_sync.settings.patterns import has_magic, is_url, literal
 from windsor_sync.storage import kept_engines
 from windsor_sync.storage.errors import store_damaged, store_unavailable, words_of_name
 from windsor_sync.storage.limits import require_address_space
-from windsor_sync.storage.scratch import inside, new_scratch_path, scratch_folder
+from windsor_sync.storage.scratch import inside, new_scratch_path, scratch_folder, scratch_of_this_process
 
 MEMORY_LIMIT_MB = 500
 """What DuckDB may hold before it spills to disk; the process adds about 150 MB of its own."""
@@ -53,6 +54,7 @@ _DAMAGED_BYTES = (
 _RAISED = re.compile(r"^(\w+): ", re.MULTILINE)
 
 _stores: dict[str, Any] = {}
+_folders: set[str] = set()
 
 
 def reach(store: Any) -> None:
@@ -63,21 +65,29 @@ def reach(store: Any) -> None:
     _stores[str(store.protocol)] = store
 
 
+def reach_folder(folder: str) -> None:
+    """Let every engine on stored files that is opened from now on read and write below this folder."""
+    _folders.add(folder)
+
+
 @contextmanager
-def open_duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
+def open_duckdb(*reads: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an engine for this block alone; its tables and spilled files are gone when the block ends.
 
-    Within `kept_engines.engines_kept` the engine may have been used before.
+    It reads these local files and folders; without any it reads the file stores that this process has opened, and within
+    `kept_engines.engines_kept` it may have been used before. Beside them it reads and writes in the scratch folders that this
+    process has now.
     """
     require_address_space()
-    reaches = (tempfile.gettempdir(), *map(id, _stores.values()))
-    engine = kept_engines.take(reaches) or _started(reaches)
+    stores = () if reads else tuple(map(id, _stores.values()))
+    reaches = kept_engines.Reaches(tempfile.gettempdir(), stores, _allowed(reads))
+    engine = (None if reads else kept_engines.take(reaches)) or _started(reaches)
     is_clean = False
     with scratch_folder(at=engine.scratch):
         try:
             with engine.connection() as connection:
                 yield connection
-            is_clean = engine.holds_nothing()
+            is_clean = not reads and engine.holds_nothing()
         finally:
             if not is_clean:
                 engine.database.close()
@@ -90,26 +100,42 @@ def _started(reaches: kept_engines.Reaches) -> kept_engines.KeptEngine:
     database = duckdb.connect(config=LOCKED)
     database.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'")
     database.execute(f"SET temp_directory = {quoted(str(inside(scratch)))}")
-    for store in _stores.values():
+    for store in _stores.values() if reaches.stores else ():
         database.register_filesystem(store)
-    lock(database)
+    lock(database, *reaches.paths, str(inside(scratch)))
     [(threads,)] = database.execute("SELECT current_setting('threads')").fetchall()
     return kept_engines.KeptEngine(database, scratch, reaches, threads)
 
 
-def lock(connection: duckdb.DuckDBPyConnection) -> None:
-    """Let an engine reach this machine's files and the registered stores, no network and no extension, and keep it so."""
-    reached = ["/", *(f"{protocol}://" for protocol in _protocols())]
-    connection.execute(f"SET allowed_directories = [{', '.join(map(quoted, reached))}]")
+def _allowed(reads: Sequence[str]) -> tuple[str, ...]:
+    """Return what an engine may read: a scratch folder within it needs no mention."""
+    given = tuple(reads or (*sorted(_folders), *_protocols()))
+    roots = [Path(each) for each in given if not is_url(each)]
+    own = (each for each in scratch_of_this_process() if not any(map(each.is_relative_to, roots)))
+    return given + tuple(map(str, own))
+
+
+def lock(connection: duckdb.DuckDBPyConnection, *reads: str) -> None:
+    """Let an engine reach these files, folders and stores, no network and no extension, and keep it so."""
+    spelled = {spelling for path in reads for spelling in _spellings(path)}
+    allowed = f"[{', '.join(map(quoted, sorted(spelled)))}]"
+    connection.execute(f"SET allowed_directories = {allowed}")
+    connection.execute(f"SET allowed_paths = {allowed}")
     connection.execute(f"SET allowed_configs = {list(kept_engines.CHANGEABLE)}")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 
 
+def _spellings(path: str) -> set[str]:
+    """Return a path as it is, without links, and as a pattern that means no other: the engine compares letters."""
+    plain = {path} if is_url(path) else {os.path.abspath(path), os.path.realpath(path)}  # noqa: PTH100
+    return plain | set(map(literal, plain))
+
+
 def _protocols() -> Iterator[str]:
     """Return the URL schemes of the registered stores."""
     for store in _stores.values():
-        yield from (store.protocol,) if isinstance(store.protocol, str) else store.protocol
+        yield from (f"{each}://" for each in ([store.protocol] if isinstance(store.protocol, str) else store.protocol))
 
 
 @contextmanager
@@ -162,7 +188,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _one_file(path: str) -> str:
+def one_file(path: str) -> str:
     """Return a path or URL as the SQL string that every reader of the engine takes for this one file.
 
     Raises ConfigError for a path that the engine could only take for another one.
@@ -177,27 +203,17 @@ def _one_file(path: str) -> str:
 
 def parquet(location: str, options: str = "") -> str:
     """Return one Parquet file as a table in SQL: its own columns, whatever its folders are called."""
-    return _read_parquet(_one_file(location), options)
+    return _read_parquet(one_file(location), options)
 
 
 def parquet_files(locations: Sequence[str], options: str = "") -> str:
     """Return several Parquet files of the same columns, at least one, as one table in SQL."""
-    return _read_parquet(f"[{', '.join(map(_one_file, locations))}]", options)
-
-
-def parquet_rows(location: str) -> str:
-    """Return the query that reads how many rows a Parquet file says it has."""
-    return f"SELECT num_rows FROM parquet_file_metadata({_one_file(location)})"
-
-
-def parquet_notes(location: str, key: str) -> str:
-    """Return the query that reads what a Parquet file says of itself under a key."""
-    return f"SELECT decode(value) FROM parquet_kv_metadata({_one_file(location)}) WHERE decode(key) = {quoted(key)}"
+    return _read_parquet(f"[{', '.join(map(one_file, locations))}]", options)
 
 
 def csv(location: str, options: str) -> str:
     """Return one text file as a table in SQL, split as the options say and no other way."""
-    return f"read_csv({_one_file(location)}, auto_detect = false, compression = 'none', hive_partitioning = false, {options})"
+    return f"read_csv({one_file(location)}, auto_detect = false, compression = 'none', hive_partitioning = false, {options})"
 
 
 def _read_parquet(files: str, options: str) -> str:

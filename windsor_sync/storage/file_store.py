@@ -22,7 +22,7 @@ from fsspec.implementations.local import LocalFileSystem
 from windsor_sync.errors import ConfigError, StateUnavailable
 from windsor_sync.private import Access, make_folder, open_new, tighten_below
 from windsor_sync.settings.patterns import has_magic
-from windsor_sync.storage.duckdb_engine import reach
+from windsor_sync.storage.duckdb_engine import reach, reach_folder
 from windsor_sync.storage.errors import file_system, in_reach, store_unavailable, trouble, words_of_failure
 from windsor_sync.storage.scratch import ABANDONED_S, PREFIX, Scratch, scratch_folder, scratch_in, sweep, works_on
 
@@ -71,6 +71,8 @@ class FileStore:
             self._is_swept = self.is_local
             self._url = str(self._fs.unstrip_protocol(self._root))
             works_on(self._url)
+            if self.is_local:
+                reach_folder(self._root)
             if self._drafts:
                 make_folder(self._drafts, access)
                 _sweep(self._drafts)

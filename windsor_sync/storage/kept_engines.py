@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 import duckdb
 
@@ -55,8 +56,15 @@ def _memory_bytes() -> int | None:
     return pages * resource.getpagesize()
 
 
-Reaches = tuple[object, ...]
-"""The temporary folder and the file systems that an engine was made to use."""
+class Reaches(NamedTuple):
+    """The places that an engine was made to use."""
+
+    temporary: str
+    """the folder"""
+    stores: tuple[int, ...]
+    """which file systems of object stores"""
+    paths: tuple[str, ...]
+    """local files and folders, and the schemes of those stores"""
 
 
 @dataclass(frozen=True, slots=True)

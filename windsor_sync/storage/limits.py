@@ -13,6 +13,10 @@ ADDRESS_SPACE_MB = 1_500
 ADDRESS_SPACE_MB_PER_CPU = 150
 """What DuckDB and its threads reserve at most; most of it is never used. With less DuckDB crashes the process."""
 
+PROGRAM_MB = 300
+"""Of address space that the program and its libraries take; with less they end the process in words of their own."""
+
+_NOT_LOADED = ("failed to map segment", "Cannot allocate memory")
 _NO_HANDLE = (errno.EMFILE, errno.ENFILE)
 
 
@@ -30,13 +34,21 @@ def require_handles(connections: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
+def require_program_space() -> None:
+    """Raise ConfigError where a limit on address space is so low that the libraries cannot be loaded."""
+    _require_mb(PROGRAM_MB, "windsor-sync")
+
+
 def require_address_space() -> None:
     """Raise ConfigError where a limit on address space is so low that DuckDB would crash."""
-    needed_mb = ADDRESS_SPACE_MB + ADDRESS_SPACE_MB_PER_CPU * (os.cpu_count() or 1)
+    _require_mb(ADDRESS_SPACE_MB + ADDRESS_SPACE_MB_PER_CPU * (os.cpu_count() or 1), "DuckDB")
+
+
+def _require_mb(needed_mb: int, what: str) -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY and soft < needed_mb * 2**20:
         raise ConfigError(
-            f"This process may have {soft // 2**20:,} MB of address space, and DuckDB needs up to {needed_mb:,} MB, of which it "
+            f"This process may have {soft // 2**20:,} MB of address space, and {what} needs up to {needed_mb:,} MB, of which it "
             "uses a part. Nothing was done. Raise the limit (`ulimit -v unlimited`), and limit memory by a container or by "
             "systemd's MemoryMax instead."
         )
@@ -49,6 +61,7 @@ def shortage_in(error: BaseException) -> OutOfResources | None:
             "This process has no file handle left. Allow it more (`ulimit -n 1024`), or lower destination.max_in_flight"
         )
     is_memory = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    is_memory |= isinstance(error, ImportError) and any(words in str(error) for words in _NOT_LOADED)
     if is_memory or type(error).__name__ == "OutOfMemoryException" or "can't start new thread" in str(error):
         return OutOfResources("The memory of this process ran out. Give it more, or run fewer commands beside it")
     return None

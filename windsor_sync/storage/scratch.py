@@ -39,6 +39,7 @@ _INSIDE = "files"
 _MOST_OWNER_BYTES = 64 * 1024
 
 _stores: set[str] = set()
+_alive: set[Path] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,12 @@ def scratch_folder(root: Path | None = None, suffix: str = "", *, at: Path | Non
     again and again; where something stands at that place, FileExistsError is raised.
     """
     folder = _made(root, suffix, at)
+    if at is None:  # what an engine spills is for no other engine
+        _alive.add(inside(folder))
     try:
         yield inside(folder)
     finally:
+        _alive.discard(inside(folder))
         _remove(folder)
 
 
@@ -121,6 +125,11 @@ def new_scratch_path() -> Path:
 def inside(folder: Path) -> Path:
     """Return the part of a scratch folder that is for the data."""
     return folder / _INSIDE
+
+
+def scratch_of_this_process() -> list[Path]:
+    """Return the folders whose blocks have not ended, without those that engines spill into."""
+    return sorted(_alive)
 
 
 def _made(root: Path | None, suffix: str, at: Path | None) -> Path:

@@ -4,14 +4,12 @@ import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
-
-from sqlalchemy import Row
 
 from windsor_sync.domain.run import Run, UnbalancedBooksError
 from windsor_sync.errors import ConfigError, LeaseHeld, SegmentUnavailable, StoredFileError
 from windsor_sync.segment.trait_keys import TraitKey
 from windsor_sync.state.audiences import EVENTS_CLASS
+from windsor_sync.state.database import StateRow
 from windsor_sync.state.runs import recent
 from windsor_sync.storage.scratch import QUIET_S
 from windsor_sync.usecases.close_run import settle_dead
@@ -84,7 +82,7 @@ def _left_behind(workspace: Workspace, *, repair: bool) -> Iterator[Irregularity
             yield Irregularity(SCRATCH, text, "It is removed.", is_mended=True)
 
 
-def _audience(workspace: Workspace, row: Row[Any], *, repair: bool) -> Iterator[Irregularity]:
+def _audience(workspace: Workspace, row: StateRow, *, repair: bool) -> Iterator[Irregularity]:
     audience_id, key = row.id, row.trait_key
     for run in recent(workspace.database, audience_ids=[audience_id], limit=RUNS_LOOKED_AT):
         if run.finished_at is None:
@@ -118,7 +116,7 @@ def _books(key: str, run: Run) -> Iterator[Irregularity]:
         yield Irregularity(key, str(error), "Report it; a resync makes Windsor right whatever happened.")
 
 
-def _stands_on(workspace: Workspace, row: Row[Any]) -> list[str]:
+def _stands_on(workspace: Workspace, row: StateRow) -> list[str]:
     """The stored files that the ledger stands on; an outbox of which nothing is owed is none of them."""
     merges = workspace.merges.known().paths if row.computation_class == EVENTS_CLASS else ()
     head = workspace.ledger.head(row.id)
@@ -135,14 +133,14 @@ def _windows(workspace: Workspace, audience_id: int) -> list[str]:
     return windows(workspace, audience_id, events, datetime.now(UTC)) if events else []
 
 
-def _file(workspace: Workspace, row: Row[Any], path: str, *, is_quick: bool) -> Iterator[Irregularity]:
+def _file(workspace: Workspace, row: StateRow, path: str, *, is_quick: bool) -> Iterator[Irregularity]:
     try:
         workspace.stored.confirm(path, thoroughly=not is_quick)
     except StoredFileError as error:
         yield Irregularity(row.trait_key, error.finding, _retire(workspace, row) or error.remedy)
 
 
-def _retire(workspace: Workspace, row: Row[Any]) -> str | None:
+def _retire(workspace: Workspace, row: StateRow) -> str | None:
     """Return the remedy for an audience that is retired or not configured; None for one that can be recovered by its name."""
     if row.computation_class == EVENTS_CLASS:
         return None

@@ -8,19 +8,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
-
 from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.change import Limits
 from windsor_sync.domain.run import Run
 from windsor_sync.errors import ChangesWithheld, ConfigError
 from windsor_sync.settings import Computation
-from windsor_sync.state.approvals import trail
 from windsor_sync.state.audiences import Registered
+from windsor_sync.state.audit_log import trail, trailed
 from windsor_sync.state.database import Database
 from windsor_sync.state.leases import Lease
-from windsor_sync.state.runs import run_of
-from windsor_sync.state.tables import audit_trail, runs
+from windsor_sync.state.runs import newest_started_by
 from windsor_sync.usecases.plan import described, estimate
 from windsor_sync.usecases.prepare import Request, planned
 from windsor_sync.usecases.recover_state import recover_before_resync
@@ -102,7 +99,7 @@ def run_backfill(
     def opens(known: Registered, lease: Lease) -> Run:
         assert known.audience_id is not None
         permission = _permission(workspace.database, str(known.key), request.trigger)
-        run = _opened_since(workspace.database, known.audience_id, request.trigger, permission.at)
+        run = newest_started_by(workspace.database, known.audience_id, request.trigger, KIND, permission.at)
         if run is not None:
             return run
         permitted = replace(request, limits=replace(request.limits, count=permission.changes))
@@ -120,22 +117,9 @@ class Permission:
     """how many they saw: the snapshot may have changed since then"""
 
 
-def _opened_since(database: Database, audience_id: int, trigger: str, moment: datetime) -> Run | None:
-    query = select(runs.c.id).where(runs.c.audience_id == audience_id, runs.c.trigger == trigger, runs.c.kind == KIND)
-    newest = query.where(runs.c.started_at >= moment).order_by(runs.c.number.desc()).limit(1)
-    with database.read() as connection:
-        run_id = connection.execute(newest).scalar_one_or_none()
-    return run_of(database, run_id) if run_id is not None else None
-
-
 def _permission(database: Database, key: str, trigger: str) -> Permission:
     """The newest one for this start; raises ChangesWithheld when nobody gave one."""
-    query = select(audit_trail.c.at, audit_trail.c.details)
-    query = query.where(audit_trail.c.what == PERMISSION, audit_trail.c.subject == key).order_by(
-        audit_trail.c.id.desc()
-    )
-    with database.read() as connection:
-        found = [row for row in connection.execute(query) if row.details["trigger"] == trigger]
+    found = [row for row in trailed(database, PERMISSION, key) if row.details["trigger"] == trigger]
     if not found:
         raise ChangesWithheld(
             f"Nobody has permitted this backfill of {key}. Nothing was sent. Start engage_audience_backfill again and answer "

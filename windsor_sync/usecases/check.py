@@ -16,7 +16,6 @@ from windsor_sync.sources.warehouse_session import opened
 from windsor_sync.state.database import open_database
 from windsor_sync.state.runs import recent
 from windsor_sync.state.suppression_key import key_place
-from windsor_sync.storage.duckdb_engine import open_duckdb
 from windsor_sync.storage.errors import file_system, in_reach, trouble, words_of_failure
 from windsor_sync.storage.file_store import FileStore
 from windsor_sync.usecases.close_run import as_it_stands
@@ -93,29 +92,18 @@ def _origins(settings: Settings, reach: Reach, told: Callable[[Computation], tup
     reached = cache(lambda connection: tried(connection, partial(reach, connection)))  # many audiences, one warehouse
     for computation in settings.computations:
         if computation.enabled:
-            yield _freshly(computation, tried(computation.name, partial(_source, computation, reached, told)))
+            yield tried(computation.name, partial(_source, computation, reached, told))
     if settings.events is not None:
         yield tried("events", partial(_archive, settings.events))
 
 
-def _freshly(computation: Computation, found: Finding) -> Finding:
-    """The finding, as a warning where the snapshot is stale; as an error where a sync would refuse it."""
-    if found.level is not Level.OK or computation.snapshot.path is None:
-        return found
-    origin = source_for(computation).origin
-    why = stale(computation, origin.taken_at) if origin else None
-    is_refused = computation.snapshot.max_age_action is MaxAgeAction.FAIL
-    return (
-        Finding(found.subject, Level.ERROR if is_refused else Level.WARNING, f"{found.text}. {why}") if why else found
-    )
-
-
-def tried(subject: str, look: Callable[[], str]) -> Finding:
+def tried(subject: str, look: Callable[[], str | Finding]) -> Finding:
     """Return the result of `look`, or its error as a finding."""
     try:
-        return Finding(subject, Level.OK, look())
+        found = look()
     except WindsorSyncError as error:
         return Finding(subject, Level.ERROR, str(error))
+    return found if isinstance(found, Finding) else Finding(subject, Level.OK, found)
 
 
 def _schedule(settings: Settings) -> Finding:
@@ -158,21 +146,26 @@ def _ask_segment(workspace: Workspace) -> str:
 
 def _source(
     computation: Computation, reached: Callable[[str], Finding], told: Callable[[Computation], tuple[str, str]]
-) -> str:
+) -> Finding:
+    """Look into the newest snapshot: a stale one is a warning, or an error where a sync would refuse it."""
     key, last = told(computation)
     source = source_for(computation)
     found = source.describe()
     if source.origin is not None:
         _read(source.origin)
-        with open_duckdb() as engine:
-            look_into(computation, source.origin, engine)
+        look_into(computation, source.origin)
         found += f", taken at {moment(source.origin.taken_at)}"
     elif computation.snapshot.connection is not None:
         connection = reached(computation.snapshot.connection)
         if connection.level is Level.ERROR:
             raise ConfigError(connection.text)
         found += f", {connection.text}"
-    return f"trait {key}, from {found}; {last}"
+    text = f"trait {key}, from {found}; {last}"
+    why = stale(computation, source.origin.taken_at) if source.origin else None
+    if why is None:
+        return Finding(computation.name, Level.OK, text)
+    is_refused = computation.snapshot.max_age_action is MaxAgeAction.FAIL
+    return Finding(computation.name, Level.ERROR if is_refused else Level.WARNING, f"{text}. {why}")
 
 
 def _told(workspace: Workspace, computation: Computation) -> tuple[str, str]:

@@ -5,47 +5,29 @@ last, so that a `forget` that was killed and is repeated finds the same ids.
 """
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 
-import duckdb
-from sqlalchemy import Connection, delete, insert, select, update
-
-from windsor_sync.diff.duckdb import WRITTEN_AS
-from windsor_sync.domain.suppression import keyed_sql, salted
+from windsor_sync.domain.suppression import salted
 from windsor_sync.errors import LeaseHeld, StoredFileError
 from windsor_sync.persons.kin import with_kin
+from windsor_sync.persons.purge import Ids, names_hashed, names_person, write_without
 from windsor_sync.segment.trait_keys import TraitKey
 from windsor_sync.snapshots.seal import content_checksum
-from windsor_sync.state.approvals import trail
+from windsor_sync.state.audiences import audience_row, everything_registered
+from windsor_sync.state.audit_log import trail
 from windsor_sync.state.leases import Lease
+from windsor_sync.state.snapshots import forget_protected, leave_out_user
 from windsor_sync.state.stored_files import MERGES, Named, Placed, is_of_merges, stamp_of, take_place_of
 from windsor_sync.state.suppression_key import check_value
-from windsor_sync.state.suppressions import hash_in_use, suppressed_users
-from windsor_sync.state.tables import audiences, runs, snapshots, suppressions
-from windsor_sync.storage.duckdb_engine import open_stored, parquet, quoted
+from windsor_sync.state.suppressions import forgotten_hashes, hash_in_use, suppress_for_good, suppressed_users
 from windsor_sync.usecases.learn_merges import begin, learn_of_dead
 from windsor_sync.usecases.workspace import Workspace
 
-OUTBOX_BLANKS = (
-    "identity", "user_id", "anonymous_id", "email", "value", "told_anonymous_id", "told_email", "told_value",
-)  # fmt: skip
-
 READERS_S = 10.0
 """How long `forget` waits for commands that hold no lease, such as a plan."""
-
-FORGET = "forget"
-"""Origin of a suppression that a person asked for here: it is never taken back."""
-
-Ids = Collection[str]
-"""All known ids of a person."""
-
-_USER = "coalesce(user_id, anonymous_id)"
-"""As in snapshots: a user goes by the anonymous id only where there is no other."""
-
-EVENTS_BLANKS = ("user_id", "anonymous_id", "previous_id", "message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,38 +105,25 @@ def _person(workspace: Workspace, user_id: str, damaged: list[StoredFileError]) 
         return (user_id,)
 
 
-def _forgotten(workspace: Workspace) -> list[str]:
-    with workspace.database.read() as connection:
-        query = select(suppressions.c.user_hash).where(suppressions.c.origin == FORGET)
-        return list(connection.execute(query).scalars())
-
-
 def _suppress(workspace: Workspace, ids: Ids, *, who: str, why: str | None) -> bool:
     """Suppress all ids in one commit, and record it in the file store; returns whether one was not suppressed for good before."""
     hashing = hash_in_use(workspace.database)
     digests = {hashing.of(name) for name in ids}
     with workspace.database.write() as connection:
-        query = select(suppressions.c.user_hash).where(
-            suppressions.c.user_hash.in_(digests), suppressions.c.origin == FORGET
-        )
-        fresh = sorted(digests - set(connection.execute(query).scalars()))
-        for digest in fresh:  # replaces a suppression that came from Segment, which Segment may take back
-            connection.execute(delete(suppressions).where(suppressions.c.user_hash == digest))
-            connection.execute(insert(suppressions).values(user_hash=digest, origin=FORGET, at=datetime.now(UTC)))
+        fresh = suppress_for_good(connection, digests)
+        for digest in fresh:
             trail(connection, who=who, what="forget", subject="a user", why=why, user_hash=digest)
-    workspace.marks.keep_forgotten(_forgotten(workspace), check_value(hashing.key))
+    workspace.marks.keep_forgotten(forgotten_hashes(workspace.database), check_value(hashing.key))
     return bool(fresh)
 
 
 @contextmanager
 def _everything_held(workspace: Workspace, holder: str) -> Iterator[dict[int, Lease]]:
     """Hold the leases on all that has runs, by audience id, so that no run reads a file while it is rewritten."""
-    with workspace.database.read() as connection:
-        rows = connection.execute(select(audiences).order_by(audiences.c.id)).all()
     with ExitStack() as held:
         yield {
             row.id: held.enter_context(workspace.hold(TraitKey(row.trait_key), holder, destination=row.destination))
-            for row in rows
+            for row in everything_registered(workspace.database)
         }
 
 
@@ -178,8 +147,7 @@ def _wait_for_readers(workspace: Workspace) -> None:
 
 def _stood_on(workspace: Workspace) -> set[str]:
     """The files that say what Windsor was told, for any destination."""
-    with workspace.database.read() as connection:
-        ids = list(connection.execute(select(audiences.c.id).where(audiences.c.ledger_lost_at.is_(None))).scalars())
+    ids = [row.id for row in everything_registered(workspace.database) if row.ledger_lost_at is None]
     heads = [head for audience_id in ids if (head := workspace.ledger.head(audience_id))]
     paths = [path for head in heads for path in (head.snapshot_path, None if head.is_settled else head.outbox_path)]
     return {path for path in paths if path}
@@ -229,7 +197,7 @@ def _purge(workspace: Workspace, file: Named, ids: Ids, lease: Lease | None) -> 
             lease.fence(connection)
         take_place_of(connection, file, fresh.placed, neighbours)
         if file.is_snapshot:
-            _recount(connection, fresh)
+            leave_out_user(connection, fresh.placed.path, fresh.rows, fresh.checksum, fresh.placed.size_bytes)
     workspace.files.delete(file.path)
     return True
 
@@ -249,71 +217,26 @@ def _written_without(workspace: Workspace, file: Named, ids: Ids) -> _Fresh | No
     """Write a file again without the person, under a name of its own; None when it does not name them."""
     stamp = workspace.stored.again(file)
     with workspace.files.draft() as draft:
-        with open_stored() as connection:
-            touched, rows, without = _without(connection, file, workspace.files.location(file.path), ids)
-            if not touched:
-                return None
-            workspace.stored.confirm_part(file.path)  # what is damaged must not get a checksum of its own
-            connection.execute(f"COPY ({without}) TO {quoted(str(draft))} ({WRITTEN_AS}, {stamp.options()})")
-            checksum = content_checksum(connection, draft) if file.is_snapshot else ""
+        rows = write_without(
+            file,
+            workspace.files.location(file.path),
+            ids,
+            draft,
+            options=stamp.options(),
+            confirm=partial(workspace.stored.confirm_part, file.path),
+        )
+        if rows is None:
+            return None
+        checksum = content_checksum(draft) if file.is_snapshot else ""
         whole = None if file.path == file.whole else file.whole
         return _Fresh(workspace.stored.put(draft, stamp.path, whole), rows, checksum)
-
-
-def _without(connection: duckdb.DuckDBPyConnection, file: Named, location: str, ids: Ids) -> tuple[int, int, str]:
-    """Return how many rows of a file name the person, how many of these are theirs, and the query of the file without them.
-
-    A snapshot and known merges lose the rows. An outbox has them blanked, so that positions and books still hold. A row of
-    another user stays, without the person's anonymous ids in it.
-    """
-    if file.is_of_merges:
-        condition = f"id IN ({_listed(ids)}) OR survivor IN ({_listed(ids)})"
-        rows = _count(connection, location, condition)
-        return rows, rows, f"SELECT * FROM {parquet(location)} WHERE NOT ({condition})"
-    theirs = _theirs(connection, location, ids)
-    others = ", ".join(
-        f"CASE WHEN user_id IS NULL THEN {name} ELSE {_lines_without(name, ids)} END AS {name}" for name in theirs.lines
-    )
-    touched = _count(connection, location, theirs.touched)
-    rows = _count(connection, location, theirs.condition)
-    if file.is_snapshot:
-        query = f"SELECT * REPLACE ({others}) FROM {parquet(location)} WHERE ({theirs.condition}) IS NOT TRUE"
-        return touched, rows, query
-    kept = {name: _lines_without(name, ids) if name in theirs.lines else name for name in theirs.blanks}
-    blanks = ", ".join(
-        f"CASE WHEN {theirs.condition} THEN NULL ELSE {rest} END AS {name}" for name, rest in kept.items()
-    )
-    return touched, rows, f"SELECT * REPLACE ({blanks}) FROM {parquet(location)} ORDER BY seq"
-
-
-def _recount(connection: Connection, fresh: _Fresh) -> None:
-    """The books of the snapshots that stand on the file count the user as suppressed from now on."""
-    placed, rows, checksum = fresh.placed, fresh.rows, fresh.checksum
-    for row in connection.execute(select(snapshots).where(snapshots.c.path == placed.path)).all():
-        left_out = {**row.left_out, "suppressed": row.left_out.get("suppressed", 0) + rows}
-        connection.execute(
-            update(snapshots)
-            .where(snapshots.c.id == row.id)
-            .values(members=row.members - rows, left_out=left_out, size_bytes=placed.size_bytes, checksum=checksum)
-        )
-        if rows > 1:  # the rows of one person beyond the first were counted as merged
-            counted = runs.c.snapshot_id == row.id, runs.c.merged >= rows - 1
-            connection.execute(update(runs).where(*counted).values(merged=runs.c.merged - (rows - 1)))
 
 
 def _purge_findings(workspace: Workspace, ids: Ids) -> None:
     """Take the person out of the findings: of a row that could not be read, its user's hash is kept, without a key."""
     hashes = {salted(workspace.database.installation(), name) for name in ids}
     with workspace.database.write() as connection:
-        for row in connection.execute(select(snapshots.c.id, snapshots.c.findings)).all():
-            unreadable = (row.findings or {}).get("unreadable") or {}
-            if hashes.intersection(protected := unreadable.get("protected") or ()):
-                left = {**unreadable, "protected": [each for each in protected if each not in hashes]}
-                connection.execute(
-                    update(snapshots)
-                    .where(snapshots.c.id == row.id)
-                    .values(findings={**row.findings, "unreadable": left})
-                )
+        forget_protected(connection, hashes)
 
 
 def _remove_unnamed(workspace: Workspace, named: set[str], ids: Ids, leases: Sequence[Lease]) -> None:
@@ -329,19 +252,14 @@ def _remove_unnamed(workspace: Workspace, named: set[str], ids: Ids, leases: Seq
         stamp = stamp_of(location)
         for lease in leases:  # what a run that took over has stored is not among `named`
             lease.require()
+        owner = audience_row(workspace.database, stamp.audience_id) if stamp and stamp.path == path else None
         try:
-            if stamp is not None and stamp.path == path and _is_ledger_lost(workspace, stamp.audience_id):
+            if stamp is not None and owner is not None and owner.ledger_lost_at is not None:
                 _purge_unnamed(workspace, Named(path, path, stamp.audience_id, stamp.number is None, stamp.number), ids)
-            elif _is_in(location, ids):
+            elif names_person(location, ids):
                 workspace.files.delete(path)
         except StoredFileError:
             workspace.files.delete(path)
-
-
-def _is_ledger_lost(workspace: Workspace, audience_id: int) -> bool:
-    query = select(audiences.c.id).where(audiences.c.id == audience_id, audiences.c.ledger_lost_at.is_not(None))
-    with workspace.database.read() as connection:
-        return connection.execute(query).first() is not None
 
 
 def _purge_unnamed(workspace: Workspace, file: Named, ids: Ids) -> None:
@@ -374,70 +292,13 @@ def _remove_older_merges(workspace: Workspace, leases: Sequence[Lease]) -> None:
 
     After a `forget` that was killed after its last commit, only these files still say which ids were one person.
     """
-    hashes, hashing = _listed(_forgotten(workspace)), hash_in_use(workspace.database)
-    salt, pads = quoted(hashing.salt), tuple(map(quoted, hashing.pads))
-    condition = " OR ".join(
-        f"{keyed_sql(f'sha256({salt} || {name})', *pads)} IN ({hashes})" for name in ("id", "survivor")
-    )
+    hashes, hashing = forgotten_hashes(workspace.database), hash_in_use(workspace.database)
     for path in workspace.stored.unnamed({file.path for file in workspace.stored.named()}, MERGES):
         for lease in leases:
             lease.require()
         try:
-            with open_stored() as connection:
-                is_named = _count(connection, workspace.files.location(path), condition) > 0
+            is_named = names_hashed(workspace.files.location(path), hashes, hashing)
         except StoredFileError:
             is_named = True  # an unreadable file may name the person
         if is_named:
             workspace.files.delete(path)
-
-
-def _is_in(location: str, ids: Ids) -> bool:
-    with open_stored() as connection:
-        return _count(connection, location, _theirs(connection, location, ids).touched) > 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Theirs:
-    """Where a file names a person."""
-
-    condition: str
-    """which rows are about them, as SQL"""
-    touched: str
-    """which rows name them at all"""
-    blanks: tuple[str, ...]
-    """the columns that name the user of a row"""
-    lines: tuple[str, ...]
-    """those of these columns that hold anonymous ids of the row's user, one a line"""
-
-
-def _theirs(connection: duckdb.DuckDBPyConnection, location: str, ids: Ids) -> _Theirs:
-    is_theirs = f"{_USER} IN ({_listed(ids)})"
-    columns = _columns(connection, location)
-    if "previous_id" in columns:  # forwarded events; an alias names two users
-        is_theirs = f"({is_theirs} OR previous_id IN ({_listed(ids)}))"
-        return _Theirs(is_theirs, is_theirs, EVENTS_BLANKS, ())
-    lines = tuple(name for name in ("anonymous_id", "told_anonymous_id") if name in columns)
-    names_them = (f"list_has_any(string_split({name}, chr(10)), [{_listed(ids)}])" for name in lines)
-    return _Theirs(is_theirs, " OR ".join((is_theirs, *names_them)), OUTBOX_BLANKS, lines)
-
-
-def _lines_without(name: str, ids: Ids) -> str:
-    """Return a column of anonymous ids, one a line, without these ids, as SQL; NULL where none is left."""
-    rest = f"list_filter(string_split({name}, chr(10)), lambda each: each NOT IN ({_listed(ids)}))"
-    return f"nullif(array_to_string({rest}, chr(10)), '')"
-
-
-def _listed(names: Collection[str]) -> str:
-    """Return texts as a list in SQL; for no text, a list that matches nothing."""
-    return ", ".join(map(quoted, names)) or "NULL"
-
-
-def _count(connection: duckdb.DuckDBPyConnection, location: str, condition: str) -> int:
-    row = connection.execute(f"SELECT count(*) FROM {parquet(location)} WHERE {condition}").fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def _columns(connection: duckdb.DuckDBPyConnection, location: str) -> set[str]:
-    rows = connection.execute(f"DESCRIBE SELECT * FROM {parquet(location)}").fetchall()
-    return {str(name) for name, *_ in rows}

@@ -11,8 +11,6 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
-
 from windsor_sync.delivery.bounds import Delivery
 from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.delivery.endings import everything_rejected
@@ -29,13 +27,14 @@ from windsor_sync.outbox.events import pending_rows, remaining
 from windsor_sync.segment.routing import Routing
 from windsor_sync.segment.trait_keys import trait_key
 from windsor_sync.settings import AliasPolicy, Events
+from windsor_sync.state.archive_files import enter_files_read, files_read
 from windsor_sync.state.audiences import EVENTS, Registered
+from windsor_sync.state.database import Transaction
 from windsor_sync.state.leases import Lease
 from windsor_sync.state.ledger import Head
 from windsor_sync.state.runs import history, recent, run_of
 from windsor_sync.state.stored_files import Placed, Stamp, enter
 from windsor_sync.state.suppressions import suppressed_users
-from windsor_sync.state.tables import archive_files
 from windsor_sync.usecases import suppression_list as segment_suppressions
 from windsor_sync.usecases.close_run import settle, settle_dead_predecessor
 from windsor_sync.usecases.deliver import OutboxDelivery, deliver
@@ -246,11 +245,8 @@ def next_files(
     them a second time (user deletion rewrites archive files: facts §3.1). Such files are returned beside.
     """
     remembered_since = now - timedelta(days=events.dedupe_days)
-    query = select(
-        archive_files.c.path, archive_files.c.fingerprint, archive_files.c.lines, archive_files.c.read_at
-    ).where(archive_files.c.audience_id == known.audience_id)
-    with workspace.database.read() as connection:
-        read = {row.path: row for row in connection.execute(query)}
+    assert known.audience_id is not None
+    read = files_read(workspace.database, known.audience_id)
     chosen: list[ArchiveFile] = []
     rewritten: list[Rewritten] = []
     size = 0
@@ -330,35 +326,22 @@ def _take_in(
 
 
 def _record_files(
-    connection: Connection, *, audience_id: int, run_id: str, files: list[ArchiveFile], intake: Intake, at: datetime
+    connection: Transaction, *, audience_id: int, run_id: str, files: list[ArchiveFile], intake: Intake, at: datetime
 ) -> None:
     """From this commit on the files are read; it is the one that makes their messages owed.
 
     They count as read at the run's start, so that none is read again when the run's messageIds are forgotten.
     """
-    if not files:
-        return
-    paths = [file.path for file in files]
-    for start in range(0, len(paths), 500):
-        chunk = paths[start : start + 500]
-        connection.execute(
-            delete(archive_files).where(archive_files.c.audience_id == audience_id, archive_files.c.path.in_(chunk))
-        )
-    connection.execute(
-        insert(archive_files),
-        [
-            {
-                "audience_id": audience_id,
-                "path": file.path,
-                "fingerprint": file.fingerprint,
-                "size_bytes": file.size_bytes,
-                "lines": intake.lines[file.path],
-                "run_id": run_id,
-                "read_at": at,
-            }
-            for file in files
-        ],
-    )
+    rows = [
+        {
+            "path": file.path,
+            "fingerprint": file.fingerprint,
+            "size_bytes": file.size_bytes,
+            "lines": intake.lines[file.path],
+        }
+        for file in files
+    ]
+    enter_files_read(connection, audience_id, run_id, rows, at)
 
 
 def _has_to_send(head: Head | None, *, releases: bool) -> bool:

@@ -3,14 +3,12 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from sqlalchemy import Row, func, or_, select
 
 from windsor_sync.errors import harmless
 from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.settings import Computation
-from windsor_sync.state.tables import runs, snapshots
+from windsor_sync.state.database import StateRow
+from windsor_sync.state.runs import may_be_told
 from windsor_sync.usecases.workspace import Workspace
 
 
@@ -52,40 +50,25 @@ class Orphan:
         return f"{self.finding} {self.remedy}"
 
 
-def orphans(workspace: Workspace) -> list[Orphan]:
-    """Return the orphaned keys of the destination, oldest first; asks the state only."""
-    rows = workspace.registry.known()
+def orphans(workspace: Workspace, known: Sequence[StateRow] | None = None) -> list[Orphan]:
+    """Return the orphaned keys of the destination, oldest first; asks the state only.
+
+    `known`: what the registry knows, where the caller has read it.
+    """
+    rows = workspace.registry.known() if known is None else known
     synced = entries_by_id(workspace, rows)
     disabled = entries_by_id(workspace, rows, is_enabled=False)
     return [
         Orphan(row.id, row.trait_key, row.name, row.computation_class, row.segment_id, row.id in disabled)
         for row in rows
-        if row.retired_at is None and row.id not in synced and _may_be_told(workspace, row)
+        if row.retired_at is None and row.id not in synced and may_be_told(workspace.database, row)
     ]
 
 
-def entries_by_id(workspace: Workspace, rows: Sequence[Row[Any]], *, is_enabled: bool = True) -> dict[int, Computation]:
+def entries_by_id(workspace: Workspace, rows: Sequence[StateRow], *, is_enabled: bool = True) -> dict[int, Computation]:
     """Return the entries of windsor.yaml by the ids of the registered audiences they mean: by Segment's id, else by the key."""
     by_segment = {row.segment_id: row.id for row in rows if row.segment_id is not None and row.retired_at is None}
     by_key = {row.trait_key: row.id for row in rows}
     entries = [each for each in workspace.settings.computations if each.enabled is is_enabled]
     found = ((by_segment.get(each.id) or by_key.get(str(each.key)), each) for each in entries)
     return {audience_id: entry for audience_id, entry in found if audience_id is not None}
-
-
-def _may_be_told(workspace: Workspace, row: Row[Any]) -> bool:
-    """Whether Windsor may have a value of anybody under the key."""
-    if row.head_run is None or row.ledger_lost_at is not None:
-        return row.ledger_lost_at is not None
-    arrived = select(runs.c.id).where(
-        runs.c.audience_id == row.id, or_(runs.c.delivered > 0, runs.c.in_doubt > 0, runs.c.finished_at.is_(None))
-    )
-    rest = runs.c.owed + runs.c.rejected + runs.c.withheld
-    told_nobody = (
-        select(func.count())
-        .select_from(runs.join(snapshots, snapshots.c.id == runs.c.snapshot_id))
-        .where(runs.c.id == row.head_run, runs.c.finished_at.is_not(None), rest == 0, snapshots.c.members == 0)
-    )
-    with workspace.database.read() as connection:
-        has_arrived = connection.execute(arrived.limit(1)).first() is not None
-        return has_arrived and not connection.execute(told_nobody).scalar_one()

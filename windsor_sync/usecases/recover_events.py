@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, delete, func, select, update
-
 from windsor_sync.domain.run import Run, RunState
-from windsor_sync.state.approvals import trail
+from windsor_sync.state.archive_files import unread
 from windsor_sync.state.audiences import EVENTS
+from windsor_sync.state.audit_log import trail
+from windsor_sync.state.database import Transaction
 from windsor_sync.state.ledger import Head
-from windsor_sync.state.runs import history
+from windsor_sync.state.runs import drop_outbox, history, keep_options
 from windsor_sync.state.stored_files import strike
-from windsor_sync.state.tables import archive_files, progress, runs, stretches, verdicts
 from windsor_sync.usecases.learn_merges import rebuild
 from windsor_sync.usecases.workspace import Workspace
 
@@ -78,30 +77,20 @@ def _window_is_lost(workspace: Workspace, run: Run) -> bool:
     return bool(run.options.get("seen")) and not workspace.stored.is_whole(run.options["seen"])
 
 
-def _read_again(connection: Connection, run: Run) -> int:
+def _read_again(connection: Transaction, run: Run) -> int:
     """Make the run's archive files unread, and the run one that owes nothing."""
-    here = archive_files.c.run_id == run.run_id
-    files = connection.execute(select(func.count()).select_from(archive_files).where(here)).scalar_one()
-    connection.execute(delete(archive_files).where(here))
-    connection.execute(delete(verdicts).where(verdicts.c.run_id == run.run_id))
-    connection.execute(delete(stretches).where(stretches.c.run_id == run.run_id))
-    connection.execute(delete(progress).where(progress.c.run_id == run.run_id))
+    files = unread(connection, run.run_id)
     _without_window(connection, run)
     if run.outbox is not None:
         strike(connection, run.outbox)
     closed = {} if run.finished_at else {"finished_at": datetime.now(UTC), "owed": run.books.changes}
     sentence = "Its outbox was lost; the archive files of its messages are read again."
-    connection.execute(
-        update(runs)
-        .where(runs.c.id == run.run_id)
-        .values(outbox=None, state=RunState.FAILED.value, sentence=sentence, **closed)
-    )
-    return int(files)
+    drop_outbox(connection, run.run_id, state=RunState.FAILED.value, sentence=sentence, **closed)
+    return files
 
 
-def _without_window(connection: Connection, run: Run) -> None:
+def _without_window(connection: Transaction, run: Run) -> None:
     seen = run.options.get("seen")
     if seen:
         strike(connection, seen)
-        left = {name: value for name, value in run.options.items() if name != "seen"}
-        connection.execute(update(runs).where(runs.c.id == run.run_id).values(options=left))
+        keep_options(connection, run.run_id, {name: value for name, value in run.options.items() if name != "seen"})

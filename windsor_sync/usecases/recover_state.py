@@ -2,25 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
-
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from datetime import datetime
 
 from windsor_sync.errors import ConfigError, StoredFileError
-from windsor_sync.state.approvals import trail
-from windsor_sync.state.audiences import EVENTS_CLASS
-from windsor_sync.state.copying import restart_numbers
+from windsor_sync.state.audiences import EVENTS_CLASS, audience_row, bring_back, everything_registered, lose_ledger
+from windsor_sync.state.audit_log import deeds_of, trail
+from windsor_sync.state.copying import restart_audience_numbers
+from windsor_sync.state.database import StateRow, take_identity
 from windsor_sync.state.leases import raise_token, resource_of, tokens
 from windsor_sync.state.marks import ForgottenMark, Mark, MarkPlace
 from windsor_sync.state.stored_files import stamp_of
 from windsor_sync.state.suppression_key import check_value
-from windsor_sync.state.suppressions import hash_in_use, require_key, wrong_key
-from windsor_sync.state.tables import audiences, audit_trail, installation, readings, suppressions
-from windsor_sync.usecases.forget import FORGET
+from windsor_sync.state.suppressions import (
+    FORGET,
+    give_up_forgotten,
+    hash_in_use,
+    let_go_of_suppressions,
+    note_key,
+    require_key,
+    suppress_again,
+    wrong_key,
+)
 from windsor_sync.usecases.learn_merges import rebuild
 from windsor_sync.usecases.prepare import Request
-from windsor_sync.usecases.suppression_list import LIST
 from windsor_sync.usecases.workspace import Workspace
 
 BEYOND = 1_000
@@ -65,21 +69,30 @@ def recover_state(workspace: Workspace, who: str, reason: str | None) -> Recover
     gone = [row for row in _without_files(workspace) if row.id not in newest]
     with workspace.database.write() as connection:
         if strangers:
-            connection.execute(update(installation).values(id=ours))
-            _read_segments_list_again(connection)
+            take_identity(connection, ours)
+            let_go_of_suppressions(connection)  # hashed for another identity; nobody was forgotten under it
         if key is not None:
-            connection.execute(update(installation).values(suppression_check=check_value(key)))
-        forgotten = sum(_suppress(connection, each.kept_hash(lambda: key)) for each in kept)
+            note_key(connection, check_value(key))
+        forgotten = sum(suppress_again(connection, each.kept_hash(lambda: key)) for each in kept)
         for mark in newest.values():
-            _bring_back(connection, mark)
+            bring_back(
+                connection,
+                mark.audience_id,
+                mark.number,
+                destination=mark.destination,
+                trait_key=mark.audience,
+                computation_class=mark.computation_class,
+                name=mark.name,
+                segment_id=mark.segment_id,
+            )
         held = tokens(connection)
         for place in found:
             mark = newest[place.audience_id]
             resource = resource_of(mark.audience, mark.destination, place.shard)
             raise_token(connection, resource, max(place.token, held.get(resource, 0)) + BEYOND)
-        restart_numbers(connection, audiences)
+        restart_audience_numbers(connection)
         for row in gone:
-            _lose_ledger(connection, row.id)
+            lose_ledger(connection, row.id)
         lost = {*(mark.audience for mark in newest.values() if mark.computation_class != EVENTS_CLASS)}
         lost |= {row.trait_key for row in gone}
         if newest or gone or forgotten:
@@ -104,12 +117,6 @@ def _key_of(workspace: Workspace, kept: Sequence[ForgottenMark]) -> bytes:
     return key
 
 
-def _read_segments_list_again(connection: Connection) -> None:
-    """Let go of what was hashed for another identity; nobody was forgotten under it."""
-    connection.execute(delete(suppressions))
-    connection.execute(delete(readings).where(readings.c.what == LIST))
-
-
 @dataclass(frozen=True, slots=True)
 class LostKey:
     """The suppressions that were given up with a lost key."""
@@ -127,12 +134,10 @@ def recover_key(workspace: Workspace, who: str, reason: str | None) -> LostKey |
         return None
     except StoredFileError:
         pass
-    deeds = select(audit_trail.c.at, audit_trail.c.who, audit_trail.c.why).where(audit_trail.c.what == FORGET)
     with workspace.database.write() as connection:
-        gone = connection.execute(delete(suppressions).where(suppressions.c.origin == FORGET)).rowcount
-        _read_segments_list_again(connection)
-        connection.execute(update(installation).values(suppression_check=None))
-        found = [(row.at, row.who, row.why) for row in connection.execute(deeds.order_by(audit_trail.c.id))]
+        gone = give_up_forgotten(connection)
+        note_key(connection, None)
+        found = [(row.at, row.who, row.why) for row in deeds_of(connection, FORGET)]
         trail(connection, who=who, what="recover key", subject="the suppressions", why=reason, forgotten=gone)
     workspace.marks.let_go_of_forgotten()
     return LostKey(gone, tuple(found))
@@ -144,28 +149,21 @@ def recover_before_resync(workspace: Workspace, request: Request) -> None:
         recover_state(workspace, request.trigger, request.reason)
 
 
-def _without_files(workspace: Workspace) -> list[Row[Any]]:
+def _without_files(workspace: Workspace) -> list[StateRow]:
     """The audiences whose ledger stands on a file that is gone, as after a `forget` that the state does not know."""
-    query = select(audiences).where(audiences.c.computation_class != EVENTS_CLASS, audiences.c.ledger_lost_at.is_(None))
-    with workspace.database.read() as connection:
-        rows = connection.execute(query).all()
     return [
         row
-        for row in rows
+        for row in everything_registered(workspace.database)
+        if row.computation_class != EVENTS_CLASS and row.ledger_lost_at is None
         if (head := workspace.ledger.head(row.id))
         for path in [head.snapshot_path, None if head.is_settled else head.outbox_path]
         if path and not workspace.files.exists(path)
     ]
 
 
-def _lose_ledger(connection: Connection, audience_id: int) -> None:
-    connection.execute(update(audiences).where(audiences.c.id == audience_id).values(ledger_lost_at=datetime.now(UTC)))
-
-
 def _mark_by_files(workspace: Workspace, place: MarkPlace) -> Mark:
     """Return the content of an unreadable mark, taken from the state or from a stored file of its audience."""
-    with workspace.database.read() as connection:
-        row = connection.execute(select(audiences).where(audiences.c.id == place.audience_id)).one_or_none()
+    row = audience_row(workspace.database, place.audience_id)
     if row is not None:
         return workspace.marks.mark_of(row, place.installation, place.number, "")
     stamps = (stamp_of(workspace.files.location(path)) for path in workspace.stored.unnamed(()))
@@ -177,33 +175,3 @@ def _mark_by_files(workspace: Workspace, place: MarkPlace) -> Mark:
         )
     named = (stamp.audience_id, stamp.audience, stamp.computation_class, stamp.name, stamp.segment_id)
     return Mark(place.installation, stamp.destination, "", *named, place.number, "", "")
-
-
-def _bring_back(connection: Connection, mark: Mark) -> None:
-    """Let the audience's next run follow the marked one, and know that what Windsor was told is not known."""
-    moment = datetime.now(UTC)
-    lost_at = None if mark.computation_class == EVENTS_CLASS else moment
-    known = connection.execute(select(audiences.c.id).where(audiences.c.id == mark.audience_id)).one_or_none()
-    if known is None:
-        connection.execute(
-            insert(audiences).values(
-                id=mark.audience_id,
-                destination=mark.destination,
-                trait_key=mark.audience,
-                computation_class=mark.computation_class,
-                name=mark.name,
-                segment_id=mark.segment_id,
-                created_at=moment,
-            )
-        )
-    connection.execute(
-        update(audiences).where(audiences.c.id == mark.audience_id).values(runs=mark.number, ledger_lost_at=lost_at)
-    )
-
-
-def _suppress(connection: Connection, user_hash: str) -> bool:
-    here = suppressions.c.user_hash == user_hash
-    if connection.execute(select(func.count()).select_from(suppressions).where(here)).scalar_one():
-        return False
-    connection.execute(insert(suppressions).values(user_hash=user_hash, origin=FORGET, at=datetime.now(UTC)))
-    return True

@@ -2,22 +2,15 @@
 
 from dataclasses import replace
 
-from sqlalchemy import select
-
 from windsor_sync.domain.change import KINDS
 from windsor_sync.domain.guard import Ceiling, Ruling
 from windsor_sync.errors import harmless
 from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.settings import Computation
-from windsor_sync.state.tables import audiences, runs, snapshots
-from windsor_sync.storage.duckdb_engine import open_stored, parquet
+from windsor_sync.snapshots.seal import common_members
+from windsor_sync.state.snapshots import told_snapshot
 from windsor_sync.usecases.orphans import Orphan, orphans
 from windsor_sync.usecases.workspace import Workspace
-
-COMMON = """
-    SELECT count(*) FROM (SELECT coalesce('u' || user_id, 'a' || anonymous_id) AS identity FROM {})
-    SEMI JOIN (SELECT coalesce('u' || user_id, 'a' || anonymous_id) AS identity FROM {}) USING (identity)
-"""
 
 
 def withhold_renamed(
@@ -58,7 +51,7 @@ def _most_alike(
         told = _told(workspace, orphan) if _may_be(orphan, computation) else None
         if told is None or not (members < 2 * told[1] and told[1] < 2 * members):
             continue
-        common = _common(snapshot, told[0])
+        common = common_members(snapshot, told[0])
         if common * 2 > max(members, told[1]):
             found.append((common, orphan))
     if not found:
@@ -75,20 +68,7 @@ def _may_be(orphan: Orphan, computation: Computation) -> bool:
 
 def _told(workspace: Workspace, orphan: Orphan) -> tuple[str, int] | None:
     """Return the location and the members of the snapshot that Windsor was told last; None when its file is lost."""
-    query = (
-        select(snapshots.c.path, snapshots.c.members)
-        .join(runs, runs.c.snapshot_id == snapshots.c.id)
-        .join(audiences, audiences.c.head_run == runs.c.id)
-        .where(audiences.c.id == orphan.audience_id)
-    )
-    with workspace.database.read() as connection:
-        row = connection.execute(query).one_or_none()
+    row = told_snapshot(workspace.database, orphan.audience_id)
     if row is None or not workspace.stored.is_whole(row.path, thoroughly=False):
         return None
     return workspace.files.location(row.path), row.members
-
-
-def _common(one: str, other: str) -> int:
-    with open_stored() as connection:
-        [(common,)] = connection.execute(COMMON.format(parquet(one), parquet(other))).fetchall()
-    return int(common)

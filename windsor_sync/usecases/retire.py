@@ -1,20 +1,15 @@
 """Retires an audience: `false` for everyone Windsor was told is a member, and its key is not used again."""
 
-from datetime import UTC, datetime
-from typing import Any
-
-from sqlalchemy import Connection, Row, update
-
 from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.run import Run
 from windsor_sync.errors import ConfigError
 from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.segment.trait_keys import TraitKey
 from windsor_sync.settings import Audience, Computation, ComputedTrait, Snapshot
-from windsor_sync.state.approvals import trail
-from windsor_sync.state.audiences import Registered
+from windsor_sync.state.audiences import Registered, retire_key
+from windsor_sync.state.audit_log import trail
+from windsor_sync.state.database import StateRow, Transaction
 from windsor_sync.state.leases import Lease
-from windsor_sync.state.tables import audiences
 from windsor_sync.usecases import seal as sealing
 from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.run_lifecycle import Progress, open_run, run_audience
@@ -38,9 +33,8 @@ def retire(
     known = Registered(TraitKey(row.trait_key), row.runs, row.id)
     computation = _computation(row)
 
-    def close(connection: Connection) -> None:
-        moment = datetime.now(UTC)
-        connection.execute(update(audiences).where(audiences.c.id == row.id).values(retired_at=moment))
+    def close(connection: Transaction) -> None:
+        retire_key(connection, row.id)
         trail(connection, who=who, what="retire", subject=row.trait_key, why=why)
 
     def opens(known: Registered, lease: Lease) -> Run:
@@ -52,7 +46,7 @@ def retire(
     return run_audience(workspace, computation, f"retire by {who}", opens, stop, on_progress, known)
 
 
-def _named(workspace: Workspace, word: str) -> Row[Any]:
+def _named(workspace: Workspace, word: str) -> StateRow:
     rows = workspace.registry.known()
     for row in rows:
         if word == row.trait_key:
@@ -66,7 +60,7 @@ def _named(workspace: Workspace, word: str) -> Row[Any]:
     )
 
 
-def _computation(row: Row[Any]) -> Computation:
+def _computation(row: StateRow) -> Computation:
     """The audience as it was last synced: it may be gone from windsor.yaml."""
     kind = Audience if row.computation_class == ComputationClass.AUDIENCE.value else ComputedTrait
     more = {} if kind is Audience else {"sends_null_when_missing": None}

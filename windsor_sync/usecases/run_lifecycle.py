@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection
-
 from windsor_sync.delivery.bounds import Delivery
 from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.settings import Computation
 from windsor_sync.state import approvals
 from windsor_sync.state.audiences import Registered
+from windsor_sync.state.database import Transaction
 from windsor_sync.state.leases import Lease
 from windsor_sync.state.runs import run_of
 from windsor_sync.state.stored_files import enter, storage_name
@@ -57,16 +56,19 @@ def open_newest(
     workspace: Workspace, computation: Computation, known: Registered, request: Request, lease: Lease
 ) -> Run:
     """Seal the snapshot that the request means, and open a run of it."""
-    return open_run(workspace, computation, known, seal_newest(workspace, computation, request), request, lease)
+    snapshot = seal_newest(workspace, computation, request, known)
+    return open_run(workspace, computation, known, snapshot, request, lease)
 
 
-def seal_newest(workspace: Workspace, computation: Computation, request: Request) -> SealedSnapshot:
+def seal_newest(
+    workspace: Workspace, computation: Computation, request: Request, known: Registered | None = None
+) -> SealedSnapshot:
     """Seal and record the snapshot a run will use; the first sync pins the audience's key here.
 
-    Raises StoredFileError where the state is older than its files, or lost.
+    `known`: the audience where it is registered already. Raises StoredFileError where the state is older than its files, or lost.
     """
     workspace.marks.require_own()  # an audience that is pinned into a state that is too old takes the number of another one
-    known = workspace.registry.register(computation)
+    known = known or workspace.registry.register(computation)
     begin(workspace)
     with (
         workspace.files.draft_folder(),  # by it `forget` knows that a snapshot is read, until its file is recorded
@@ -82,7 +84,7 @@ def open_run(
     snapshot: SealedSnapshot,
     request: Request,
     lease: Lease,
-    also: Sequence[Callable[[Connection], None]] = (),
+    also: Sequence[Callable[[Transaction], None]] = (),
 ) -> Run:
     """Make the prepared changes the ledger's head, all of them owed. A run without changes is closed at once.
 

@@ -9,21 +9,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
-
 from windsor_sync.domain.suppression import Suppressed
 from windsor_sync.errors import ConfigError, SnapshotError
 from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.settings import Computation
-from windsor_sync.snapshots.seal import LeftOut, Sealed, Unreadable, seal
+from windsor_sync.snapshots.seal import LeftOut, Sealed, Unreadable, seal, write_nobody
 from windsor_sync.sources import Source, source_for
 from windsor_sync.sources import newest as newest_file
 from windsor_sync.state.audiences import Registered
+from windsor_sync.state.database import StateRow
 from windsor_sync.state.ledger import Head
-from windsor_sync.state.stored_files import Stamp, enter, strike
+from windsor_sync.state.snapshots import enter_snapshot, newest_sealed, snapshot_by_id, stand_on, twin_of
+from windsor_sync.state.stored_files import Stamp, enter
 from windsor_sync.state.suppressions import suppressed_users
-from windsor_sync.state.tables import audiences, runs, snapshots
-from windsor_sync.storage.duckdb_engine import open_stored, quoted
 from windsor_sync.usecases import segment_check as segment_view
 from windsor_sync.usecases import suppression_list as segment_suppressions
 from windsor_sync.usecases.workspace import Workspace
@@ -38,17 +36,6 @@ NOBODY = "nobody"
 
 READING = 4
 """Which rules make rows of a source; another number reads an unchanged source again."""
-
-NO_MEMBERS = """(
-    SELECT NULL::VARCHAR AS user_id, NULL::VARCHAR AS anonymous_id, NULL::VARCHAR AS email,
-        NULL::VARCHAR AS profile_id, NULL::VARCHAR AS value
-    LIMIT 0
-)"""
-"""The columns of a sealed snapshot, without rows."""
-
-
-RECENT = 3
-"""So many of an audience's newest sealed snapshots may be used again; `state prune` keeps as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +105,7 @@ def record(workspace: Workspace, known: Registered, snapshot: SealedSnapshot) ->
     if snapshot.snapshot_id is not None:
         return snapshot
     assert known.audience_id is not None
-    twin = _twin(workspace, known.audience_id, snapshot.checksum)
+    twin = twin_of(workspace.database, known.audience_id, snapshot.checksum)
     placed = None
     if twin is None or not workspace.stored.is_whole(twin.path):
         assert snapshot.stamp is not None
@@ -129,25 +116,22 @@ def record(workspace: Workspace, known: Registered, snapshot: SealedSnapshot) ->
         if placed:
             enter(connection, known.audience_id, [placed])
         if placed and twin:
-            _stand_on(connection, known.audience_id, twin.path, placed.path, placed.size_bytes)
-        created = connection.execute(
-            insert(snapshots).values(
-                audience_id=known.audience_id,
-                path=path,
-                checksum=snapshot.checksum,
-                recipe=snapshot.recipe,
-                fingerprint=snapshot.fingerprint,
-                taken_at=snapshot.taken_at,
-                sealed_at=datetime.now(UTC),
-                size_bytes=size,
-                rows_read=snapshot.rows_read,
-                members=snapshot.members,
-                left_out=dict(snapshot.left_out),
-                findings=_findings(snapshot),
-            )
-        )
-        assert created.inserted_primary_key is not None
-        snapshot_id = int(created.inserted_primary_key[0])
+            stand_on(connection, known.audience_id, twin.path, placed.path, placed.size_bytes)
+        facts = {
+            "audience_id": known.audience_id,
+            "path": path,
+            "checksum": snapshot.checksum,
+            "recipe": snapshot.recipe,
+            "fingerprint": snapshot.fingerprint,
+            "taken_at": snapshot.taken_at,
+            "sealed_at": datetime.now(UTC),
+            "size_bytes": size,
+            "rows_read": snapshot.rows_read,
+            "members": snapshot.members,
+            "left_out": dict(snapshot.left_out),
+            "findings": _findings(snapshot),
+        }
+        snapshot_id = enter_snapshot(connection, facts)
     return replace(
         snapshot, path=path, location=workspace.files.location(path), size_bytes=size, snapshot_id=snapshot_id
     )
@@ -164,7 +148,7 @@ def seal_again(
     if snapshot.checksum == head.checksum:
         stored = record(workspace, known, snapshot)
         with workspace.database.write() as connection:
-            _stand_on(connection, known.audience_id, str(head.snapshot_path), str(stored.path), stored.size_bytes)
+            stand_on(connection, known.audience_id, str(head.snapshot_path), str(stored.path), stored.size_bytes)
     elif computation.snapshot.path is not None:
         with suppress(SnapshotError):
             path = path_as_of(computation, head.taken_at)
@@ -175,9 +159,7 @@ def seal_again(
 
 def recorded(workspace: Workspace, snapshot_id: int) -> SealedSnapshot:
     """A snapshot by its id, for a later task of the same run."""
-    with workspace.database.read() as connection:
-        row = connection.execute(select(snapshots).where(snapshots.c.id == snapshot_id)).one()
-    return _snapshot(workspace, row)
+    return _snapshot(workspace, snapshot_by_id(workspace.database, snapshot_id))
 
 
 def snapshot_of_nobody(workspace: Workspace, known: Registered) -> SealedSnapshot:
@@ -185,10 +167,7 @@ def snapshot_of_nobody(workspace: Workspace, known: Registered) -> SealedSnapsho
     assert known.audience_id is not None
     stamp = workspace.stored.stamp(known.audience_id, FOLDER)
     with workspace.files.draft() as draft:
-        with open_stored() as connection:
-            connection.execute(
-                f"COPY (SELECT * FROM {NO_MEMBERS}) TO {quoted(str(draft))} (FORMAT parquet, {stamp.options()})"
-            )
+        write_nobody(draft, stamp.options())
         snapshot = SealedSnapshot(
             path=None,
             location=str(draft),
@@ -249,13 +228,7 @@ def _by_fingerprint(workspace: Workspace, known: Registered, source: Source, rec
     fingerprint = source.origin.trusted_fingerprint if source.origin else None
     if fingerprint is None or known.audience_id is None:
         return None
-    with workspace.database.read() as connection:
-        row = connection.execute(
-            select(snapshots)
-            .where(snapshots.c.audience_id == known.audience_id)
-            .order_by(snapshots.c.id.desc())
-            .limit(1)
-        ).one_or_none()
+    row = newest_sealed(workspace.database, known.audience_id)
     if row is None or row.fingerprint != fingerprint or row.recipe != recipe:
         return None
     head = workspace.ledger.head(known.audience_id)
@@ -264,42 +237,7 @@ def _by_fingerprint(workspace: Workspace, known: Registered, source: Source, rec
     return _snapshot(workspace, row) if workspace.stored.is_whole(row.path, thoroughly=not is_told) else None
 
 
-def _twin(workspace: Workspace, audience_id: int, checksum: str) -> Row[tuple[object, ...]] | None:
-    """The audience's newest snapshot with the same members, among the recent ones and the one Windsor was told.
-
-    Older ones may be gone before this run is open: `state prune` runs beside it.
-    """
-    recent = (
-        select(snapshots.c.id)
-        .where(snapshots.c.audience_id == audience_id)
-        .order_by(snapshots.c.id.desc())
-        .limit(RECENT)
-    )
-    told = (
-        select(runs.c.snapshot_id)
-        .join(audiences, audiences.c.head_run == runs.c.id)
-        .where(audiences.c.id == audience_id)
-    )
-    same = select(snapshots).where(snapshots.c.audience_id == audience_id, snapshots.c.checksum == checksum)
-    with workspace.database.read() as connection:
-        near = {*connection.execute(recent).scalars(), *connection.execute(told).scalars()}
-        found = connection.execute(same.where(snapshots.c.id.in_(near)).order_by(snapshots.c.id.desc()).limit(1))
-        return found.one_or_none()
-
-
-def _stand_on(connection: Connection, audience_id: int, damaged: str, path: str, size_bytes: int) -> None:
-    """Let every snapshot that stood on a damaged file stand on a whole one with the same members."""
-    if damaged == path:
-        return
-    strike(connection, damaged)
-    connection.execute(
-        update(snapshots)
-        .where(snapshots.c.audience_id == audience_id, snapshots.c.path == damaged)
-        .values(path=path, size_bytes=size_bytes)
-    )
-
-
-def _snapshot(workspace: Workspace, row: Row[tuple[object, ...]]) -> SealedSnapshot:
+def _snapshot(workspace: Workspace, row: StateRow) -> SealedSnapshot:
     return SealedSnapshot(
         path=row.path,
         location=workspace.files.location(row.path),

@@ -2,11 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 
-from sqlalchemy import select
-
-from windsor_sync.state.tables import audiences, runs, snapshots
+from windsor_sync.state.snapshots import told_taken_at
 from windsor_sync.usecases.orphans import entries_by_id, orphans
 from windsor_sync.usecases.staleness import stale
 from windsor_sync.usecases.workspace import Workspace
@@ -28,24 +25,12 @@ class StandingWarning:
 
 def warnings(workspace: Workspace) -> Iterator[StandingWarning]:
     """Yield what is to be looked at, at this destination; asks the state only."""
-    for orphan in orphans(workspace):
-        yield StandingWarning(orphan.audience_id, orphan.key, orphan.finding, orphan.remedy)
-    taken_at = _taken_at(workspace)
     rows = workspace.registry.known()
+    for orphan in orphans(workspace, rows):
+        yield StandingWarning(orphan.audience_id, orphan.key, orphan.finding, orphan.remedy)
+    taken_at = told_taken_at(workspace.database, workspace.settings.destination.name)
     keys = {row.id: row.trait_key for row in rows}
     for audience_id, entry in entries_by_id(workspace, rows).items():
         why = stale(entry, taken_at[audience_id]) if audience_id in taken_at else None
         if why is not None:
             yield StandingWarning(audience_id, keys[audience_id], why.finding, why.remedy)
-
-
-def _taken_at(workspace: Workspace) -> dict[int, datetime]:
-    """Return when the snapshot was taken that Windsor was told last, by the audience's id."""
-    query = (
-        select(audiences.c.id, snapshots.c.taken_at)
-        .join(runs, runs.c.id == audiences.c.head_run)
-        .join(snapshots, snapshots.c.id == runs.c.snapshot_id)
-        .where(audiences.c.destination == workspace.settings.destination.name)
-    )
-    with workspace.database.read() as connection:
-        return {row.id: row.taken_at for row in connection.execute(query)}

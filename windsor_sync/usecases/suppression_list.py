@@ -5,27 +5,18 @@ too. A user who leaves Segment's list leaves ours, unless `forget` put them ther
 """
 
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-
-from sqlalchemy import Connection, delete, insert, select
 
 from windsor_sync.errors import LeaseHeld, SegmentUnavailable
 from windsor_sync.persons.kin import with_kin
 from windsor_sync.state.leases import held
-from windsor_sync.state.suppressions import hash_in_use
-from windsor_sync.state.tables import readings, suppressions
+from windsor_sync.state.suppressions import SEGMENTS_LIST, adopt_list_of_segment, hash_in_use, list_of_segment_read_at
 from windsor_sync.storage.process import name_of_this_process
 from windsor_sync.usecases.workspace import Workspace
 
 EVERY = timedelta(hours=1)
 """How old our copy may be when a run begins."""
 
-SEGMENT = "segment"
-"""Origin of a suppression that Segment's list holds."""
-
-LIST = "Segment's suppression list"
-_ROWS = 500  # a statement; SQLite takes 32,766 values
 
 _log = logging.getLogger("windsor_sync.segment")
 
@@ -38,7 +29,7 @@ def refresh(workspace: Workspace) -> None:
     """
     if workspace.segment is None:
         return
-    read_at = _read_at(workspace)
+    read_at = list_of_segment_read_at(workspace.database)
     if read_at is not None and _is_fresh(read_at):
         return
     try:
@@ -55,8 +46,8 @@ def refresh(workspace: Workspace) -> None:
 def _read(workspace: Workspace) -> None:
     """Read the whole list, then replace ours in one commit: half a list takes nobody off."""
     assert workspace.segment is not None
-    with held(workspace.database, LIST, name_of_this_process(), workspace.lease_ttl_s) as lease:
-        read_at = _read_at(workspace)
+    with held(workspace.database, SEGMENTS_LIST, name_of_this_process(), workspace.lease_ttl_s) as lease:
+        read_at = list_of_segment_read_at(workspace.database)
         if read_at is not None and _is_fresh(read_at):
             return  # another run was faster
         hashing = hash_in_use(workspace.database)
@@ -67,36 +58,8 @@ def _read(workspace: Workspace) -> None:
         moment = datetime.now(UTC)
         with workspace.database.write() as connection:
             lease.fence(connection)
-            added, removed = _adopt(connection, found, moment)
-            connection.execute(delete(readings).where(readings.c.what == LIST))
-            connection.execute(insert(readings).values(what=LIST, read_at=moment, entries=len(listed)))
+            added, removed = adopt_list_of_segment(connection, found, moment, entries=len(listed))
     _log.info("Segment suppresses %s users: %s new, %s no longer", len(listed), added, removed)
-
-
-def _adopt(connection: Connection, found: set[str], moment: datetime) -> tuple[int, int]:
-    """Make the entries of Segment's origin those that were found; returns how many came and went."""
-    known = {row.user_hash: row.origin for row in connection.execute(select(suppressions))}
-    new = found - known.keys()
-    gone = {user for user, origin in known.items() if origin == SEGMENT} - found
-    for rows in _batches(new):
-        values = [{"user_hash": user, "origin": SEGMENT, "at": moment} for user in rows]
-        connection.execute(insert(suppressions), values)
-    for rows in _batches(gone):
-        connection.execute(delete(suppressions).where(suppressions.c.user_hash.in_(rows)))
-    return len(new), len(gone)
-
-
-def _batches(users: set[str]) -> Iterator[list[str]]:
-    rows = sorted(users)
-    return (rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS))
-
-
-def _read_at(workspace: Workspace) -> datetime | None:
-    with workspace.database.read() as connection:
-        moment: datetime | None = connection.execute(
-            select(readings.c.read_at).where(readings.c.what == LIST)
-        ).scalar_one_or_none()
-    return moment
 
 
 def _is_fresh(read_at: datetime) -> bool:

@@ -3,15 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from sqlalchemy import select
-
 from windsor_sync.diff.task import Record
 from windsor_sync.domain.progress import ShardProgress
 from windsor_sync.state.audiences import Registered
 from windsor_sync.state.ledger import Head
-from windsor_sync.state.runs import outboxes_of
+from windsor_sync.state.runs import outbox_by_number, outboxes_of, run_ids_of
 from windsor_sync.state.stored_files import stamp_of
-from windsor_sync.state.tables import runs
 from windsor_sync.usecases.workspace import Workspace
 
 ALL_ROWS = 1 << 62
@@ -51,7 +48,8 @@ def _unnamed(workspace: Workspace, audience_id: int, folder: str) -> tuple[Recor
     found = []
     named = {file.path for file in workspace.stored.named()}
     runs_before = workspace.registry.by_id(audience_id).runs
-    settled = _numbers_known(workspace, audience_id)
+    outboxes = outbox_by_number(workspace.database, audience_id)
+    settled = {number for number, outbox in outboxes.items() if outbox is None or workspace.files.exists(outbox)}
     for path in workspace.stored.unnamed(named):
         stamp = stamp_of(workspace.files.location(path)) if path.startswith(f"{folder}/") else None
         if stamp is None or stamp.audience_id != audience_id or stamp.path != path:
@@ -61,14 +59,6 @@ def _unnamed(workspace: Workspace, audience_id: int, folder: str) -> tuple[Recor
             location, is_snapshot = workspace.files.location(path), stamp.number is None
             found.append(Record(location, number, is_snapshot=is_snapshot, sent=((0, ALL_ROWS),), is_sure=False))
     return tuple(found)
-
-
-def _numbers_known(workspace: Workspace, audience_id: int) -> set[int]:
-    """The numbers of runs that the state knows with all that they sent."""
-    query = select(runs.c.number, runs.c.outbox).where(runs.c.audience_id == audience_id)
-    with workspace.database.read() as connection:
-        found = connection.execute(query).all()
-    return {number for number, outbox in found if outbox is None or workspace.files.exists(outbox)}
 
 
 def _snapshots(workspace: Workspace, known: Registered) -> Iterator[Record]:
@@ -109,9 +99,8 @@ def _outbox(workspace: Workspace, run: Head) -> Record | None:
 
 def _runs(workspace: Workspace, known: Registered) -> Iterator[Head]:
     """Yield the audience's runs, oldest first. In a restored state, all rows of the newest one may have been sent."""
-    query = select(runs.c.id).where(runs.c.audience_id == known.audience_id).order_by(runs.c.number)
-    with workspace.database.read() as connection:
-        found = list(connection.execute(query).scalars())
+    assert known.audience_id is not None
+    found = run_ids_of(workspace.database, known.audience_id)
     for run_id in found:
         run = workspace.ledger.of_run(run_id)
         if run is not None and known.is_ledger_lost and run_id == found[-1]:

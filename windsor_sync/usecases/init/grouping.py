@@ -16,14 +16,14 @@ from windsor_sync.usecases.init.listing import ListedPath, Listing
 _DATE = r"\d{4}[-_.]?\d{2}[-_.]?\d{2}(?:[T_ .-]*\d{2}[-_.:]?\d{2}(?:[-_.:]?\d{2})?)?Z?|\d{9,}"
 DATES = ("%Y-%m-%d", "%Y%m%d", "%Y_%m_%d")
 _COUNTER = r"part[-_.]?\d+.*|\d+[-_]?of[-_]?\d+|\(\d+\)"
-_AT_ENDS = re.compile(rf"(?:^|[-_. ]+)(?:{_DATE}|{_COUNTER})$|^(?:{_DATE})(?:[-_. ]+|$)", re.IGNORECASE)
+_AT_ENDS = re.compile(rf"(?:^|(?<![-_. ])[-_. ]+)(?:{_DATE}|{_COUNTER})$|^(?:{_DATE})(?:[-_. ]+|$)", re.IGNORECASE)
 _SAYS_NOTHING = re.compile(
     r"[\d\W_]*|[0-9a-f-]{16,}|(?:mon|tues|wednes|thurs|fri|satur|sun)day|snapshots?|exports?|data|downloads?|members|users|audiences?|latest"
     r"|current|new|old|today|yesterday|tmp|test",
     re.IGNORECASE,
 )
 _OTHERWISE_READ = re.compile(r"[*?\[\]]|::|://")
-_EMAIL = re.compile(r"[^\s/@]+@[^\s/@]+\.[^\s/@]+")
+_EMAIL = re.compile(r"(?<![^\s/@])[^\s/@]+@[^\s/@]+\.[^\s/@]+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-import yaml
-
+from windsor_sync.settings.insertion import scalar
 from windsor_sync.settings.template import TEMPLATE
 from windsor_sync.usecases.init.snapshots import FoundSnapshot
 
@@ -39,8 +38,8 @@ def _with_audiences(text: str, audiences: Sequence[FoundSnapshot]) -> str:
         commented = "".join(f"  # {line[2:]}\n" for line in example[0].splitlines())
         return text.replace(f"audiences:\n{example[0]}", f"audiences: []\n{commented}")
     first, *others = audiences
-    own = example[0].replace(f"name: {_NAME}\n", f"name: {_scalar(first.name)}\n{_identity(first)}")
-    own = own.replace(_PATH, _scalar(first.pattern)).replace(_FORMAT, f"{first.format.value:19}#")
+    own = example[0].replace(f"name: {_NAME}\n", f"name: {scalar(first.name)}\n{_identity(first)}")
+    own = own.replace(_PATH, scalar(first.pattern)).replace(_FORMAT, f"{first.format.value:19}#")
     if first.dated:
         own = own.replace(_DATED, f'taken_at: "{first.dated}"')
     text = text.replace(f"Segment's rule: {_KEY}.", f"Segment's rule: {first.key}.")
@@ -54,8 +53,8 @@ def _traits(traits: Sequence[FoundSnapshot], example: str) -> str:
 
 def _entry(one: FoundSnapshot) -> str:
     return (
-        f"  - name: {_scalar(one.name)}\n{_identity(one)}    snapshot:\n"
-        f"      path: {_scalar(one.pattern)}\n      format: {one.format.value}\n"
+        f"  - name: {scalar(one.name)}\n{_identity(one)}    snapshot:\n"
+        f"      path: {scalar(one.pattern)}\n      format: {one.format.value}\n"
         + (f'      taken_at: "{one.dated}"\n' if one.dated else "")
     )
 
@@ -65,9 +64,4 @@ def _identity(one: FoundSnapshot) -> str:
 
 
 def _events(archive: PurePosixPath) -> str:
-    return f"events:\n  archive: {_scalar(f'{archive}/')}"
-
-
-def _scalar(text: str) -> str:
-    """A text on one line as YAML reads it back to the letter."""
-    return yaml.safe_dump(text, allow_unicode=True, width=10_000).removesuffix("\n").removesuffix("\n...")
+    return f"events:\n  archive: {scalar(f'{archive}/')}"

@@ -4,16 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import duckdb
-
 from windsor_sync.domain.labels import counted
 from windsor_sync.errors import ConfigError, SnapshotError
 from windsor_sync.segment.trait_keys import TraitKey, key_problem, trait_key
 from windsor_sync.settings.choices import SnapshotFormat, format_of
 from windsor_sync.settings.patterns import below
-from windsor_sync.sources import newest, open_source
-from windsor_sync.sources.beginning import first_rows
-from windsor_sync.storage.duckdb_engine import open_duckdb
+from windsor_sync.sources import newest
+from windsor_sync.sources.contents import contents_of
+from windsor_sync.sources.files import listings_kept
 from windsor_sync.usecases.init.grouping import Group, groups_in
 from windsor_sync.usecases.init.listing import Listing
 
@@ -65,9 +63,9 @@ def snapshots_in(root: Path, listing: Listing) -> FoundSnapshots:
     if groups.personal:
         files = counted(groups.personal, "file")
         problems.append(f"{files} with an e-mail address in the name: no audience is called so; rename what is one")
-    with open_duckdb() as connection:
+    with listings_kept():
         for group in groups.groups:
-            found = _look(root, group, connection)
+            found = _look(root, group)
             if isinstance(found, str):
                 problems.append(found)
             elif found.key in usable:
@@ -80,7 +78,7 @@ def snapshots_in(root: Path, listing: Listing) -> FoundSnapshots:
     return FoundSnapshots(tuple(usable.values()), tuple(problems), groups.more)
 
 
-def _look(root: Path, group: Group, connection: duckdb.DuckDBPyConnection) -> FoundSnapshot | str:
+def _look(root: Path, group: Group) -> FoundSnapshot | str:
     """The group as a snapshot, or why it is none."""
     key, format = trait_key(group.name), format_of(group.pattern)
     assert format is not None
@@ -88,12 +86,11 @@ def _look(root: Path, group: Group, connection: duckdb.DuckDBPyConnection) -> Fo
         return f"{group.pattern}: {problem}"
     try:
         file = newest(below(root, group.pattern), group.dated)
-        with first_rows(file.parts[0] if file.parts else file, is_text=format is not SnapshotFormat.PARQUET) as path:
-            contents = _read(path, format, key, connection)
+        contents = contents_of(file, format, key)
     except (SnapshotError, ConfigError) as error:
         text = str(error).replace(NO_STATE_YET, "").replace(f"{root}/", "")
         return text if text.startswith(group.pattern) else f"{group.pattern}: {text}"
-    except (duckdb.Error, OSError) as error:
+    except OSError as error:
         return f"{group.pattern}: the newest file cannot be read ({type(error).__name__})"
     if contents.rows and not contents.users:
         return f"{group.pattern}: no row of it names a user"
@@ -110,41 +107,3 @@ def _look(root: Path, group: Group, connection: duckdb.DuckDBPyConnection) -> Fo
         file.taken_at,
         group.dated,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Contents:
-    """The facts that the rows of a file show."""
-
-    rows: int
-    users: int
-    """different ones"""
-    has_values: bool
-    """values of a computed trait; true and false mean an audience"""
-    by_anonymous_id: bool
-
-
-def _read(path: str, format: SnapshotFormat, key: TraitKey, connection: duckdb.DuckDBPyConnection) -> _Contents:
-    if not _has_values(path, format, key, connection):
-        open_source(path, format=format, members_of=key).load(connection)
-        return _counted(connection, has_values=False)
-    return _counted(connection, has_values=True)
-
-
-def _has_values(path: str, format: SnapshotFormat, key: TraitKey, connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the file has values of a computed trait; true and false are an audience's."""
-    try:
-        open_source(path, format=format, value_of=key).load(connection)
-    except SnapshotError:
-        return False
-    others = "SELECT count(*) FILTER (value NOT IN ('true', 'false')) FROM (FROM rows LIMIT 100_000)"
-    [(others,)] = connection.execute(others).fetchall()
-    return bool(others)
-
-
-def _counted(connection: duckdb.DuckDBPyConnection, *, has_values: bool) -> _Contents:
-    [(rows, different, users, strangers)] = connection.execute(
-        "SELECT count(*), count(DISTINCT coalesce(user_id, anonymous_id)), count(user_id), count(anonymous_id) "
-        "FROM (FROM rows LIMIT 100_000)"
-    ).fetchall()
-    return _Contents(rows, different, has_values, bool(strangers and not users))

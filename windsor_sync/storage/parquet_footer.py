@@ -1,0 +1,24 @@
+"""What a Parquet file says of itself, and how it is made to say it."""
+
+import duckdb
+
+from windsor_sync.storage.duckdb_engine import one_file, open_duckdb, quoted
+
+
+def footer_of(location: str, key: str) -> tuple[int, str | None]:
+    """Return the rows of a Parquet file and its note under a key; −1 rows when it cannot be read."""
+    file = one_file(location)
+    try:
+        with open_duckdb() as connection:
+            [(rows,)] = connection.execute(f"SELECT num_rows FROM parquet_file_metadata({file})").fetchall()
+            note = connection.execute(
+                f"SELECT decode(value) FROM parquet_kv_metadata({file}) WHERE decode(key) = {quoted(key)}"
+            ).fetchone()
+    except duckdb.Error:
+        return -1, None
+    return int(rows), str(note[0]) if note else None
+
+
+def note_option(key: str, text: str) -> str:
+    """Return the option of COPY that puts a note into a Parquet file."""
+    return f"KV_METADATA {{{key}: {quoted(text)}}}"
