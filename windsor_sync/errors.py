@@ -144,4 +144,4 @@ class SnapshotError(WindsorSyncError):
 
 
 class SourceUnavailable(SnapshotError):
-    """Where the snapshot comes from is out of reach, or was lost half-way: reading it again may help."""
+    """The source of a snapshot is out of reach, or was lost half-way: reading it again may help."""

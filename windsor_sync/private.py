@@ -15,19 +15,19 @@ from typing import BinaryIO
 
 
 class Access(Enum):
-    """Who may open what is made: the mode of a folder, and of a file."""
+    """The people who may open what is made: the mode of a folder, and of a file."""
 
     OWNER = (0o700, 0o600)
     GROUP = (0o770, 0o660)
 
     @property
     def folder_mode(self) -> int:
-        """Of a new folder."""
+        """Return the mode of a new folder."""
         return self.value[0]
 
     @property
     def file_mode(self) -> int:
-        """Of a new file."""
+        """Return the mode of a new file."""
         return self.value[1]
 
 

@@ -122,7 +122,7 @@ class ApproveOperator(AudienceOperator, HITLOperator):
         return {"run": run.run_id, "max_exited": ceiling.max_exited, "max_entered": ceiling.max_entered}
 
     def _until(self, context: Context, database: "Database") -> datetime:
-        """When the question is over: before the schedule's next run, whoever started this one."""
+        """Return when the question is over: before the schedule's next run, whoever started this one."""
         from windsor_sync.report.schedule import last_scheduled
 
         began: datetime = context["dag_run"].run_after or datetime.now(UTC)
@@ -133,7 +133,7 @@ class ApproveOperator(AudienceOperator, HITLOperator):
 
 
 def _whole(answer: Mapping[str, Any], field: str, run: "Run") -> int | None:
-    """A ceiling from the form, which Airflow does not check: empty approves nothing of the kind."""
+    """Return a ceiling of the form, which Airflow does not check; an empty field approves no change of that kind."""
     value = answer.get(field)
     if value is None or value == "":
         return None

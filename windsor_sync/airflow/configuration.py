@@ -15,12 +15,12 @@ def audiences_by_shards() -> dict[int, list[str]]:
 
 
 def audience_interval() -> timedelta:
-    """How often audiences are synced."""
+    """Return how often audiences are synced."""
     return load().schedule.audiences
 
 
 def events_interval() -> timedelta | None:
-    """How often new events are forwarded; None when no `events:` are configured."""
+    """Return how often new events are forwarded; None when no `events:` are configured."""
     settings = load()
     return settings.schedule.events if settings.events is not None else None
 

@@ -90,7 +90,7 @@ def with_connection(settings: Settings, connection: "Connection") -> Settings:
 
 
 def destination_of(connection: "Connection") -> Destination:
-    """Where the connection leads: windsor.yaml is read only where the connection does not say it all."""
+    """Return where the connection leads: windsor.yaml is read only where the connection does not say it all."""
     if _url(connection):
         return _checked(connection, _said_by(connection))
     return with_connection(load(), connection).destination

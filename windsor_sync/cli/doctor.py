@@ -61,7 +61,7 @@ def _token(settings: Settings) -> str:
 
 
 def _reach(connection: str) -> str:
-    """How a warehouse answers; one that only Airflow's tasks can reach is not asked."""
+    """Return how a warehouse answers; one that only Airflow's tasks can reach is not asked."""
     try:
         return answers(engine_from_environment, connection)
     except ConfigError:

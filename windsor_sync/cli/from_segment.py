@@ -87,7 +87,7 @@ def missing(settings: "Settings", found: "Sequence[Described]") -> "tuple[list[E
 
 
 def _problem(one: "Described", names: set[str], keys: set[str]) -> str | None:
-    """Why an entry for it would not be valid, or would never be synced."""
+    """Return why an entry for it would not be valid, or would never be synced."""
     from windsor_sync.segment.trait_keys import key_problem
 
     if one.audience_type == "LINKED":

@@ -1,4 +1,4 @@
-"""How results look: tables that fit 100 columns on a terminal, plain JSON for programs, progress on long work."""
+"""Prints results: tables that fit 100 columns on a terminal, plain JSON for programs, progress on long work."""
 
 import json
 import sys

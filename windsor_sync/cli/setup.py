@@ -253,7 +253,7 @@ def _state_in_words(row: dict[str, Any]) -> str:
 
 
 def _known(workspace: "Workspace", computation: "Computation") -> "Registered":
-    """As it is pinned; what was never synced goes by its derived key while Segment cannot say its own."""
+    """Return the audience as it is pinned; one that was never synced has its derived key while Segment cannot say its own."""
     from windsor_sync.state.audiences import Registered
 
     try:

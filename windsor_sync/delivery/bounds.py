@@ -1,4 +1,4 @@
-"""What one run of the engine is given and gives back: its limits and its outcome."""
+"""The limits that one run of the engine is given, and the outcome that it gives back."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from windsor_sync.errors import WindsorSyncError
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """How hard the engine pushes, and for how long."""
+    """The bounds of the engine: how hard it pushes, and for how long."""
 
     max_in_flight: int = 64
     checkpoint_rows: int = 10_000

@@ -35,7 +35,7 @@ class Journal(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """When a checkpoint is due, and how much it lets go."""
+    """The rhythm of checkpoints: when one is due, and how many rows it lets go."""
 
     in_flight: int
     """rows, at most"""
@@ -47,7 +47,7 @@ class Rhythm:
 
 
 class Pace:
-    """How many rows were answered in the last quarter of a second in which there was something to answer."""
+    """The number of rows that were answered in the last quarter of a second in which there was something to answer."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -208,7 +208,7 @@ class Recorder:
 
     @property
     def _room(self) -> int:
-        """How many rows may be let go now."""
+        """Return how many rows may be let go now."""
         return max(0, self._rhythm.in_flight + self._ahead - self._under_way)
 
     def _call_if_due(self) -> None:

@@ -1,4 +1,4 @@
-"""Why a delivery stopped before its end, in words. Windsor's own are quoted only after redaction."""
+"""Words for the reasons why a delivery stopped before its end. Windsor's own are quoted only after redaction."""
 
 from windsor_sync.delivery.verdicts import PROXY_REFUSES, Answer
 from windsor_sync.errors import CredentialsRefused, DestinationUnavailable, MessagesRejected

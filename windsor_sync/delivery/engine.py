@@ -281,7 +281,7 @@ class Engine:
         has_left = False
 
         def leaves() -> None:
-            """It is about to be written."""
+            """Record that the request is about to be written."""
             nonlocal has_left
             self._journal.require()
             self._rate.left()
@@ -387,7 +387,7 @@ class Engine:
                     self._hold_back(behind)
 
     def _hold_back(self, attempt: Attempt) -> None:
-        """It is owed since one before it is; it is in doubt only if it was before."""
+        """Leave a row owed because a row before it is owed; it is in doubt only if it was before."""
         attempt.owed = self._set_aside(attempt, Verdict.UNANSWERED)
         self.outcome.unanswered += 1
 

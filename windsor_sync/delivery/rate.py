@@ -77,7 +77,7 @@ class Rate:
         self._on_their_way -= 1
 
     def _room_at(self, now: float) -> float:
-        """When the second that ends then has room for one more, should all that are on their way leave at once.
+        """Return when the second that ends then has room for one more, should all that are on their way leave at once.
 
         Slots are so far apart that this holds by itself as long as each request leaves soon after its slot.
         """
@@ -99,7 +99,7 @@ class Rate:
             self.rest(retry_after_s)
 
     def allow(self, requests_per_second: float) -> None:
-        """Go on at this pace; 0 sends nothing."""
+        """Set the pace in requests per second; 0 sends nothing."""
         self.requests_per_second = requests_per_second
         self._interval_s = 1 / (requests_per_second * MARGIN) if requests_per_second else math.inf
 

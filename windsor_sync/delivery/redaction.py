@@ -180,7 +180,7 @@ def _folded(reading: _Reading) -> _Reading:
 
 
 def _found(needle: str, text: str, *, is_cut: bool) -> Iterator[tuple[int, int]]:
-    """Where a value stands; at the end of a message that was cut, its beginning is enough."""
+    """Return where a value stands; at the end of a message that was cut, its beginning is enough."""
     fits: Callable[[int, int], bool] = _stands_alone(text) if len(needle) < SHORT else lambda *_: True
     first = text.find(needle)
     while first >= 0:

@@ -25,7 +25,7 @@ class RetryDecision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RetryLimits:
-    """How long to wait, and how often."""
+    """The bounds of retries: how long to wait, and how often."""
 
     give_up_after_s: float
     first_backoff_s: float
@@ -102,6 +102,6 @@ class RetryPolicy:
         return RetryDecision.AGAIN
 
     def pause_s(self, answer: Answer, row: RetryState) -> float:
-        """How long to wait: as asked, else anywhere up to a bound that doubles with every try (full jitter)."""
+        """Return how long to wait: as asked, else anywhere up to a bound that doubles with every try (full jitter)."""
         bound_s = min(self._bounds.longest_backoff_s, self._bounds.first_backoff_s * 2 ** min(row.waits, 32))
         return answer.retry_after_s or random.uniform(0, bound_s)  # noqa: S311

@@ -1,4 +1,4 @@
-"""Which rows go next: in the outbox's order, as far as the journal lets them and their ordering keys are free."""
+"""Picks the rows that go next: in the outbox's order, as far as the journal lets them and their ordering keys are free."""
 
 import asyncio
 from collections import deque
@@ -94,7 +94,7 @@ class Scheduler:
 
     @property
     def room(self) -> int:
-        """How many more may be put off."""
+        """Return how many more may be put off."""
         return self._rows_put_off - self._loose - self._ordering_keys.aside
 
     @property
@@ -112,7 +112,7 @@ class Scheduler:
         return any(now >= most for now, most in zip(self._waiting, self._most_waiting, strict=True))
 
     def answered(self, attempt: Attempt) -> None:
-        """It has its final answer: those behind it may go."""
+        """Record that a row has its final answer: the rows behind it may go."""
         if attempt.ticket is None:
             return
         for freed in self._ordering_keys.leave(attempt.ticket):
@@ -133,7 +133,7 @@ class Scheduler:
         return self._set_aside_from(self._ordering_keys.put_off(attempt.ticket, room=self.room - 1))
 
     def abandon(self, attempt: Attempt) -> list[Attempt]:
-        """It stays owed; returns those that are set aside behind it and stay owed too."""
+        """Leave a row owed; returns the rows behind it that were set aside and stay owed too."""
         if attempt.ticket is None:
             return []
         self._records.nudge()

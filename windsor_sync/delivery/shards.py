@@ -1,4 +1,4 @@
-"""How far each shard has come while its rows are answered out of order."""
+"""Tracks the progress of each shard while its rows are answered out of order."""
 
 from collections.abc import Container, Iterator
 
@@ -36,12 +36,12 @@ class ShardTracker:
 
     @property
     def under_way(self) -> int:
-        """How many rows have no answer, without those that wait behind another one."""
+        """Return how many rows have no answer, without those that wait behind another one."""
         return len(self._open) - self._waiting
 
     @property
     def ahead(self) -> int:
-        """How many rows are let go beyond the last one taken."""
+        """Return how many rows are let go beyond the last one taken."""
         return max(0, self._let_go - self._next)
 
     @property
@@ -78,7 +78,7 @@ class ShardTracker:
         self._open[seq] = False
 
     def sending(self, seq: int) -> None:
-        """From here on the row may have been applied."""
+        """Record that from here on the row may have been applied."""
         self._doubted.add(seq)
 
     def not_applied(self, seq: int) -> None:

@@ -226,7 +226,7 @@ def adjusted(ceiling: float, configured: float, *, refused: float, part: float, 
 
 
 def _handover_s(requests_per_second: float) -> float:
-    """How long those that have just left may still count against the second that begins now."""
+    """Return how long those that have just left may still count against the second that begins now."""
     return min(1.0, CATCH_UP_S + HANDOVER_SLOTS / (MARGIN * requests_per_second)) if requests_per_second else 0.0
 
 

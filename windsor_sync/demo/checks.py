@@ -123,7 +123,7 @@ def check_events(windsor: Windsor, bought: pd.DataFrame, days: Sequence[date], a
 
 
 def _by_user(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """(user, messageId) → each user's messageIds in order."""
+    """Return each user's messageIds in order, from pairs of user and messageId."""
     found: dict[str, list[str]] = {}
     for user, message_id in pairs:
         found.setdefault(user, []).append(message_id)

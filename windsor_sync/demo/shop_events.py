@@ -102,7 +102,7 @@ def _torn(part: list[Message], tally: ShopTally) -> bytes:
 
 
 def _file_name(written: datetime, lines: bytes) -> str:
-    """As Segment's writers name theirs: the time, then hexadecimal of no meaning to anyone else."""
+    """Return a name as Segment's writers make one: the time, then hexadecimal digits that mean something to them only."""
     name = sha256(lines).hexdigest()
     uuid = "-".join((name[16:24], name[24:28], name[28:32], name[32:36], name[36:48]))
     return f"{_epoch_ms(written)}.{name[:12]}.{name[12:16]}.{uuid}.gz"

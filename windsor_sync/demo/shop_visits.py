@@ -78,7 +78,7 @@ class Order:
 
     @property
     def start(self) -> datetime:
-        """When the visit begins (UTC)."""
+        """Return when the visit begins (UTC)."""
         second = int(_digest("start", self.id), 16) % LATEST_START_S
         return datetime.combine(self.day, time(), UTC) + timedelta(seconds=second)
 
@@ -116,7 +116,7 @@ def elsewhere(order: Order) -> Iterator[tuple[Filtered, Message]]:
 
 
 def again(message: Message) -> Message:
-    """The same call by a sender that did not hear Segment's answer and tries once more at the end of the day."""
+    """Return the call once more, by a sender that did not hear Segment's answer and tries again at the end of the day."""
     last = _iso(datetime.combine(parse_timestamp(message["timestamp"]), time(23, 59, 59), UTC))
     return {**message, "sentAt": last, "receivedAt": last}
 

@@ -1,4 +1,4 @@
-"""Which engine compares snapshots."""
+"""Chooses the engine that compares snapshots."""
 
 from collections.abc import Callable
 from pathlib import Path

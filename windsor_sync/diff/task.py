@@ -72,7 +72,7 @@ class DiffTask:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many changes a diff found, by kind and by whether they may go out."""
+    """The numbers of changes that a diff found, by kind and by whether they may go out."""
 
     rows: int
     false_rows: int

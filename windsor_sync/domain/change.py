@@ -50,7 +50,7 @@ KINDS = {"entered": ("entered", "updated", "moved", "moved_from"), "exited": ("e
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Which rejected changes a person wants tried again."""
+    """The rejected changes that a person wants tried again."""
 
     code: int | None = None
     """the status Windsor rejected them with; None: any"""
@@ -60,7 +60,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How a run departs from an ordinary sync."""
+    """The ways in which a run departs from an ordinary sync."""
 
     is_resync: bool = False
     """say `true` to every member again, and `false` to everyone told true once who is not one"""

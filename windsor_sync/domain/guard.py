@@ -100,7 +100,7 @@ def _reason(side: str, count: int, before: int, percent: float, ceiling: int | N
 
 
 def _share(count: int, before: int, percent: float) -> str:
-    """In per cent, with as many decimals as it takes to be more than `percent`: 30 % of 30 % would be no reason."""
+    """Return the share in per cent, with so many decimals that it is more than `percent`: 30 % is not above 30 %."""
     share = count * 100 / before
     rounded = (f"{share:.{decimals}f}" for decimals in range(MOST_DECIMALS))
     return next((text for text in rounded if float(text) > percent), f"{share}")

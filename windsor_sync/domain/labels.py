@@ -86,7 +86,7 @@ def class_words(computation_class: str) -> str:
 
 
 def left_out_words(reason: str) -> str:
-    """Why a row of a snapshot is not a member."""
+    """Return why a row of a snapshot is not a member."""
     return LEFT_OUT.get(reason, reason.replace("_", " "))
 
 
@@ -119,14 +119,14 @@ def moment(when: datetime | None) -> str:
 
 
 def ago(when: datetime, now: datetime) -> str:
-    """How long before `now` it was, or after it will be, in the largest unit that fits."""
+    """Return how long before `now` it was, or after it will be, in the largest unit that fits."""
     distance = now - when
     text = lasting(abs(distance))
     return f"{text} ago" if distance >= timedelta() else f"in {text}"
 
 
 def old(taken_at: datetime, now: datetime) -> str:
-    """How old a snapshot is: 3 hours old."""
+    """Return how old a snapshot is: 3 hours old."""
     return f"{lasting(max(now - taken_at, timedelta()))} old"
 
 

@@ -1,4 +1,4 @@
-"""How far delivery of an outbox has come: which of its rows have an answer, and which are in doubt. Pure."""
+"""The progress of delivering an outbox: which of its rows have an answer, and which are in doubt. Pure."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,7 +30,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ShardProgress:
-    """How far delivery of rows [first, last) of an outbox has come."""
+    """The progress of delivering rows [first, last) of an outbox."""
 
     shard: int
     first: int

@@ -10,7 +10,7 @@ from windsor_sync.errors import WindsorSyncError
 
 
 class RunState(StrEnum):
-    """How a run stands."""
+    """The state of a run."""
 
     OPEN = "open"
     """its changes are on their way, or it died"""

@@ -12,7 +12,7 @@ _BLOCK_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class SuppressionHash:
-    """How a suppressed user's id is kept: hex HMAC-SHA256 of the hash of the installation's id and the user's."""
+    """The hash by which a suppressed user is kept: hex HMAC-SHA256 of the hash of the installation's id and the user's."""
 
     salt: str
     key: bytes = field(repr=False)

@@ -6,7 +6,7 @@ from windsor_sync.domain.run import Run
 
 
 def overview(run: Run) -> dict[str, int]:
-    """How many messages ended in each step; all but `received` add up to `received` and `carried`.
+    """Return how many messages ended in each step; all but `received` add up to `received` and `carried`.
 
     `carried` came from earlier runs that could not deliver them. `held` are alias messages that wait for a person, and
     messages of users who were suppressed meanwhile.
@@ -26,7 +26,7 @@ def overview(run: Run) -> dict[str, int]:
 
 
 def overview_of(runs: Sequence[Run]) -> dict[str, int]:
-    """The same for the runs of one forwarding, in order: an alias that one keeps back and hands on to the next is one."""
+    """Return the overview of one forwarding's runs, in order: an alias that one run hands on to the next counts once."""
     each = [overview(run) for run in runs]
     total = {step: sum(one[step] for one in each) for step in each[0]}
     handed_on = sum(one["carried"] for one in each[1:])  # held ones: after a run that owes more, no other begins

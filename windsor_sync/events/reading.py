@@ -36,7 +36,7 @@ MOST_LEVELS = 500
 
 
 class Malformed(StrEnum):
-    """Why a line is no message at all."""
+    """The reason why a line is no message at all."""
 
     NOT_UTF8 = "malformed_utf8"
     NOT_JSON = "malformed_json"
@@ -78,7 +78,7 @@ def read_event(line: bytes, routing: Routing) -> Outcome:
 
 
 def read_slowly(line: bytes, routing: Routing) -> Outcome:
-    """The same for every line, with the standard library."""
+    """Read every line with the standard library."""
     try:
         text = line.decode()
         found = json.loads(text)

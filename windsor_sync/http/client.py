@@ -61,7 +61,7 @@ def _origin(url: httpx.URL) -> Origin:
 
 
 def _bytes_of(request: httpx.Request, proxy: Proxy | None) -> bytes:
-    """As it goes over the wire; to a proxy with the whole address, where TLS does not lead past it.
+    """Return a request as it goes over the wire; to a proxy with the whole address, where TLS does not lead past the proxy.
 
     Nothing breaks out of its line: keys are base64, tokens and paths are quoted.
     """

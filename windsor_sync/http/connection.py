@@ -42,7 +42,7 @@ class Hearing:
         self._doubts: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
-        """How many answers would be in doubt."""
+        """Return how many answers would be in doubt."""
         return len(self._doubts)
 
     def heard(self, doubt: Callable[[], None]) -> None:
@@ -72,7 +72,7 @@ class Received(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """How long an answer may take, and how much of it is kept."""
+    """The bounds of an answer: how long it may take, and how much of it is kept."""
 
     silence_s: float
     until: float

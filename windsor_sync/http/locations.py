@@ -1,4 +1,4 @@
-"""Where a redirect points to, as it may be shown."""
+"""Shows the address to which a redirect points, without what is private in it."""
 
 from urllib.parse import urlsplit
 

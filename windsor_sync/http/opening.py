@@ -1,4 +1,4 @@
-"""How a connection comes about: straight or through the environment's proxy, and over TLS that is trusted.
+"""Opens connections: straight or through the environment's proxy, and over TLS that is trusted.
 
 The environment is read as curl and Python's own library read it: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY,
 SSL_CERT_FILE and SSL_CERT_DIR.

@@ -67,7 +67,7 @@ def rows_by_user(location: str, columns: Sequence[str]) -> list[tuple[Any, ...]]
 
 
 def count_held(location: str, held: Sequence[str]) -> int:
-    """How many rows would be sent if their kinds were not `held`."""
+    """Return how many rows would be sent if their kinds were not `held`."""
     if not held:
         return 0
     with open_stored() as connection:
@@ -79,7 +79,7 @@ def count_held(location: str, held: Sequence[str]) -> int:
 
 
 def count_protected(location: str) -> int:
-    """How many rows are exits of users whose row in the snapshot could not be read."""
+    """Return how many rows are exits of users whose row in the snapshot could not be read."""
     with open_stored() as connection:
         query = f"SELECT count(*) FROM {parquet(location)} WHERE status = 'withheld'"
         [(rows,)] = connection.execute(query).fetchall()
@@ -87,7 +87,7 @@ def count_protected(location: str) -> int:
 
 
 def count_lost_zeros(location: str) -> tuple[int, int]:
-    """How many told users with leading zeros in their id exit, and how many of them enter without the zeros."""
+    """Return how many told users with leading zeros in their id exit, and how many of them enter without the zeros."""
     rows = f"SELECT user_id, change, was_told FROM {parquet(location)}"
     with open_stored() as connection:
         connection.execute(

@@ -84,7 +84,7 @@ def _without(connection: duckdb.DuckDBPyConnection, file: Named, location: str, 
 
 @dataclass(frozen=True, slots=True)
 class _Theirs:
-    """Where a file names a person."""
+    """The places at which a file names a person."""
 
     condition: str
     """which rows are about them, as SQL"""

@@ -89,7 +89,7 @@ class _Scale:
 
 
 def size_over_time(runs: Sequence[Run]) -> Chart:
-    """How many members the audience had at each run, by the time of its snapshot."""
+    """Return how many members the audience had at each run, by the time of its snapshot."""
     scale = _Scale(0.0, _ceiling(max((run.books.members for run in runs), default=0)))
     stripe = _stripe(len(runs))
     dots = tuple(
@@ -106,7 +106,7 @@ def size_over_time(runs: Sequence[Run]) -> Chart:
 
 
 def entered_and_exited(runs: Sequence[Run]) -> Chart:
-    """How many users entered (up) and exited (down) at each run."""
+    """Return how many users entered (up) and exited (down) at each run."""
     runs, unit = _without_the_first(runs, "users a run")
     highest = _ceiling(max((run.books.entered for run in runs), default=0))
     lowest = max((run.books.exited for run in runs), default=0)

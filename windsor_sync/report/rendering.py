@@ -18,7 +18,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Where things are, below the path that the pages are served from."""
+    """The addresses of things, below the path that the pages are served from."""
 
     root: str
     airflow: str = ""
@@ -37,7 +37,7 @@ class Links:
         return f"{self.root}/runs/{quote(run_id, safe='')}" + _query(after=after)
 
     def user(self, run_id: str, seq: int) -> str:
-        """Where the user of a rejected row is asked for."""
+        """Return where the user of a rejected row is asked for."""
         return f"{self.root}/users" + _query(run=run_id, row=seq)
 
     def events(self, before: int | None = None) -> str:
@@ -55,7 +55,7 @@ class Links:
 
 @dataclass(frozen=True, slots=True)
 class InOneFile:
-    """The same in a file that has everything below each other: only audiences have a place to go to."""
+    """Links in a file that has all pages below each other: only audiences have a place to go to."""
 
     def audience(self, key: str) -> str:
         """The audience's section."""

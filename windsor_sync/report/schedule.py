@@ -1,4 +1,4 @@
-"""When Airflow's schedule starts a DAG: our runs say which of its runs they were part of, and Airflow's run id says when."""
+"""Tells when Airflow's schedule starts a DAG: our runs name its run, and the name says when."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +10,7 @@ LOOKS_BACK = timedelta(days=1)
 
 
 def last_scheduled(database: Database, dag_id: str, since: datetime) -> datetime | None:
-    """When the schedule last started a run of the DAG that got as far as our books; None when that was not `since` then."""
+    """Return when the schedule last started a run of the DAG that is in our books; None when that was before `since`."""
     start = f"airflow {dag_id} scheduled__"
     trigger = last_trigger_since(database, start, since)
     if trigger is None:
@@ -23,6 +23,6 @@ def last_scheduled(database: Database, dag_id: str, since: datetime) -> datetime
 
 
 def next_scheduled(database: Database, dag_id: str, interval: timedelta) -> datetime | None:
-    """When the schedule starts the DAG again, whoever started the runs since; None when that is not known."""
+    """Return when the schedule starts the DAG again, whoever started the runs since; None when that is not known."""
     last = last_scheduled(database, dag_id, datetime.now(UTC) - max(LOOKS_BACK, interval * 2))
     return last + interval if last is not None else None

@@ -14,7 +14,7 @@ from windsor_sync.sandbox.messages import CALLS
 
 
 class Outage(StrEnum):
-    """How requests end while nothing works."""
+    """The way in which requests end while nothing works."""
 
     NONE = "none"
     RESET = "reset"  # the connection is reset before the request was read

@@ -7,7 +7,7 @@ from windsor_sync.sandbox.faults import Fate, Faults, Outage, draw
 
 
 class Try(NamedTuple):
-    """How one try of one message goes."""
+    """The course of one try of one message."""
 
     fate: Fate
     error_status: int  # for the fates that end in one

@@ -90,12 +90,12 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """Where one message goes: the `segment_webhook` wire; the pages too."""
+        """Return where one message goes: the `segment_webhook` wire; the pages too."""
         return f"http://127.0.0.1:{self.port}/"
 
     @property
     def hook_url(self) -> str:
-        """Where batches go, without the token: the `windsor_hook` wire."""
+        """Return where batches go, without the token: the `windsor_hook` wire."""
         return f"{self.url}hook"
 
     @property

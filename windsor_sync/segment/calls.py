@@ -37,7 +37,7 @@ class Call(StrEnum):
 
 
 class Refusal(StrEnum):
-    """Why a message cannot be sent, in the words of Segment's Delivery Overview as far as it has one."""
+    """The reason why a message cannot be sent, in the words of Segment's Delivery Overview as far as it has one."""
 
     MISSING_TYPE = "missing_type"
     INVALID_TYPE = "invalid_type"

@@ -18,7 +18,7 @@ _ENGAGE_CALLS = frozenset((Call.IDENTIFY.value, Call.TRACK.value))
 
 
 class Filtered(StrEnum):
-    """Why a message is not for Windsor, in the words of Segment's Delivery Overview as far as it has one."""
+    """The reason why a message is not for Windsor, in the words of Segment's Delivery Overview as far as it has one."""
 
     UNSUPPORTED_EVENT_TYPE = "UNSUPPORTED_EVENT_TYPE"
     """The wire has no way to say this call."""
@@ -97,7 +97,7 @@ class Routing:
         )
 
     def _is_synced(self, context: Any) -> bool:
-        """Whether Engage says it about a synced key, whatever class it names: that has at least four spellings."""
+        """Whether it is Engage's message about a synced key; its class is not compared, which has four spellings or more."""
         personas = context.get("personas") if isinstance(context, dict) else None
         if not isinstance(personas, dict):
             return False

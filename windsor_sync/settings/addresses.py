@@ -1,4 +1,4 @@
-"""Where things are: Windsor's URL, the state's database, files and folders. None of these texts is ever repeated."""
+"""Checks addresses: Windsor's URL, the state's database, files and folders. None of these texts is ever repeated."""
 
 import os.path
 import re

@@ -80,7 +80,7 @@ class Section(BaseModel):
 
 
 class Destination(Section):
-    """Where Windsor is and how fast it may be told."""
+    """The address of Windsor, and how fast it may be told."""
 
     wire: Annotated[WireName, one_of(WireName)] = Field(
         default=WireName.SEGMENT_WEBHOOK,
@@ -147,7 +147,7 @@ class Segment(Section):
 
 
 class Schedule(Section):
-    """When the DAGs run."""
+    """The times at which the DAGs run."""
 
     audiences: Interval = Field(
         default=timedelta(hours=2, minutes=30),
@@ -216,7 +216,7 @@ class Defaults(Handling):
 
 
 class Snapshot(Section):
-    """Where an audience's members are read: files, or a query."""
+    """The source of an audience's members: files, or a query."""
 
     path: Location | None = Field(
         default=None, description="A file, or a pattern such as snapshots/vip/*.csv of which the newest file is read."
@@ -306,7 +306,7 @@ class ComputedTrait(Computation):
 
 
 class Events(Section):
-    """Which events of Segment's raw archive are forwarded."""
+    """The events of Segment's raw archive that are forwarded."""
 
     archive: Location = Field(description="The folder or bucket prefix named segment-logs, where the archive begins.")
     calls: Annotated[tuple[Call, ...], several_of(Call)] = Field(

@@ -35,7 +35,7 @@ class Mismatch(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[T]):
-    """How one kind of setting is read: an annotation that pydantic validates with."""
+    """The reading of one kind of setting: an annotation that pydantic validates with."""
 
     expected: str
     parse: Callable[[object], T]  # raises ValueError

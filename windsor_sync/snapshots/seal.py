@@ -48,7 +48,7 @@ MAX_PROTECTED = 10_000
 
 
 class LeftOut(StrEnum):
-    """Why a row did not become a member of its own, in the order in which this is decided."""
+    """The reason why a row did not become a member of its own, in the order in which this is decided."""
 
     MALFORMED = "malformed"
     MISSING_USER_ID = "missing_user_id"
@@ -60,7 +60,7 @@ class LeftOut(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How rows become members."""
+    """The rules by which rows become members."""
 
     identify_by: str = "user_id"
     """or `anonymous_id`: then users without a user id go by their anonymous id"""

@@ -68,7 +68,7 @@ class Source(Protocol):
 
     @property
     def columns(self) -> frozenset[str]:
-        """Which canonical columns the source has as columns of its own; known after `load`."""
+        """Return which canonical columns the source has as columns of its own; known after `load`."""
 
     @property
     def numbers(self) -> MaybeNumbers | None:
@@ -85,14 +85,14 @@ class Source(Protocol):
         """Raise SnapshotError if the last row is malformed: the rest may be missing. Asked where some row is."""
 
     def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
-        """Where rows, given by `line`, are in the file as an editor counts; to be asked on the engine of `load`."""
+        """Return where rows, given by `line`, are in the file as an editor counts; to be asked on the engine of `load`."""
 
     def describe(self) -> str:
         """Return the name of the source, for a message."""
 
 
 class SnapshotSettings(Protocol):
-    """Where a snapshot is read, as windsor.yaml says."""
+    """The source of a snapshot, as windsor.yaml says."""
 
     @property
     def path(self) -> str | None: ...
@@ -198,7 +198,7 @@ def _warehouse_source(computation: SourceSettings, connections: Connections) -> 
 
 
 class Keys(TypedDict):
-    """Which key's values, or members, a source is asked for."""
+    """The key whose values, or members, a source is asked for."""
 
     value_of: str | None
     members_of: str | None

@@ -23,7 +23,7 @@ _decode = json.JSONDecoder().raw_decode
 
 
 class UnreadableLine(StrEnum):
-    """Why a line of a file cannot be had."""
+    """The reason why a line of a file cannot be had."""
 
     TORN = "torn_file"
     """The compressed file ends early or is damaged from here on."""

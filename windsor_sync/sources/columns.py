@@ -55,7 +55,7 @@ def recognized(
 
 
 class Columns(NamedTuple):
-    """Which name each of our columns has in a source."""
+    """The name that each of our columns has in a source."""
 
     theirs: dict[str, str]
     """every column of ours, there or not"""

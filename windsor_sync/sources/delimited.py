@@ -64,7 +64,7 @@ class Split:
     """whether the last row could not be split: the file is cut short"""
 
     def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
-        """Where in the file these rows begin, lines counted from 1."""
+        """Return where in the file these rows begin, lines counted from 1."""
         known = {reject.row: reject.line for reject in self.rejects if reject.line}
         return tuple(sorted({known.get(row) or self._physical_line(row) for row in rows}))
 
@@ -166,7 +166,7 @@ def _rejects(text: PlainText, counted: Counted, blank: Sequence[int]) -> Iterato
 
 
 def _first_byte(text: PlainText, position: int) -> int:
-    """Where a row begins that has blank lines before it."""
+    """Return where a row begins that has blank lines before it."""
     with text.path.open("rb") as file:
         file.seek(position)
         block = file.read(4096)

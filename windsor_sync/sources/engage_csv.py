@@ -38,7 +38,7 @@ DOWNLOAD_AGAIN = "Download the audience again and choose user_id (and email) amo
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which cells of a row hold what."""
+    """The cells of a row and what they hold."""
 
     user_ids: tuple[str, ...]
     anonymous_ids: tuple[str, ...]
@@ -101,7 +101,7 @@ class EngageCsvSource:
             refuse_cut_short(self._split, connection)
 
     def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
-        """Where in the file these rows begin, lines counted from 1."""
+        """Return where in the file these rows begin, lines counted from 1."""
         return self._split.physical_lines(rows) if self._split else ()
 
     def _value(self, header: Header, layout: Layout, connection: duckdb.DuckDBPyConnection) -> tuple[str, str | None]:

@@ -1,4 +1,4 @@
-"""Which file is the snapshot: the newest one of a path or pattern, when it was taken, and how it is known again.
+"""Finds the file that is the snapshot: the newest one of a path or pattern, when it was taken, and how it is known again.
 
 Where several files are one snapshot (`parts` has the rule), all of them are. A path that ends with a slash means the newest
 folder, with all files in it. Paths are local, or URLs of any object store that fsspec reaches.
@@ -250,7 +250,7 @@ def _above(folder: str, place: Place) -> list[str]:
 
 
 def _marker_at(place: Place, folder: str) -> datetime | None:
-    """When a writer marked the folder, or one above it, as complete."""
+    """Return when a writer marked the folder, or one above it, as complete."""
     for each in _above(place.stored(folder), place):
         marker = f"{each}/_SUCCESS"
         if place.fs.exists(marker):
@@ -394,7 +394,7 @@ def _is_same(file: SourceFile) -> bool:
 
 
 def _again(search: Search) -> SourceFile:
-    """The same folder, or the same parts, as they are now; whatever was written since that is newer."""
+    """Look up the same folder, or the same parts, as they are now, whatever newer was written since."""
     if search.newest.endswith("/"):
         return newest(search.newest, consists_of=search.consists_of)
     return newest(search.pattern, search.taken_at, consists_of=search.consists_of, at=search.newest)

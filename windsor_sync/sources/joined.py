@@ -61,7 +61,7 @@ class JoinedSource:
         """Every file was looked at when it was read."""
 
     def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
-        """Where these rows are in the first file that has one of them; `unit` names that file from now on."""
+        """Return where these rows are in the first file that has one of them; `unit` names that file from now on."""
         for source, (begin, end) in zip(self._sources, pairwise(self._begins), strict=True):
             here = [row - begin for row in rows if begin < row <= end]
             if here and source.origin:

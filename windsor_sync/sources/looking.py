@@ -26,7 +26,7 @@ MODIFIED = ("LastModified", "last_modified", "updated", "mtime", "modified", "cr
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """How a snapshot of several files was found, to find it again."""
+    """The way in which a snapshot of several files was found, to find it again."""
 
     pattern: str
     taken_at: str | None
@@ -84,7 +84,7 @@ def is_local(file: SourceFile) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a pattern leads."""
+    """The place to which a pattern leads."""
 
     fs: Any
     shown: str
@@ -115,7 +115,7 @@ class Place:
 
 
 def place_of(pattern: str) -> Place:
-    """Where a pattern leads; one given by hand counts from where this process stands."""
+    """Return where a pattern leads; one given by hand counts from where this process stands."""
     folder, text = folder_and_text(pattern)
     if not folder and not is_url(pattern):
         folder, text = folder_and_text(below(Path(), pattern))
@@ -185,5 +185,5 @@ def fingerprint_of(path: str, size: int, modification: str | list[int]) -> str:
 
 
 def is_file(fs: Any, path: str, info: Mapping[str, Any]) -> bool:
-    """Also a link to a file, but not one that leads nowhere."""
+    """Whether there is a file; a link to a file counts, and one that leads nowhere does not."""
     return os.path.isfile(path) if isinstance(fs, LocalFileSystem) else info["type"] == "file"  # noqa: PTH113 - no error

@@ -1,4 +1,4 @@
-"""Which column says whether a row's user is a member, and what its cells say: one rule for every source.
+"""Finds the column that says whether a row's user is a member, and reads its cells: one rule for every source.
 
 A row of an audience is a member unless a column of booleans says otherwise. The column is the one that `columns: {value: …}`
 names, or one called as the trait key, `is_member`, `member` or `value`, if most of its cells are true or false.

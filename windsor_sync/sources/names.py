@@ -86,7 +86,7 @@ def is_beside(path: str) -> bool:
 
 
 def is_data(path: str) -> bool:
-    """Not hidden, no marker such as `_SUCCESS`, no checksum, not unfinished."""
+    """Whether a file is data: not hidden, no marker such as `_SUCCESS`, no checksum, not unfinished."""
     name = PurePosixPath(path).name
     return not name.startswith((".", "~", "_")) and not path.lower().endswith(UNFINISHED) and not is_beside(path)
 

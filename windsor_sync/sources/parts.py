@@ -1,4 +1,4 @@
-"""Which files of a pattern are one snapshot: that which is sure is answered, and what is not sure is refused.
+"""Tells which files of a pattern are one snapshot; where that is not sure, the files are refused.
 
 Files may belong together when they have one `taken_at`, or were written within minutes of each other, or when their names
 differ in numbers only. They do belong together when the numbers count (`part-0`, `part-1`; `data_0_1_0`; `000000_0`), when
@@ -49,7 +49,7 @@ F = TypeVar("F", bound=File)
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """Where the files were found, and what is known beside their names."""
+    """The place of the files, and what is known beside their names."""
 
     folder: str
     """that the pattern fixes: only what is below it tells one file from another"""
@@ -138,7 +138,7 @@ def unsure(found: File, others: Sequence[File], *, is_dated: bool) -> tuple[str,
 
 
 class _UnsureError(Exception):
-    """It is not sure which files are the snapshot."""
+    """Says that it is not sure which files are the snapshot."""
 
     def __init__(self, finding: str, remedy: str) -> None:
         super().__init__(finding)
@@ -204,7 +204,7 @@ def _counts_with(name: Name, other: Name) -> bool:
 
 
 def _apart(name: Name, other: Name) -> timedelta:
-    """How far the moments of two names are from each other."""
+    """Return how far the moments of two names are from each other."""
     pairs = zip(name.moments, other.moments, strict=False)
     if len(name.moments) != len(other.moments):
         return timedelta()
@@ -304,12 +304,12 @@ def _refuse_two_exports(group: Sequence[File], names: dict[str, Name], place: in
 
 
 def _total(name: Name, place: int | None) -> int | None:
-    """How many parts there are, where the name says so."""
+    """Return how many parts there are, where the name says so."""
     return int(name.numbers[place + 1]) if place is not None and _OF.search(name.shape) else None
 
 
 def _place(name: Name) -> int | None:
-    """Which of the numbers counts the parts; None where several do."""
+    """Return which of the numbers counts the parts; None where several do."""
     if found := _PART.search(name.shape):
         return name.shape[: found.end()].count("#") - 1
     if found := _OF.search(name.shape):

@@ -1,4 +1,4 @@
-"""How a snapshot is refused: what was found and where, what state that leaves, what to do about it."""
+"""Refuses a snapshot: says what was found and where, which state that leaves, and what to do about it."""
 
 from windsor_sync.errors import SnapshotError, SourceUnavailable, harmless
 from windsor_sync.storage.errors import trouble, words_of_failure

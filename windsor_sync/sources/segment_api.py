@@ -41,7 +41,7 @@ _EPOCH_S = 1_000_000_000  # a number above this is a moment, one below it a numb
 
 @dataclass(frozen=True, slots=True)
 class ApiRetryPolicy:
-    """How long one question may take."""
+    """The bounds of one question: how long it may take."""
 
     tries: int = 4
     first_wait_s: float = 0.5
@@ -241,7 +241,7 @@ def _is_passing(status: int) -> bool:
 
 
 def _wait_s(headers: Mapping[str, str]) -> float | None:
-    """How long Segment asks us to wait: `Retry-After`, else `X-RateLimit-Reset` in seconds or as a moment."""
+    """Return how long Segment asks us to wait: `Retry-After`, else `X-RateLimit-Reset` in seconds or as a moment."""
     asked = retry_after_s(headers.get("retry-after"), datetime.now(UTC))
     if asked is None:
         asked = retry_after_s(headers.get("x-ratelimit-reset"), datetime.now(UTC))
@@ -291,7 +291,7 @@ def _described(kind: ComputationClass, item: Mapping[str, Any]) -> Described | N
 
 
 def _users(size: object) -> int | None:
-    """How many different users a size counts; accounts and entities are no users."""
+    """Return how many different users a size counts; accounts and entities are no users."""
     if not isinstance(size, dict) or size.get("type", "USERS") != "USERS":
         return None
     counts = (size.get("uniqueCount"), size.get("count"))

@@ -253,7 +253,7 @@ def _names(
     members_of: str | None,
     remedy: str = MAP_COLUMNS,
 ) -> dict[str, str]:
-    """Which column of the table each of ours is."""
+    """Return which column of the table each of ours is."""
     keys = tuple(filter(None, (value_of, members_of)))
     spelled = dict(zip(types, types, strict=True)) | dict(
         zip(recognized(tuple(types), name, mapping, keys), types, strict=True)

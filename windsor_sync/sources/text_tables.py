@@ -77,7 +77,7 @@ class CsvSource:
             refuse_cut_short(self._split, connection)
 
     def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
-        """Where in the file these rows begin, lines counted from 1."""
+        """Return where in the file these rows begin, lines counted from 1."""
         return self._split.physical_lines(rows) if self._split else ()
 
     def _cells(self, header: Header, text: PlainText) -> dict[str, str]:
@@ -160,7 +160,7 @@ class JsonLinesSource:
                 raise unusable(f"{self.origin.path} is cut short: its last line, {line}, is broken ({reason}).", AGAIN)
 
     def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
-        """Where in the file these rows are, lines counted from 1."""
+        """Return where in the file these rows are, lines counted from 1."""
         return tuple(sorted(set(rows)))
 
     def _rows(self, spelled: Mapping[str, str], flag: Flag | None) -> str:

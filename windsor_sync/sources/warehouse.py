@@ -68,7 +68,7 @@ class Question(Protocol):
         """Return the name of the source, for a message."""
 
     def rows(self, warehouse: Warehouse) -> Found:
-        """Which of our columns the answer has, its rows as they come, and which column may say who is a member."""
+        """Return which of our columns the answer has, its rows as they come, and which column may say who is a member."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +205,7 @@ def _stage(connection: duckdb.DuckDBPyConnection, rows: Iterator[Staged]) -> Non
 def _places(
     names: Sequence[str], mapping: Mapping[str, str], value_of: str | None, members_of: str | None, place: str
 ) -> dict[str, int]:
-    """Where each of our columns stands in the answer."""
+    """Return where each of our columns stands in the answer."""
     lowered = [name.lower() for name in names]
     keys = [key.lower() for key in (value_of, members_of) if key]
     meant = {ours: theirs.lower() for ours, theirs in mapping.items()}

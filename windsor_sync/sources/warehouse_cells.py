@@ -23,7 +23,7 @@ TRUE = ("true", "t", "1")
 
 
 class UnreadableCell(ValueError):
-    """Why a cell makes its row malformed."""
+    """The reason why a cell makes its row malformed."""
 
 
 def id_text(cell: Any) -> str | None:

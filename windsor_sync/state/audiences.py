@@ -1,4 +1,4 @@
-"""Which audiences a destination knows, and the trait key each was pinned to at its first sync.
+"""The audiences that a destination knows, and the trait key to which each was pinned at its first sync.
 
 The events that are forwarded to the destination are registered beside them: their runs have the same ledger.
 """

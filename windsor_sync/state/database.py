@@ -50,7 +50,7 @@ class Database:
 
     @contextmanager
     def alone(self) -> Iterator[Connection]:
-        """The same beside which nobody else writes, on a state that was moved too. Raises StateUnavailable."""
+        """Write in a transaction beside which nobody else writes, in a state that was moved too. Raises StateUnavailable."""
         with self._in_reach(), self._alone.begin() as connection:
             yield connection
 

@@ -184,7 +184,7 @@ def require_nobody(database: Database, connection: Connection) -> None:
 
 
 def _are_parts_of(whole: str) -> ColumnElement[bool]:
-    """Not by LIKE, to which capitals are small letters in SQLite."""
+    """Compare the beginning exactly: for LIKE, capitals are small letters in SQLite."""
     return func.substr(leases.c.resource, 1, len(whole) + len(_PART)) == whole + _PART
 
 

@@ -198,7 +198,7 @@ class Ledger:
             _note_ending(connection, run_id, shard, how, why)
 
     def endings(self, run_id: str) -> list[tuple[str | None, str | None]]:
-        """(how, why) the delivery of each of a run's shards ended; None for one that has not, or died."""
+        """Return how and why the delivery of each of a run's shards ended; None for one that goes on, or died."""
         with self.database.read() as connection:
             rows = connection.execute(select(progress).where(progress.c.run_id == run_id).order_by(progress.c.shard))
             return [(row.ended, row.ended_why) for row in rows]
@@ -247,7 +247,7 @@ class Ledger:
                 )
 
     def rejections(self, run_id: str) -> list[tuple[int | None, str | None, int]]:
-        """(status code, Windsor's message, how many) of a run's rejected changes, most frequent first."""
+        """Return status code, Windsor's message and number of a run's rejected changes, the most frequent answer first."""
         count = func.count()
         with self.database.read() as connection:
             rows = connection.execute(

@@ -1,4 +1,4 @@
-"""Which files hold the known merges of a destination, changed by one process at a time."""
+"""The files that hold the known merges of a destination, changed by one process at a time."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -15,7 +15,7 @@ from windsor_sync.state.tables import installation
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """Where a state was copied to."""
+    """The place to which a state was copied."""
 
     to: str
     """the new database's URL, without what may be secret"""

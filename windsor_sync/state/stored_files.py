@@ -317,7 +317,7 @@ def is_of_merges(path: str) -> bool:
 
 
 def installation_mark(installation: str) -> str:
-    """By what the names of an installation's files begin; the whole id is in their stamps."""
+    """Return the beginning of the names of an installation's files; the whole id is in their stamps."""
     return installation.replace("-", "")[:8]
 
 

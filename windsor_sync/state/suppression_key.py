@@ -1,4 +1,4 @@
-"""Where the key of the suppressions is: in a variable, where Airflow keeps its secrets, or in a file outside the database."""
+"""Finds the key of the suppressions: in a variable, where Airflow keeps its secrets, or in a file outside the database."""
 
 import os
 import secrets

@@ -88,7 +88,7 @@ class FileStore:
             ) from None
 
     def location(self, path: str) -> str:
-        """Where a reader such as DuckDB finds the file: a local path, or a URL, and never a pattern; of parts, their folder."""
+        """Return where a reader such as DuckDB finds the file: a local path or a URL, never a pattern; of parts, their folder."""
         full = self._full(path.removesuffix(PARTS))
         return full if self.is_local else str(self._fs.unstrip_protocol(full))
 
@@ -120,7 +120,7 @@ class FileStore:
         return [one for one in found if not one.stores or self._url in one.stores]
 
     def readers(self) -> list[Scratch]:
-        """Those of other processes that use this store now; what dead ones left is removed."""
+        """Return the scratch folders of other processes that use this store now; folders of dead processes are removed."""
         found = [one for one in self.scratch() if one.stores and not one.is_ours]
         for one in found:
             if one.is_left:
@@ -202,7 +202,7 @@ class FileStore:
 
     @property
     def _drafts(self) -> Path | None:
-        """Where drafts are made; None for the temporary folder."""
+        """Return where drafts are made; None for the temporary folder."""
         return Path(self._root, DRAFTS) if self.is_local else None
 
     def _full(self, path: str) -> str:
@@ -222,7 +222,7 @@ class FileStore:
         return found
 
     def _modified(self, name: str) -> datetime | None:
-        """When a file was written; None when it is gone meanwhile."""
+        """Return when a file was written; None when it is gone meanwhile."""
         moment: datetime | None = None
         with in_reach(), suppress(FileNotFoundError):
             moment = self._fs.modified(name)

@@ -1,4 +1,4 @@
-"""What a Parquet file says of itself, and how it is made to say it."""
+"""Reads the footer of a Parquet file: its rows, and a note that the writer put there."""
 
 import duckdb
 

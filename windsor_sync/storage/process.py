@@ -16,7 +16,7 @@ _ENDED = frozenset("ZX")
 
 
 def name_of_this_process() -> str:
-    """How a holder is named to the next comer: machine and process."""
+    """Return how a holder is named to the next comer: machine and process."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 

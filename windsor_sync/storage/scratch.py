@@ -202,7 +202,7 @@ def _owner(folder: Path) -> tuple[str | None, frozenset[str]]:
 
 
 def _written_at(folder: Path) -> float:
-    """When anything below the folder was last written."""
+    """Return when anything below the folder was last written."""
     newest = 0.0
     for place, folders, files in os.walk(folder):
         for path in (place, *(os.path.join(place, name) for name in (*folders, *files))):  # noqa: PTH118

@@ -25,7 +25,7 @@ from windsor_sync.usecases.workspace import Workspace
 
 
 class Level(StrEnum):
-    """How a finding stands."""
+    """The weight of a finding."""
 
     OK = "ok"
     WARNING = "warning"

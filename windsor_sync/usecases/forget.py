@@ -44,7 +44,7 @@ class Forgotten:
 
 
 def user_hash(workspace: Workspace, user_id: str) -> str:
-    """How a suppressed user is kept: not as an id."""
+    """Return how a suppressed user is kept: not as an id."""
     return hash_in_use(workspace.database).of(user_id)
 
 

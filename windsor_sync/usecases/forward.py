@@ -98,7 +98,7 @@ def forward(
 
 
 def held_aliases(workspace: Workspace) -> int:
-    """How many alias messages wait for a person now."""
+    """Return how many alias messages wait for a person now."""
     known = workspace.registry.events()
     assert known.audience_id is not None
     newest = history(workspace.database, known.audience_id, limit=1)
@@ -265,7 +265,7 @@ def next_files(
 
 
 def routing(workspace: Workspace, events: Events) -> Routing:
-    """Which messages Windsor gets."""
+    """Return which messages Windsor gets."""
     keys, ids = _told_from_snapshots(workspace)
     return Routing(
         calls=frozenset(call.value for call in events.calls),
@@ -328,7 +328,7 @@ def _take_in(
 def _record_files(
     connection: Transaction, *, audience_id: int, run_id: str, files: list[ArchiveFile], intake: Intake, at: datetime
 ) -> None:
-    """From this commit on the files are read; it is the one that makes their messages owed.
+    """Record that the files are read from this commit on, which is the one that makes their messages owed.
 
     They count as read at the run's start, so that none is read again when the run's messageIds are forgotten.
     """
@@ -352,7 +352,7 @@ def _has_to_send(head: Head | None, *, releases: bool) -> bool:
 
 
 def _seen(workspace: Workspace, known: Registered, events: Events, now: datetime) -> list[str]:
-    """Where the messageIds of the window's runs are."""
+    """Return where the messageIds of the window's runs are."""
     assert known.audience_id is not None
     paths = windows(workspace, known.audience_id, events, now)
     for path in paths:

@@ -29,7 +29,7 @@ class Estimate:
 
 
 def estimate(workspace: Workspace, messages: int) -> Estimate:
-    """How many requests so many messages are, and the pace at which they would go out now."""
+    """Return how many requests so many messages are, and the pace at which they would go out now."""
     destination = workspace.settings.destination
     pace = share_of_newcomer(
         workspace.database, destination=destination.name, requests_per_second=destination.requests_per_second

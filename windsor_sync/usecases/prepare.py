@@ -275,7 +275,7 @@ def _ruling(workspace: Workspace, computation: Computation, prepared: Prepared) 
 
 
 def renderer(workspace: Workspace, computation: Computation, known: Registered) -> Renderer:
-    """How this audience's changes become messages."""
+    """Return how this audience's changes become messages."""
     return Renderer(
         personas.EngageComputation(
             key=known.key,

@@ -102,7 +102,7 @@ def _old_runs(workspace: Workspace, row: StateRow, before: datetime) -> Iterator
 
 
 def _remove_ownerless(workspace: Workspace, before: datetime, done: Pruned, *, dry_run: bool) -> None:
-    """Of this installation only: what another one stored here is not named by this state either."""
+    """Remove files that nothing names, of this installation only: this state does not name files of another one either."""
     if _is_ledger_lost(workspace):  # a recovery reads who was told true from files that the state does not name
         return
     owned = set(owned_paths(workspace.database))

@@ -275,7 +275,7 @@ def _found(findings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _recipe(computation: Computation, suppressed: Suppressed) -> str:
-    """How a source becomes a snapshot: when any of this changes, an unchanged file is another snapshot."""
+    """Return how a source becomes a snapshot: when any of this changes, an unchanged file is another snapshot."""
     parts = [
         READING,
         computation.snapshot.model_dump(mode="json", exclude=NOT_IN_RECIPE),

@@ -37,11 +37,11 @@ class SegmentKeyedRegistry(Registry):
         self._api = api
 
     def find(self, wanted: Configured) -> Registered:
-        """As the registry does, with Segment's key."""
+        """Ask the registry, with Segment's key."""
         return super().find(self._keyed(wanted))
 
     def register(self, wanted: Configured) -> Registered:
-        """As the registry does, with Segment's key."""
+        """Ask the registry, with Segment's key."""
         return super().register(self._keyed(wanted))
 
     def _keyed(self, wanted: Configured) -> Configured:

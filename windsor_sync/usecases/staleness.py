@@ -1,4 +1,4 @@
-"""When a snapshot is too old to be believed: an export that stopped leaves its last file, which is green for ever."""
+"""Tells when a snapshot is too old to be believed: an export that stopped leaves its last file, which is green for ever."""
 
 from datetime import UTC, datetime
 from typing import NamedTuple

@@ -16,7 +16,7 @@ ALL_ROWS = 1 << 62
 
 
 def exits(workspace: Workspace, known: Registered) -> tuple[Record, ...]:
-    """Where a resync finds everyone who was told true once and false later."""
+    """Return where a resync finds everyone who was told true once and false later."""
     if known.audience_id is None:
         return ()
     return tuple(
@@ -27,7 +27,7 @@ def exits(workspace: Workspace, known: Registered) -> tuple[Record, ...]:
 
 
 def everyone_told(workspace: Workspace, known: Registered) -> tuple[Record, ...]:
-    """Where a recovery finds everyone who was ever told true: every outbox and snapshot that is whole."""
+    """Return where a recovery finds everyone who was ever told true: every outbox and snapshot that is whole."""
     if known.audience_id is None:
         return ()
     outboxes = (
@@ -75,7 +75,7 @@ def _snapshots(workspace: Workspace, known: Registered) -> Iterator[Record]:
 
 
 def _last_to_tell(workspace: Workspace, same: Sequence[Head]) -> Head | None:
-    """Return the newest run, of those with one snapshot, that shows who was told; None where no run told anybody."""
+    """Return the newest of these runs of one snapshot that shows who was told; None where none told anybody."""
     for run in same:
         may_have_begun = not run.shards or any(last > first for first, last in _sent(run))  # no shards: it was pruned
         if run.is_settled or may_have_begun or _outbox(workspace, run) is not None:

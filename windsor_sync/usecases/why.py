@@ -1,4 +1,4 @@
-"""Why a user is, or is not, in an audience: every change we planned for them, what became of it, and what stands now."""
+"""Tells why a user is, or is not, in an audience: every change we planned for them, what became of it, and what stands now."""
 
 import json
 from collections.abc import Sequence
@@ -77,7 +77,7 @@ class Account:
 
     @property
     def sentence(self) -> str:
-        """How it stands, in words."""
+        """Return how it stands, in words."""
         if self.is_suppressed:
             return "The user is suppressed: Windsor is not told anything about them."
         where = "is in the newest snapshot" if self.is_in_snapshot else "is not in the newest snapshot"

@@ -13,7 +13,7 @@ PAGE = "/windsor/audiences/"
 
 
 def audience_page(key: str) -> str:
-    """Where the audience's page is, below Airflow's address."""
+    """Return where the audience's page is, below Airflow's address."""
     return PAGE + quote(key, safe="")
 
 

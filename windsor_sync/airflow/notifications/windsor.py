@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class AudienceStateNotifier(BaseNotifier):
-    """For `on_success_callback` and `on_failure_callback` of the tasks that deliver.
+    """Notify people: for `on_success_callback` and `on_failure_callback` of the tasks that deliver.
 
     `then` is any notifier or callback of Airflow's: it is called with the task's context and, as `windsor`, with the
     alert, so a template may say `{{ windsor.text }}`. Without it the message goes to the task's log.

@@ -45,7 +45,7 @@ class NewerSnapshotSensor(AudienceOperator):
         )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """As Airflow's own sensors: when the time is over that is the end, and not tried again from the beginning."""
+        """Go on after the wait. When the time is over the task fails, as Airflow's own sensors do, and does not begin again."""
         from airflow.sdk.exceptions import AirflowSensorTimeout, TaskDeferralTimeout
 
         try:
@@ -62,7 +62,7 @@ class NewerSnapshotSensor(AudienceOperator):
         return {"audience": self.audience, **event}
 
     def _told(self) -> "tuple[Snapshot, datetime | None]":
-        """Where snapshots are, and when the one was taken that Windsor was told; None before the first sync."""
+        """Return where snapshots are, and when the one was taken that Windsor was told; None before the first sync."""
         with self.opened() as (workspace, computation):
             if computation.snapshot.path is None:
                 raise ConfigError(

@@ -13,7 +13,7 @@ from windsor_sync.errors import SnapshotError
 def taken_after(
     path: str, taken_at: str | None, after: datetime | None, consists_of: str | None = None
 ) -> datetime | None:
-    """When the newest snapshot was taken, if that is later than `after`; None when there is none."""
+    """Return when the newest snapshot was taken, if that is later than `after`; None when there is none."""
     from windsor_sync.sources import newest
 
     try:
@@ -37,7 +37,7 @@ class NewerSnapshotTrigger(BaseTrigger):
         self.consists_of = consists_of
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """How the triggerer makes it anew."""
+        """Return how the triggerer makes it anew."""
         names = ("path", "taken_at", "after", "every_s", "consists_of")
         return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
 

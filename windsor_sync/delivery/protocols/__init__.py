@@ -1,4 +1,4 @@
-"""How messages become an HTTP request Windsor understands."""
+"""Turns messages into an HTTP request that Windsor understands."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,7 +11,7 @@ class WireProtocol(Protocol):
 
     @property
     def calls(self) -> frozenset[str]:
-        """Those it has words for."""
+        """Return the calls that the protocol supports."""
         ...
 
     @property
@@ -21,7 +21,7 @@ class WireProtocol(Protocol):
 
     @property
     def most_bytes(self) -> int:
-        """Of the messages of one request."""
+        """Return how many bytes the messages of one request may have."""
         ...
 
     def said(self, message: bytes) -> bytes | None:

@@ -78,5 +78,5 @@ def _object(value: object) -> Mapping[str, Any]:
 
 
 def _now() -> str:
-    """As JavaScript writes a Date."""
+    """Return the present time as JavaScript writes a Date."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -87,12 +87,12 @@ def _dags(env: Mapping[str, str], folder: Path, file: Path) -> Path | None:
 
 
 def _expanded(path: str) -> Path:
-    """With the home folder for `~`, where there is one: Path.expanduser raises where there is none."""
+    """Put the home folder in the place of `~`, where there is one: Path.expanduser raises where there is none."""
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def _is_file(path: Path) -> bool:
-    """Also where this user may not look: Path.is_file raises there."""
+    """Whether there is a file; False where this user may not look, for which Path.is_file raises."""
     return os.path.isfile(path)  # noqa: PTH113
 
 

@@ -55,7 +55,7 @@ class Groups:
 
 
 def groups_in(listing: Listing, most: int) -> Groups:
-    """Which files belong together, of the `most` groups with the newest files."""
+    """Return which files belong together, of the `most` groups with the newest files."""
     found: dict[tuple[str, str], Group] = {}
     odd: list[PurePosixPath] = []
     personal = more = 0

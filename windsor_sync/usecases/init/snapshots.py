@@ -1,4 +1,4 @@
-"""Which files of a folder are snapshots, of what, and how they are to be read: the sources themselves are asked."""
+"""Finds the files of a folder that are snapshots, of what, and how they are to be read: the sources themselves are asked."""
 
 from dataclasses import dataclass
 from datetime import datetime
