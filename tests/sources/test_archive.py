@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.events.archive import ArchiveFile, list_files, read_lines
+from windsor_sync.sources import unpacking
 from windsor_sync.sources.archive_text import LONGEST_LINE_BYTES, UnreadableLine, messages
 
 DAYS = {day: str(int(datetime(2025, 6, day, tzinfo=UTC).timestamp() * 1000)) for day in (1, 2, 3)}
@@ -228,3 +230,17 @@ def test_a_text_without_line_breaks_takes_no_more_memory_than_a_piece_and_a_mess
 def test_an_object_without_an_end_is_one_line_that_is_too_long() -> None:
     pieces = iter([b'{"a": 1}{"b": "', *[b"x" * 300_000] * 5])
     assert [line for piece in messages(pieces) for line in piece][1:] == [UnreadableLine.LINE_TOO_LONG, b"x" * 300_000]
+
+
+@pytest.mark.parametrize("filler", [b"0", b" ", b"\n", b"{", b'{"a":1}\n', b"[" * 3 + b"\n"])
+def test_a_small_file_that_becomes_far_more_text_than_any_archive_is_left_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filler: bytes
+) -> None:
+    monkeypatch.setattr(unpacking, "HARMLESS_BYTES", 1 << 20)
+    put(tmp_path, "s/1/a.gz", gzip.compress(b'{"whole": 1}\n' + filler * (8_000_000 // len(filler))))
+    tracemalloc.start()
+    found = lines(tmp_path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (found[0], found[-1]) == (b'{"whole": 1}', UnreadableLine.UNPACKS_TOO_FAR)
+    assert most < 64 << 20

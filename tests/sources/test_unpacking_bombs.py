@@ -51,3 +51,12 @@ def test_what_unpacks_to_far_more_than_a_download_is_left(monkeypatch: pytest.Mo
     monkeypatch.setattr(unpacking, "HARMLESS_BYTES", 1 << 20)
     with pytest.raises(SnapshotError, match="times its size"):
         read(pack(b"0" * 20_000_000))
+
+
+def test_a_zip_archive_that_lists_very_many_files_is_refused_before_the_list_is_read() -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for number in range(20_000):
+            archive.writestr(f"{number:05}.csv", b"")
+    with pytest.raises(SnapshotError, match="very many files"):
+        read(packed.getvalue())

@@ -17,6 +17,7 @@ from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.sources.archive_text import UnreadableLine, messages
 from windsor_sync.sources.files import ETAGS, MODIFIED
 from windsor_sync.sources.names import UNFINISHED
+from windsor_sync.sources.unpacking import most_unpacked_bytes
 from windsor_sync.storage.errors import file_system, missing_package, trouble, words_of_failure
 
 PROBE = "dummy-object.txt"
@@ -72,7 +73,7 @@ def read_lines(archive: str, file: ArchiveFile) -> Iterator[list[bytes | Unreada
     fs, root = _filesystem(archive)
     try:
         with fs.open(f"{root}/{file.path}", "rb") as stored:
-            yield from messages(_pieces(stored))
+            yield from messages(_pieces(stored, file.size_bytes))
     except trouble() as error:
         cold = "; an object in cold storage has to be restored, or its day left out with `since`"
         raise _out_of_reach(f"{archive.rstrip('/')}/{file.path}", error, cold) from None
@@ -84,18 +85,23 @@ def is_shared(archive: str) -> bool:
     return "memory" not in fs.protocol
 
 
-def _pieces(stored: Any) -> Iterator[bytes | None]:
-    """The file's text, unpacked where some client has not done so before; ends with None where it is damaged."""
+def _pieces(stored: Any, packed_bytes: int) -> Iterator[bytes | UnreadableLine]:
+    """The file's text, unpacked where some client has not done so before; ends with the reason where not all can be had."""
     is_packed = stored.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     stored.seek(0)
     if not is_packed:
         yield from iter(lambda: stored.read(PIECE_BYTES), b"")
         return
-    unpacked = gzip.GzipFile(fileobj=stored)
+    unpacked, left = gzip.GzipFile(fileobj=stored), most_unpacked_bytes(packed_bytes)
     try:
-        yield from iter(lambda: unpacked.read1(PIECE_BYTES), b"")  # read() would drop what it has when the file is torn
+        while piece := unpacked.read1(PIECE_BYTES):  # read() would drop what it has when the file is torn
+            left -= len(piece)
+            if left < 0:
+                yield UnreadableLine.UNPACKS_TOO_FAR
+                return
+            yield piece
     except (EOFError, gzip.BadGzipFile, zlib.error):
-        yield None
+        yield UnreadableLine.TORN
 
 
 def _look(path: str, info: Mapping[str, Any], root: str) -> ArchiveFile:

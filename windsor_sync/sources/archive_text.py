@@ -28,38 +28,41 @@ class UnreadableLine(StrEnum):
     TORN = "torn_file"
     """The compressed file ends early or is damaged from here on."""
     LINE_TOO_LONG = "line_too_long"
+    UNPACKS_TOO_FAR = "unpacks_too_far"
+    """From here on a small file becomes more text than any archive has."""
 
 
 Lines = list[bytes | UnreadableLine]
+Pieces = Iterator[bytes | UnreadableLine]
 
 
-def messages(pieces: Iterator[bytes | None]) -> Iterator[Lines]:
-    """Yield the messages of a text that comes in pieces; None among those says that the rest is damaged."""
+def messages(pieces: Pieces) -> Iterator[Lines]:
+    """Yield the messages of a text that comes in pieces; the last of those may say why the rest cannot be had."""
     start = next(pieces, b"")
-    if start is not None and (encoding := wide_encoding_of(start[:LOOKED_AT_BYTES])):
+    if isinstance(start, bytes) and (encoding := wide_encoding_of(start[:LOOKED_AT_BYTES])):
         pieces = _as_utf_8(_chain(start, pieces), encoding)
         start = next(pieces, b"")
-    if start is not None:
+    if isinstance(start, bytes):
         start = start.removeprefix(codecs.BOM_UTF8)
     together = _chain(start, pieces)
-    return _lines(together) if start is None or _is_of_lines(start) else _values(together)
+    return _lines(together) if not isinstance(start, bytes) or _is_of_lines(start) else _values(together)
 
 
-def _as_utf_8(pieces: Iterator[bytes | None], encoding: str) -> Iterator[bytes | None]:
+def _as_utf_8(pieces: Pieces, encoding: str) -> Pieces:
     """The pieces of a text in UTF-16 or UTF-32 in UTF-8; what ends within a character is damaged."""
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
         for piece in pieces:
-            if piece is None:
-                yield None
+            if not isinstance(piece, bytes):
+                yield piece
                 return
             yield decoder.decode(piece).encode()
         decoder.decode(b"", final=True)
     except UnicodeError:
-        yield None
+        yield UnreadableLine.TORN
 
 
-def _chain(start: bytes | None, rest: Iterator[bytes | None]) -> Iterator[bytes | None]:
+def _chain(start: bytes | UnreadableLine, rest: Pieces) -> Pieces:
     yield start
     yield from rest
 
@@ -79,12 +82,12 @@ def _is_of_lines(start: bytes) -> bool:
         return True
 
 
-def _lines(pieces: Iterator[bytes | None]) -> Iterator[Lines]:
+def _lines(pieces: Pieces) -> Iterator[Lines]:
     rest = b""
     is_too_long = False
     for piece in pieces:
-        if piece is None:
-            yield [UnreadableLine.TORN]
+        if not isinstance(piece, bytes):
+            yield [piece]
             return
         first, *others = (rest + piece).split(b"\n")
         if not others:
@@ -124,20 +127,20 @@ def _objects(line: bytes) -> Lines:
     return found if len(found) > 1 else [line]
 
 
-def _values(pieces: Iterator[bytes | None]) -> Iterator[Lines]:
+def _values(pieces: Pieces) -> Iterator[Lines]:
     """The objects of a text, however they are set; what is none goes to the end of its line as it is."""
     text = ""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    is_torn = False
+    why: Lines = []
     for piece in pieces:
-        is_torn = piece is None
-        if piece is None:
+        if not isinstance(piece, bytes):
+            why = [piece]
             break
         text += decoder.decode(piece)
         found, text = _take(text, is_end=False)
         yield found
     found, _ = _take(text, is_end=True)
-    yield [*found, UnreadableLine.TORN] if is_torn else found
+    yield found + why
 
 
 def _take(text: str, *, is_end: bool) -> tuple[Lines, str]:

@@ -6,6 +6,7 @@ download does is refused before it fills the disk.
 
 import bz2
 import gzip
+import io
 import lzma
 import zipfile
 import zlib
@@ -24,6 +25,10 @@ HARMLESS_BYTES = 256 << 20
 """Up to here no ratio is suspicious: it fits on any disk."""
 MAX_DICTIONARY_BYTES = 128 << 20
 """What an xz stream may ask for; `xz -9` takes 65 MB."""
+MAX_DIRECTORY_BYTES = 1 << 20
+"""Of a zip archive's list of files; an archive of one file has a line of it."""
+_ZIP_END_BYTES = 22 + 65_535
+"""The end of a zip archive with the longest comment."""
 NAMED_MEMBERS = 5
 
 
@@ -34,12 +39,17 @@ class Stream(Protocol):
         """At most so many bytes; none at the end."""
 
 
+def most_unpacked_bytes(packed_bytes: int) -> int:
+    """Return how much a compressed file of this size may become."""
+    return max(HARMLESS_BYTES, MOST_TIMES * packed_bytes)
+
+
 class _Bounded:
     """A stream that refuses to go on for ever."""
 
     def __init__(self, stream: Stream, packed_bytes: int, name: str) -> None:
         self._stream = stream
-        self._limit = max(HARMLESS_BYTES, MOST_TIMES * packed_bytes)
+        self._limit = most_unpacked_bytes(packed_bytes)
         self._name = name
         self._read = 0
 
@@ -74,6 +84,7 @@ def damage_named(name: str) -> Iterator[None]:
 
 
 def _only_member(raw: IO[bytes], name: str) -> Stream:
+    _refuse_long_directory(raw, name)
     archive = zipfile.ZipFile(raw)
     if "[Content_Types].xml" in archive.NameToInfo:
         raise unusable(f"{name} is an Excel workbook (a zip archive), not plain text.", "Save it as CSV.")
@@ -88,6 +99,20 @@ def _only_member(raw: IO[bytes], name: str) -> Stream:
     if members[0].compress_type == zipfile.ZIP_LZMA:  # it may ask for gigabytes of memory
         raise unusable(f"{name} is a zip archive compressed with LZMA.", "Unpack it, and set path to the file.")
     return archive.open(members[0])
+
+
+def _refuse_long_directory(raw: IO[bytes], name: str) -> None:
+    """Look at what the archive's end says of its directory, which is read as a whole: it may list millions of files."""
+    end = raw.seek(0, io.SEEK_END)
+    raw.seek(max(0, end - _ZIP_END_BYTES))
+    tail = raw.read(_ZIP_END_BYTES)
+    raw.seek(0)
+    at = tail.rfind(b"PK\x05\x06")
+    if at >= 0 and int.from_bytes(tail[at + 12 : at + 16], "little") > MAX_DIRECTORY_BYTES:
+        raise unusable(
+            f"{name} is a zip archive of very many files, not of one.",
+            "Unpack it and set path to the file that holds the members.",
+        )
 
 
 def _is_litter(member: str) -> bool:
