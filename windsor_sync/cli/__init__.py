@@ -45,6 +45,37 @@ FOR_EVERYBODY = frozenset({"init", "airflow-setup"})
 """Commands whose files (windsor.yaml, DAG files) hold nobody and are for other users too, as the umask says."""
 
 
+class Text(click.types.StringParamType):
+    """What is written down, compared or sent: a path may have bytes that are no UTF-8, and such a text may not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text; ends the command where it is none."""
+        text: str = super().convert(value, param, ctx)
+        if "\0" in text or not _is_utf_8(text):
+            self.fail(
+                "it is no UTF-8 text. Nothing was done. Set the terminal to UTF-8, or write it again.", param, ctx
+            )
+        return text
+
+
+def _is_utf_8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refuse_no_text(command: click.Command) -> None:
+    """Let every argument and option that is a text be one, in this command and in those below it."""
+    for parameter in command.params:
+        if type(parameter.type) is click.types.StringParamType:
+            parameter.type = Text()
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _refuse_no_text(inner)
+
+
 class LazyGroup(click.Group):
     """Imports a command's module when the command is asked for."""
 
@@ -58,6 +89,7 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"windsor_sync.cli.{COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
+        _refuse_no_text(command)
         return command
 
     def resolve_command(
