@@ -23,8 +23,8 @@ from windsor_sync.errors import ConfigError, OutOfResources
 from windsor_sync.settings import load
 from windsor_sync.state.runs import recent
 from windsor_sync.storage.limits import HANDLES
+from windsor_sync.usecases import deliver
 from windsor_sync.usecases import forward as forwarding
-from windsor_sync.usecases import run_lifecycle
 from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.forward import ForwardRequest, forward
 
@@ -112,9 +112,9 @@ def test_a_sync_that_runs_out_of_room_half_way_closes_its_books(
     world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     world.snapshot([f"u{number}" for number in range(10)])
-    as_it_is = run_lifecycle.identify_rows
+    as_it_is = deliver.identify_rows
     with monkeypatch.context() as patch:
-        patch.setattr(run_lifecycle, "identify_rows", lambda *all_of_it: running_out(as_it_is(*all_of_it), error))
+        patch.setattr(deliver, "identify_rows", lambda *all_of_it: running_out(as_it_is(*all_of_it), error))
         run = world.sync()
     assert (run.state, run.books.delivered, run.books.owed) == (RunState.FAILED, 3, 7)
     assert run.finished_at is not None

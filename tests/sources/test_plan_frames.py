@@ -4,6 +4,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -119,3 +120,14 @@ def test_importing_the_package_does_not_import_the_engine() -> None:
     assert callable(windsor_sync.plan_frames)
     with pytest.raises(AttributeError, match="nothing_such"):
         _ = windsor_sync.nothing_such
+
+
+@pytest.mark.parametrize("dtype", ["object", "string[python]"])
+@pytest.mark.parametrize("column", ["user_id", "email", "value"])
+@pytest.mark.parametrize("text", ["half\ud800", "caf\udce9"])
+def test_half_a_character_in_a_frame_is_a_sentence(dtype: str, column: str, text: str) -> None:
+    cells = np.array([text, "b"], dtype=object)
+    frame = pd.DataFrame({"user_id": ["a", "b"]})
+    frame[column] = pd.Series(cells, dtype="object").astype(dtype)
+    with pytest.raises(SnapshotError, match="The DataFrame `current`.* Nothing was sent"):
+        plan_frames(None, frame, value="value" if column == "value" else None)

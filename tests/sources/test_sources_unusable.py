@@ -1,6 +1,7 @@
 """A file that cannot be a snapshot is refused with its name, the line, what was found and what to do."""
 
 import traceback
+from pathlib import Path
 from types import SimpleNamespace
 
 import aiohttp
@@ -10,9 +11,11 @@ import pytest
 from nasty import CSV, OTHERS, SECRET, Nasty
 from sealing import Bench
 
-from windsor_sync.errors import SnapshotError, SourceUnavailable
-from windsor_sync.sources import DataFrameSource, open_source
+from windsor_sync.errors import ConfigError, SnapshotError, SourceUnavailable, WindsorSyncError
+from windsor_sync.events.archive import list_files
+from windsor_sync.sources import DataFrameSource, newest, open_source
 from windsor_sync.sources.refusal import out_of_reach
+from windsor_sync.storage.file_store import FileStore
 
 
 @pytest.mark.parametrize("nasty", CSV + OTHERS, ids=str)
@@ -161,3 +164,22 @@ def test_a_store_that_does_not_answer_is_tried_again_and_one_that_lets_nobody_in
         isinstance(out_of_reach("s3://acme/*.csv cannot be looked up", error, "Run again."), SourceUnavailable)
         is passes
     )
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["zip://*.csv::missing.zip", "zip://a.csv::missing.zip", "tar://x::missing", "simplecache::zip://::missing",
+     "zip://x::zip://y::missing", "zip://a.csv::no.zip", "tar://a.csv::no.zip", "s3://", "gs://", "reference://x",
+     "ftp://127.0.0.1:1/x"],
+)  # fmt: skip
+def test_a_url_within_a_url_that_leads_nowhere_is_a_sentence(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "no.zip").write_bytes(b"no archive")
+    with pytest.raises((SnapshotError, ConfigError), match="Nothing was sent"):
+        newest(url)
+    with pytest.raises(WindsorSyncError):
+        list_files(url)
+    with pytest.raises(WindsorSyncError):
+        FileStore(url).keep(tmp_path / "no.zip", "a")

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import PurePosixPath
+from tarfile import TarError
 from typing import Any
+from zipfile import BadZipFile
 
 from fsspec.implementations.local import LocalFileSystem
 
@@ -146,6 +148,8 @@ def _filesystem(archive: str) -> tuple[Any, str]:
             f"events.archive {archive} cannot be used: {missing}. Nothing was sent. Name a folder, or the URL of an object "
             "store whose fsspec package is installed."
         ) from None
+    except (OSError, BadZipFile, TarError) as error:
+        raise _out_of_reach(archive, error) from None
     fs.invalidate_cache()  # a long-lived worker must see what was written since it last looked
     return fs, root.rstrip("/")
 

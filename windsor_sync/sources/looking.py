@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tarfile import TarError
 from typing import Any
+from zipfile import BadZipFile
 
 from fsspec.implementations.local import LocalFileSystem
 
 from windsor_sync.errors import ConfigError
 from windsor_sync.settings.patterns import below, folder_and_text, is_match, is_url, shown_pattern
 from windsor_sync.sources.dates import date_in
+from windsor_sync.sources.refusal import out_of_reach
 from windsor_sync.storage.errors import file_system, missing_package
 
 SETTLED_AFTER = timedelta(seconds=2)
@@ -137,6 +140,10 @@ def filesystem(path: str) -> tuple[Any, str]:
         raise ConfigError(
             f"{path} names a kind of store that is not known. Nothing was sent. Use a local path, or a URL such as "
             "s3://bucket/prefix/*.csv."
+        ) from None
+    except (OSError, BadZipFile, TarError) as error:
+        raise out_of_reach(
+            f"{path} cannot be looked up", error, "Check that it is there, and that it is one."
         ) from None
     fs.invalidate_cache()  # a long-lived worker must see what was written since it last looked
     return fs, root

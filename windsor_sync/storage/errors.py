@@ -19,6 +19,9 @@ _OF_DRIVERS = {
     "aiohttp": "ClientError",
 }
 
+_BUCKETS = {"s3", "gs", "abfs"}
+"""Stores of which no address means everything."""
+
 _CODE_OF = {
     "FileNotFoundError": errno.ENOENT,
     "FileExistsError": errno.EEXIST,
@@ -32,10 +35,16 @@ _CODE_OF = {
 def file_system(location: str, **options: Any) -> tuple[Any, str]:
     """Return the fsspec file system of a path or URL, and the path in it; of a local path every letter stands for itself.
 
-    Raises ImportError for a store whose package is missing, ValueError for one that is not known.
+    Raises ImportError for a store whose package is missing, ValueError for one that is not known, and what the store raises
+    that is looked into at once (an archive that is not there, a server that does not answer).
     """
     if is_url(location):
-        fs, root = fsspec.core.url_to_fs(location, **options)
+        try:
+            fs, root = fsspec.core.url_to_fs(location, **options)
+        except TypeError:  # a store that takes more than an address
+            raise ValueError(location) from None
+        if _BUCKETS.intersection([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol) and not str(root):
+            raise ValueError(location)
         return fs, str(root)
     return fsspec.filesystem("file"), os.path.abspath(os.path.expanduser(location))  # noqa: PTH100, PTH111
 

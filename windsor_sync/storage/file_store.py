@@ -15,7 +15,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tarfile import TarError
 from typing import Any
+from zipfile import BadZipFile
 
 from fsspec.implementations.local import LocalFileSystem
 
@@ -79,7 +81,7 @@ class FileStore:
             else:
                 sweep()
                 reach(self._fs)
-        except trouble(ImportError, ValueError) as error:
+        except trouble(ImportError, ValueError, BadZipFile, TarError) as error:
             if isinstance(error, OSError) and error.errno in PASSING:
                 raise store_unavailable(words_of_failure(error)) from None
             raise ConfigError(

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, partial
+from tarfile import TarError
+from zipfile import BadZipFile
 
 from windsor_sync.domain.labels import counted, moment
 from windsor_sync.errors import ConfigError, WindsorSyncError, harmless
@@ -203,7 +205,7 @@ def _archive(events: Events) -> str:
     try:
         fs, root = file_system(events.archive)
         folders = len(fs.ls(root, detail=False))
-    except trouble(ImportError, ValueError) as error:
+    except trouble(ImportError, ValueError, BadZipFile, TarError) as error:
         raise ConfigError(
             f"The archive {events.archive} cannot be read: {words_of_failure(error)}. Nothing was forwarded. Check "
             "events.archive in windsor.yaml, that this user may list it, and that the extra for its store (s3, gcs) is installed."
