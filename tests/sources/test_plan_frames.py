@@ -129,5 +129,5 @@ def test_half_a_character_in_a_frame_is_a_sentence(dtype: str, column: str, text
     cells = np.array([text, "b"], dtype=object)
     frame = pd.DataFrame({"user_id": ["a", "b"]})
     frame[column] = pd.Series(cells, dtype="object").astype(dtype)
-    with pytest.raises(SnapshotError, match="The DataFrame `current`.* Nothing was sent"):
+    with pytest.raises(SnapshotError, match=r"The DataFrame `current`.* Nothing was sent"):
         plan_frames(None, frame, value="value" if column == "value" else None)
