@@ -1,6 +1,7 @@
 """Whoever is killed, at whatever moment: the next command of any kind leaves none of its users on the disk."""
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from tests.chaos.processes import IS_CHAOS, Command
 from tests.cli.test_tables_and_words import call
 from tests.support.archive import Archive
-from tests.support.world import World
+from tests.support.world import KEY, World
+from windsor_sync.sandbox import Faults
 from windsor_sync.usecases.forget import forget
 
 CANARY = "canary-wren-77ac"
@@ -70,7 +72,9 @@ def holds_canary(path: Path) -> bool:
 
 
 def where_canaries_are(*folders: Path) -> set[Path]:
-    return {path for folder in folders for path in folder.rglob("*") if path.is_file() and holds_canary(path)}
+    """The files below these folders, or these files, that hold the canary; free pages of the state and its log too."""
+    files = (path for folder in folders for path in (folder, *folder.rglob("*")) if path.is_file())
+    return {path for path in files if holds_canary(path)}
 
 
 @pytest.mark.parametrize("command", ["plan", "sync", "forward"])
@@ -99,6 +103,74 @@ def test_nothing_that_a_killed_command_had_in_scratch_survives_the_next_one_or_a
     killed(world, temporary, 2, *arguments)
     forget(world.workspace, CANARY, who="test", why=None)
     assert where_canaries_are(temporary, store / "drafts") == set()
+
+
+DIES_FORGETTING = """
+import os, signal, sys, tempfile
+folder, wanted = sys.argv[1], int(sys.argv[2])
+tempfile.tempdir = folder
+
+from windsor_sync.cli import main
+from windsor_sync.state import marks, suppression_key
+from windsor_sync.storage import file_store, scratch
+from windsor_sync.usecases import forget
+
+done = 0
+
+def mortal(step):
+    def dies(*args, **options):
+        global done
+        done += 1
+        if done == wanted:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(*args, **options)
+    return dies
+
+for place, name in (
+    (scratch.shutil, "rmtree"),
+    (file_store.FileStore, "keep"),
+    (file_store.FileStore, "delete"),
+    (marks.Marks, "keep_forgotten"),
+    (suppression_key.KeyPlace, "_write"),
+    (forget, "take_place_of"),
+    (forget, "_suppress"),
+    (forget, "_purge_findings"),
+    (forget, "_purge_merges"),
+    (forget, "_remove_unnamed"),
+):
+    setattr(place, name, mortal(getattr(place, name)))
+main(sys.argv[3:])
+"""
+"""The command line, killed before its `wanted`-th step that changes what is on the disk."""
+
+
+def test_a_forget_that_is_killed_anywhere_and_repeated_leaves_the_user_in_no_stored_byte(
+    world: World, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.chaos.test_kill_leaves_no_users.DIES", DIES_FORGETTING)
+    archive = Archive(world)
+    archive.write([archive.message("track", CANARY), archive.message("alias", CANARY, previousId=f"{CANARY}-old")])
+    world.windsor.set_faults(Faults(rejected_users=frozenset({"ben"})))
+    world.snapshot([CANARY, f"{CANARY}-old", "ben"])
+    for command in (["sync", KEY], ["forward"], ["report", "--out", str(world.folder / "report.html")]):
+        call(world, *command)
+    world.reopen()
+    ours = [world.folder / ".windsor", world.folder / "report.html", temporary]
+    home, copy = ours[0], world.folder / "as-it-was"
+    shutil.copytree(home, copy)
+    assert where_canaries_are(*ours)
+    step, was_killed = 1, True
+    while was_killed:
+        shutil.rmtree(home)
+        shutil.copytree(copy, home)
+        was_killed = killed(world, temporary, step, "forget", CANARY) == KILLED
+        if was_killed:
+            call(world, "forget", CANARY)
+        world.reopen()
+        assert where_canaries_are(*ours) == set(), step
+        step += 1 if IS_CHAOS else 13
+    assert step > 15
+    assert call(world, "audit").status == 0
 
 
 def test_a_command_that_stands_still_is_waited_for_by_forget_and_swept_once_it_is_killed(
