@@ -17,7 +17,7 @@ import pytest
 
 from tests.airflow.serving import Site, free_port
 from tests.support.world import World
-from windsor_sync.airflow.connection import connection_of, destination_of, token_of, with_connection
+from windsor_sync.airflow.connection import connection_of, destination_of, suppression_key_of, token_of, with_connection
 from windsor_sync.airflow.provider import get_provider_info
 from windsor_sync.errors import ConfigError
 from windsor_sync.sandbox import Faults, Sandbox
@@ -197,6 +197,16 @@ def test_white_space_around_segments_token_is_taken_off(world: World, monkeypatc
     world.document["segment"] = {"connection": "segment_default"}
     monkeypatch.setenv("AIRFLOW_CONN_SEGMENT_DEFAULT", json.dumps({"conn_type": "generic", "password": " sgp_test \n"}))
     assert token_of(load(world.config, env={})) == "sgp_test"
+
+
+def test_the_key_of_the_suppressions_is_a_connections_password_unless_the_environment_has_it(
+    airflow_db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert suppression_key_of() is None
+    monkeypatch.setenv("AIRFLOW_CONN_WINDSOR_SUPPRESSIONS", json.dumps({"conn_type": "generic", "password": "k" * 40}))
+    assert suppression_key_of() == "k" * 40
+    monkeypatch.setenv("WINDSOR_SUPPRESSION_KEY", "e" * 40)
+    assert suppression_key_of() == "e" * 40
 
 
 def test_segments_token_is_the_password_of_its_own_connection(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
