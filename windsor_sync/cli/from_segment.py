@@ -61,7 +61,7 @@ def in_space(settings: "Settings") -> "list[Described]":
 
 
 def missing(settings: "Settings", found: "Sequence[Described]") -> "tuple[list[Entry], dict[str, str]]":
-    """The entries windsor.yaml lacks, and, by id, why something it lacks cannot be added."""
+    """Return the entries that windsor.yaml lacks and, by id, why an entry cannot be added."""
     from windsor_sync.segment.identify import ComputationClass
     from windsor_sync.segment.trait_keys import trait_key
     from windsor_sync.settings.insertion import Entry

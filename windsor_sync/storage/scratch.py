@@ -81,7 +81,7 @@ class Scratch:
 
     @property
     def quiet_s(self) -> float:
-        """For how long nobody has written to it."""
+        """Return for how many seconds nobody has written to the folder."""
         return time.time() - _written_at(self.path)
 
     @property

@@ -85,7 +85,7 @@ def settle(workspace: Workspace, lease: Lease, run: Run, outcome: Delivery | Non
 
 
 def _take_back(workspace: Workspace, lease: Lease, run: Run) -> None:
-    """An event's rejection is final, but not one that everything gets at a wrong address."""
+    """Take back the rejections that came from a wrong address; every other rejection of an event is final."""
     ledger = workspace.ledger.of_run(run.run_id)
     rejected = [one for one in ledger.verdicts if one.verdict is Verdict.REJECTED] if ledger else []
     workspace.ledger.reopen(lease, run.run_id, [one.seq for one in rejected if judges_address(one.code)])

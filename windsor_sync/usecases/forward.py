@@ -308,7 +308,7 @@ def intake_counts(intake: Intake, files: Sequence[ArchiveFile]) -> dict[str, Any
 
 
 def _stamped(stamp: Stamp, name: str) -> str:
-    """The option of COPY for a file of the run: a part of its outbox, or `seen` or `aside`."""
+    """Return the option of COPY for a file of the run: a part of its outbox, or `seen` or `aside`."""
     return (stamp.beside(name) if name in KEPT_BESIDE else stamp.part(name)).options()
 
 

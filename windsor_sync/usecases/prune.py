@@ -1,6 +1,6 @@
-"""Lets go of what is old: outboxes and verdicts of runs long past, sealed snapshots but the newest, files nobody owns.
+"""Removes old outboxes and verdicts, sealed snapshots but the newest, and files that nobody owns.
 
-Never touched are an audience's newest run with its files, which are what Windsor was told, and the counts of any run.
+An audience's newest run with its files, which are what Windsor was told, and the counts of every run are never touched.
 """
 
 from collections.abc import Iterator, Sequence

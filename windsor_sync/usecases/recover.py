@@ -1,7 +1,7 @@
 """Brings one audience to the truth when a file that its ledger stands on is lost or damaged.
 
-Where the lost snapshot's source is still the same, it is sealed again and the run is an ordinary sync. Otherwise who was
-ever told true is taken from the outboxes and from older snapshots: every member is told true, everyone else false.
+Where the lost snapshot's source is still the same, it is sealed again and the run is an ordinary sync. Otherwise the
+outboxes and older snapshots say who was ever told true: every member is told true, and everyone else among these false.
 """
 
 from windsor_sync.delivery.cancel import CancelToken

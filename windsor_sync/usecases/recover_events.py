@@ -78,7 +78,7 @@ def _window_is_lost(workspace: Workspace, run: Run) -> bool:
 
 
 def _read_again(connection: Transaction, run: Run) -> int:
-    """Make the run's archive files unread, and the run one that owes nothing."""
+    """Make the run's archive files unread, and let the run owe nothing."""
     files = unread(connection, run.run_id)
     _without_window(connection, run)
     if run.outbox is not None:

@@ -24,7 +24,7 @@ class StandingWarning:
 
 
 def warnings(workspace: Workspace) -> Iterator[StandingWarning]:
-    """Yield what is to be looked at, at this destination; asks the state only."""
+    """Yield the audiences of this destination that need a look; asks the state only."""
     rows = workspace.registry.known()
     for orphan in orphans(workspace, rows):
         yield StandingWarning(orphan.audience_id, orphan.key, orphan.finding, orphan.remedy)

@@ -31,7 +31,7 @@ def windsor_yaml(snapshots: Sequence[FoundSnapshot], archive: PurePosixPath | No
 
 
 def _with_audiences(text: str, audiences: Sequence[FoundSnapshot]) -> str:
-    """The first takes the example's place, comments and all; with none the example becomes a comment."""
+    """Put the first audience in the example's place, comments and all; without any, the example becomes a comment."""
     example = _AUDIENCE.search(text)
     assert example is not None
     if not audiences:
