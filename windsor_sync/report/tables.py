@@ -70,7 +70,7 @@ def _without_empty(columns: Sequence[str], cells: list[list[str]]) -> tuple[Sequ
 
 
 def _width() -> int:
-    """The columns that there are: a terminal's own, else 100."""
+    """Return the width of a line: a terminal's own, else 100."""
     return shutil.get_terminal_size((WIDTH, 0)).columns if sys.stdout.isatty() else WIDTH
 
 

@@ -1,4 +1,4 @@
-"""Faults at work: what becomes of the next request under the faults in force."""
+"""Decides what becomes of the next request under the faults in force."""
 
 from collections import Counter
 from typing import NamedTuple

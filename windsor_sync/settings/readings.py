@@ -1,4 +1,4 @@
-"""From a value as it was written to a typed one, or the words for what was found and what would be accepted.
+"""Turns a value as it was written into a typed one, or into words for what was found and what would be accepted.
 
 Every scalar arrives as the text that stands in the file or the variable. The setting decides what the text
 means, so `name: NO`, `id: 00123` and `trait: 1e5` are the text they look like, and `enabled: yes` is a mistake.

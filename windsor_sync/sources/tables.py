@@ -306,7 +306,7 @@ def _emails(name: str, column: str, kind: str) -> str:
 
 
 def _value(column: str, kind: str) -> tuple[str, str]:
-    """The value as JSON text, and when it cannot be that, as SQL."""
+    """Return two expressions in SQL: the value as JSON text, and whether it cannot be written so."""
     cell, family = _quoted(column), kind.split("(")[0]
     if kind in FRACTIONS:
         text = f"CASE WHEN isfinite({cell}) THEN tidy_json(to_json({cell}::VARCHAR::DOUBLE)::VARCHAR) END"

@@ -1,4 +1,4 @@
-"""From the names of files to the audiences they are snapshots of, and the pattern that means all of those."""
+"""Derives from the names of files the audiences of which they are snapshots, and the pattern that means all of them."""
 
 import re
 from dataclasses import dataclass
