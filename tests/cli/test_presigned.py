@@ -78,14 +78,9 @@ def test_the_stand_in_of_the_demo_and_of_make_up_never_gets_the_real_keys(
 ) -> None:
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
-    port_file = tmp_path / "windsor.port"
-    process = play._started(tmp_path, port_file, 0)
-    try:
-        assert play._is_up(process, port_file)
-        given = Path(f"/proc/{process.pid}/environ").read_text() + Path(f"/proc/{process.pid}/cmdline").read_text()
-    finally:
-        process.kill()
-        process.wait()
+    with play._windsor(tmp_path) as windsor:
+        process = Path(f"/proc/{windsor.process.pid}")
+        given = (process / "environ").read_text() + (process / "cmdline").read_text()
     assert [name for name, value in KEYS.items() if value in given] == []
     assert not set(KEYS.values()) & set(environment(tmp_path, [1, 2, 3]).values())
 

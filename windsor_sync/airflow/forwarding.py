@@ -10,7 +10,7 @@ from windsor_sync.airflow.windsor_task import WindsorOperator, trigger_of
 
 if TYPE_CHECKING:
     from windsor_sync.delivery.bounds import Delivery
-    from windsor_sync.domain.run import Run
+    from windsor_sync.domain.run import ForwardingRun, Run
 
 METRICS_TAG = "events"
 
@@ -18,7 +18,7 @@ METRICS_TAG = "events"
 class ForwardEventsOperator(WindsorOperator):
     """Forward what is new in the archive, each message once; skipped while another task is doing just that."""
 
-    _forwarded: "tuple[str, str, list[Run]] | None" = None
+    _forwarded: "tuple[str, str, list[ForwardingRun]] | None" = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Returns how many were delivered, and for each run its steps; raises what a run's state stands for."""
@@ -44,7 +44,7 @@ class ForwardEventsOperator(WindsorOperator):
         self._forwarded = archive, destination, runs
         return self._closed(runs)
 
-    def _closed(self, runs: "list[Run]") -> dict[str, Any]:
+    def _closed(self, runs: "list[ForwardingRun]") -> dict[str, Any]:
         from windsor_sync.events.books import overview
         from windsor_sync.usecases.close_run import error_of
 

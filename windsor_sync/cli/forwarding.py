@@ -13,7 +13,7 @@ from windsor_sync.domain.labels import counted
 from windsor_sync.report.tables import print_table
 
 if TYPE_CHECKING:
-    from windsor_sync.domain.run import Run
+    from windsor_sync.domain.run import ForwardingRun
 
 STEPS = {
     "received": "received",
@@ -67,7 +67,7 @@ def forward_command(config: Path | None, since: datetime | None, release_aliases
     return exit_status([reported("events", ending) for ending in endings])
 
 
-def _show(runs: "list[Run]", held: int, *, is_json: bool) -> None:
+def _show(runs: "list[ForwardingRun]", held: int, *, is_json: bool) -> None:
     from windsor_sync.events.books import overview_of
     from windsor_sync.events.late import late_sentence
 
@@ -82,5 +82,5 @@ def _show(runs: "list[Run]", held: int, *, is_json: bool) -> None:
         rows = [(words, steps[step]) for step, words in STEPS.items()]
         print_table((title, "messages"), rows, numbers=frozenset({"messages"}))
         for run in runs:
-            if late := run.intake and run.intake.get("late"):
+            if late := run.intake.get("late"):
                 echo(late_sentence(late, run.run_id).strip())

@@ -14,7 +14,7 @@ from windsor_sync.report.tables import say
 
 if TYPE_CHECKING:
     from windsor_sync.delivery.bounds import Delivery
-    from windsor_sync.domain.run import Run
+    from windsor_sync.domain.run import ForwardingRun, Run
 
 LOG_EVERY_S = 10.0
 
@@ -37,6 +37,8 @@ def print_json(value: Any) -> None:
 
 def run_as_json(run: "Run") -> dict[str, Any]:
     """A run for programs; no user appears in it."""
+    from windsor_sync.domain.run import ForwardingRun
+
     return {
         "run": run.run_id,
         "kind": run.kind,
@@ -44,7 +46,7 @@ def run_as_json(run: "Run") -> dict[str, Any]:
         "state": run.state.value,
         "started_at": run.started_at.isoformat(),
         "finished_at": run.finished_at.isoformat() if run.finished_at else None,
-        **(_audience_books(run) if run.intake is None else _events_books(run)),
+        **(_events_books(run) if isinstance(run, ForwardingRun) else _audience_books(run)),
         "sentence": run.sentence,
     }
 
@@ -61,10 +63,9 @@ def _audience_books(run: "Run") -> dict[str, Any]:
     }
 
 
-def _events_books(run: "Run") -> dict[str, Any]:
+def _events_books(run: "ForwardingRun") -> dict[str, Any]:
     from windsor_sync.events.books import overview
 
-    assert run.intake is not None
     return {
         "files": run.intake["files"],
         **overview(run),
@@ -87,7 +88,7 @@ class ProgressView:
         """Take note of a checkpoint."""
         answered = delivery.delivered + delivery.rejected + delivery.unanswered
         total = run.options.get("to_send", run.books.changes)  # without what is withheld or left for later
-        title, unit = (run.audience, "changes") if run.intake is None else ("events", "messages")
+        title, unit = run.title, f"{run.unit}s"
         if self._bar is not None:
             self._show(run.run_id, title, answered, total, unit)
         elif self._is_time_to_log():

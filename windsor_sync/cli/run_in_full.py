@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from windsor_sync.domain.labels import MOVED_WORDS, STEPS, code_words, counted, left_out_words, moment, state_words
-from windsor_sync.domain.run import Run
+from windsor_sync.domain.run import ForwardingRun, Run
 from windsor_sync.errors import harmless
 from windsor_sync.events.books import overview
 
@@ -17,18 +17,15 @@ def pairs_of(run: Run, rejections: Sequence[Mapping[str, Any]]) -> Iterator[tupl
         "in words",
         run.sentence or "It has not ended; if nobody runs it any more, `windsor-sync audit --repair` closes it.",
     )
-    yield (
-        "what",
-        f"{run.kind} of {harmless(run.name)} (trait {run.audience})" if run.intake is None else "forwarded events",
-    )
+    is_forwarding = isinstance(run, ForwardingRun)
+    yield "what", "forwarded events" if is_forwarding else f"{run.kind} of {harmless(run.name)} (trait {run.audience})"
     yield "started", f"{moment(run.started_at)}, {run.trigger}"
     if run.finished_at is not None:
         yield "took", _lasting(run.finished_at - run.started_at)
-    yield from _of_snapshot(run) if run.intake is None else _of_events(run)
+    yield from _of_events(run) if isinstance(run, ForwardingRun) else _of_snapshot(run)
     for one in rejections:
         said = f": {one['message']}" if one["message"] else ""
-        unit = "change" if run.intake is None else "message"
-        yield "Windsor said no", f"{counted(one['changes'], unit)} with {one['code']}{said}"
+        yield "Windsor said no", f"{counted(one['changes'], run.unit)} with {one['code']}{said}"
 
 
 def _of_snapshot(run: Run) -> Iterator[tuple[str, str]]:
@@ -55,8 +52,7 @@ def _of_snapshot(run: Run) -> Iterator[tuple[str, str]]:
         yield "owed", f"{counted(books.owed, 'change')}: the next run sends them{doubt}"
 
 
-def _of_events(run: Run) -> Iterator[tuple[str, str]]:
-    assert run.intake is not None
+def _of_events(run: ForwardingRun) -> Iterator[tuple[str, str]]:
     yield "archive", counted(run.intake["files"], "file")
     if late := run.intake.get("late"):
         yield "not sent", f"{counted(late['lines'], 'line')}: the file was rewritten after its messages were forgotten"

@@ -18,7 +18,7 @@ from windsor_sync.errors import WindsorSyncError
 from windsor_sync.segment.trait_keys import trait_key
 
 if TYPE_CHECKING:
-    from windsor_sync.domain.run import Run
+    from windsor_sync.domain.run import ForwardingRun
 
 PAGE_ROWS = 5_000
 
@@ -75,7 +75,7 @@ def check_users(windsor: Windsor, bought: pd.DataFrame, day: date) -> str:
     )
 
 
-def check_steps(forwarded: "Sequence[Run]", archived: ShopTally) -> None:
+def check_steps(forwarded: "Sequence[ForwardingRun]", archived: ShopTally) -> None:
     """Compare what became of the archive's lines with what was written; raises WindsorSyncError when a step differs."""
     from windsor_sync.events.books import overview
 

@@ -21,7 +21,7 @@ from windsor_sync.private import make_folder
 from windsor_sync.sandbox.running import DEFAULT_PORT
 
 if TYPE_CHECKING:
-    from windsor_sync.domain.run import Run
+    from windsor_sync.domain.run import ForwardingRun, Run
 
 DAG_ID = "engage_audience_sync"
 API_KEY = "sandbox"
@@ -187,19 +187,22 @@ def _load_dag() -> Any:
     return bag.dags[DAG_ID]
 
 
-def _runs(folder: Path) -> "tuple[list[Run], list[Run]]":
+def _runs(folder: Path) -> "tuple[list[Run], list[ForwardingRun]]":
     """The syncs by day and audience, and the forwardings, a day each."""
+    from windsor_sync.domain.run import ForwardingRun
     from windsor_sync.settings import load
     from windsor_sync.state.runs import recent
     from windsor_sync.usecases.workspace import open_workspace
 
     with open_workspace(load(folder / "windsor.yaml")) as workspace:
         found = recent(workspace.database, limit=1_000)
-    synced = sorted((run for run in found if run.intake is None), key=lambda run: (run.taken_at, run.audience))
-    return synced, sorted((run for run in found if run.intake is not None), key=lambda run: run.number)
+    synced = sorted(
+        (run for run in found if not isinstance(run, ForwardingRun)), key=lambda run: (run.taken_at, run.audience)
+    )
+    return synced, sorted((run for run in found if isinstance(run, ForwardingRun)), key=lambda run: run.number)
 
 
-def _print_tables(synced: "list[Run]", forwarded: "list[Run]") -> None:
+def _print_tables(synced: "list[Run]", forwarded: "list[ForwardingRun]") -> None:
     from windsor_sync.events.books import overview
     from windsor_sync.report.tables import print_table
 

@@ -1,10 +1,10 @@
 """A run and its books: every row read and every change ends in exactly one column."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from windsor_sync.errors import WindsorSyncError
 
@@ -102,8 +102,31 @@ class Run:
     options: Mapping[str, Any]
     retry_after_s: float | None = None
     """how long Windsor asked to wait, when that ended it just now"""
-    intake: Mapping[str, Any] | None = None
-    """of forwarded events: what was read, and what was left out and why (see `events.books`)"""
+    unit: ClassVar[str] = "change"
+    """what its outbox has"""
+
+    @property
+    def title(self) -> str:
+        """Return the name of what is delivered, for a progress bar."""
+        return self.audience
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardingRun(Run):
+    """One run of a forwarding: its outbox has messages, and its members are the messages that were taken in."""
+
+    intake: Mapping[str, Any] = field(kw_only=True)
+    """what was read, and what was left out and why (see `events.books`)"""
+    unit: ClassVar[str] = "message"
+
+    @property
+    def title(self) -> str:
+        """Return the name of what is delivered, for a progress bar."""
+        return "events"
+
+
+AnyRun = TypeVar("AnyRun", bound=Run)
+"""An audience's run or a forwarding's: what comes back is what was given."""
 
 
 def _unbalanced(run_id: str, found: str) -> UnbalancedBooksError:

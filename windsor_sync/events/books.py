@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 
-from windsor_sync.domain.run import Run
+from windsor_sync.domain.run import ForwardingRun
 
 
-def overview(run: Run) -> dict[str, int]:
+def overview(run: ForwardingRun) -> dict[str, int]:
     """Return how many messages ended in each step; all but `received` add up to `received` and `carried`.
 
     `carried` came from earlier runs that could not deliver them. `held` are alias messages that wait for a person, and
     messages of users who were suppressed meanwhile.
     """
-    assert run.intake is not None
     return {
         "received": run.intake["received"],
         "carried": run.intake["carried"],
@@ -25,7 +24,7 @@ def overview(run: Run) -> dict[str, int]:
     }
 
 
-def overview_of(runs: Sequence[Run]) -> dict[str, int]:
+def overview_of(runs: Sequence[ForwardingRun]) -> dict[str, int]:
     """Return the overview of one forwarding's runs, in order: an alias that one run hands on to the next counts once."""
     each = [overview(run) for run in runs]
     total = {step: sum(one[step] for one in each) for step in each[0]}

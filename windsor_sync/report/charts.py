@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 
 from windsor_sync.domain.labels import counted, moment, short
-from windsor_sync.domain.run import Run
+from windsor_sync.domain.run import ForwardingRun, Run
 
 WIDTH, HEIGHT = 400.0, 180.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 8.0, 12.0, 24.0
@@ -150,7 +150,7 @@ def deliveries(runs: Sequence[Run], what: str = "change") -> Chart:
 
 def _without_the_first(runs: Sequence[Run], unit: str) -> tuple[Sequence[Run], str]:
     """An initial sync enters everybody: beside it no other run could be seen. Left out, and said, when there are others."""
-    if len(runs) < 2 or runs[0].number != 1 or runs[0].intake is not None:
+    if len(runs) < 2 or runs[0].number != 1 or isinstance(runs[0], ForwardingRun):
         return runs, unit
     return runs[1:], f"{unit}, without the initial sync"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from windsor_sync.domain.labels import class_words
-from windsor_sync.domain.run import Run, RunState
+from windsor_sync.domain.run import ForwardingRun, Run, RunState
 from windsor_sync.events.books import overview
 from windsor_sync.report.schedule import next_scheduled
 from windsor_sync.state.audiences import EVENTS, EVENTS_CLASS, audience_by_key, audiences_of, can_be_stored
@@ -156,7 +156,7 @@ def view_run(workspace: Workspace, run_id: str, *, after: int = -1) -> RunView |
     rows = rejected_rows(database, run_id, after=after, limit=ROWS_A_PAGE + 1)
     return RunView(
         run=found[0],
-        steps=overview(found[0]) if found[0].intake is not None else None,
+        steps=overview(found[0]) if isinstance(found[0], ForwardingRun) else None,
         groups=tuple(rejection_groups(database, run_id)),
         rows=tuple(rows[:ROWS_A_PAGE]),
         after=rows[ROWS_A_PAGE - 1].seq if len(rows) > ROWS_A_PAGE else None,
@@ -168,7 +168,8 @@ def view_events(workspace: Workspace, *, before: int | None = None) -> EventsVie
     """Event forwarding: the newest runs added up by step, and a page of the runs."""
     settings = workspace.settings
     row = audience_by_key(workspace.database, settings.destination.name, EVENTS)
-    charted = _history(workspace.database, row.id, None, RUNS_CHARTED) if row is not None else []
+    found = _history(workspace.database, row.id, None, RUNS_CHARTED) if row is not None else []
+    charted = [run for run in found if isinstance(run, ForwardingRun)]
     page, older = _page_of_runs(workspace.database, row.id, before) if row is not None else ((), None)
     return EventsView(
         is_configured=settings.events is not None,
@@ -245,7 +246,7 @@ STANDING = ("held", "awaiting_retry")
 """Steps in which a message stays from run to run: adding them up would count it again and again."""
 
 
-def _summed(newest_first: Sequence[Run]) -> dict[str, int]:
+def _summed(newest_first: Sequence[ForwardingRun]) -> dict[str, int]:
     total: Counter[str] = Counter()
     for run in newest_first:
         total.update(overview(run))
@@ -256,9 +257,8 @@ def _summed(newest_first: Sequence[Run]) -> dict[str, int]:
     return dict(total)
 
 
-def _by_code(runs: Sequence[Run], step: str) -> dict[str, int]:
+def _by_code(runs: Sequence[ForwardingRun], step: str) -> dict[str, int]:
     total: Counter[str] = Counter()
     for run in runs:
-        assert run.intake is not None
         total.update(run.intake[step])
     return dict(total.most_common())

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Select, delete, func, or_, select, update
 
-from windsor_sync.domain.run import Books, Run, RunState
+from windsor_sync.domain.run import Books, ForwardingRun, Run, RunState
 from windsor_sync.state.database import Database, StateRow, Transaction
 from windsor_sync.state.leases import Lease
 from windsor_sync.state.tables import audiences, progress, runs, snapshots, stretches, verdicts
@@ -197,24 +197,23 @@ def finish(
 
 
 def _run(row: StateRow) -> Run:
-    return Run(
-        run_id=row.id,
-        audience=row.trait_key,
-        name=row.name,
-        number=row.number,
-        kind=row.kind,
-        trigger=row.trigger,
-        state=RunState(row.state),
-        taken_at=row.taken_at or row.started_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        sentence=row.sentence,
-        held=tuple(row.held),
-        outbox=row.outbox,
-        audience_id=row.audience_id,
-        options=row.options,
-        intake=row.intake,
-        books=Books(
+    facts: dict[str, Any] = {
+        "run_id": row.id,
+        "audience": row.trait_key,
+        "name": row.name,
+        "number": row.number,
+        "kind": row.kind,
+        "trigger": row.trigger,
+        "state": RunState(row.state),
+        "taken_at": row.taken_at or row.started_at,
+        "started_at": row.started_at,
+        "finished_at": row.finished_at,
+        "sentence": row.sentence,
+        "held": tuple(row.held),
+        "outbox": row.outbox,
+        "audience_id": row.audience_id,
+        "options": row.options,
+        "books": Books(
             **_rows_of(row),
             members_before=row.members_before,
             entered=row.entered,
@@ -228,7 +227,8 @@ def _run(row: StateRow) -> Run:
             owed=row.owed,
             in_doubt=row.in_doubt,
         ),
-    )
+    }
+    return Run(**facts) if row.intake is None else ForwardingRun(**facts, intake=row.intake)
 
 
 def _rows_of(row: StateRow) -> dict[str, Any]:

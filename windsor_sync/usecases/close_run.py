@@ -9,7 +9,7 @@ from windsor_sync.delivery.bounds import Delivery
 from windsor_sync.delivery.verdicts import NOT_IMPLEMENTED, judges_address
 from windsor_sync.diff.duckdb import remains
 from windsor_sync.domain.labels import counted
-from windsor_sync.domain.run import Books, Run, RunState, UnbalancedBooksError
+from windsor_sync.domain.run import AnyRun, Books, ForwardingRun, Run, RunState, UnbalancedBooksError
 from windsor_sync.errors import (
     ChangesWithheld,
     CredentialsRefused,
@@ -53,14 +53,14 @@ ERROR_OF: dict[RunState, type[WindsorSyncError]] = {
 }
 
 
-def settle(workspace: Workspace, lease: Lease, run: Run, outcome: Delivery | None) -> Run:
+def settle(workspace: Workspace, lease: Lease, run: AnyRun, outcome: Delivery | None) -> AnyRun:
     """Record how the run ended.
 
     Raises UnbalancedBooksError or StoredFileError after recording it, and LeaseLost without recording.
     """
     if outcome and isinstance(outcome.stopped_by, LeaseLost | StateUnavailable):
         raise outcome.stopped_by
-    if outcome and isinstance(outcome.stopped_by, MessagesRejected) and run.intake is not None:
+    if outcome and isinstance(outcome.stopped_by, MessagesRejected) and isinstance(run, ForwardingRun):
         _take_back(workspace, lease, run)
     try:
         learn(workspace, run)
@@ -78,7 +78,7 @@ def settle(workspace: Workspace, lease: Lease, run: Run, outcome: Delivery | Non
         raise
     finish(workspace.database, lease, run.run_id, state, books, datetime.now(UTC), sentence)
     closed = run_of(workspace.database, run.run_id)
-    assert closed is not None
+    assert isinstance(closed, type(run))
     stopped = outcome.stopped_by if outcome else None
     asked_s = stopped.retry_after_s if isinstance(stopped, DestinationUnavailable) else None
     return replace(closed, retry_after_s=asked_s)
@@ -116,7 +116,7 @@ def closing_books(workspace: Workspace, run: Run) -> Books:
         return run.books
     if ledger.outbox_path is not None:
         workspace.stored.confirm(ledger.outbox_path)
-    rest = remaining(ledger) if run.intake is not None else remains(ledger)
+    rest = remaining(ledger) if isinstance(run, ForwardingRun) else remains(ledger)
     return replace(
         run.books,
         delivered=sum(shard.delivered for shard in ledger.shards),
@@ -127,7 +127,7 @@ def closing_books(workspace: Workspace, run: Run) -> Books:
     )
 
 
-def as_it_stands(workspace: Workspace, run: Run) -> Run:
+def as_it_stands(workspace: Workspace, run: AnyRun) -> AnyRun:
     """The run, with the books of one that has not ended counted now: until its end none are recorded.
 
     Where its outbox is out of reach, lost or damaged, all that is not acknowledged counts as owed.
@@ -145,7 +145,7 @@ def as_it_stands(workspace: Workspace, run: Run) -> Run:
 def error_of(run: Run) -> WindsorSyncError | None:
     """The error a run that did not end well stands for, with its sentence; None when all is done."""
     kind = ERROR_OF.get(run.state)
-    if run.state is RunState.FAILED and run.intake is not None and malformed.malformed_sentence(run.intake):
+    if run.state is RunState.FAILED and _malformed(run):
         kind = SnapshotError
     if kind is DestinationUnavailable:
         return DestinationUnavailable(run.sentence or "", run.retry_after_s)
@@ -168,7 +168,7 @@ def _ending(workspace: Workspace, run: Run, books: Books, outcome: Delivery | No
     if books.owed > later:
         unanswered = _of_run(run, books.owed - later)
         return RunState.UNAVAILABLE, f"Windsor did not answer {unanswered}. {so_far}{_rest(run, books)}"
-    if run.intake is not None and (why := malformed.malformed_sentence(run.intake)):
+    if why := _malformed(run):
         return RunState.FAILED, " ".join(filter(None, (why, _done(run, books), rejected)))
     left = (
         f"What was not asked for ({counted(later, 'change')}) stays owed, and the next sync sends it." if later else ""
@@ -176,9 +176,14 @@ def _ending(workspace: Workspace, run: Run, books: Books, outcome: Delivery | No
     return RunState.DONE, " ".join(filter(None, (_done(run, books), left, rejected)))
 
 
+def _malformed(run: Run) -> str | None:
+    """Return the sentence about lines of a forwarding that are no messages, where there are too many."""
+    return malformed.malformed_sentence(run.intake) if isinstance(run, ForwardingRun) else None
+
+
 def _of_run(run: Run, number: int) -> str:
     """So many changes of an audience, or messages."""
-    return f"{counted(number, 'change')} of {run.name}" if run.intake is None else counted(number, "message")
+    return counted(number, run.unit) + ("" if isinstance(run, ForwardingRun) else f" of {run.name}")
 
 
 def _so_far(run: Run, books: Books) -> str:
@@ -189,11 +194,11 @@ def _so_far(run: Run, books: Books) -> str:
 def _left_for_later(workspace: Workspace, run: Run) -> int:
     """Changes that nobody tried to send: a backfill's limits left them out."""
     head = workspace.ledger.of_run(run.run_id)
-    return remains(head).later if head and run.intake is None else 0
+    return remains(head).later if head and not isinstance(run, ForwardingRun) else 0
 
 
 def _done(run: Run, books: Books) -> str:
-    if run.intake is None:
+    if not isinstance(run, ForwardingRun):
         return (
             f"Windsor was told {counted(books.delivered, 'change')}.{_moved(books)}"
             if books.changes
@@ -216,7 +221,7 @@ def _moved(books: Books) -> str:
 def _rejected(workspace: Workspace, run: Run, books: Books) -> str:
     rejections = workspace.ledger.rejections(run.run_id)
     codes = _codes(rejections)
-    if run.intake is not None:
+    if isinstance(run, ForwardingRun):
         takes_no_such_call = {code for code, _, _ in rejections} == {NOT_IMPLEMENTED}
         leave_out = " Leave calls that Windsor does not take out of `events.calls`." if takes_no_such_call else ""
         return (
@@ -231,7 +236,7 @@ def _rejected(workspace: Workspace, run: Run, books: Books) -> str:
 
 def _rest(run: Run, books: Books) -> str:
     """Return the messages for the next run: all that Windsor did not take, except held and refused events."""
-    rest = books.changes - books.delivered if run.intake is None else books.owed
+    rest = books.owed if isinstance(run, ForwardingRun) else books.changes - books.delivered
     asked = books.withheld if run.held else 0  # who became suppressed meanwhile counts as withheld too
     if not rest:
         return "nothing else stays owed."

@@ -17,7 +17,7 @@ from windsor_sync.delivery.endings import everything_rejected
 from windsor_sync.delivery.shared_rate import Weight
 from windsor_sync.delivery.verdicts import judges_address
 from windsor_sync.domain.progress import ShardProgress
-from windsor_sync.domain.run import Run, RunState
+from windsor_sync.domain.run import ForwardingRun, Run, RunState
 from windsor_sync.errors import ConfigError, MessagesRejected
 from windsor_sync.events import malformed
 from windsor_sync.events.archive import ArchiveFile, list_files
@@ -75,7 +75,7 @@ def forward(
     *,
     on_progress: Progress | None = None,
     on_reading: Reading | None = None,
-) -> list[Run]:
+) -> list[ForwardingRun]:
     """Forward everything that is new; no run when there is nothing.
 
     Stops after a run that did not end well; its messages stay owed and go out first the next time. Raises ConfigError
@@ -85,7 +85,7 @@ def forward(
     workspace.require_line()  # a missing key is told before anything is recorded
     segment_suppressions.refresh(workspace)
     known = workspace.registry.events()
-    runs: list[Run] = []
+    runs: list[ForwardingRun] = []
     with workspace.hold(EVENTS, request.trigger) as lease:
         while not stop.is_pressed:
             run = open_forwarding(workspace, known, request, lease, is_first=not runs, on_reading=on_reading)
@@ -102,7 +102,7 @@ def held_aliases(workspace: Workspace) -> int:
     known = workspace.registry.events()
     assert known.audience_id is not None
     newest = history(workspace.database, known.audience_id, limit=1)
-    return int(newest[0].intake["held"]) if newest and newest[0].intake else 0
+    return int(newest[0].intake["held"]) if newest and isinstance(newest[0], ForwardingRun) else 0
 
 
 def configured(workspace: Workspace) -> Events:
@@ -123,7 +123,7 @@ def open_forwarding(
     *,
     is_first: bool = True,
     on_reading: Reading | None = None,
-) -> Run | None:
+) -> ForwardingRun | None:
     """Seal what is new and what is owed as a run of its own, all of it to be sent; None when there is nothing.
 
     Only the first run of a forwarding releases held aliases: those that it could not send are owed like the rest.
@@ -173,7 +173,7 @@ def open_forwarding(
     stores = partial(enter, audience_id=audience_id, placed=placed)
     workspace.ledger.open_run(lease, row, shards, [stores, read, partial(late.record, audience_id=audience_id)])
     run = run_of(workspace.database, run_id)
-    assert run is not None
+    assert isinstance(run, ForwardingRun)
     return run
 
 
@@ -195,8 +195,8 @@ def _row_of(task: IntakeTask, request: ForwardRequest, intake: Intake, paths: Ma
 
 
 def deliver_forwarding(
-    workspace: Workspace, run: Run, lease: Lease, stop: CancelToken, on_progress: Progress | None = None
-) -> Run:
+    workspace: Workspace, run: ForwardingRun, lease: Lease, stop: CancelToken, on_progress: Progress | None = None
+) -> ForwardingRun:
     """Send the run's messages and close its books."""
     if run.outbox is None:
         return settle(workspace, lease, run, None)

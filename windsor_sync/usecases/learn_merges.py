@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from windsor_sync.diff.duckdb import acknowledged_joins
 from windsor_sync.domain.identity import Alias
-from windsor_sync.domain.run import Run
+from windsor_sync.domain.run import ForwardingRun, Run
 from windsor_sync.errors import StoredFileError
 from windsor_sync.outbox.events import acknowledged_aliases
 from windsor_sync.state.audiences import EVENTS_CLASS
@@ -24,8 +24,8 @@ def learn(workspace: Workspace, run: Run) -> int:
     """
     begin(workspace)
     before = workspace.merges.known().number
-    changed = workspace.merges.record(_of_run(workspace, run.run_id, is_of_events=run.intake is not None))
-    if changed and run.intake is None and workspace.merges.known().number == before + 1:
+    changed = workspace.merges.record(_of_run(workspace, run.run_id, is_of_events=isinstance(run, ForwardingRun)))
+    if changed and not isinstance(run, ForwardingRun) and workspace.merges.known().number == before + 1:
         # The identifies that merged these people also told Windsor the truth about them.
         saw_merges(workspace.database, run.run_id, before, before + 1)
     return changed
