@@ -46,7 +46,7 @@ FOR_EVERYBODY = frozenset({"init", "airflow-setup"})
 
 
 class Text(click.types.StringParamType):
-    """What is written down, compared or sent: a path may have bytes that are no UTF-8, and such a text may not."""
+    """A text that is written down, compared or sent: unlike a path, it has no bytes that are not UTF-8."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the text; ends the command where it is none."""
