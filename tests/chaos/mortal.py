@@ -96,7 +96,7 @@ class MortalDatabase(Database):
     """The state of a process that may die around a commit."""
 
     def __init__(self, database: Database, life: Life) -> None:
-        super().__init__(database.engine)
+        super().__init__(database.engine, database.key)
         self._life = life
 
     @contextmanager

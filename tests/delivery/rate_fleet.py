@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count, cycle
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, select
 
 from windsor_sync.delivery.rate import Rate
 from windsor_sync.delivery.shared_rate import REFRESH_S, Share, sharing
@@ -63,8 +63,8 @@ def busiest_second(sent: Sequence[float]) -> int:
 class TimedDatabase(Database):
     """A database whose clock is the test's."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
-        super().__init__(engine)
+    def __init__(self, database: Database, clock: Clock) -> None:
+        super().__init__(database.engine, database.key)
         self._clock = clock
 
     def now(self, connection: Connection) -> datetime:
@@ -95,7 +95,7 @@ class Fleet:
 
     def __init__(self, database: Database, requests_per_second: float, windsor: Windsor = lambda _: None) -> None:
         self.clock = Clock(0.0)
-        self.database = TimedDatabase(database.engine, self.clock)
+        self.database = TimedDatabase(database, self.clock)
         self.destination = f"windsor-{next(self._numbers)}"
         self.requests_per_second = requests_per_second
         self.tasks: list[Task] = []
