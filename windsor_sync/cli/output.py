@@ -58,6 +58,7 @@ def _audience_books(run: "Run") -> dict[str, Any]:
         "rows_read": run.books.rows_read,
         "left_out": dict(run.books.left_out),
         "emails_left_out": run.options.get("emails_left_out", 0),
+        "without_email": run.options.get("without_email", 0),
         "changes": run.books.changes,
         **run.books.counts(),
     }

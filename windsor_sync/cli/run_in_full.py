@@ -37,6 +37,8 @@ def _of_snapshot(run: Run) -> Iterator[tuple[str, str]]:
     if emails := run.options.get("emails_left_out", 0):
         yield "left out", f"{counted(emails, 'e-mail')}: without an @; the members are told without one"
     yield "members", f"{counted(books.members, 'user')}; Windsor had been told of {books.members_before:,}"
+    if without := run.options.get("without_email", 0):
+        yield "without e-mail", f"{counted(without, 'member')}: no snapshot that is looked at has one"
     kinds = {"entered": books.entered, "exited": books.exited, "updated": books.updated}
     kinds |= {name: number for name, number in books.moved_kinds.items() if number}
     counts = ", ".join(f"{number:,} {name}" for name, number in kinds.items())

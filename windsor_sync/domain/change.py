@@ -27,6 +27,10 @@ COLUMNS = {
 }
 
 
+BORROWED_EMAIL = "borrowed_email"
+"""A further column of outboxes in which a row without an e-mail has one of another audience: it is sent, and is no change."""
+
+
 class Change(StrEnum):
     """The kind of a change since Windsor was last told."""
 

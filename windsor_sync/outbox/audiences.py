@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from windsor_sync.domain.change import FALSE_FIRST, Change
+from windsor_sync.domain.change import BORROWED_EMAIL, FALSE_FIRST, Change
 from windsor_sync.segment.calls import JsonValue, message_id
 from windsor_sync.segment.identify import ComputationClass, EngageComputation, IdentifyTemplate, Identity
-from windsor_sync.storage.duckdb_engine import open_duckdb, open_stored, parquet, parquet_files, quoted
+from windsor_sync.storage.duckdb_engine import columns_of, open_duckdb, open_stored, parquet, parquet_files, quoted
 
 CHUNK_ROWS = 8_192
 """Rows read at a time: a few megabytes."""
@@ -37,11 +37,12 @@ class OutboxRow(NamedTuple):
 def read_rows(location: str, chunks: Iterable[tuple[int, int]], held: Sequence[str] = ()) -> Iterator[list[OutboxRow]]:
     """Yield the rows that may be sent of each chunk [start, end), ascending (maybe an empty one)."""
     blocked = ", ".join(quoted(kind) for kind in held) or "''"
-    names = ", ".join(OutboxRow._fields)
+    columns = ""
     with open_stored() as connection:
         for start, end in chunks:
+            columns = columns or _columns(connection, location)
             rows = connection.execute(
-                f"SELECT {names} FROM {parquet(location)} "
+                f"SELECT {columns} FROM {parquet(location)} "
                 f"WHERE seq >= {start} AND seq < {end} AND status = 'send' "
                 f"AND change NOT IN ({blocked}) ORDER BY seq"
             ).fetchall()
@@ -64,6 +65,14 @@ def rows_by_user(location: str, columns: Sequence[str]) -> list[tuple[Any, ...]]
     query = f"SELECT {', '.join(columns)} FROM {parquet(location)} ORDER BY user_id, anonymous_id"
     with open_duckdb() as connection:
         return connection.execute(query).fetchall()
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, location: str) -> str:
+    """Return the columns of an outbox that a message needs, as SQL; its own e-mail counts before a borrowed one."""
+    columns = ", ".join(OutboxRow._fields)
+    if BORROWED_EMAIL not in columns_of(connection, location):
+        return columns
+    return columns.replace("email", f"coalesce(email, {BORROWED_EMAIL}) AS email")
 
 
 def count_held(location: str, held: Sequence[str]) -> int:

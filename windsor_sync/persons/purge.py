@@ -7,9 +7,10 @@ from pathlib import Path
 import duckdb
 
 from windsor_sync.diff.duckdb import WRITTEN_AS
+from windsor_sync.domain.change import BORROWED_EMAIL
 from windsor_sync.domain.suppression import SuppressionHash, keyed_sql
 from windsor_sync.state.stored_files import Named
-from windsor_sync.storage.duckdb_engine import open_stored, parquet, quoted
+from windsor_sync.storage.duckdb_engine import columns_of, open_stored, parquet, quoted
 
 OUTBOX_BLANKS = (
     "identity", "user_id", "anonymous_id", "email", "value", "told_anonymous_id", "told_email", "told_value",
@@ -98,13 +99,14 @@ class _Theirs:
 
 def _theirs(connection: duckdb.DuckDBPyConnection, location: str, ids: Ids) -> _Theirs:
     is_theirs = f"{_USER} IN ({_listed(ids)})"
-    columns = _columns(connection, location)
+    columns = columns_of(connection, location)
     if "previous_id" in columns:  # forwarded events; an alias names two users
         is_theirs = f"({is_theirs} OR previous_id IN ({_listed(ids)}))"
         return _Theirs(is_theirs, is_theirs, EVENTS_BLANKS, ())
     lines = tuple(name for name in ("anonymous_id", "told_anonymous_id") if name in columns)
     names_them = (f"list_has_any(string_split({name}, chr(10)), [{_listed(ids)}])" for name in lines)
-    return _Theirs(is_theirs, " OR ".join((is_theirs, *names_them)), OUTBOX_BLANKS, lines)
+    blanks = (*OUTBOX_BLANKS, *({BORROWED_EMAIL} & columns))
+    return _Theirs(is_theirs, " OR ".join((is_theirs, *names_them)), blanks, lines)
 
 
 def _lines_without(name: str, ids: Ids) -> str:
@@ -122,8 +124,3 @@ def _count(connection: duckdb.DuckDBPyConnection, location: str, condition: str)
     row = connection.execute(f"SELECT count(*) FROM {parquet(location)} WHERE {condition}").fetchone()
     assert row is not None
     return int(row[0])
-
-
-def _columns(connection: duckdb.DuckDBPyConnection, location: str) -> set[str]:
-    rows = connection.execute(f"DESCRIBE SELECT * FROM {parquet(location)}").fetchall()
-    return {str(name) for name, *_ in rows}

@@ -20,6 +20,11 @@ class Emails(StrEnum):
     ALL = "all"
 
 
+class EmailsFrom(StrEnum):
+    OWN = "own"
+    ALL = "all"
+
+
 class SnapshotFormat(StrEnum):
     ENGAGE_CSV = "engage_csv"
     CSV = "csv"

@@ -23,6 +23,7 @@ from windsor_sync.settings.choices import (
     ConsistsOf,
     DiffEngine,
     Emails,
+    EmailsFrom,
     IdentifyBy,
     MaxAgeAction,
     ReadableBy,
@@ -166,6 +167,12 @@ class Handling(Section):
     emails: Annotated[Emails, one_of(Emails)] = Field(
         default=Emails.FIRST,
         description="Which e-mail is sent for a user with several; all sends one message for each.",
+    )
+    emails_from: Annotated[EmailsFrom, one_of(EmailsFrom)] | None = Field(
+        default=None,
+        description="Where the e-mail of a user is looked for: own, in the audience's snapshot alone; all, in the newest "
+        "snapshots of the other audiences and computed traits too, where its own has none. By default all, but own in a state "
+        "that an older version has used.",
     )
     max_exited_percent: Share | None = Field(
         default=30.0,

@@ -53,6 +53,7 @@ schedule:
 defaults:
   identify_by: user_id           # or anonymous_id, for users who have no user id
   emails: first                  # of a user with several: first, last, or all (one message each)
+  # emails_from: all             # a user without an e-mail gets the one that another audience's snapshot has; or own
   max_exited_percent: 30         # more members than this leaving at once are withheld until a person approves
   max_entered_percent: null      # the same for entries; null sets no limit
   unreadable_rows: withhold_exits # a row that names nobody may be any member's: exits wait for a person; or tell

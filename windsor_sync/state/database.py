@@ -77,6 +77,11 @@ class Database:
         with self.read() as connection:
             return str(connection.execute(select(tables.installation.c.id)).scalar_one())
 
+    def emails_from(self) -> str:
+        """Return the setting `emails_from` where windsor.yaml does not say it; see `tables.installation`."""
+        with self.read() as connection:
+            return connection.execute(select(tables.installation.c.emails_from)).scalar_one() or "own"
+
     def close(self) -> None:
         """Let go of every connection."""
         self.engine.dispose()

@@ -54,6 +54,14 @@ def told_taken_at(database: Database, destination: str) -> dict[int, datetime]:
         return {row.audience_id: row.taken_at for row in rows}
 
 
+def told_paths(database: Database, destination: str) -> list[tuple[int, str]]:
+    """Return (audience, path) of the snapshots that Windsor was told last, the newest `taken_at` first."""
+    here = _TOLD.where(audiences.c.destination == destination)
+    with database.read() as connection:
+        rows = connection.execute(here.order_by(snapshots.c.taken_at.desc(), audiences.c.id))
+        return [(row.audience_id, row.path) for row in rows]
+
+
 def twin_of(database: Database, audience_id: int, checksum: str) -> StateRow | None:
     """Return the audience's newest snapshot with the same members, among the recent ones and the one Windsor was told.
 

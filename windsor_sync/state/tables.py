@@ -72,6 +72,7 @@ installation = Table(
     Column("suppression_check", Text),  # tells the key of the suppressions from another one; null until a key is used
     # whether the file store may hold suppressions without a key, of before there was one
     Column("has_unkeyed_files", Boolean, nullable=False, server_default=false()),
+    Column("emails_from", Text),  # what holds where windsor.yaml does not say; null in a state of before the setting
 )
 
 # An audience or computed trait at one destination, or the events forwarded to it. The row outlives a retirement, so that

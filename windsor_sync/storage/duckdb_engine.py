@@ -211,6 +211,11 @@ def parquet_files(locations: Sequence[str], options: str = "") -> str:
     return _read_parquet(f"[{', '.join(map(one_file, locations))}]", options)
 
 
+def columns_of(connection: duckdb.DuckDBPyConnection, location: str) -> set[str]:
+    """Return the names of a Parquet file's columns."""
+    return {str(name) for name, *_ in connection.execute(f"DESCRIBE SELECT * FROM {parquet(location)}").fetchall()}
+
+
 def csv(location: str, options: str) -> str:
     """Return one text file as a table in SQL, split as the options say and no other way."""
     return f"read_csv({one_file(location)}, auto_detect = false, compression = 'none', hive_partitioning = false, {options})"

@@ -56,6 +56,7 @@ def described(prepared: Prepared, write: Callable[[bytes], object] | None = None
         "rows_read": prepared.snapshot.rows_read,
         "members": prepared.members,
         "left_out": {**prepared.snapshot.left_out, **({"merged": tally.merged} if tally.merged else {})},
+        "without_email": prepared.without_email,
         "entered": tally.entered,
         "exited": tally.exited,
         "updated": tally.updated,

@@ -31,6 +31,7 @@ from windsor_sync.state.stored_files import Stamp
 from windsor_sync.state.suppressions import suppressed_users
 from windsor_sync.usecases import seal as sealing
 from windsor_sync.usecases import told as remembered
+from windsor_sync.usecases.emails import add_emails, last_count
 from windsor_sync.usecases.learn_merges import begin
 from windsor_sync.usecases.renamed import withhold_renamed
 from windsor_sync.usecases.seal import SealedSnapshot
@@ -78,6 +79,8 @@ class Prepared:
     """what Windsor was told was taken from outboxes and older snapshots"""
     merges: int = 0
     """the number of the newest merge that is known"""
+    without_email: int = 0
+    """members for whom no e-mail is known"""
 
     @property
     def members(self) -> int:
@@ -145,6 +148,7 @@ def prepare(
     is_same = head is not None and head.checksum == snapshot.checksum and head.merges == merges.number
     if head and head.is_settled and is_same and not limits.is_resync:
         tally = replace(NOTHING, merged=head.merged)
+        without_email = last_count(workspace, head.run_id)
     else:
         suppressed = suppressed_users(workspace.database)
         task = DiffTask(
@@ -164,6 +168,7 @@ def prepare(
             stamp=stamp.options() if stamp else "",
         )
         tally = engine(workspace.settings.diff)(task, draft)
+        without_email = add_emails(workspace, computation, task, draft)
     _refuse_lost_zeros(computation, tally, draft, request)
     prepared = Prepared(
         known,
@@ -176,6 +181,7 @@ def prepare(
         draft,
         is_recovery=limits.is_recovery,
         merges=merges.number,
+        without_email=without_email,
     )
     if request.is_beyond_guard:
         return prepared

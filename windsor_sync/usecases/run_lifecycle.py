@@ -150,6 +150,7 @@ def _row_of(prepared: Prepared, request: Request) -> dict[str, Any]:
             **({"unreadable": prepared.unreadable} if prepared.unreadable else {}),
             **({"remarks": list(remarks)} if (remarks := prepared.snapshot.remarks) else {}),
             **({"emails_left_out": left_out} if (left_out := prepared.snapshot.emails_left_out) else {}),
+            **({"without_email": without} if (without := prepared.without_email) else {}),
             "is_recovery": prepared.is_recovery,
             "to_send": prepared.tally.changes - prepared.tally.deferred - prepared.tally.later - prepared.withheld,
         },
