@@ -76,6 +76,8 @@ CASES: dict[str, list[Made]] = {
         Made(table('"user_id","email"', '"ana","a@x.org"', '"ben",NA')),
         Made(table("user_id", "99999", "1e+05", "100001"), r"1 of 3 user ids are written like 1.2E\+11: .*Excel or R"),
         Made(table('"user_id"', "1e+05", "2e+06"), r"2 of 2 user ids are written like"),
+        Made(table("user_id", "99999", "3e3", "100001"), r"1 of 3 user ids are written like 1.2E\+11: .*Excel or R"),
+        Made(table("user_id,email", "x1,", "3e3,", "3e8f,"), members=(("3e3", None), ("3e8f", None), ("x1", None))),
         Made(table("user_id,email", "x1,", "1e+05,"), members=(("1e+05", None), ("x1", None))),
     ],
     "Metabase, reports": [
@@ -112,20 +114,35 @@ CASES: dict[str, list[Made]] = {
     ],
     "Fivetran, Airbyte, Singer, Debezium": [
         Made(table(f"user_id,email,{mark}", "ana,,false"), f"the column {mark} marks rows that were deleted")
-        for mark in ("_fivetran_deleted", "_ab_cdc_deleted_at", "_sdc_deleted_at", "__deleted", "__op")
+        for mark in ("_fivetran_deleted", "_ab_cdc_deleted_at", "_sdc_deleted_at", "__deleted", "__op", "deleted_at", "deletedAt")
     ],
     "DBeaver, SPSS, Excel, JavaScript": [
         Made(table("user_id,ltv", "ana,2", f"ben,{word}"), members=(("ana", None),), key="ltv")
         for word in ("[NULL]", "#NULL!", "#REF!", "undefined")
     ],
+    "pandas, a carriage return": [
+        Made(f"user_id,email\n{rows}", r"has a carriage return at the beginning of line \d, outside quotation marks")
+        for rows in ("\rana,a@x.org\nben,\n", "ben,\n\rana,a@x.org\n", '"b\nen",\n\r\rana,\nx,\n')
+    ] + [
+        Made("user_id,email\nben,\na\rna,a@x.org\n", "mixes line endings"),
+        Made('user_id,email\n"\rana",a@x.org\nben,\n', members=(("\rana", "a@x.org"), ("ben", None))),
+        Made("user_id,email\r\nana,a@x.org\r\n\r\nben,\r\n"),
+    ],
     "Google Sheets, portals": [Made("<!DOCTYPE html><html>Sign in</html>", "is a web page")],
     "Airbyte, Singer, DynamoDB": [
-        Made(line + "\n", "none of its 1 rows has user_id", file="s.jsonl")
-        for line in (
-            '{"_airbyte_data": {"user_id": "ana"}}',
-            '{"type": "RECORD", "record": {"user_id": "ana"}}',
-            '{"Item": {"user_id": {"S": "ana"}}}',
+        Made(line + "\n", f"the rows stand in .*{name}", file="s.jsonl")
+        for name, line in (
+            ("Airbyte", '{"_airbyte_ab_id": "1", "_airbyte_data": {"user_id": "ana"}}'),
+            ("Singer", '{"type": "RECORD", "stream": "vip", "record": {"user_id": "ana"}}'),
+            ("Singer", '{"type": "SCHEMA", "stream": "vip", "schema": {}, "key_properties": ["user_id"]}'),
+            ("DynamoDB", '{"Item": {"user_id": {"S": "ana"}}}'),
+            ("Debezium", '{"before": null, "after": {"user_id": "ana"}, "op": "c"}'),
+            ("Kafka Connect", '{"schema": {}, "payload": {"user_id": "ana"}}'),
         )
+    ] + [
+        Made(table("_airbyte_ab_id,_airbyte_data", '1,"{""user_id"":""ana""}"'), "the rows stand in .*Airbyte"),
+        Made(parquet("SELECT '{}' AS _airbyte_data, 1 AS _airbyte_emitted_at"), "the rows stand in .*Airbyte", file="s.parquet"),
+        Made('{"Item": "lamp", "user_id": "ana"}\n', members=(("ana", None),), file="s.jsonl"),
     ],
     "mongoexport, JSON": [Made('{"user_id": {"$oid": "60f6"}}\n', "an id that is neither text nor a number", file="s.jsonl")],
     "Impala, older Hive": [Made(parquet("SELECT 'ana'::BLOB AS user_id"), "holds BLOB, which is no id", file="s.parquet")],

@@ -1,6 +1,7 @@
 """Every cell of the documentation's table of types is what that source makes of the value."""
 
 import csv
+import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from io import StringIO
@@ -98,6 +99,39 @@ def test_decimal_commas_are_numbers_where_the_whole_column_is_and_the_column_is_
     assert [remark.split(":")[0] for remark in sealed.remarks] == is_named * [
         "The column ltv has numbers with a decimal comma beside other values"
     ]
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        (["7", "NA", "84.92"], ["7", "84.92"]),  # R
+        ([".", "7", ".", "."], ["7"]),  # SAS
+        (["TRUE", "NA", "FALSE"], ["true", "false"]),
+        (["84,92", "NA", "7,5"], ["84.92", "7.5"]),
+        (["NA", "EU", "APAC"], ['"NA"', '"EU"', '"APAC"']),  # a region
+        (["NA", "."], ['"NA"', '"."']),
+        (["7", "NA", "many"], ["7", '"NA"', '"many"']),
+    ],
+)
+def test_what_r_and_sas_write_for_a_missing_number_is_no_value_among_numbers_and_text_among_texts(
+    bench: Bench, values: list[str], texts: list[str]
+) -> None:
+    rows = "".join(f'u{number},"{value}"\n' for number, value in enumerate(values))
+    sealed = bench.seal(bench.write(f"user_id,ltv\n{rows}"), format="csv", value_of="ltv", wants_value=True)
+    assert [row[3] for row in read(sealed)] == texts
+    assert sealed.remarks == ()
+
+
+@pytest.mark.parametrize(
+    "values", [["$12", "$1,234.50"], ["1,234.5", "12,345.0", "7"], ["€ 12", "-€5"], ["12 %", "7%"], ["$12", "NA"]]
+)
+def test_numbers_as_reports_show_them_are_told_as_text_and_the_column_is_named(bench: Bench, values: list[str]) -> None:
+    rows = "".join(f'u{number},"{value}"\n' for number, value in enumerate(values))
+    sealed = bench.seal(bench.write(f"user_id,ltv\n{rows}"), format="csv", value_of="ltv", wants_value=True)
+    assert [row[3] for row in read(sealed)] == [
+        value if value == "7" else json.dumps(value, ensure_ascii=False) for value in values
+    ]
+    assert [remark.split(",")[0] for remark in sealed.remarks] == ["The column ltv has numbers as reports show them"]
 
 
 def test_parts_of_one_snapshot_are_judged_together(bench: Bench) -> None:

@@ -75,7 +75,7 @@ class Export:
 REASONS: dict[str, Callable[[Export], bool]] = {
     r"end in \.0: a program such as pandas": lambda export: export.share(r"-?\d+\.0"),
     r"are written like 1.2E\+11": lambda export: (
-        export.share(r"\d([.,]\d+)?[eE]\+\d+") or export.all_are(r"-?\d+|\d([.,]\d+)?[eE]\+\d+")
+        export.share(r"\d([.,]\d+)?[eE]\+?\d+") or export.all_are(r"-?\d+|\d([.,]\d+)?[eE]\+?\d+")
     ),
     r"have commas between their thousands": lambda export: export.share(r"\d{1,3}(,\d{3})+"),
     r"begin with an apostrophe": lambda export: export.share(r"'[\s\S]*"),

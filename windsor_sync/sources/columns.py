@@ -22,6 +22,28 @@ SPELLINGS = {
 MAYBE_USER_IDS = ("customerid", "clientid", "memberid", "contactid", "accountid", "personid", "externalid", "uid", "id")
 """Folded names that often are the user id, and need not be."""
 
+ENVELOPES = (
+    (
+        ("_airbyte_data",),
+        "in envelopes of Airbyte (_airbyte_data)",
+        "Sync to the final tables, or with root level flattening.",
+    ),
+    (("type", "record"), "in messages of Singer (RECORD)", "Export the `record` of each line of the type RECORD."),
+    (("type", "stream"), "in messages of Singer (RECORD)", "Export the `record` of each line of the type RECORD."),
+    (("Item",), "in DynamoDB's JSON (Item)", "Export each item as plain JSON, without its types."),
+    (
+        ("before", "after"),
+        "in messages of Debezium (before, after)",
+        "Set ExtractNewRecordState, or export `after`.",
+    ),
+    (
+        ("payload", "schema"),
+        "in messages of Kafka Connect (payload)",
+        "Set schemas.enable=false, or export each `payload`.",
+    ),
+)
+"""Keys of an envelope around each row, what it is, and how the rows are had without it."""
+
 _NUMBERED = re.compile(r"(userid|anonymousid|email)(\d+)")
 
 
@@ -37,6 +59,7 @@ def recognized(
 
     Raises SnapshotError where two columns may be the same one of ours and neither is written as ours is.
     """
+    _refuse_envelopes(names, place, mapping or {})
     taken = set((mapping or {}).values()) | set(wanted)
     ours = [None if name in taken else _ours(name) for name in names]
     for meaning in {each for each in ours if each is not None}:
@@ -78,6 +101,16 @@ def columns_among(
     found = {ours: name for ours, name in theirs.items() if name in names}
     wanted = {*needed, *(["value"] if value_of else []), *([] if "anonymous_id" in found else ["user_id"])}
     return Columns(theirs, found, tuple(theirs[ours] for ours in sorted(wanted - found.keys())))
+
+
+def _refuse_envelopes(names: Sequence[str], place: str, mapping: Mapping[str, str]) -> None:
+    """Raise SnapshotError where the users stand a level deeper, in what another program has put around each row."""
+    has_ids = any(_ours(name) in ("user_id", "anonymous_id") or name == "external_ids" for name in names)
+    if has_ids or any(name in names for name in mapping.values()):
+        return
+    for keys, what, remedy in ENVELOPES:
+        if set(keys) <= set(names):
+            raise unusable(f"{place}: the rows stand {what}.", remedy)
 
 
 def hint(names: Sequence[str]) -> str:

@@ -85,6 +85,8 @@ def split(text: PlainText, header: Header, connection: duckdb.DuckDBPyConnection
     refuse_open_quote(text)
     _refuse_footer(text, header.lines)
     _refuse_second_header(text)
+    if text.begins_with_return:
+        _refuse_leading_return(text)
     scan = Scan(text, header, in_parallel=not text.has_quoted_newline)
     if scan.allows_short_rows and scan.pads_rows(connection):
         scan = replace(scan, header=replace(header, least_cells=len(header.names)))
@@ -102,6 +104,19 @@ def split(text: PlainText, header: Header, connection: duckdb.DuckDBPyConnection
     _define_broken(scan, rejects, swallowed, connection)
     is_one_line_a_row = missing == 0 and not text.has_quoted_newline
     return Split(text, header, counted.rows, rejects, is_one_line_a_row, _ends_broken(text, rejects, counted))
+
+
+def _refuse_leading_return(text: PlainText) -> None:
+    """Refuse a row that begins with a carriage return, as pandas writes an id that does: it is taken for the end of a line."""
+    quotes = 0
+    with text.path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if quotes % 2 == 0 and line.startswith(b"\r") and line.strip(b"\r\n"):
+                raise unusable(
+                    f"{text.name} has a carriage return at the beginning of line {number}, outside quotation marks.",
+                    "Put quotation marks around all cells when exporting (pandas: quoting=csv.QUOTE_ALL), or remove it.",
+                )
+            quotes += line.count(b'"')
 
 
 def _refuse_footer(text: PlainText, header_lines: int) -> None:

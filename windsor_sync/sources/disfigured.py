@@ -28,7 +28,7 @@ DAMAGES: Sequence[Damage] = (
         "Read and write the column as text (pandas: dtype=str, or astype('Int64') for whole numbers), and export it again.",
     ),
     Damage(
-        r"contains(upper(user_id), 'E+') AND regexp_full_match(user_id, '(?i)[0-9]([.,][0-9]+)?E\+[0-9]+')",
+        r"user_id[2] IN ('e', 'E', '.', ',') AND regexp_full_match(user_id, '(?i)[0-9]([.,][0-9]+)?E\+?[0-9]+')",
         "are written like 1.2E+11: a program such as Excel or R rounded them",
         "Format the column as text before the ids are put in, or do not open the file there, and export it again.",
     ),
@@ -60,7 +60,7 @@ DAMAGES: Sequence[Damage] = (
 )
 ROUNDED = DAMAGES[1]
 WHOLE = "count(*) FILTER (regexp_full_match(user_id, '-?[0-9]+'))"
-"""Among whole numbers alone also one that is written so is no id: R writes 100000 as 1e+05."""
+"""Among whole numbers alone also one that is written so is no id: R writes 100000 as 1e+05 or 1e5."""
 COUNTS = ", ".join(["count(user_id)", *(f"count(*) FILTER ({damage.condition})" for damage in DAMAGES)])
 
 

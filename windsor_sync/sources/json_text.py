@@ -45,6 +45,11 @@ AS_STRINGS = NumberTexts(
 )
 """BigQuery writes INT64 and NUMERIC so; 1.10, which ends in a zero, is rather the number of a version."""
 
+AS_SHOWN = r"[-+]?[$€£¥] ?[-+]?[0-9][0-9.,]*|[-+]?[0-9][0-9.,]* ?[$€£¥%]|-?[0-9]{1,3}(,[0-9]{3})+([.][0-9]+)?"
+"""Numbers as reports show them: $12, 1,234.5. They are told as text, since 1,234 may be another number elsewhere."""
+GAPS = "('\"NA\"', '\".\"')"
+"""What R and SAS write where a number is missing; among texts it may be a text."""
+
 _MACROS = {
     # The grammar of JSON, strictly, and nothing that Python's reader could not hold.
     "is_json(t)": rf"""
@@ -181,15 +186,24 @@ class MaybeNumbers:
 def settle_numbers(connection: duckdb.DuckDBPyConnection, maybe: MaybeNumbers | None) -> tuple[str, ...]:
     """Make numbers of the texts in the column `value` of the view `rows` where all of it is that; return what to say of it.
 
-    Where most values are such texts and others are not, all stay texts, and the column is named.
+    Where all values of its first rows are numbers or truth values, but for NA and `.`, these two are no values. Where most
+    values are such texts and others are not, all stay texts, and the column is named.
     """
     if maybe is None:
         return ()
     texts = maybe.texts
-    is_one = f"regexp_full_match(value, '\"{texts.pattern}\"')"
-    [(some, read)] = connection.execute(
-        f"SELECT count(*) FILTER ({is_one}), count(*) FROM (SELECT value FROM rows WHERE value IS NOT NULL LIMIT {SAMPLE_ROWS})"
+    is_one = f"regexp_full_match(value, '\"({texts.pattern})\"')"
+    kinds = (is_one, "value[1] <> '\"' AND value[1] NOT IN ('[', '{')", f"value IN {GAPS}")
+    shown = f"regexp_full_match(value, '\"({AS_SHOWN})\"') AND NOT {is_one}"
+    counts = ", ".join(f"count(*) FILTER ({kind})" for kind in (*kinds, shown))
+    [(some, plain, gaps, formatted, read)] = connection.execute(
+        f"SELECT {counts}, count(*) FROM (SELECT value FROM rows WHERE value IS NOT NULL LIMIT {SAMPLE_ROWS})"
     ).fetchall()
+    if formatted * 2 > read - gaps:
+        return (_as_reports_show_them(maybe.column),)
+    if some + plain and some + plain + gaps == read:
+        _replace_values(connection, f"CASE WHEN value NOT IN {GAPS} THEN value END", "with_gaps")
+        read -= gaps
     if not some:
         return ()
     is_number = f"regexp_full_match(value, '{texts.beside}')"
@@ -200,10 +214,21 @@ def settle_numbers(connection: duckdb.DuckDBPyConnection, maybe: MaybeNumbers | 
             "To tell numbers, export the whole column in one notation."
         )
         return (remark,) if some * 2 > read else ()
-    connection.execute("ALTER VIEW rows RENAME TO as_texts")
-    number = f"CASE WHEN {is_one} THEN plain_number({texts.number}) ELSE value END"
-    connection.execute(f"CREATE TEMP VIEW rows AS SELECT * REPLACE ({number} AS value) FROM as_texts")
+    _replace_values(connection, f"CASE WHEN {is_one} THEN plain_number({texts.number}) ELSE value END", "as_texts")
     return ()
+
+
+def _replace_values(connection: duckdb.DuckDBPyConnection, value: str, before: str) -> None:
+    """Put another value in the rows; the view as it was is called `before`."""
+    connection.execute(f"ALTER VIEW rows RENAME TO {before}")
+    connection.execute(f"CREATE TEMP VIEW rows AS SELECT * REPLACE ({value} AS value) FROM {before}")
+
+
+def _as_reports_show_them(column: str) -> str:
+    return (
+        f"The column {harmless(column)} has numbers as reports show them, such as $12 or 1,234.5: all are told as they are "
+        "written, as text. To tell numbers, export the values without formatting."
+    )
 
 
 def pointer(key: str) -> str:

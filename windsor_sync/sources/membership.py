@@ -22,10 +22,13 @@ DELETED = (
     "__deleted",
     "is_deleted",
     "deleted",
+    "isdeleted",
+    "deleted_at",
+    "deletedat",
     "_change_type",
     "__op",
 )
-"""Columns in which Fivetran, Airbyte, Singer, Debezium and their like mark rows that are no longer there."""
+"""Columns in which Fivetran, Airbyte, Singer, Debezium, Rails and their like mark rows that are no longer there."""
 NUMBERING = re.compile(r"|unnamed(: ?\d+)?|index|__index_level_\d+__|\.{3}\d+", re.IGNORECASE)
 """What pandas and R call the column with the numbers of the rows."""
 UNSAID = "neither true nor false about the membership"

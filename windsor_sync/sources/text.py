@@ -5,6 +5,7 @@ Everything here works on blocks at the speed of memory; a gigabyte takes about a
 
 import codecs
 import logging
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -33,6 +34,7 @@ _OTHER_THINGS = {
     codecs.BOM_UTF32_LE: ("UTF-32 text", "Save it as UTF-8."),
     codecs.BOM_UTF32_BE: ("UTF-32 text", "Save it as UTF-8."),
 }
+_BEGINS_WITH_RETURN = re.compile(rb"^\r+(?![\r\n])", re.MULTILINE)
 _NOT_QUOTES_OR_NEWLINES = bytes(byte for byte in range(256) if byte not in b'"\n')
 
 
@@ -54,6 +56,8 @@ class PlainText:
     """how many quotation marks it holds"""
     has_quoted_newline: bool
     """whether some line holds an odd number of quotation marks, so that a row may go over several lines"""
+    begins_with_return: bool
+    """whether some line begins with a carriage return, and has more than that"""
 
 
 def plain_text(file: SourceFile, connection: duckdb.DuckDBPyConnection) -> PlainText:
@@ -156,7 +160,7 @@ class _Reading:
         self._quotes = 0
         self._has_quoted_newline = False
         self._newlines_at_end = 0
-        self._has_returns = False
+        self._has_returns = self._begins_with_return = False
         self._has_content = False
         self._is_first = True
 
@@ -182,6 +186,7 @@ class _Reading:
             blank_lines_at_end=blank_lines,
             quotes=self._quotes,
             has_quoted_newline=self._has_quoted_newline,
+            begins_with_return=self._begins_with_return,
         )
 
     def _whole_lines(self, stream: Stream, copy: IO[bytes] | None) -> Iterator[bytes]:
@@ -234,7 +239,9 @@ class _Reading:
         newlines = block.count(b"\n", len(content))
         self._newlines_at_end = newlines if content else self._newlines_at_end + newlines
         self._has_content = self._has_content or not block.isspace()
-        self._has_returns = self._has_returns or b"\r" in block
+        if b"\r" in block:
+            self._has_returns = True
+            self._begins_with_return = self._begins_with_return or _BEGINS_WITH_RETURN.search(block) is not None
         if quotes:
             self._quotes += quotes
             self._has_quoted_newline = self._has_quoted_newline or _has_odd_line(marks)
