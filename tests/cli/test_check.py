@@ -2,10 +2,13 @@
 
 import json
 import socket
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import duckdb
 import pytest
 from sqlalchemy import update
 
@@ -81,6 +84,66 @@ def test_columns_that_a_sync_refuses_are_refused_in_the_same_words(world: World,
         world.sync()
     [found] = [one for one in examine(world.workspace) if one.subject == AUDIENCE]
     assert (found.level.value, found.text) == ("error", str(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "says"),
+    [
+        ({"query": "select id as customer from vips"}, "returns no column user_id"),
+        ({"query": "select id as user_id, is_vip as consent from vips"}, "the column consent says true or false"),
+        ({"query": "select id as user_id from nobody"}, "no such table"),
+        ({"query": "select id as user_id, nothing from vips"}, "cannot make sense of the query"),
+        ({"engage": "engage_vip"}, "has no such table or view"),
+        ({"profiles_sync": "profiles"}, "has no such table or view"),
+        ({"query": "select id as user_id from vips"}, ""),
+    ],
+)
+def test_a_wrong_column_or_table_of_a_warehouse_is_refused_in_the_words_of_a_sync(
+    world: World, monkeypatch: pytest.MonkeyPatch, snapshot: dict[str, str], says: str
+) -> None:
+    with closing(sqlite3.connect(world.folder / "shop.db")) as shop, shop:
+        shop.execute("CREATE TABLE vips (id TEXT, is_vip TEXT)")
+        shop.executemany("INSERT INTO vips VALUES (?, ?)", [(f"u{number}", "true") for number in range(3_000)])
+    monkeypatch.setenv("WINDSOR_CONNECTION_SHOP", f"sqlite:///{world.folder}/shop.db")
+    world.document["audiences"][0]["snapshot"] = {"connection": "shop", **snapshot}
+    world.document["computed_traits"] = []
+    [found] = examine(world.workspace)
+    if not says:
+        assert (found.level.value, "the query at connection shop, which answers" in found.text) == ("ok", True)
+        return
+    with pytest.raises((SnapshotError, ConfigError)) as refused:
+        world.sync()
+    assert (found.level.value, found.text, says in found.text) == ("error", str(refused.value), True)
+
+
+def test_a_parquet_file_in_an_object_store_is_looked_into(world: World, s3: Any, tmp_path: Path) -> None:
+    for name, columns in {
+        "vip": "id AS user_id",
+        "flags": "id AS user_id, TRUE AS consent",
+        "other": "id AS customer",
+    }.items():
+        duckdb.sql(f"SELECT {columns} FROM (SELECT unnest(range(50_000))::VARCHAR AS id)").write_parquet(
+            f"{tmp_path}/s.parquet"
+        )
+        s3.put_file(f"{tmp_path}/s.parquet", f"acme/{name}.parquet")
+    s3.pipe_file("acme/broken.parquet", b"PAR1 and no more")
+    says = {
+        "vip": "",
+        "flags": "the column consent says true or false",
+        "other": "lacks user_id",
+        "broken": "is no Parquet file",
+    }
+    world.document["audiences"] = [{"name": name, "snapshot": {"path": f"s3://acme/{name}.parquet"}} for name in says]
+    world.document["computed_traits"] = []
+    found = {one.subject: one for one in examine(world.workspace)}
+    for name, words in says.items():
+        assert (found[name].level.value, words in found[name].text) == ("error" if words else "ok", True), found[
+            name
+        ].text
+        if words:
+            with pytest.raises(SnapshotError) as refused:
+                world.sync(name)
+            assert found[name].text == str(refused.value)
 
 
 def test_a_state_that_cannot_be_opened_hides_no_other_finding(world: World) -> None:

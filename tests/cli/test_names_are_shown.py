@@ -2,15 +2,20 @@
 
 import json
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.cli.test_command_line import Ran, run
 from tests.support.world import World
+from windsor_sync.airflow.notifications.windsor import AudienceStateNotifier
 from windsor_sync.airflow.plan_text import as_markdown
 from windsor_sync.errors import harmless
 from windsor_sync.report.document import report
+from windsor_sync.sandbox import Faults
+from windsor_sync.state.alerts import News, alerting
 
 ODD = "x\x1b[31mred\x07\u202egnp\u2066\x9b2J\u2028\r\ny"
 """Colours, a bell, marks of direction, a control sequence of one character, and three kinds of line break."""
@@ -83,13 +88,61 @@ def test_json_stays_json_and_keeps_the_names(odd_world: World) -> None:
     assert [row["name"] for row in listed] == [NAME, f"Gone {NAME}", f"Flags {NAME}"]
 
 
-def test_init_names_what_it_finds_and_obeys_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [("init",), ("init", "--json")], ids=" ".join)
+def test_init_names_what_it_finds_and_obeys_nothing(tmp_path: Path, words: tuple[str, ...]) -> None:
     for name in (f"vip {ODD}.csv", f"a {ODD}/vip.csv", "plain.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f'"user {ODD}",email\nana,a@example.com\n', newline="")
-    ran = run("init", cwd=tmp_path)
+    ran = run(*words, cwd=tmp_path)
     assert obeyed(ran.out + ran.err) == set()
+    if "--json" in words:
+        assert ODD in " ".join(_texts(ran.json)) or harmless(ODD) in " ".join(_texts(ran.json))
     assert obeyed((tmp_path / "windsor.yaml").read_text(encoding="utf-8")) == set()
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text in a document of JSON."""
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+    elif isinstance(value, str):
+        yield value
+
+
+def test_what_people_are_told_of_an_audience_obeys_nothing(odd_world: World) -> None:
+    """The texts that a notifier passes on: a withheld removal, a new name for it, Windsor's own words, a healed state."""
+    many = [f"user-{number:03}" for number in range(200)]
+    odd_world.document["audiences"] = [
+        {"name": NAME, "trait": f"vip {NAME}", "snapshot": {"path": "snapshots/vip/*.csv"}}
+    ]
+    odd_world.document["destination"] = {"name": f"windsor {NAME}"}
+    odd_world.destination["name"] = f"windsor {NAME}"
+    told = []
+    for members, faults in (
+        (many, Faults()),
+        (many[:10], Faults()),
+        (many, Faults()),
+        (many[1:], Faults(revoked_after=0)),
+    ):
+        odd_world.windsor.set_faults(faults)
+        odd_world.snapshot(members, folder="vip")
+        with alerting(odd_world.workspace.database, odd_world.sync(NAME)) as found:
+            told += found
+    assert [one.news for one in told] == [News.WITHHELD, News.RECOVERED, News.REFUSED]
+    log: list[str] = []
+    notifier = AudienceStateNotifier()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            AudienceStateNotifier,
+            "log",
+            SimpleNamespace(warning=lambda form, *values: log.append(form % values)),
+        )
+        for one in told:
+            notifier._tell({}, one)  # type: ignore[typeddict-item]
+    for text in (*log, *(part for one in told for part in (one.text, one.subject, one.audience, one.run_id))):
+        assert obeyed(text) == set(), text
 
 
 def test_the_report_and_the_plan_in_markdown_obey_nothing(odd_world: World) -> None:

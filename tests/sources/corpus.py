@@ -217,7 +217,8 @@ MANY_LINES = [json.dumps({"user_id": f"u{number}"}) for number in range(MANY)]
 JSON = (
     read("typographic quotation marks", external_ids('{"user_id": [“u1”], "email": ["a@x"]}'), "u1"),
     read("a single id instead of an array", external_ids('{"user_id": "u1"}'), "u1"),
-    read("numbers as ids", external_ids('{"user_id": [123]}', '{"user_id": [1e400]}'), "123", "1e400"),
+    read("numbers as ids", external_ids('{"user_id": [123]}', '{"user_id": [1e400]}', '{"user_id": ["u1"]}'),
+         "123", "1e400", "u1"),
     *(
         counted(f"{word} where an id is missing", mostly(f'{{"user_id": [{word}]}}'), MANY, {"malformed": 1})
         for word in ("NaN", "nan", "Infinity", "-Infinity")

@@ -44,9 +44,9 @@ def borrow_emails(
     """
     with open_stored() as connection:
         connection.execute(
-            f"CREATE TABLE wanted AS SELECT seq, identity AS person FROM {parquet(str(draft))} WHERE {LACKS}"
+            f"CREATE TEMP TABLE wanted AS SELECT seq, identity AS person FROM {parquet(str(draft))} WHERE {LACKS}"
         )
-        connection.execute("CREATE TABLE borrowed (seq BIGINT, email VARCHAR)")
+        connection.execute("CREATE TEMP TABLE borrowed (seq BIGINT, email VARCHAR)")
         define_merges(connection, merges)
         for lender in lenders:
             if not _is_any(connection, "wanted"):
@@ -63,7 +63,7 @@ def count_without(snapshot: str, lenders: Sequence[str], merges: MergeFiles) -> 
         rows = persons(snapshot, has_merges=any(merges))
         # Eight bytes a person, not the text; two persons with the same hash would be counted as one.
         connection.execute(
-            f"CREATE TABLE without AS SELECT DISTINCT hash(person) AS key FROM ({rows}) WHERE email IS NULL"
+            f"CREATE TEMP TABLE without AS SELECT DISTINCT hash(person) AS key FROM ({rows}) WHERE email IS NULL"
         )
         for lender in (snapshot, *lenders) if any(merges) else lenders:
             if not _is_any(connection, "without"):
@@ -71,7 +71,7 @@ def count_without(snapshot: str, lenders: Sequence[str], merges: MergeFiles) -> 
             found = persons(lender, has_merges=any(merges))
             _of_lender(
                 connection,
-                "CREATE OR REPLACE TABLE without AS SELECT key FROM without "
+                "CREATE OR REPLACE TEMP TABLE without AS SELECT key FROM without "
                 f"ANTI JOIN (SELECT hash(person) AS key FROM ({found}) WHERE email IS NOT NULL) USING (key)",
             )
         [(persons_without,)] = connection.execute("SELECT count(*) FROM without").fetchall()
@@ -95,7 +95,7 @@ def persons(location: str, *, has_merges: bool) -> str:
 def _borrow(connection: duckdb.DuckDBPyConnection, lent: str, email: str) -> None:
     found = f"SELECT seq, {email} FROM wanted JOIN (SELECT * FROM ({lent}) WHERE email IS NOT NULL) USING (person)"
     if _of_lender(connection, f"INSERT INTO borrowed {found}"):
-        connection.execute("CREATE OR REPLACE TABLE wanted AS SELECT * FROM wanted ANTI JOIN borrowed USING (seq)")
+        connection.execute("CREATE OR REPLACE TEMP TABLE wanted AS SELECT * FROM wanted ANTI JOIN borrowed USING (seq)")
 
 
 def _of_lender(connection: duckdb.DuckDBPyConnection, statement: str) -> bool:

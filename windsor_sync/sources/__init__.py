@@ -19,9 +19,9 @@ import duckdb
 
 from windsor_sync.errors import ConfigError
 from windsor_sync.settings.patterns import literal
-from windsor_sync.sources.beginning import first_rows
+from windsor_sync.sources.beginning import FIRST_ROWS, first_rows
 from windsor_sync.sources.engage_csv import EngageCsvSource
-from windsor_sync.sources.files import SourceFile, files_of, is_local, newest
+from windsor_sync.sources.files import SourceFile, files_of, newest
 from windsor_sync.sources.joined import JoinedSource
 from windsor_sync.sources.json_text import MaybeNumbers
 from windsor_sync.sources.refusal import AGAIN, unusable
@@ -53,6 +53,7 @@ __all__ = [
     "WarehouseSource",
     "engine_from_environment",
     "look_into",
+    "look_into_query",
     "newest",
     "open_source",
     "source_for",
@@ -156,13 +157,10 @@ def source_for(
 def look_into(computation: SourceSettings, file: SourceFile) -> None:
     """Read the first rows of an audience's or computed trait's file by the rules of a sync.
 
-    A Parquet file that is not on this machine is not looked into: it would be copied whole. Raises SnapshotError for a file
-    that cannot be used, as far as its beginning tells.
+    Raises SnapshotError for a file that cannot be used, as far as its beginning tells.
     """
     first = file.parts[0] if file.parts else file
     kind = computation.snapshot.format or _format(first.path)
-    if kind == "parquet" and not is_local(first):
-        return
     with (
         open_duckdb(*files_of(file)) as connection,
         first_rows(first, scratch_folder_of(connection), is_text=kind != "parquet") as path,
@@ -173,6 +171,15 @@ def look_into(computation: SourceSettings, file: SourceFile) -> None:
             source.load(connection)
         except duckdb.Error:  # what it says may quote the rows
             raise unusable(f"{first.path} is damaged: its first rows cannot be read.", AGAIN) from None
+
+
+def look_into_query(computation: SourceSettings, connections: Connections) -> None:
+    """Read the first rows that an audience's or computed trait's query returns, or its tables have, by the rules of a sync.
+
+    Raises SnapshotError or ConfigError for a query that cannot be used, as far as these rows tell.
+    """
+    with open_duckdb() as connection:
+        _warehouse_source(computation, connections).load(connection, FIRST_ROWS)
 
 
 def _keys(computation: SourceSettings) -> "Keys":

@@ -150,8 +150,11 @@ class WarehouseSource:
         """Say what is read."""
         return f"{self._question.subject} at {self._place}"
 
-    def load(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Define the view `rows`. Raises ConfigError or SnapshotError for a warehouse that does not answer to the end."""
+    def load(self, connection: duckdb.DuckDBPyConnection, most: int | None = None) -> None:
+        """Define the view `rows`, of the first `most` rows where it is given.
+
+        Raises ConfigError or SnapshotError for a warehouse that does not answer, or not to the end of what is asked for.
+        """
         define_macros(connection)
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE staged (line BIGINT, user_id VARCHAR, anonymous_id VARCHAR, emails VARCHAR, "
@@ -159,7 +162,7 @@ class WarehouseSource:
         )
         with opened(self._engine(), self._place) as warehouse:
             self.columns, rows, flag = self._question.rows(warehouse)
-            _stage(connection, rows)
+            _stage(connection, islice(rows, most))
         is_flag = define_rows(connection, _select(is_json=flag is None), flag, self.describe())
         if flag and not is_flag and flag.column.lower() == "value":
             raise unusable(

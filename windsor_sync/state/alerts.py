@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from windsor_sync.domain.run import Run, RunState
+from windsor_sync.errors import harmless
 from windsor_sync.state.database import Database
 from windsor_sync.state.tables import alerts, audiences
 
@@ -28,7 +29,7 @@ class News(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One thing to tell people; no user appears in it."""
+    """One thing to tell people; no user appears in it, and of the names in it nothing is obeyed."""
 
     news: News
     subject: str
@@ -85,12 +86,13 @@ def _news(connection: Connection, run: Run) -> Iterator[Alert | None]:
 
 
 def _change(connection: Connection, run: Run, subject: str, *, wrong: bool, right: bool, news: News) -> Alert | None:
+    subject, audience, sentence = map(harmless, (subject, run.audience, run.sentence or ""))
     is_known = bool(_rows(connection, [subject]))
     if wrong and not is_known:
-        return Alert(news, subject, run.audience, run.run_id, run.sentence or "")
+        return Alert(news, subject, audience, run.run_id, sentence)
     if right and is_known:
-        text = f"{subject} has recovered ({news.value} before). {run.sentence or ''}"
-        return Alert(News.RECOVERED, subject, run.audience, run.run_id, text)
+        text = f"{subject} has recovered ({news.value} before). {sentence}"
+        return Alert(News.RECOVERED, subject, audience, run.run_id, text)
     return None
 
 

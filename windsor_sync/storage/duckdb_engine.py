@@ -71,17 +71,17 @@ def reach_folder(folder: str) -> None:
 
 
 @contextmanager
-def open_duckdb(*reads: str) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_duckdb(*reads: str, store: Any = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an engine for this block alone; its tables and spilled files are gone when the block ends.
 
     It reads these local files and folders; without any it reads the file stores that this process has opened, and within
     `kept_engines.engines_kept` it may have been used before. Beside them it reads and writes in the scratch folders that this
-    process has now.
+    process has now. `store` is the fsspec file system of URLs among `reads`.
     """
     require_address_space()
-    stores = () if reads else tuple(map(id, _stores.values()))
-    reaches = kept_engines.Reaches(tempfile.gettempdir(), stores, _allowed(reads))
-    engine = (None if reads else kept_engines.take(reaches)) or _started(reaches)
+    stores = [store] if store is not None else [] if reads else list(_stores.values())
+    reaches = kept_engines.Reaches(tempfile.gettempdir(), tuple(map(id, stores)), _allowed(reads))
+    engine = (None if reads else kept_engines.take(reaches)) or _started(reaches, stores)
     is_clean = False
     with scratch_folder(at=engine.scratch):
         try:
@@ -95,12 +95,12 @@ def open_duckdb(*reads: str) -> Iterator[duckdb.DuckDBPyConnection]:
         kept_engines.give_back(engine)
 
 
-def _started(reaches: kept_engines.Reaches) -> kept_engines.KeptEngine:
+def _started(reaches: kept_engines.Reaches, stores: Sequence[Any]) -> kept_engines.KeptEngine:
     scratch = new_scratch_path()
     database = duckdb.connect(config=LOCKED)
     database.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'")
     database.execute(f"SET temp_directory = {quoted(str(inside(scratch)))}")
-    for store in _stores.values() if reaches.stores else ():
+    for store in stores:
         database.register_filesystem(store)
     lock(database, *reaches.paths, str(inside(scratch)))
     [(threads,)] = database.execute("SELECT current_setting('threads')").fetchall()

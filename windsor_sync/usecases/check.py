@@ -12,7 +12,14 @@ from windsor_sync.domain.labels import counted, moment
 from windsor_sync.errors import ConfigError, WindsorSyncError, harmless
 from windsor_sync.settings import Computation, Events, Mistake, Settings, format_duration
 from windsor_sync.settings.choices import MaxAgeAction
-from windsor_sync.sources import Connections, SourceFile, look_into, source_for
+from windsor_sync.sources import (
+    Connections,
+    SourceFile,
+    engine_from_environment,
+    look_into,
+    look_into_query,
+    source_for,
+)
 from windsor_sync.sources.files import open_bytes
 from windsor_sync.sources.warehouse_session import opened
 from windsor_sync.state.database import open_database
@@ -61,6 +68,9 @@ def examine_settings(settings: Settings) -> Iterator[Finding]:
     yield tried("files", lambda: _write_and_remove(settings))
 
 
+ANSWERS = "which answers"
+"""What is said of a warehouse that this process can ask."""
+
 Reach = Callable[[str], str]
 """From the id of a warehouse's connection to how it answers; raises a WindsorSyncError where it does not"""
 
@@ -73,28 +83,32 @@ def examine(workspace: Workspace, reach: Reach | None = None) -> Iterator[Findin
         workspace.marks.require_own()
     except WindsorSyncError as error:
         yield Finding("state", Level.ERROR, str(error))
-    yield from _origins(workspace.settings, reach or partial(answers, workspace.connections), partial(_told, workspace))
+    reach = reach or partial(answers, workspace.connections)
+    yield from _origins(workspace.settings, reach, workspace.connections, partial(_told, workspace))
     for orphan in orphans(workspace):
         yield Finding(harmless(orphan.name), Level.WARNING, orphan.text)
 
 
 def examine_origins(settings: Settings, reach: Reach) -> Iterator[Finding]:
     """Look at the snapshots and events alone, where there is no state that could be opened."""
-    yield from _origins(settings, reach, lambda computation: (computation.key, "what Windsor was told is not known"))
+    is_unknown = "what Windsor was told is not known"
+    yield from _origins(settings, reach, engine_from_environment, lambda computation: (computation.key, is_unknown))
 
 
 def answers(connections: Connections, connection: str) -> str:
     """Connect to a warehouse, and ask nothing."""
     with opened(connections(connection), f"connection {connection}"):
-        return "which answers"
+        return ANSWERS
 
 
-def _origins(settings: Settings, reach: Reach, told: Callable[[Computation], tuple[str, str]]) -> Iterator[Finding]:
+def _origins(
+    settings: Settings, reach: Reach, connections: Connections, told: Callable[[Computation], tuple[str, str]]
+) -> Iterator[Finding]:
     """A finding for each source; `told` says an audience's trait key and which snapshot Windsor was told."""
     reached = cache(lambda connection: tried(connection, partial(reach, connection)))  # many audiences, one warehouse
     for computation in settings.computations:
         if computation.enabled:
-            yield tried(computation.name, partial(_source, computation, reached, told))
+            yield tried(computation.name, partial(_source, computation, reached, connections, told))
     if settings.events is not None:
         yield tried("events", partial(_archive, settings.events))
 
@@ -147,7 +161,10 @@ def _ask_segment(workspace: Workspace) -> str:
 
 
 def _source(
-    computation: Computation, reached: Callable[[str], Finding], told: Callable[[Computation], tuple[str, str]]
+    computation: Computation,
+    reached: Callable[[str], Finding],
+    connections: Connections,
+    told: Callable[[Computation], tuple[str, str]],
 ) -> Finding:
     """Look into the newest snapshot: a stale one is a warning, or an error where a sync would refuse it."""
     key, last = told(computation)
@@ -161,6 +178,8 @@ def _source(
         connection = reached(computation.snapshot.connection)
         if connection.level is Level.ERROR:
             raise ConfigError(connection.text)
+        if connection.text == ANSWERS:
+            look_into_query(computation, connections)
         found += f", {connection.text}"
     text = f"trait {key}, from {found}; {last}"
     why = stale(computation, source.origin.taken_at) if source.origin else None
