@@ -1,4 +1,4 @@
-"""Where an audience finds the e-mails that its own snapshot lacks, and how many of its members have none anywhere."""
+"""Finds the e-mails that an audience's own snapshot lacks, and counts the members who have none anywhere."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Where e-mails come from by default: from all audiences in a new state, from each audience's own snapshot in an older one."""
+"""Adds the default of `emails_from`: the snapshots of all audiences in a new state, each audience's own in an older one."""
 
 import sqlalchemy as sa
 from alembic import op
