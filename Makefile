@@ -3,35 +3,36 @@
 # make test: every test but those of minutes.   make quick: the rooms that need no Airflow, in a minute.   make chaos: the fault tests, many times over.   make lint: ruff, mypy --strict, import-linter.   make check: both
 # make coverage: every test, and which lines and branches none of them reaches.   make mutation: rules changed one at a time, to see a test fail
 # make bench: the measured claims of docs/benchmarks.md, beside the alternatives
+# make lock: locks/ anew, from constraints.txt and the package index.   make audit-deps: known vulnerabilities, where advisories can be asked for
 # make docs: the references in docs/ that are made from the code.   make site: the documentation as a site, in .site/.   make screenshots: the pictures, taken by a test
 PYTHON ?= python3
-EXTRAS ?= celery
+LOCKS ?= dev
 VENV := .venv
 BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 READY := $(VENV)/.ready
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-INSTALL := $(PIP) -e '.[$(EXTRAS)]' --group dev
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+LOCKED := $(PIP) --require-hashes
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 QUICK_ROOMS := segment settings sandbox delivery events contracts
 
-.PHONY: bench demo env up chaos coverage docs mutation quick screenshots site test lint check clean
+.PHONY: audit-deps bench demo env up chaos coverage docs mutation quick lock screenshots site test lint check clean
 .DELETE_ON_ERROR:
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(LOCKS:%=locks/%.txt)
 	@$(PYTHON) -c 'import sys; sys.exit("windsor_sync needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; try: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
 	@echo "Installing into $(VENV) (a minute or two, once)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) --upgrade pip
-	@$(INSTALL)
+	@$(LOCKED) $(LOCKS:%=-r locks/%.txt)
+	@$(PIP) --no-build-isolation --editable .
 	@touch $@
 
 bench: $(READY)
-	@$(INSTALL) --group bench
+	@$(LOCKED) -r locks/bench.txt
 	@$(BIN)/python -m benchmarks --json benchmarks.json
 
 chaos: $(READY)
-	@WINDSOR_CHAOS=1 $(BIN)/python -m pytest tests/chaos tests/sources/test_writers.py tests/usecases/test_persons_model.py tests/usecases/test_persons_forgotten.py tests/deployment/test_two_workers.py tests/deployment/test_up.py --timeout 3600
+	@WINDSOR_CHAOS=1 $(BIN)/python -m pytest tests/chaos tests/sources/test_writers.py tests/sources/test_fuzzed_files.py tests/usecases/test_persons_model.py tests/usecases/test_persons_forgotten.py tests/deployment/test_two_workers.py tests/deployment/test_up.py --timeout 3600
 
 demo: $(READY)
 	@$(BIN)/windsor-sync demo
@@ -54,8 +55,16 @@ coverage: $(READY)
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report
 
 mutation: $(READY)
-	@$(INSTALL) --group mutation
+	@$(LOCKED) -r locks/mutation.txt
 	@$(BIN)/python -m tests.mutation $(ARGS)
+
+lock: $(READY)
+	@$(BIN)/python -m deploy.lock
+
+audit-deps: $(READY)
+	@$(PYTHON) -m venv .audit
+	@.audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	@for lock in locks/*.txt; do echo $$lock; .audit/bin/pip-audit --require-hashes --no-deps --requirement $$lock || found=1; done; exit $$found
 
 docs: $(READY)
 	@$(BIN)/python -m docs.reference
@@ -79,4 +88,4 @@ lint: $(READY)
 check: lint test
 
 clean:
-	rm -rf $(VENV) .demo .up .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage mutants
+	rm -rf $(VENV) .audit .demo .up .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage mutants

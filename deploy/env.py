@@ -39,12 +39,14 @@ def suppression_key() -> str:
 
 SECRETS: dict[str, Callable[[], str]] = {
     "ADMIN_PASSWORD": word,
+    "AIRFLOW_DB_PASSWORD": word,
     "API_SECRET_KEY": signing_key,
     "FERNET_KEY": fernet_key,
     "JWT_SECRET": signing_key,
     "POSTGRES_PASSWORD": word,
     "REDIS_PASSWORD": word,
     "SANDBOX_KEY": word,
+    "STATE_DB_PASSWORD": word,
     "STORE_PASSWORD": word,
     "SUPPRESSION_KEY": suppression_key,
 }

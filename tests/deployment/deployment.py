@@ -28,6 +28,15 @@ DAG = "engage_audience_sync"
 PAGE_ROWS = 10_000
 
 
+def make_roles_and_databases(host: Path, user: str, port: str, environment: dict[str, str]) -> None:
+    """Run the SQL of PostgreSQL's volume as its image does."""
+    psql = [str(installed_programs() / "psql"), f"--host={host}", f"--port={port}", f"--username={user}", "--no-psqlrc"]
+    file = str(ROOT / "deploy/databases.sql")
+    subprocess.run(
+        [*psql, "--quiet", "--dbname=postgres", f"--file={file}"], check=True, env=dict(os.environ) | environment
+    )
+
+
 class Deployment:
     """The services that run, by their names in the file."""
 
@@ -144,10 +153,8 @@ class Deployment:
             return True
 
         wait_until(answers, "PostgreSQL answers")
-        statements = (ROOT / "deploy/databases.sql").read_text(encoding="utf-8")
-        with psycopg.connect(host=str(place), port=port, user=user, dbname="postgres", autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{service.environment["POSTGRES_DB"]}"')
-            connection.execute(statements)
+        assert service.environment["POSTGRES_DB"] == "postgres"
+        make_roles_and_databases(place, user, port, service.environment)
 
     def _start_store(self) -> None:
         """The one service that is another program here: an S3 server of Python's."""

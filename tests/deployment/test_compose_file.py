@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from deploy.env import SECRETS
+from deploy.lock import KINDS
 from tests.deployment.compose import FILE, ROOT, VARIABLE, document, interpolated, read_env
 from windsor_sync.settings import load
 
@@ -150,6 +151,23 @@ def test_the_page_names_every_variable_that_may_be_set() -> None:
 
 def test_the_image_has_every_extra_it_needs() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    installed = re.search(r"'\.\[([\w,]+)\]'", SERVICES["worker-1"]["build"]["dockerfile_inline"])
-    assert installed is not None
-    assert set(installed[1].split(",")) <= set(project["optional-dependencies"])
+    recipe = SERVICES["worker-1"]["build"]["dockerfile_inline"]
+    assert "--no-deps --require-hashes -r locks/image.txt" in recipe
+    extras = {option.removeprefix("--extra=") for option in KINDS["image"]}
+    assert {"celery", "postgres", "s3"} <= extras <= set(project["optional-dependencies"])
+
+
+def test_no_service_has_rights_that_it_does_not_need() -> None:
+    for name, one in SERVICES.items():
+        assert one["cap_drop"] == ["ALL"], name
+        assert one["security_opt"] == ["no-new-privileges:true"], name
+        assert "privileged" not in one, name
+
+
+def test_images_are_named_by_exact_tags() -> None:
+    base = re.findall(r"^FROM (\S+)$", SERVICES["worker-1"]["build"]["dockerfile_inline"], re.MULTILINE)
+    images = {*base, *(one["image"] for one in SERVICES.values())} - {"windsor-sync"}
+    assert len(images) == 5
+    assert [
+        image for image in images if not re.search(r":(\d+\.\d+\.\d+|\d+\.\d+|RELEASE\.[\dTZ-]+)(-\w+)*$", image)
+    ] == []

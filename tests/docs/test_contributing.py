@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from deploy.lock import KINDS
 from tests.docs.pages import DOCUMENTS
 
 ROOT = Path(__file__).parents[2]
@@ -25,9 +26,9 @@ def test_a_commit_is_linted_with_what_make_lint_uses() -> None:
 
 
 def test_every_make_target_that_the_documents_name_exists() -> None:
-    targets = set(re.findall(r"^(\w+):", makefile(), re.MULTILINE))
+    targets = set(re.findall(r"^([\w-]+):", makefile(), re.MULTILINE))
     named = {
-        word for page in DOCUMENTS for word in re.findall(r"(?:`|\$ )make (\w+)", page.read_text(encoding="utf-8"))
+        word for page in DOCUMENTS for word in re.findall(r"(?:`|\$ )make ([\w-]+)", page.read_text(encoding="utf-8"))
     }
     assert {"demo", "test", "docs"} <= named
     assert named <= targets
@@ -36,9 +37,14 @@ def test_every_make_target_that_the_documents_name_exists() -> None:
 def test_development_installs_groups_and_extras_that_there_are() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     recipes = makefile() + (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    locked = [option for kind in KINDS.values() for option in kind]
     declared_groups = declared["dependency-groups"]
     included = {part["include-group"] for group in declared_groups.values() for part in group if isinstance(part, dict)}
-    groups = set(re.findall(r"--group (\w+)", recipes)) | included
-    extras = {name for names in re.findall(r"\bEXTRAS(?: \?)?=\s*([\w,]+)", recipes) for name in names.split(",")}
+    groups = {one.removeprefix("--group=") for one in locked if one.startswith("--group=")} | included
+    extras = {one.removeprefix("--extra=") for one in locked if one.startswith("--extra=")}
+    installed = set(re.findall(r"-r locks/(\w+)\.txt", recipes)) | {"dev", "spark"}
+    assert re.search(r"^LOCKS \?= dev$", recipes, re.MULTILINE)
+    assert 'LOCKS="dev spark"' in recipes
+    assert installed | {"image"} == set(KINDS)
     assert groups == set(declared_groups)
     assert {"spark", "celery"} <= extras <= set(declared["project"]["optional-dependencies"])
