@@ -3,17 +3,19 @@
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from deploy import up
 from tests.chaos import test_kill_leaves_no_users
 from tests.cli.test_tables_and_words import call
 from tests.support.archive import Archive
 from tests.support.world import KEY, World
 from windsor_sync.cli import COMMANDS, main
+from windsor_sync.demo import play
 from windsor_sync.sandbox import Faults, Sandbox
 from windsor_sync.usecases.forget import forget
 
@@ -158,3 +160,12 @@ def test_files_without_people_are_made_for_everybody_as_the_umask_says(world: Wo
         with pytest.raises(SystemExit):
             main(["--config", str(made), "init"])
     assert stat.S_IMODE(made.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("make", [play._make_anew, up._make_anew], ids=["make demo", "make up"])
+def test_the_folders_of_the_demo_and_of_make_up_are_closed_to_others(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    with umask(0o000):
+        make(tmp_path / "folder")
+    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o700

@@ -245,3 +245,15 @@ def test_two_that_make_the_key_at_once_have_the_same_one(tmp_path: Path) -> None
     place = key_place(f"sqlite:///{tmp_path}/state.db")
     assert place.make() == place.make() == place.find()
     assert [path.name for path in tmp_path.iterdir()] == ["suppressions-state.db.key"]
+
+
+def test_the_hash_of_a_row_that_could_not_be_read_goes_with_its_user(world: World) -> None:
+    world.document["audiences"][0]["snapshot"]["max_malformed_percent"] = 100
+    world.snapshot([]).write_text('user_id,external_ids\ndee,"{""email"": [""a@exa"\nben,{}\n')
+    world.sync()
+    left = salted(world.workspace.database.installation(), "dee")
+    world.reopen()
+    assert left in stored_text(world.folder / ".windsor")
+    forget(world.workspace, "dee", who="dana", why=None)
+    world.reopen()
+    assert left not in stored_text(world.folder / ".windsor")
