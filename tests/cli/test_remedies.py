@@ -19,6 +19,7 @@ from windsor_sync.sandbox import Faults
 from windsor_sync.state.copying import copy_state
 from windsor_sync.state.ledger import Ledger
 from windsor_sync.usecases.audit import audit
+from windsor_sync.usecases.forget import forget
 from windsor_sync.usecases.init.environment import AIRFLOW_VARIABLES
 from windsor_sync.usecases.recover_state import recover_state
 from windsor_sync.usecases.retire import retire
@@ -26,8 +27,8 @@ from windsor_sync.usecases.retire import retire
 PACKAGE = Path(__file__).parents[2] / "windsor_sync"
 
 SENTENCES = (
-    "state/audiences", "state/marks", "state/moved", "state/stored_files", "storage/errors", "usecases/audit",
-    "usecases/close_run", "usecases/forget", "usecases/orphans",
+    "state/audiences", "state/marks", "state/moved", "state/stored_files", "state/suppressions", "storage/errors",
+    "usecases/audit", "usecases/close_run", "usecases/forget", "usecases/orphans",
 )  # fmt: skip
 """Modules whose sentences name what heals a file, the state, a run or an audience."""
 
@@ -127,6 +128,14 @@ def moved(world: World) -> None:
     copy_state(f"sqlite:///{world.folder}/.windsor/state.db", f"sqlite:///{world.folder}/copy.db")
 
 
+def without_its_key(world: World) -> None:
+    world.snapshot(LATER)
+    world.sync()
+    forget(world.workspace, LATER[0], who="a test", why=None)
+    world.reopen()
+    (world.folder / ".windsor" / "suppressions-state.db.key").unlink()
+
+
 def withheld(world: World) -> None:
     del world.document["defaults"]["max_exited_percent"]
     world.snapshot(MEMBERS)
@@ -191,6 +200,9 @@ CASES = (
     Case(with_a_restored_state, "check", 2, STATE),
     Case(without_a_state, "sync --all", 9, STATE),
     Case(without_a_state, "forget user-150", 9, STATE),
+    Case(without_its_key, "sync --all", 9, ("recover --key",)),
+    Case(without_its_key, "audit", 9, ("recover --key",)),
+    Case(without_its_key, "check", 2, ("recover --key",)),
     Case(without_a_known_ledger, "audit", 1, RECOVER),
     Case(retired_without_an_outbox, "audit", 1, (f"retire {KEY}", "recover"), members=()),
     Case(with_a_dead_run, "audit", 1, ()),
