@@ -1,7 +1,5 @@
 """Suppressions get a key: from hashes that anybody can try ids against to hashes that need what is not in the database."""
 
-from pathlib import Path
-
 import sqlalchemy as sa
 from alembic import context, op
 
@@ -10,7 +8,7 @@ from windsor_sync.state.engines import TO_SCRUB
 from windsor_sync.state.suppression_key import KeyPlace, check_value
 
 revision = "0008"
-down_revision = "0007" if Path(__file__).with_name("0007_emails_from.py").exists() else "0006"
+down_revision = "0007"
 
 installation = sa.table("installation", sa.column("suppression_check"), sa.column("has_unkeyed_files"))
 suppressions = sa.table("suppressions", sa.column("user_hash"), sa.column("origin"))
