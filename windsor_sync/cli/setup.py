@@ -121,8 +121,8 @@ def check_command(config: Path | None, is_json: bool) -> int:
     """Look at everything a sync needs, and say for each thing that is wrong what helps.
 
     That is the configuration, the schedule, the state, the files, Airflow's pool and connection, Windsor and its key, the
-    clock, and where each snapshot comes from: of a file a byte is read, a warehouse is connected to. Windsor is asked whether
-    it takes the key in a way that leaves no trace there. Exit status 2 where there is an error.
+    clock, and where each snapshot comes from: the first rows of each file, and of what each query returns, are read as a sync
+    would. Windsor is asked whether it takes the key in a way that leaves no trace there. Exit status 2 where there is an error.
 
     \b
     Example:
