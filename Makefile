@@ -20,7 +20,7 @@ QUICK_ROOMS := segment settings sandbox delivery events contracts
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml $(LOCKS:%=locks/%.txt)
-	@$(PYTHON) -c 'import sys; sys.exit("windsor_sync needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; try: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
+	@$(PYTHON) -c 'import sys; sys.exit("windsor_sync needs Python 3.11.5 or newer, $(PYTHON) is " + sys.version.split()[0] + "; try: make PYTHON=python3.11") if sys.version_info < (3, 11, 5) else 0'
 	@echo "Installing into $(VENV) (a minute or two, once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(LOCKED) $(LOCKS:%=-r locks/%.txt)

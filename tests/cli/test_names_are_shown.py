@@ -3,17 +3,25 @@
 import json
 import unicodedata
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markupsafe import Markup
 
 from tests.cli.test_command_line import Ran, run
 from tests.support.world import World
 from windsor_sync.airflow.notifications.windsor import AudienceStateNotifier
 from windsor_sync.airflow.plan_text import as_markdown
-from windsor_sync.errors import harmless
+from windsor_sync.cli.output import echo, print_json
+from windsor_sync.errors import ConfigError, harmless
 from windsor_sync.report.document import report
+from windsor_sync.report.rendering import Links, render
+from windsor_sync.report.tables import print_table, say
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.alerts import News, alerting
 
@@ -155,3 +163,36 @@ def test_the_report_and_the_plan_in_markdown_obey_nothing(odd_world: World) -> N
 def test_signs_of_every_script_are_shown_as_they_are() -> None:
     assert harmless(LETTERS) == LETTERS
     assert harmless(ODD) == r"x\x1b[31mred\x07\u202egnp\u2066\x9b2J\u2028\r\ny"
+
+
+STRANGE = st.sampled_from(
+    [*map(chr, range(0x20)), "\x7f", *map(chr, range(0x80, 0xA0)), *"\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e",
+     *"\u2066\u2067\u2068\u2069\u2028\u2029\ufeff\u200b", "\U0001f9ff", "\U000e0041", "\U0010ffff", *"<>&\"'`|[]()!\\"]
+)  # fmt: skip
+
+
+@given(st.text(STRANGE | st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12))
+def test_no_output_obeys_any_character_of_a_name(name: str) -> None:
+    plan = {
+        "audience": name,
+        "taken_at": "2026-01-01T02:30:00+00:00",
+        "withheld_because": [name],
+        "example": {name: name},
+    }
+    counts = dict.fromkeys(("members", "entered", "exited", "updated", "withheld", "messages", "requests"), 1)
+    with redirect_stdout(TextIOWrapper(BytesIO(), encoding="utf-8")) as out, redirect_stderr(StringIO()) as err:
+        print_table(("audience", "n"), [[name, 1]], numbers=frozenset({"n"}))
+        print_json({name: [name]})
+        echo(f"{name}: {name}")
+        say(name)
+        out.seek(0)
+        printed = out.read().replace("\r\n", "\n") + err.getvalue()
+    page = render("message.html", title=name, text=name, links=Links("", ""))
+    shown = (
+        printed,
+        str(ConfigError(f"{name} is odd.")),
+        as_markdown([{**plan, **counts, "seconds": 1.0}], name),
+        page,
+    )
+    assert [obeyed(text) for text in shown] == [set()] * len(shown)
+    assert Markup.escape(harmless(name)) in page
