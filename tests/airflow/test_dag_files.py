@@ -18,7 +18,7 @@ import json, runpy, socket, sqlite3, sys, time
 import airflow.sdk, airflow.dag_processing.dagbag
 from airflow.providers.standard.operators import hitl
 for name in ("BaseOperator", "BaseNotifier", "BaseOperatorLink", "DAG", "Asset", "Param", "RetryPolicy", "task_group"):
-    getattr(airflow.sdk, name)
+    getattr(airflow.sdk, name, None)  # Airflow before 3.3 has no retry policies
 def forbidden(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo", "socket.bind", "sqlite3.connect"):
         raise PermissionError(event)

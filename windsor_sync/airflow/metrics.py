@@ -1,7 +1,7 @@
 """Metrics of a delivery for Airflow: windsor_sync.sent, .rejected, .owed and .rate, by audience or `events`."""
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from windsor_sync.delivery.bounds import Delivery
@@ -21,10 +21,9 @@ class Meter:
 
     def emit(self) -> None:
         """Count what this try sent, however it ended."""
-        from airflow.sdk.observability import stats
-
         if self._delivery is None:
             return
+        stats = _stats()
         seconds = max(time.monotonic() - self._began, 0.001)
         stats.incr("windsor_sync.sent", self._delivery.delivered, tags=self._tags)
         stats.incr("windsor_sync.rejected", self._delivery.rejected, tags=self._tags)
@@ -33,6 +32,11 @@ class Meter:
 
 def owed(audience: str, number: int) -> None:
     """Return the number of changes that Windsor has not been told, once the run is closed."""
+    _stats().gauge("windsor_sync.owed", number, tags={"audience": audience})
+
+
+def _stats() -> Any:
+    """Airflow's metrics: functions of a module since 3.3, of a class before."""
     from airflow.sdk.observability import stats
 
-    stats.gauge("windsor_sync.owed", number, tags={"audience": audience})
+    return stats if hasattr(stats, "incr") else stats.Stats

@@ -1,71 +1,70 @@
-"""Maps errors to Airflow's retries: a task fails at once where a person has to act, and is retried where waiting may help."""
+"""Which errors a task of ours is tried again after: a person has to act on some, and waiting may help with others.
 
+Airflow 3.3 has retry policies, which `retry_policies` makes of this. Before it, a task knows one delay for all errors: it is
+tried again after a minute, also where Windsor asked to wait for longer, and an error that waiting cannot mend fails it at once.
+"""
+
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import wraps
+from importlib.util import find_spec
+from typing import Any
 
-from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryPolicy, RetryRule
-
-from windsor_sync.errors import DestinationUnavailable
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context, RetryDecision
-
-ERRORS = "windsor_sync.errors"
+from windsor_sync import errors
 
 SOON = timedelta(minutes=1)
 
 LONGEST = timedelta(days=1)
 """However long Windsor asks to wait: a number without sense must not park a task for years."""
 
-A_PERSON_MUST_ACT = tuple(
-    RetryRule(exception=f"{ERRORS}.{name}", action=RetryAction.FAIL, reason="a person has to act")
-    for name in (
-        "ConfigError",
-        "SnapshotError",
-        "StoredFileError",
-        "CredentialsRefused",
-        "ChangesWithheld",
-        "MessagesRejected",
-    )
+A_PERSON_MUST_ACT_ON: tuple[type[Exception], ...] = (
+    errors.ConfigError,
+    errors.SnapshotError,
+    errors.StoredFileError,
+    errors.CredentialsRefused,
+    errors.ChangesWithheld,
+    errors.MessagesRejected,
 )
-# They are looked at before those above, and a rule holds for subclasses too: SourceUnavailable is a SnapshotError.
-TRY_AGAIN = tuple(
-    RetryRule(exception=f"{ERRORS}.{name}", action=RetryAction.RETRY, retry_delay=SOON, reason=reason)
-    for name, reason in (
-        ("DestinationUnavailable", "Windsor is not available; the run resumes where it stopped"),
-        ("SourceUnavailable", "the snapshot's source is out of reach"),
-        ("SegmentUnavailable", "Segment's Public API is out of reach"),
-        ("StateUnavailable", "the state database or the file store is out of reach"),
-        ("LeaseHeld", "another run is writing to this audience"),
-    )
-)
-NOT_BY_WAITING = RetryRule(
-    exception=f"{ERRORS}.DestinationUnavailable", action=RetryAction.FAIL, reason="clear the deliveries to go on"
-)
+PASSES_BY_ITSELF: Mapping[type[Exception], str] = {
+    errors.DestinationUnavailable: "Windsor is not available; the run resumes where it stopped",
+    errors.SourceUnavailable: "the snapshot's source is out of reach",
+    errors.SegmentUnavailable: "Segment's Public API is out of reach",
+    errors.StateUnavailable: "the state database or the file store is out of reach",
+    errors.LeaseHeld: "another run is writing to this audience",
+}
+"""Looked at first: some of these are kinds of those above. Each with its reason."""
+
+HAS_POLICIES = find_spec("airflow.sdk.definitions.retry_policy") is not None
 
 
-class AskedOrRulesPolicy(RetryPolicy):
-    """The rules above, but waits as long as Windsor asked when it did."""
-
-    def __init__(self) -> None:
-        self._rules = ExceptionRetryPolicy(rules=[*TRY_AGAIN, *A_PERSON_MUST_ACT])
-
-    def evaluate(
-        self, exception: BaseException, try_number: int, max_tries: int, context: "Context | None" = None
-    ) -> "RetryDecision":
-        """Decide how Airflow treats the exception."""
-        from airflow.sdk.definitions.retry_policy import RetryDecision
-
-        asked_s = exception.retry_after_s if isinstance(exception, DestinationUnavailable) else None
-        if asked_s is not None:
-            return RetryDecision.retry(
-                delay=max(SOON, timedelta(seconds=min(asked_s, LONGEST.total_seconds()))),
-                reason="Windsor asked to wait",
-            )
-        return self._rules.evaluate(exception, try_number, max_tries, context)
+def fails_at_once(error: BaseException, *, sends: bool) -> bool:
+    """Tell whether waiting cannot mend it; a task that only closes the books cannot wait for Windsor either."""
+    if isinstance(error, errors.DestinationUnavailable) and not sends:
+        return True
+    return not isinstance(error, tuple(PASSES_BY_ITSELF)) and isinstance(error, A_PERSON_MUST_ACT_ON)
 
 
-POLICY = AskedOrRulesPolicy()
+def settings_of(*, sends: bool) -> dict[str, Any]:
+    """Return the arguments of an operator that make Airflow keep to these rules, as far as it has them."""
+    if not HAS_POLICIES:
+        return {"retry_delay": SOON}
+    from windsor_sync.airflow.retry_policies import CLOSING_POLICY, POLICY
 
-CLOSING_POLICY = ExceptionRetryPolicy(rules=[NOT_BY_WAITING, *TRY_AGAIN, *A_PERSON_MUST_ACT])
-"""For the task that only closes the books: it sends nothing, so it cannot wait for Windsor."""
+    return {"retry_policy": POLICY if sends else CLOSING_POLICY}
+
+
+def without_policies(execute: Callable[..., Any], *, sends: bool) -> Callable[..., Any]:
+    """Return a task's `execute` that fails for good, in the same words, where waiting cannot mend it."""
+
+    @wraps(execute)
+    def failing(*given: Any, **named: Any) -> Any:
+        from airflow.sdk.exceptions import AirflowFailException
+
+        try:
+            return execute(*given, **named)
+        except Exception as error:
+            if fails_at_once(error, sends=sends):
+                raise AirflowFailException(str(error)) from error
+            raise
+
+    return failing

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator, Context
 
 from windsor_sync.airflow.connection import connection_of, key_of, suppression_key_of, token_of, with_connection
-from windsor_sync.airflow.retries import POLICY
+from windsor_sync.airflow.retries import HAS_POLICIES, settings_of, without_policies
 from windsor_sync.airflow.warehouse import engine_of
 from windsor_sync.private import owner_only
 
@@ -19,11 +19,19 @@ if TYPE_CHECKING:
 class WindsorOperator(BaseOperator):
     """A task of ours; a stop (on_kill) drains what is in flight and records it, a retry goes on from there."""
 
+    can_wait_for_windsor: ClassVar[bool] = True
+    """whether to try again helps when Windsor is not available"""
+
     _stop: "CancelToken | None" = None
 
     def __init__(self, **kwargs: Any) -> None:
-        kwargs.setdefault("retry_policy", POLICY)
-        super().__init__(**kwargs)
+        super().__init__(**settings_of(sends=self.can_wait_for_windsor) | kwargs)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Keep to the retry rules where Airflow has none of its own."""
+        super().__init_subclass__(**kwargs)
+        if not HAS_POLICIES and "execute" in cls.__dict__:
+            cls.execute = without_policies(cls.execute, sends=cls.can_wait_for_windsor)  # type: ignore[method-assign]
 
     def on_kill(self) -> None:
         """Ask for an orderly end; a flag only, because Airflow kills the process five seconds later."""

@@ -8,7 +8,6 @@ from airflow.sdk import Context
 from windsor_sync.airflow.assets import AUDIENCES, changed
 from windsor_sync.airflow.audience_task import AudienceOperator, counts, run_named
 from windsor_sync.airflow.metrics import Meter, owed
-from windsor_sync.airflow.retries import CLOSING_POLICY
 from windsor_sync.airflow.windsor_task import trigger_of
 
 if TYPE_CHECKING:
@@ -205,9 +204,9 @@ class CloseBooksOperator(ClosingOperator):
 
     template_fields: Sequence[str] = ("audience", "run")
     follows = "run"
+    can_wait_for_windsor = False
 
     def __init__(self, *, run: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("retry_policy", CLOSING_POLICY)
         kwargs.setdefault("trigger_rule", "all_done_min_one_success")
         super().__init__(**kwargs)
         self.run = run
