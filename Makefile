@@ -2,6 +2,7 @@
 # make up: Airflow with its page, a Windsor and the demo's shop to use by hand, until Ctrl-C.   make env: secrets for docker-compose.yml
 # make test: every test but those of minutes.   make quick: the rooms that need no Airflow, in a minute.   make chaos: the fault tests, many times over.   make lint: ruff, mypy --strict, import-linter.   make check: both
 # make coverage: every test, and which lines and branches none of them reaches.   make mutation: rules changed one at a time, to see a test fail
+# make matrix: the tests of Airflow's parts on every supported release of Airflow, an environment each
 # make bench: the measured claims of docs/benchmarks.md, beside the alternatives
 # make lock: locks/ anew, from constraints.txt and the package index.   make audit-deps: known vulnerabilities, where advisories can be asked for
 # make docs: the references in docs/ that are made from the code.   make site: the documentation as a site, in .site/.   make screenshots: the pictures, taken by a test
@@ -16,7 +17,7 @@ LOCKED := $(PIP) --require-hashes
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 QUICK_ROOMS := segment settings sandbox delivery events contracts
 
-.PHONY: audit-deps bench demo env up chaos coverage docs mutation quick lock screenshots site test lint check clean
+.PHONY: audit-deps bench demo env up chaos coverage docs matrix mutation quick lock screenshots site test lint check clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml $(LOCKS:%=locks/%.txt)
@@ -66,6 +67,9 @@ audit-deps: $(READY)
 	@.audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	@for lock in locks/*.txt; do echo $$lock; .audit/bin/pip-audit --require-hashes --no-deps --requirement $$lock || found=1; done; exit $$found
 
+matrix: $(READY)
+	@$(BIN)/python -m tests.matrix $(ARGS)
+
 docs: $(READY)
 	@$(BIN)/python -m docs.reference
 
@@ -88,4 +92,4 @@ lint: $(READY)
 check: lint test
 
 clean:
-	rm -rf $(VENV) .audit .demo .up .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage mutants
+	rm -rf $(VENV) .matrix .audit .demo .up .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage mutants
