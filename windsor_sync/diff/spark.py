@@ -52,7 +52,7 @@ def spark_diff(task: DiffTask, draft: Path) -> Tally:
     parts = draft.parent / f"changes-{uuid.uuid4().hex}"
     try:
         changes.write.parquet(str(parts))
-        with open_duckdb() as connection:
+        with open_duckdb(str(draft.parent)) as connection:
             duckdb.write(connection, _parts(parts), draft, task.stamp, has_false=task.may_tell_false)
             return replace(duckdb.tally(connection, str(draft)), merged=merged)
     finally:
