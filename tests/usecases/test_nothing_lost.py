@@ -166,7 +166,7 @@ def test_a_run_that_died_half_way_is_taken_up_by_the_next(world: World, monkeypa
 
     world.snapshot(MANY)
     with monkeypatch.context() as patched:
-        patched.setattr("windsor_sync.usecases.run_lifecycle.deliver", die)
+        patched.setattr("windsor_sync.usecases.deliver.deliver", die)
         with pytest.raises(KeyboardInterrupt):
             world.sync()
     world.reopen()

@@ -326,7 +326,7 @@ def test_audit_finds_a_run_that_died_and_closes_its_books(world: World, monkeypa
     world.snapshot(["ana", "ben"])
     with monkeypatch.context() as patched:
         patched.setattr(
-            "windsor_sync.usecases.run_lifecycle.deliver", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
+            "windsor_sync.usecases.deliver.deliver", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
             world.sync()
