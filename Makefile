@@ -65,7 +65,7 @@ lock: $(READY)
 audit-deps: $(READY)
 	@$(PYTHON) -m venv .audit
 	@.audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
-	@for lock in locks/*.txt; do echo $$lock; .audit/bin/pip-audit --require-hashes --no-deps --requirement $$lock || found=1; done; exit $$found
+	@found=0; for lock in locks/*.txt; do echo $$lock; .audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement $$lock || found=1; done; exit $$found
 
 matrix: $(READY)
 	@$(BIN)/python -m tests.matrix $(ARGS)
