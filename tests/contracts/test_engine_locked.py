@@ -95,7 +95,8 @@ def test_an_engine_reads_what_it_was_given_whatever_that_is_called(tmp_path: Pat
     folder.mkdir()
     (tmp_path / "link").symlink_to(folder)
     pd.DataFrame({"member": [7]}).to_parquet(folder / "[a].parquet")
-    for given in (folder, tmp_path / "link", folder / "[a].parquet", tmp_path / "link" / "[a].parquet"):
+    (tmp_path / "latest.parquet").symlink_to(folder / "[a].parquet")
+    for given in (tmp_path / "latest.parquet", folder, tmp_path / "link", folder / "[a].parquet", tmp_path / "link" / "[a].parquet"):
         file = given if given.is_file() else given / "[a].parquet"
         with open_duckdb(str(given)) as connection:
             assert connection.execute(f"FROM {parquet(str(file))}").fetchall() == [(7,)]
