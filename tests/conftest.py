@@ -75,3 +75,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return nodeid if file in APART else TOGETHER.get(file, file)
 
     return Files(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engines_reach_the_files_of_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Many tests hand an engine files that are in no file store; the commands they start reach what a user's would."""
+    from windsor_sync.storage.duckdb_engine import reach_folder
+
+    for folder in (tempfile.gettempdir(), str(tmp_path_factory.getbasetemp())):
+        reach_folder(folder)

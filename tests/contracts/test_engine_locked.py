@@ -96,13 +96,17 @@ def test_an_engine_reads_what_it_was_given_whatever_that_is_called(tmp_path: Pat
     (tmp_path / "link").symlink_to(folder)
     pd.DataFrame({"member": [7]}).to_parquet(folder / "[a].parquet")
     (tmp_path / "latest.parquet").symlink_to(folder / "[a].parquet")
-    for given in (tmp_path / "latest.parquet", folder, tmp_path / "link", folder / "[a].parquet", tmp_path / "link" / "[a].parquet"):
+    links = (tmp_path / "link", tmp_path / "latest.parquet", tmp_path / "link" / "[a].parquet")
+    for given in (folder, folder / "[a].parquet", *links):
         file = given if given.is_file() else given / "[a].parquet"
         with open_duckdb(str(given)) as connection:
             assert connection.execute(f"FROM {parquet(str(file))}").fetchall() == [(7,)]
 
 
-def test_an_engine_that_is_given_nothing_reads_the_file_store_and_no_more(tmp_path: Path) -> None:
+def test_an_engine_that_is_given_nothing_reads_the_file_store_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duckdb_engine, "_folders", set())
     files = FileStore(str(tmp_path / "files"))
     pd.DataFrame({"member": [7]}).to_parquet(tmp_path / "beside.parquet")
     with files.draft() as draft:
