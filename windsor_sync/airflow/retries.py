@@ -1,4 +1,4 @@
-"""Which errors a task of ours is tried again after: a person has to act on some, and waiting may help with others.
+"""Says after which errors a task of ours is tried again: a person has to act on some, and waiting may help with others.
 
 Airflow 3.3 has retry policies, which `retry_policies` makes of this. Before it, a task knows one delay for all errors: it is
 tried again after a minute, also where Windsor asked to wait for longer, and an error that waiting cannot mend fails it at once.
