@@ -11,7 +11,7 @@ from windsor_sync.diff import duckdb as engine
 from windsor_sync.diff import statement
 from windsor_sync.diff.task import DiffTask, MergeFiles
 from windsor_sync.state.ledger import Head
-from windsor_sync.storage.duckdb_engine import open_duckdb
+from windsor_sync.storage.duckdb_engine import open_duckdb, reach_folder
 
 NO_MERGES = MergeFiles()
 
@@ -127,13 +127,14 @@ def _diff(folder: str, head: Head | None, moment: datetime, merges: MergeFiles =
         merges=merges,
         merges_seen=head.merges if head else 0,
     )
+    reach_folder(folder)
     tally = engine.duckdb_diff(task, Path(folder) / "draft.parquet")
     return {"entered": tally.entered, "exited": tally.exited, "updated": tally.updated}
 
 
 def scan(folder: str) -> None:
     """Read what a diff reads of both sides, and hash it as the diff does."""
-    with open_duckdb() as connection:
+    with open_duckdb(folder) as connection:
         for name in ("before", "now"):
             rows = statement.snapshot_view(f"read_parquet('{folder}/{name}.parquet')")
             key = engine.KEY_HASH.format("coalesce(user_id, anonymous_id)")
@@ -142,7 +143,7 @@ def scan(folder: str) -> None:
 
 def copy(folder: str) -> None:
     """Write the snapshot's members once more, in the shape of an outbox's texts."""
-    with open_duckdb() as connection:
+    with open_duckdb(folder) as connection:
         connection.execute("SET preserve_insertion_order = false")
         rows = statement.snapshot_view(f"read_parquet('{folder}/now.parquet')")
         connection.execute(f"COPY ({rows}) TO '{folder}/copy.parquet' {engine.WRITTEN_AS}")
@@ -150,7 +151,7 @@ def copy(folder: str) -> None:
 
 def full_join(folder: str) -> dict[str, Any]:
     """What one would write first."""
-    with open_duckdb() as connection:
+    with open_duckdb(folder) as connection:
         connection.execute(f"""
             COPY (
                 SELECT coalesce(n.user_id, b.user_id) AS user_id, coalesce(n.email, b.email) AS email,

@@ -16,6 +16,7 @@ from benchmarks.frame import Goal, Row, Work, load, measure
 from windsor_sync.events.archive import list_files
 from windsor_sync.events.intake import IntakeTask, take_in
 from windsor_sync.segment.routing import Routing
+from windsor_sync.storage.duckdb_engine import reach_folder
 
 EVENTS = 1_000_000
 FILES = 100
@@ -132,6 +133,7 @@ def ours(folder: str) -> dict[str, Any]:
         previous=None,
         number=1,
     )
+    reach_folder(folder)
     intake = take_in(task, outbox=outbox, seen=Path(folder) / "seen", aside=Path(folder) / "aside")
     intake.check()
     return {"received": intake.received, "rows": intake.rows, "duplicates": intake.duplicates}

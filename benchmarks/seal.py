@@ -43,7 +43,7 @@ def ours(path: str) -> dict[str, Any]:
 
 def bare(path: str) -> None:
     """Nothing is checked, nothing is counted, one is believed."""
-    with open_duckdb() as connection:
+    with open_duckdb(str(Path(path).parent)) as connection:
         connection.execute("SET preserve_insertion_order = false")
         connection.execute(f"""
             COPY (
