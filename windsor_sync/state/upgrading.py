@@ -33,7 +33,8 @@ def needed_version() -> str:
 @cache
 def known_versions() -> list[str]:
     """Return the versions that there are, the newest last: a migration's file begins with the one that it leads to."""
-    return sorted(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+    names = (path.name for path in (MIGRATIONS / "versions").iterdir() if path.suffix == ".py")
+    return sorted(name.partition("_")[0] for name in names if name[0].isdigit())
 
 
 def version_of(engine: Engine) -> str | None:
