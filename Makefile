@@ -1,6 +1,6 @@
 # make demo: real audiences become properties of users in a Windsor on this machine
 # make up: Airflow with its page, a Windsor and the demo's shop to use by hand, until Ctrl-C.   make env: secrets for docker-compose.yml
-# make test: every test but those of minutes.   make quick: the rooms that need no Airflow, in a minute.   make chaos: the fault tests, many times over.   make lint: ruff, mypy --strict, import-linter.   make check: both
+# make test: every test but those of minutes; of two rooms each on one of the two databases.   make quick: the rooms that need no Airflow, in a minute.   make chaos: the fault tests, many times over.   make lint: ruff, mypy --strict, import-linter.   make check: both
 # make coverage: every test, and which lines and branches none of them reaches.   make mutation: rules changed one at a time, to see a test fail
 # make matrix: the tests of Airflow's parts on every supported release of Airflow, an environment each
 # make bench: the measured claims of docs/benchmarks.md, beside the alternatives
@@ -33,7 +33,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks --json benchmarks.json
 
 chaos: $(READY)
-	@WINDSOR_CHAOS=1 $(BIN)/python -m pytest tests/chaos tests/sources/test_writers.py tests/sources/test_fuzzed_files.py tests/usecases/test_persons_model.py tests/usecases/test_persons_forgotten.py tests/deployment/test_two_workers.py tests/deployment/test_up.py --timeout 3600
+	@WINDSOR_CHAOS=1 $(BIN)/python -m pytest tests/chaos tests/sources/test_writers.py tests/sources/test_fuzzed_files.py tests/sources/test_warehouse_query.py tests/usecases tests/report tests/deployment/test_two_workers.py tests/deployment/test_up.py --timeout 3600
 
 demo: $(READY)
 	@$(BIN)/windsor-sync demo

@@ -24,8 +24,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[kept_engines.KeptEngine]:
     engines: list[kept_engines.KeptEngine] = []
     start = duckdb_engine._started
 
-    def watched(reaches: kept_engines.Reaches) -> kept_engines.KeptEngine:
-        engines.append(start(reaches))
+    def watched(*given: Any) -> kept_engines.KeptEngine:
+        engines.append(start(*given))
         return engines[-1]
 
     monkeypatch.setattr(duckdb_engine, "_started", watched)

@@ -198,7 +198,7 @@ def test_whose_a_folder_is_can_be_read_for_as_long_as_anything_is_in_it(temporar
     """Read while another process makes and removes one after another."""
     code = """
 from windsor_sync.storage.scratch import scratch_folder
-for _ in range(400):
+for _ in range(150):
     with scratch_folder() as folder:
         for number in range(40):
             (folder / str(number)).touch()

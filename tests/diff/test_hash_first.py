@@ -35,7 +35,7 @@ def by_hash(task: DiffTask, draft: Path, key_hash: str) -> Tally:
         return tally(connection, str(draft))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(state=states(), key_hash=st.sampled_from(HASHES))
 def test_no_change_is_lost_or_invented_however_hashes_collide(state: State, key_hash: str) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -88,7 +88,7 @@ def test_the_order_is_by_timestamp_then_as_in_the_archive(logs: Logs) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     messages=st.lists(st.tuples(st.integers(0, 5), st.sampled_from([1, 3_000])), max_size=20),
     weight=st.integers(1, 6),
@@ -197,7 +197,7 @@ FILES = st.lists(st.tuples(st.lists(LINES, max_size=12), st.booleans()), max_siz
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(first=FILES, second=FILES, position=st.integers(0, 8))
 def test_every_line_ends_in_exactly_one_bucket(
     tmp_path_factory: pytest.TempPathFactory, first: Any, second: Any, position: int

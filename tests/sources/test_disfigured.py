@@ -53,7 +53,7 @@ def test_such_ids_are_refused_in_parquet_and_frames_too(bench: Bench) -> None:
             bench.seal(source)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.from_regex(r"[a-z][0-9]{1,3}", fullmatch=True), min_size=3, max_size=9, unique=True), st.data())
 def test_one_such_id_among_others_stays_an_id(shared_bench: Bench, others: list[str], data: st.DataObject) -> None:
     odd = data.draw(st.sampled_from(["123.0", "1.23457E+11", '="00123"', "1e5", "00123"]))
@@ -132,7 +132,7 @@ def as_parquet(folder: Path, row: dict[str, str]) -> Path:
 WRITERS: dict[str, Callable[[Path, dict[str, str]], Path]] = {"csv": as_csv, "json": as_json, "parquet": as_parquet}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.sampled_from(IDS), st.sampled_from(MAILS), st.sampled_from(sorted(WRITERS)))
 def test_a_known_column_is_known_in_every_spelling(shared_bench: Bench, user_id: str, mail: str, writer: str) -> None:
     path = WRITERS[writer](shared_bench.folder, {user_id: "00123", mail: "a@x.org"})

@@ -47,7 +47,7 @@ def rows_of(path: Path) -> list[Any]:
         return connection.execute("SELECT * FROM rows ORDER BY line, user_id").fetchall()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(written=st.lists(texts, min_size=1, max_size=60))
 def test_ids_are_the_same_by_the_short_way_and_by_the_careful_one(shared_bench: Bench, written: list[str]) -> None:
     path = shared_bench.folder / "ids.csv"

@@ -125,7 +125,7 @@ def test_true_rows_are_members_and_false_rows_are_counted_as_not_members(bench: 
     assert (sealed.rows_read, sealed.members, sealed.left_out["not_members"]) == (4, 2, 2)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.lists(
         st.tuples(st.text("ab01", min_size=1, max_size=3), st.booleans()), min_size=1, unique_by=lambda row: row[0]

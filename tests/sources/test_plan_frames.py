@@ -38,7 +38,7 @@ def test_changes_carry_the_identifiers_that_windsor_has_to_be_told() -> None:
     ]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(previous=members, current=members)
 def test_the_changes_applied_to_the_previous_members_give_the_current_ones(
     previous: dict[str, str | None], current: dict[str, str | None]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sealing import Bench, read
 from warehouses import Warehouse
 
+from tests.chaos.processes import IS_CHAOS
 from windsor_sync.errors import SnapshotError
 from windsor_sync.sources.warehouse_cells import (
     UnreadableCell,
@@ -219,6 +220,7 @@ print(members, after - before)
 """
 
 
+@pytest.mark.skipif(not IS_CHAOS, reason="takes a quarter of a minute; make chaos runs it")
 def test_a_million_rows_take_no_more_memory_than_a_chunk_and_the_engine_s_share(
     on_postgres: Warehouse, tmp_path: Path
 ) -> None:

@@ -198,7 +198,7 @@ def test_what_is_held_is_not_part_of_what_a_run_has_to_send(world: World) -> Non
 def test_released_aliases_go_out_in_their_order_among_what_is_new_whatever_goes_wrong(world: World) -> None:
     """Each of them merges the user of the one before, so that any other order leaves somebody behind."""
     archive = Archive(world, alias="hold")
-    links = 12
+    links = 8
     world.destination["max_in_flight"] = 16
     world.windsor.set_faults(Faults(error_rate=0.2, reset_rate=0.1, lost_answer_rate=0.1, latency_ms=(0, 5)))
     chains = [[f"{chain}-{number}" for number in range(links)] for chain in range(8)]

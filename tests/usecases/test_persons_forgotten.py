@@ -108,7 +108,7 @@ def test_a_forget_that_is_killed_anywhere_and_repeated_leaves_no_id_of_the_perso
         assert everywhere(people) == set(), moment
         assert all(is_suppressed(world.workspace, name) for name in IDS), moment
         assert audit(world.workspace, repair=False, is_quick=True) == [], moment
-        moment += 1 if IS_CHAOS else 11
+        moment += 1 if IS_CHAOS else 23
     assert moment > 16
     assert people.planned() == 0
 
