@@ -31,7 +31,7 @@ def test_the_demo_prints_what_the_readme_shows_and_can_be_run_again(tmp_path: Pa
     assert len(checked) == 2
     assert checked[1] in " ".join(readme.split())
     assert "Look: " in printed
-    assert rows_of(demo(tmp_path / "demo", days=1)) == rows_of(printed)[:2] + rows_of(printed)[8:9]
+    assert rows_of(demo(tmp_path / "demo", days=2)) == rows_of(printed)[:4] + rows_of(printed)[8:10]
 
 
 def test_the_demo_leaves_a_folder_of_yours_alone(tmp_path: Path) -> None:
