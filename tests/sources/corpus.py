@@ -113,6 +113,11 @@ TEXT = (
     read("blank lines in the middle", b"user_id,email\nu1,a@x\n\nu2,b@x\n", "u1", "u2"),
     refused("carriage returns alone", b"user_id,email\ru1,a@x\ru2,b@x\r", "carriage returns alone"),
     refused("mixed line endings", b"user_id,email\nu1,a@x\r\nu2,b@x\n", "mixes line endings"),
+    refused(
+        "an id with a carriage return outside quotation marks, a quoted line feed behind it",
+        '\ufeffuser_id,email\n"0日,""b",\n \rb ,\n ;,q@r.org\n u1,2@jg.org\n"..\t;\n",\n'.encode(),
+        "mixes line endings",
+    ),
     refused("a NUL byte in a cell", b"user_id,email\nu1,a\0@x\n", "NUL byte in line 2"),
     refused("zeros", bytes(100_000), "NUL byte in line 1"),
     refused("random bytes", bytes((number * 7919) % 251 + 1 for number in range(9999)), "not UTF-8"),

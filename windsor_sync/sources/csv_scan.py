@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 
+from windsor_sync.errors import SnapshotError
 from windsor_sync.sources.csv_text import Header
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.text import PlainText
@@ -116,8 +117,7 @@ class Scan:
         except duckdb.Error as error:
             mixes_line_endings = "invalid state" in str(error)
         if mixes_line_endings:
-            finding = f"{self.text.name} mixes line endings (\\n, \\r\\n or \\r)."
-            raise unusable(finding, "Save it with one kind of them.")
+            raise mixed_line_endings(self.text.name)
         raise unusable(f"{self.text.name} cannot be read as CSV.", AGAIN)
 
     def _reason(self, kind: str, columns: int | None, begins_at: int, looked_at: Container[int]) -> str:
@@ -137,3 +137,8 @@ class Scan:
         with self.text.path.open("rb") as file:
             file.seek(begins_at)
             return b'\\"' in file.readline(LOOKED_AT_BYTES)
+
+
+def mixed_line_endings(name: str) -> SnapshotError:
+    """Return the refusal of a file in which not all lines end in the same way."""
+    return unusable(f"{name} mixes line endings (\\n, \\r\\n or \\r).", "Save it with one kind of them.")

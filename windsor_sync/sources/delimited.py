@@ -17,7 +17,7 @@ from itertools import chain, islice, repeat
 
 import duckdb
 
-from windsor_sync.sources.csv_scan import QUOTES, Counted, Scan
+from windsor_sync.sources.csv_scan import QUOTES, Counted, Scan, mixed_line_endings
 from windsor_sync.sources.csv_text import Header, blank_lines, records, refuse_open_quote
 from windsor_sync.sources.refusal import AGAIN, unusable
 from windsor_sync.sources.text import PlainText, lines_of_bytes
@@ -98,12 +98,20 @@ def split(text: PlainText, header: Header, connection: duckdb.DuckDBPyConnection
     blank = blank_lines(text, header) if missing > 0 else []
     swallowed = max(missing - len(blank), 0)
     if missing < 0 or (swallowed and not counted.broken):
+        if _has_lone_return(text):
+            raise mixed_line_endings(text.name)
         raise unusable(f"{text.name} cannot be split into rows: {text.lines} lines make {counted.rows} rows.", AGAIN)
     rejects = tuple(_rejects(text, counted, blank))
     _define_cells(scan, rejects, connection)
     _define_broken(scan, rejects, swallowed, connection)
     is_one_line_a_row = missing == 0 and not text.has_quoted_newline
     return Split(text, header, counted.rows, rejects, is_one_line_a_row, _ends_broken(text, rejects, counted))
+
+
+def _has_lone_return(text: PlainText) -> bool:
+    """Tell whether a carriage return stands anywhere but before a line feed."""
+    with text.path.open("rb") as file:
+        return any(b"\r" in line.removesuffix(b"\n").removesuffix(b"\r") for line in file)
 
 
 def _refuse_leading_return(text: PlainText) -> None:
