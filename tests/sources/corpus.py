@@ -120,6 +120,11 @@ TEXT = (
     ),
     refused("a NUL byte in a cell", b"user_id,email\nu1,a\0@x\n", "NUL byte in line 2"),
     refused("zeros", bytes(100_000), "NUL byte in line 1"),
+    refused(
+        "a header into which a row has run",
+        b"tser_id,email,u-7131-0,,a-7131-0\nu-7131-1,b@x.org,a-7131-1,,\n",
+        "the columns tser_id, email and 3 that do not look like names",
+    ),
     refused("random bytes", bytes((number * 7919) % 251 + 1 for number in range(9999)), "not UTF-8"),
     refused("an open quotation mark", b'user_id,email\nu1,"a@x\nu2,b@x\n', "opened in line 2 is never closed"),
     refused("quotation marks that swallow rows", rows(500, b'u,"x\n') + rows(9, b'v,"y"\n', header=b""), "rows cannot be",

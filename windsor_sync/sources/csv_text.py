@@ -110,7 +110,12 @@ def shown_columns(names: Sequence[str]) -> str:
         return "one column of another name"
     if not is_known and not all(LOOKS_LIKE_A_NAME.fullmatch(name) for name in names):
         return f"{len(names)} cells that do not look like column names"
-    return f"the columns {', '.join(map(harmless, names[:MOST_NAMES]))}" + (", …" if len(names) > MOST_NAMES else "")
+    fitting = [name for name in names if name in USUAL_NAMES or LOOKS_LIKE_A_NAME.fullmatch(name)]
+    shown = f"the columns {', '.join(map(harmless, fitting[:MOST_NAMES]))}" + (
+        ", …" if len(fitting) > MOST_NAMES else ""
+    )
+    others = len(names) - len(fitting)
+    return f"{shown} and {others} that do not look like names" if others else shown
 
 
 def refuse_late_header(text: PlainText, names: Collection[str]) -> None:
