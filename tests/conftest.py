@@ -109,3 +109,12 @@ def engines_reach_the_files_of_tests(tmp_path_factory: pytest.TempPathFactory) -
 
     for folder in (tempfile.gettempdir(), str(tmp_path_factory.getbasetemp())):
         reach_folder(folder)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A temporary folder of the test's own: a search for what is left there finds nothing of others."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder

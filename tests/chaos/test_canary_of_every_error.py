@@ -6,7 +6,6 @@ A new class of error without a path here makes a test fail.
 import logging
 import os
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,14 +50,6 @@ PRIVATE = f"{USER} {EMAIL} {PHONE} {VALUE} {PASSWORD}"
 
 Way = Callable[[World, pytest.MonkeyPatch], list[str]]
 """Prepares what goes wrong; returns the words of the command that meets it."""
-
-
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
 
 
 @pytest.fixture

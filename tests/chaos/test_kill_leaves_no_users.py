@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import duckdb
@@ -39,14 +38,6 @@ scratch.shutil.rmtree = dies
 main(sys.argv[3:])
 """
 """The command line, killed when it would remove its `wanted`-th scratch folder: that is when the most is in it."""
-
-
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
 
 
 def killed(world: World, temporary: Path, wanted: int, *arguments: str) -> int:

@@ -14,6 +14,7 @@ from sealing import Bench, read
 from warehouses import Warehouse
 
 from windsor_sync.errors import SnapshotError
+from windsor_sync.snapshots.seal import Sealed
 from windsor_sync.sources import DataFrameSource, Source, open_source
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "sources.md"
@@ -79,6 +80,12 @@ def test_the_table_has_every_source() -> None:
     assert {name for row in table() for name in row} == {"value", *SOURCES, "Windsor is told"}
 
 
+def of_values(bench: Bench, values: list[str]) -> Sealed:
+    """Seal a CSV file with a column of these values."""
+    rows = "".join(f'u{number},"{value}"\n' for number, value in enumerate(values))
+    return bench.seal(bench.write(f"user_id,ltv\n{rows}"), format="csv", value_of="ltv", wants_value=True)
+
+
 @pytest.mark.parametrize(
     ("values", "texts"),
     [
@@ -92,8 +99,7 @@ def test_the_table_has_every_source() -> None:
 def test_decimal_commas_are_numbers_where_the_whole_column_is_and_the_column_is_named_otherwise(
     bench: Bench, values: list[str], texts: list[str]
 ) -> None:
-    rows = "".join(f'u{number},"{value}"\n' for number, value in enumerate(values))
-    sealed = bench.seal(bench.write(f"user_id,ltv\n{rows}"), format="csv", value_of="ltv", wants_value=True)
+    sealed = of_values(bench, values)
     assert [row[3] for row in read(sealed)] == texts
     is_named = texts[0] == '"84,92"'
     assert [remark.split(":")[0] for remark in sealed.remarks] == is_named * [
@@ -116,8 +122,7 @@ def test_decimal_commas_are_numbers_where_the_whole_column_is_and_the_column_is_
 def test_what_r_and_sas_write_for_a_missing_number_is_no_value_among_numbers_and_text_among_texts(
     bench: Bench, values: list[str], texts: list[str]
 ) -> None:
-    rows = "".join(f'u{number},"{value}"\n' for number, value in enumerate(values))
-    sealed = bench.seal(bench.write(f"user_id,ltv\n{rows}"), format="csv", value_of="ltv", wants_value=True)
+    sealed = of_values(bench, values)
     assert [row[3] for row in read(sealed)] == texts
     assert sealed.remarks == ()
 
@@ -126,8 +131,7 @@ def test_what_r_and_sas_write_for_a_missing_number_is_no_value_among_numbers_and
     "values", [["$12", "$1,234.50"], ["1,234.5", "12,345.0", "7"], ["€ 12", "-€5"], ["12 %", "7%"], ["$12", "NA"]]
 )
 def test_numbers_as_reports_show_them_are_told_as_text_and_the_column_is_named(bench: Bench, values: list[str]) -> None:
-    rows = "".join(f'u{number},"{value}"\n' for number, value in enumerate(values))
-    sealed = bench.seal(bench.write(f"user_id,ltv\n{rows}"), format="csv", value_of="ltv", wants_value=True)
+    sealed = of_values(bench, values)
     assert [row[3] for row in read(sealed)] == [
         value if value == "7" else json.dumps(value, ensure_ascii=False) for value in values
     ]

@@ -12,6 +12,7 @@ from windsor_sync.errors import ConfigError
 from windsor_sync.private import make_folder, open_new
 from windsor_sync.settings.keys import clean_key
 from windsor_sync.state.engines import file_of, parsed_url
+from windsor_sync.storage.file_store import sync_to_disk
 
 VARIABLE = "WINDSOR_SUPPRESSION_KEY"
 
@@ -79,7 +80,7 @@ class KeyPlace:
                 os.fsync(file.fileno())
             with suppress(FileExistsError):  # another process was faster
                 os.link(draft, self.file)
-            _sync_folder(self.file.parent)
+            sync_to_disk(self.file.parent)
         finally:
             draft.unlink(missing_ok=True)
 
@@ -129,11 +130,3 @@ def _not_made(why: str) -> ConfigError:
         f"The suppressions need a key, and {why}. Nothing was sent. Give one, on every machine that uses this state: "
         f"export {VARIABLE}=$(python3 -c 'import secrets; print(secrets.token_hex(32))')"
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -233,7 +233,7 @@ class FileStore:
     def _link(self, draft: Path, final: Path) -> None:
         make_folder(final.parent, self._access)
         draft.chmod(self._access.file_mode)  # a library made it, as the umask says
-        _sync_to_disk(draft)
+        sync_to_disk(draft)
         try:
             os.link(draft, final)
         except OSError as error:
@@ -242,7 +242,7 @@ class FileStore:
             _copy_to_new(draft, final, self._access)
         draft.unlink()
         for folder in final.parents:  # each may be new, and is known to the disk through its parent
-            _sync_to_disk(folder)
+            sync_to_disk(folder)
             if folder == Path(self._root):
                 return
 
@@ -339,7 +339,7 @@ def _fresh_name() -> str:
     return f"{uuid.uuid4().hex}.parquet"
 
 
-def _sync_to_disk(path: Path) -> None:
+def sync_to_disk(path: Path) -> None:
     """Make a write survive a power cut before the state that names it is committed."""
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -12,7 +12,6 @@ from windsor_sync.delivery.protocols.windsor_hook import HookWire
 from windsor_sync.delivery.rate import Rate
 from windsor_sync.delivery.shared_rate import Weight, sharing
 from windsor_sync.delivery.transport import HttpTransport, Transport
-from windsor_sync.http.opening import tls_of
 from windsor_sync.settings import Destination
 from windsor_sync.settings import WireName as WireName
 from windsor_sync.state.database import Database
@@ -47,9 +46,3 @@ class HttpLine:
             requests_per_second=self.destination.requests_per_second,
             weight=weight,
         )
-
-
-def http_line(destination: Destination, api_key: str, database: Database, limits: EngineLimits) -> HttpLine:
-    """Return the way to a destination; nothing is opened yet."""
-    wire = WIRES[destination.wire](destination.url, api_key)
-    return HttpLine(wire, destination, database, limits, tls_of(destination))

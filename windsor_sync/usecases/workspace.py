@@ -1,6 +1,7 @@
 """The parts that use cases work with, and the one place that connects settings to adapters."""
 
 import os
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -61,21 +62,26 @@ class Workspace:
 
     def require_line(self) -> None:
         """Raise what `line` raises. A run that may have nothing to send asks this first."""
-        self.marks.require_own()
-        require_handles(self.settings.destination.max_in_flight)
-        require_address_space()
-        self.api_key()
-        tls_of(self.settings.destination)
+        self._credentials()
 
     def line(self) -> "HttpLine":
         """The way to Windsor; raises ConfigError when the key is missing, or room for connections.
 
         Raises StoredFileError where the state is not the one that told this destination last.
         """
-        from windsor_sync.usecases.line import http_line
+        from windsor_sync.usecases.line import WIRES, HttpLine
 
-        self.require_line()
-        return http_line(self.settings.destination, self.api_key(), self.database, self.engine_limits)
+        destination = self.settings.destination
+        api_key, tls = self._credentials()
+        wire = WIRES[destination.wire](destination.url, api_key)
+        return HttpLine(wire, destination, self.database, self.engine_limits, tls)
+
+    def _credentials(self) -> tuple[str, ssl.SSLContext | None]:
+        """Return the key, and whom to trust, once it is certain that messages may be sent from here."""
+        self.marks.require_own()
+        require_handles(self.settings.destination.max_in_flight)
+        require_address_space()
+        return self.api_key(), tls_of(self.settings.destination)
 
     @property
     def supported_calls(self) -> frozenset[str]:
