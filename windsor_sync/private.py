@@ -59,6 +59,15 @@ def open_over(path: Path) -> BinaryIO:
     return file
 
 
+def sync_to_disk(path: Path) -> None:
+    """Make a write survive a power cut before the state that names it is committed."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def tighten(path: Path, access: Access = Access.OWNER) -> None:
     """Take a file or folder from everybody else; one that is gone, or another user's, stays as it is."""
     with suppress(OSError):

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from windsor_sync.domain.suppression import keyed
 from windsor_sync.errors import ConfigError
-from windsor_sync.private import make_folder, open_new
+from windsor_sync.private import make_folder, open_new, sync_to_disk
 from windsor_sync.settings.keys import clean_key
 from windsor_sync.state.engines import file_of, parsed_url
-from windsor_sync.storage.file_store import sync_to_disk
 
 VARIABLE = "WINDSOR_SUPPRESSION_KEY"
 

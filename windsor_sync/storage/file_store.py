@@ -22,7 +22,7 @@ from zipfile import BadZipFile
 from fsspec.implementations.local import LocalFileSystem
 
 from windsor_sync.errors import ConfigError, StateUnavailable
-from windsor_sync.private import Access, make_folder, open_new, tighten_below
+from windsor_sync.private import Access, make_folder, open_new, sync_to_disk, tighten_below
 from windsor_sync.settings.patterns import has_magic
 from windsor_sync.storage.duckdb_engine import reach, reach_folder
 from windsor_sync.storage.errors import file_system, in_reach, store_unavailable, trouble, words_of_failure
@@ -337,15 +337,6 @@ def _copy_to_new(draft: Path, final: Path, access: Access) -> None:
 
 def _fresh_name() -> str:
     return f"{uuid.uuid4().hex}.parquet"
-
-
-def sync_to_disk(path: Path) -> None:
-    """Make a write survive a power cut before the state that names it is committed."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _reason(error: Exception) -> str:

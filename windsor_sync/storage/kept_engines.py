@@ -50,7 +50,7 @@ CHANGEABLE = (
 def _memory_bytes() -> int | None:
     """Return what this process has in memory; None where the system does not tell."""
     try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
     except (OSError, ValueError, IndexError):
         return None
     return pages * resource.getpagesize()
