@@ -404,7 +404,7 @@ class Chaos(RuleBasedStateMachine):
         except Died:
             company.reopen()
         company.life.moments_left = None
-        if is_suppressed(company.workspace, user):
+        if is_suppressed(company.workspace.database, user):
             self.model.suppressed.add(user)
             forget(company.workspace, user, who="ann", why=None)
             assert user not in company.stored_users()

@@ -434,7 +434,7 @@ class Town:
             site.reopen()
             forget(site.workspace, user, who="ann", why=None)
         finally:  # also where a damaged file could not be purged
-            if is_suppressed(site.workspace, user):
+            if is_suppressed(site.workspace.database, user):
                 for each in self.installation(site):
                     each.suppressed.add(user)
 

@@ -161,7 +161,7 @@ def test_forget_waits_for_a_plan_that_has_read_the_user_and_purges_nothing_besid
         left(temporary, mark, stores=["file:///another/store", f"file://{world.folder}/.windsor/files"])
         with pytest.raises(LeaseHeld, match=rf"process {mark.split(' ')[-2]} on .* Run the same command again"):
             forget(world.workspace, "ana", who="test", why=None)
-        assert is_suppressed(world.workspace, "ana")
+        assert is_suppressed(world.workspace.database, "ana")
     forgotten = forget(world.workspace, "ana", who="test", why=None)
     assert (forgotten.is_new, forgotten.snapshots, forgotten.outboxes) == (False, 1, 1)
     assert list(temporary.iterdir()) == []

@@ -17,7 +17,7 @@ MakeWorld = Callable[..., World]
 
 def test_requests_are_counted_by_the_wires_batches(make_world: MakeWorld) -> None:
     plain, hook = make_world(requests_per_second=100), make_world(requests_per_second=100, wire="windsor_hook")
-    found = [estimate(world.workspace, 41) for world in (plain, hook)]
+    found = [estimate(world.workspace.settings, world.workspace.database, 41) for world in (plain, hook)]
     assert [one.requests for one in found] == [41, 3]
     assert found[0].seconds == pytest.approx(0.41)
 
@@ -27,9 +27,9 @@ def test_the_pace_is_what_those_who_send_now_leave_by_weight(make_world: MakeWor
     with sharing(
         world.workspace.database, destination="windsor", task="events", requests_per_second=90, weight=Weight.EVENTS
     ):
-        assert estimate(world.workspace, 300).requests_per_second == 30
-        assert estimate(world.workspace, 300).seconds == 10
-    assert estimate(world.workspace, 300).requests_per_second == 90
+        assert estimate(world.workspace.settings, world.workspace.database, 300).requests_per_second == 30
+        assert estimate(world.workspace.settings, world.workspace.database, 300).seconds == 10
+    assert estimate(world.workspace.settings, world.workspace.database, 300).requests_per_second == 90
 
 
 def test_a_plan_records_and_sends_nothing_and_names_nobody(world: World) -> None:

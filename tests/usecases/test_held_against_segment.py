@@ -293,7 +293,7 @@ def test_half_a_list_takes_nobody_off(asking: AskingWorld, segment_api: SegmentA
     segment_api.next_cursor = "again"
     asking.sync()
     assert asking.members_shown() == {"cleo"}
-    assert is_suppressed(asking.workspace, "ana")
+    assert is_suppressed(asking.workspace.database, "ana")
 
 
 @pytest.mark.parametrize("is_forgotten_first", [True, False])

@@ -43,7 +43,7 @@ def upgraded(world: World) -> World:
 def test_a_state_of_an_older_version_is_whole(upgraded: World) -> None:
     assert audit(upgraded.workspace, repair=False) == []
     assert upgraded.workspace.database.emails_from() == "own"
-    assert is_suppressed(upgraded.workspace, FORGOTTEN)
+    assert is_suppressed(upgraded.workspace.database, FORGOTTEN)
     (account, *_) = why(upgraded.workspace, USERS[12])
     assert account.told is True
 

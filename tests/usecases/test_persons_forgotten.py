@@ -71,7 +71,7 @@ def test_a_person_is_forgotten_under_every_id_that_windsor_has_merged(people: Pe
     assert set(done.ids) == set(IDS)
     assert everywhere(people) == set()
     workspace = people.world.workspace
-    assert all(is_suppressed(workspace, name) for name in IDS)
+    assert all(is_suppressed(workspace.database, name) for name in IDS)
     assert with_kin(workspace.database, workspace.files, workspace.stored, ["cy"]) == {"cy", "old-cy"}
     assert audit(workspace, repair=False) == []
     assert people.planned() == 0
@@ -106,7 +106,7 @@ def test_a_forget_that_is_killed_anywhere_and_repeated_leaves_no_id_of_the_perso
         was_killed = killed_at(moment, people)
         forgotten(people)
         assert everywhere(people) == set(), moment
-        assert all(is_suppressed(world.workspace, name) for name in IDS), moment
+        assert all(is_suppressed(world.workspace.database, name) for name in IDS), moment
         assert audit(world.workspace, repair=False, is_quick=True) == [], moment
         moment += 1 if IS_CHAOS else 23
     assert moment > 16
@@ -181,7 +181,7 @@ def test_damaged_merges_leave_the_given_id_forgotten_and_name_the_remedy(people:
     with pytest.raises(StoredFileError, match="windsor-sync recover --events") as raised:
         forgotten(people)
     assert CANARY not in str(raised.value)
-    assert is_suppressed(people.world.workspace, IDS[1])
+    assert is_suppressed(people.world.workspace.database, IDS[1])
     rebuild(people.world.workspace)
     forgotten(people)
     for name in (IDS[0], IDS[2]):  # what the damaged file alone knew may be lost: then the other ids have to be named
@@ -211,10 +211,10 @@ def test_who_segment_suppresses_is_suppressed_under_every_id_until_segment_lets_
     object.__setattr__(workspace, "segment", Api)
     monkeypatch.setattr(suppressions, "_is_fresh", lambda _moment: False)
     suppressions.refresh(workspace)
-    assert all(is_suppressed(workspace, name) for name in IDS)
+    assert all(is_suppressed(workspace.database, name) for name in IDS)
     listed.clear()
     suppressions.refresh(workspace)
-    assert not any(is_suppressed(workspace, name) for name in IDS)
+    assert not any(is_suppressed(workspace.database, name) for name in IDS)
 
 
 def test_the_books_count_who_stays_after_a_person_with_two_rows_was_forgotten(people: People) -> None:

@@ -94,7 +94,7 @@ def test_an_upgrade_leaves_no_hash_without_a_key_and_nobody_is_told_again(upgrad
     before = stored_text(upgraded.folder / ".windsor")
     assert before.count(unkeyed) >= 3  # the table, the trail of who did what, the file store
     assert sum(user_hash in before for user_hash in EARLIER) > len(EARLIER) / 2
-    assert is_suppressed(upgraded.workspace, FORGOTTEN)
+    assert is_suppressed(upgraded.workspace.database, FORGOTTEN)
     upgraded.reopen()
     after = stored_text(upgraded.folder / ".windsor")
     assert unkeyed not in after
@@ -204,7 +204,7 @@ def test_a_lost_state_comes_back_with_its_key_and_not_without_it(forgetful: Worl
         recover_state(forgetful.workspace, "a test", None)
     key_file(forgetful).write_text(key)
     assert recover_state(forgetful.workspace, "a test", None).forgotten == 1
-    assert is_suppressed(forgetful.workspace, "ana")
+    assert is_suppressed(forgetful.workspace.database, "ana")
     forgetful.reopen()
     lose_key(forgetful)
     with pytest.raises(StoredFileError, match="The key of the suppressions is not here"):

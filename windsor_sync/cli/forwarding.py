@@ -61,7 +61,7 @@ def forward_command(config: Path | None, since: datetime | None, release_aliases
         stopping(CancelToken()) as stop,
     ):
         runs = forward_new(workspace, request, stop, on_progress=view, on_reading=view.reading)
-        held = 0 if runs else held_aliases(workspace)
+        held = 0 if runs else held_aliases(workspace.database, workspace.registry)
     _show(runs, held, is_json=is_json)
     endings = [ending for run in runs if (ending := error_of(run))]
     return exit_status([reported("events", ending) for ending in endings])

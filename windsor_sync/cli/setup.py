@@ -14,6 +14,7 @@ from windsor_sync.cli.options import as_json, load_settings
 from windsor_sync.cli.output import echo, print_json
 from windsor_sync.errors import ConfigError, CredentialsRefused, SegmentUnavailable, harmless
 from windsor_sync.report.tables import print_table
+from windsor_sync.state.audiences import Registry
 
 if TYPE_CHECKING:
     from windsor_sync.settings import Computation
@@ -171,7 +172,7 @@ def audiences_command(config: Path | None, from_segment: bool, writes: bool, is_
     rows = []
     with open_workspace(settings) as workspace:
         for each in settings.computations:
-            known = _known(workspace, each)
+            known = _known(workspace.registry, each)
             rows.append(_row(workspace, each.name, known, each.computation_class.value, is_enabled=each.enabled))
         rows += [
             _row(workspace, orphan.name, workspace.registry.by_id(orphan.audience_id), orphan.computation_class)
@@ -252,11 +253,11 @@ def _state_in_words(row: dict[str, Any]) -> str:
     return NEVER_SYNCED if row["state"] == NEVER_SYNCED else state_words(RunState(row["state"])).text
 
 
-def _known(workspace: "Workspace", computation: "Computation") -> "Registered":
+def _known(registry: Registry, computation: "Computation") -> "Registered":
     """Return the audience as it is pinned; one that was never synced has its derived key while Segment cannot say its own."""
     from windsor_sync.state.audiences import Registered
 
     try:
-        return workspace.registry.find(computation)
+        return registry.find(computation)
     except (SegmentUnavailable, CredentialsRefused):
         return Registered(computation.key, 0, None)

@@ -220,7 +220,7 @@ def _recover_key(config: Path | None, who: str, reason: str | None, *, is_json: 
     from windsor_sync.usecases.workspace import open_workspace
 
     with open_workspace(load_settings(config)) as workspace:
-        lost = recover_key(workspace, who, reason)
+        lost = recover_key(workspace.database, workspace.marks, who, reason)
     if is_json:
         print_json({"is_lost": lost is not None, **(asdict(lost) if lost else {})})
         return 0

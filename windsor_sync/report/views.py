@@ -190,7 +190,7 @@ def how_all_stand(workspace: Workspace) -> Standing:
     for one in warnings(workspace):
         found[one.audience_id].append(str(one))
     return Standing(
-        synced=entries_by_id(workspace, workspace.registry.known()).keys(),
+        synced=entries_by_id(workspace.settings, workspace.registry.known()).keys(),
         warnings={audience_id: tuple(texts) for audience_id, texts in found.items()},
         next_at=next_scheduled(workspace.database, SYNC_DAG, workspace.settings.schedule.audiences),
     )

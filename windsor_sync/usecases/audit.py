@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from windsor_sync.domain.run import Run, UnbalancedBooksError
 from windsor_sync.errors import ConfigError, LeaseHeld, SegmentUnavailable, StoredFileError
 from windsor_sync.segment.trait_keys import TraitKey
-from windsor_sync.state.audiences import EVENTS_CLASS
-from windsor_sync.state.database import StateRow
+from windsor_sync.settings import Settings
+from windsor_sync.state.audiences import EVENTS_CLASS, Registry
+from windsor_sync.state.database import Database, StateRow
 from windsor_sync.state.runs import recent
+from windsor_sync.storage.file_store import FileStore
 from windsor_sync.storage.scratch import QUIET_S
 from windsor_sync.usecases.close_run import settle_dead
 from windsor_sync.usecases.forward import windows
@@ -55,7 +57,7 @@ def audit(
         found.extend(_file(workspace, row, path, is_quick=is_quick))
         if looked_at is not None:
             looked_at(number, len(stands_on))
-    return [*found, *_left_behind(workspace, repair=repair), *_warnings(workspace)]
+    return [*found, *_left_behind(workspace.files, repair=repair), *_warnings(workspace)]
 
 
 def _warnings(workspace: Workspace) -> Iterator[Irregularity]:
@@ -63,9 +65,9 @@ def _warnings(workspace: Workspace) -> Iterator[Irregularity]:
         yield Irregularity(one.key, one.finding, one.remedy, is_warning=True)
 
 
-def _left_behind(workspace: Workspace, *, repair: bool) -> Iterator[Irregularity]:
+def _left_behind(files: FileStore, *, repair: bool) -> Iterator[Irregularity]:
     """Scratch folders in which nobody works, as far as can be told; those of dead processes are gone by now."""
-    for left in workspace.files.scratch():
+    for left in files.scratch():
         if not left.is_there or (left.is_judged and not left.is_left):
             continue
         text = f"{left.path} may hold users: it is the scratch folder of {left.process}."
@@ -91,7 +93,11 @@ def _audience(workspace: Workspace, row: StateRow, *, repair: bool) -> Iterator[
             yield from _books(key, run)
     if row.ledger_lost_at is not None:
         text = f"What Windsor was told of {key} is not known since {row.ledger_lost_at:%Y-%m-%d %H:%M:%S} UTC."
-        yield Irregularity(key, text, _retire(workspace, row) or f"Run `windsor-sync recover {shlex.quote(key)}`.")
+        yield Irregularity(
+            key,
+            text,
+            _retire(workspace.settings, workspace.registry, row) or f"Run `windsor-sync recover {shlex.quote(key)}`.",
+        )
 
 
 def _died(workspace: Workspace, key: str, run: Run, *, repair: bool) -> Irregularity:
@@ -122,32 +128,32 @@ def _stands_on(workspace: Workspace, row: StateRow) -> list[str]:
     head = workspace.ledger.head(row.id)
     if head is None or row.ledger_lost_at is not None:
         return list(merges)
-    seen = _windows(workspace, row.id) if row.computation_class == EVENTS_CLASS else []
+    seen = _windows(workspace.settings, workspace.database, row.id) if row.computation_class == EVENTS_CLASS else []
     paths = (head.snapshot_path, None if head.is_settled else head.outbox_path, *seen)
     return [*filter(None, paths), *merges]
 
 
-def _windows(workspace: Workspace, audience_id: int) -> list[str]:
+def _windows(settings: Settings, database: Database, audience_id: int) -> list[str]:
     """The lists of messageIds by which the next forwarding knows what it has sent."""
-    events = workspace.settings.events
-    return windows(workspace, audience_id, events, datetime.now(UTC)) if events else []
+    events = settings.events
+    return windows(database, audience_id, events, datetime.now(UTC)) if events else []
 
 
 def _file(workspace: Workspace, row: StateRow, path: str, *, is_quick: bool) -> Iterator[Irregularity]:
     try:
         workspace.stored.confirm(path, thoroughly=not is_quick)
     except StoredFileError as error:
-        yield Irregularity(row.trait_key, error.finding, _retire(workspace, row) or error.remedy)
+        yield Irregularity(
+            row.trait_key, error.finding, _retire(workspace.settings, workspace.registry, row) or error.remedy
+        )
 
 
-def _retire(workspace: Workspace, row: StateRow) -> str | None:
+def _retire(settings: Settings, registry: Registry, row: StateRow) -> str | None:
     """Return the remedy for an audience that is retired or not configured; None for one that can be recovered by its name."""
     if row.computation_class == EVENTS_CLASS:
         return None
     try:
-        configured = {
-            workspace.registry.find(computation).audience_id for computation in workspace.settings.computations
-        }
+        configured = {registry.find(computation).audience_id for computation in settings.computations}
     except (ConfigError, SegmentUnavailable):
         return None
     if row.retired_at is None and row.id in configured:

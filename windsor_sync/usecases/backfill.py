@@ -65,7 +65,7 @@ def plan(workspace: Workspace, computation: Computation, request: Request) -> di
     with planned(workspace, computation, request) as prepared:
         tally = prepared.tally
         found = described(prepared)
-    takes = estimate(workspace, found["messages"])
+    takes = estimate(workspace.settings, workspace.database, found["messages"])
     return {
         **found,
         "to_send": tally.changes - tally.deferred - tally.later,

@@ -26,8 +26,9 @@ from windsor_sync.errors import (
 from windsor_sync.events import malformed
 from windsor_sync.events.late import late_sentence
 from windsor_sync.outbox.events import remaining
+from windsor_sync.settings import Settings
 from windsor_sync.state.leases import Lease
-from windsor_sync.state.ledger import Head, Verdict
+from windsor_sync.state.ledger import Head, Ledger, Verdict
 from windsor_sync.state.runs import finish, run_of
 from windsor_sync.usecases.learn_merges import learn
 from windsor_sync.usecases.workspace import Workspace
@@ -69,7 +70,7 @@ def settle(workspace: Workspace, lease: Lease, run: AnyRun, outcome: Delivery | 
         books = as_it_stands(workspace, run).books
         finish(workspace.database, lease, run.run_id, RunState.FAILED, books, datetime.now(UTC), str(lost))
         raise
-    state, sentence = _ending(workspace, run, books, outcome)
+    state, sentence = _ending(workspace.settings, workspace.ledger, run, books, outcome)
     sentence = " ".join(filter(None, (run.options.get("unreadable"), sentence, *run.options.get("remarks", ()))))
     try:
         books.check(run.run_id)
@@ -152,18 +153,20 @@ def error_of(run: Run) -> WindsorSyncError | None:
     return kind(run.sentence or f"Run {run.run_id} has not ended.") if kind else None
 
 
-def _ending(workspace: Workspace, run: Run, books: Books, outcome: Delivery | None) -> tuple[RunState, str]:
+def _ending(
+    settings: Settings, ledger: Ledger, run: Run, books: Books, outcome: Delivery | None
+) -> tuple[RunState, str]:
     stopped = outcome.stopped_by if outcome else None
     so_far = _so_far(run, books)
     if stopped is not None:
-        return STATE_OF[type(stopped)], f"{stopped}. {so_far}{_rest(run, books)} {_remedy(workspace, stopped)}"
-    later = _left_for_later(workspace, run) if books.owed else 0
+        return STATE_OF[type(stopped)], f"{stopped}. {so_far}{_rest(run, books)} {_remedy(settings, stopped)}"
+    later = _left_for_later(ledger, run) if books.owed else 0
     if outcome and outcome.was_interrupted and books.owed > later:
         return RunState.INTERRUPTED, f"Stopped on request. {so_far}{_rest(run, books)} Run it again to go on."
-    rejected = _rejected(workspace, run, books) if books.rejected else ""
+    rejected = _rejected(ledger, run, books) if books.rejected else ""
     if run.held and books.withheld:  # books also count as withheld who became suppressed meanwhile
         return RunState.WITHHELD, " ".join(filter(None, (_withheld(run, books), rejected)))
-    if books.rejected * 100 > (books.changes - later) * workspace.settings.defaults.max_rejected_percent:
+    if books.rejected * 100 > (books.changes - later) * settings.defaults.max_rejected_percent:
         return RunState.REJECTED, rejected
     if books.owed > later:
         unanswered = _of_run(run, books.owed - later)
@@ -191,9 +194,9 @@ def _so_far(run: Run, books: Books) -> str:
     return f"{books.delivered:,} of {_of_run(run, books.changes)} {are} delivered and recorded (run {run.run_id}); "
 
 
-def _left_for_later(workspace: Workspace, run: Run) -> int:
+def _left_for_later(ledger: Ledger, run: Run) -> int:
     """Changes that nobody tried to send: a backfill's limits left them out."""
-    head = workspace.ledger.of_run(run.run_id)
+    head = ledger.of_run(run.run_id)
     return remains(head).later if head and not isinstance(run, ForwardingRun) else 0
 
 
@@ -218,8 +221,8 @@ def _moved(books: Books) -> str:
     return f" {counted(books.moved, 'change')} {repeat} value, because ids were merged or replaced."
 
 
-def _rejected(workspace: Workspace, run: Run, books: Books) -> str:
-    rejections = workspace.ledger.rejections(run.run_id)
+def _rejected(ledger: Ledger, run: Run, books: Books) -> str:
+    rejections = ledger.rejections(run.run_id)
     codes = _codes(rejections)
     if isinstance(run, ForwardingRun):
         takes_no_such_call = {code for code, _, _ in rejections} == {NOT_IMPLEMENTED}
@@ -249,8 +252,8 @@ def _rest(run: Run, books: Books) -> str:
     return f"the other {rest:,} stay owed and the next run sends them{approved}{doubt}."
 
 
-def _remedy(workspace: Workspace, stopped: WindsorSyncError) -> str:
-    connection = workspace.settings.destination.connection
+def _remedy(settings: Settings, stopped: WindsorSyncError) -> str:
+    connection = settings.destination.connection
     if isinstance(stopped, CredentialsRefused):
         return (
             f"Put a valid key into WINDSOR_API_KEY, or in Airflow into the connection {connection}, and run it again."

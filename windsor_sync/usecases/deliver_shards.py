@@ -21,6 +21,7 @@ from windsor_sync.errors import (
 )
 from windsor_sync.settings import Computation
 from windsor_sync.state.leases import Lease
+from windsor_sync.state.ledger import Ledger
 from windsor_sync.state.runs import run_of
 from windsor_sync.usecases.close_run import STATE_OF, settle
 from windsor_sync.usecases.run_lifecycle import Progress, send_owed
@@ -74,11 +75,11 @@ def close_books(workspace: Workspace, run: Run, lease: Lease) -> Run:
     head = workspace.ledger.head(run.audience_id)
     if run.outbox is None or run.state is RunState.DONE or head is None or head.run_id != run.run_id:
         return run_of(workspace.database, run.run_id) or run
-    return settle(workspace, lease, run, Delivery(stopped_by=_stopped_by(workspace, run)))
+    return settle(workspace, lease, run, Delivery(stopped_by=_stopped_by(workspace.ledger, run)))
 
 
-def _stopped_by(workspace: Workspace, run: Run) -> WindsorSyncError | None:
-    endings = workspace.ledger.endings(run.run_id)
+def _stopped_by(ledger: Ledger, run: Run) -> WindsorSyncError | None:
+    endings = ledger.endings(run.run_id)
     for state, error in WORST_FIRST:
         for how, why in endings:
             if how == state:

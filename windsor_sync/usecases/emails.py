@@ -6,6 +6,7 @@ from windsor_sync.diff.emails import borrow_emails, count_without, lacks_emails
 from windsor_sync.diff.task import DiffTask
 from windsor_sync.settings import Computation
 from windsor_sync.settings.choices import EmailsFrom
+from windsor_sync.state.database import Database
 from windsor_sync.state.runs import run_of
 from windsor_sync.state.snapshots import told_paths
 from windsor_sync.usecases.orphans import entries_by_id
@@ -20,7 +21,7 @@ def lenders(workspace: Workspace, computation: Computation) -> tuple[str, ...]:
     """
     if (computation.emails_from or workspace.database.emails_from()) != EmailsFrom.ALL:
         return ()
-    synced = entries_by_id(workspace, workspace.registry.known())
+    synced = entries_by_id(workspace.settings, workspace.registry.known())
     told = told_paths(workspace.database, workspace.settings.destination.name)
     paths = [path for audience_id, path in told if audience_id in synced]
     return tuple(workspace.files.location(path) for path in dict.fromkeys(paths) if workspace.stored.is_whole(path))
@@ -37,7 +38,7 @@ def add_emails(workspace: Workspace, computation: Computation, task: DiffTask, d
     return count_without(task.snapshot, found, task.merges) if found and without else without
 
 
-def last_count(workspace: Workspace, run_id: str) -> int:
+def last_count(database: Database, run_id: str) -> int:
     """Return how many members of an earlier run have no e-mail; 0 where an older version did not count them."""
-    run = run_of(workspace.database, run_id)
+    run = run_of(database, run_id)
     return int(run.options.get("without_email", 0)) if run else 0

@@ -18,11 +18,14 @@ from windsor_sync.segment.trait_keys import TraitKey
 from windsor_sync.snapshots.seal import content_checksum
 from windsor_sync.state.audiences import audience_row, everything_registered
 from windsor_sync.state.audit_log import trail
+from windsor_sync.state.database import Database
 from windsor_sync.state.leases import Lease
+from windsor_sync.state.ledger import Ledger
 from windsor_sync.state.snapshots import forget_protected, leave_out_user
-from windsor_sync.state.stored_files import MERGES, Named, Placed, is_of_merges, stamp_of, take_place_of
+from windsor_sync.state.stored_files import MERGES, Named, Placed, StoredFiles, is_of_merges, stamp_of, take_place_of
 from windsor_sync.state.suppression_key import check_value
 from windsor_sync.state.suppressions import forgotten_hashes, hash_in_use, suppress_for_good, suppressed_users
+from windsor_sync.storage.file_store import FileStore
 from windsor_sync.usecases.learn_merges import begin, learn_of_dead
 from windsor_sync.usecases.workspace import Workspace
 
@@ -48,9 +51,9 @@ def user_hash(workspace: Workspace, user_id: str) -> str:
     return hash_in_use(workspace.database).of(user_id)
 
 
-def is_suppressed(workspace: Workspace, user_id: str) -> bool:
+def is_suppressed(database: Database, user_id: str) -> bool:
     """Whether nothing may be sent about the user."""
-    return user_id in suppressed_users(workspace.database)
+    return user_id in suppressed_users(database)
 
 
 def forget(workspace: Workspace, user_id: str, *, who: str, why: str | None) -> Forgotten:
@@ -68,20 +71,20 @@ def forget(workspace: Workspace, user_id: str, *, who: str, why: str | None) -> 
     ids = _person(workspace, user_id, damaged)
     is_new |= _suppress(workspace, ids, who=who, why=why)
     with _everything_held(workspace, f"forget by {who}") as leases:
-        _wait_for_readers(workspace)
+        _wait_for_readers(workspace.files)
         learn_of_dead(workspace)
         if more := set(_person(workspace, user_id, [])) - set(ids):  # merged while the leases were waited for
             ids = (*ids, *sorted(more))
             _suppress(workspace, ids, who=who, why=why)
         named = [file for file in workspace.stored.named() if not file.is_of_merges]
-        needed = _stood_on(workspace)
+        needed = _stood_on(workspace.database, workspace.ledger)
         purged = [
             file
             for file in named
             if _purge_or_remove(workspace, file, ids, leases.get(file.audience_id), needed, damaged)
         ]
         _remove_unnamed(workspace, {file.path for file in named}, ids, list(leases.values()))
-        _purge_findings(workspace, ids)
+        _purge_findings(workspace.database, ids)
         _purge_merges(workspace, ids, leases, damaged)
     if damaged:
         raise StoredFileError(
@@ -127,13 +130,13 @@ def _everything_held(workspace: Workspace, holder: str) -> Iterator[dict[int, Le
         }
 
 
-def _wait_for_readers(workspace: Workspace) -> None:
+def _wait_for_readers(files: FileStore) -> None:
     """Wait until every command has ended its work that may have read the user before the suppression.
 
     A plan holds no lease, and would put back what is purged beside it; one that begins now leaves the user out.
     """
     give_up_at = time.monotonic() + READERS_S
-    readers = workspace.files.readers()
+    readers = files.readers()
     while left := [reader for reader in readers if reader.is_there and not reader.is_left]:
         if time.monotonic() > give_up_at:
             raise LeaseHeld(
@@ -142,13 +145,13 @@ def _wait_for_readers(workspace: Workspace) -> None:
                 "again when that command has ended; `windsor-sync audit` names folders that nobody works in."
             )
         time.sleep(0.05)
-    workspace.files.readers()  # of a process that died meanwhile, what it left
+    files.readers()  # of a process that died meanwhile, what it left
 
 
-def _stood_on(workspace: Workspace) -> set[str]:
+def _stood_on(database: Database, ledger: Ledger) -> set[str]:
     """The files that say what Windsor was told, for any destination."""
-    ids = [row.id for row in everything_registered(workspace.database) if row.ledger_lost_at is None]
-    heads = [head for audience_id in ids if (head := workspace.ledger.head(audience_id))]
+    ids = [row.id for row in everything_registered(database) if row.ledger_lost_at is None]
+    heads = [head for audience_id in ids if (head := ledger.head(audience_id))]
     paths = [path for head in heads for path in (head.snapshot_path, None if head.is_settled else head.outbox_path)]
     return {path for path in paths if path}
 
@@ -170,14 +173,14 @@ def _purge_or_remove(
                 lease.require()
             workspace.files.delete(file.path)
             return True
-        damaged.append(_named(workspace, file, error))
+        damaged.append(_named(workspace.stored, file, error))
         return False
 
 
-def _named(workspace: Workspace, file: Named, error: StoredFileError) -> StoredFileError:
+def _named(stored: StoredFiles, file: Named, error: StoredFileError) -> StoredFileError:
     """The error that names the file and what heals it, where the state can tell."""
     try:
-        workspace.stored.confirm(file.whole, thoroughly=True)
+        stored.confirm(file.whole, thoroughly=True)
     except StoredFileError as named:
         return named
     return error
@@ -189,7 +192,7 @@ def _purge(workspace: Workspace, file: Named, ids: Ids, lease: Lease | None) -> 
     `lease` is None for an audience that is newer than the suppression.
     """
     neighbours = workspace.stored.neighbours(file)
-    fresh = _written_without(workspace, file, ids)
+    fresh = _written_without(workspace.files, workspace.stored, file, ids)
     if fresh is None:
         return False
     with workspace.database.write() as connection:
@@ -213,29 +216,29 @@ class _Fresh:
     """of a snapshot's content; else empty"""
 
 
-def _written_without(workspace: Workspace, file: Named, ids: Ids) -> _Fresh | None:
+def _written_without(files: FileStore, stored: StoredFiles, file: Named, ids: Ids) -> _Fresh | None:
     """Write a file again without the person, under a name of its own; None when it does not name them."""
-    stamp = workspace.stored.again(file)
-    with workspace.files.draft() as draft:
+    stamp = stored.again(file)
+    with files.draft() as draft:
         rows = write_without(
             file,
-            workspace.files.location(file.path),
+            files.location(file.path),
             ids,
             draft,
             options=stamp.options(),
-            confirm=partial(workspace.stored.confirm_part, file.path),
+            confirm=partial(stored.confirm_part, file.path),
         )
         if rows is None:
             return None
         checksum = content_checksum(draft) if file.is_snapshot else ""
         whole = None if file.path == file.whole else file.whole
-        return _Fresh(workspace.stored.put(draft, stamp.path, whole), rows, checksum)
+        return _Fresh(stored.put(draft, stamp.path, whole), rows, checksum)
 
 
-def _purge_findings(workspace: Workspace, ids: Ids) -> None:
+def _purge_findings(database: Database, ids: Ids) -> None:
     """Take the person out of the findings: of a row that could not be read, its user's hash is kept, without a key."""
-    hashes = {salted(workspace.database.installation(), name) for name in ids}
-    with workspace.database.write() as connection:
+    hashes = {salted(database.installation(), name) for name in ids}
+    with database.write() as connection:
         forget_protected(connection, hashes)
 
 
@@ -255,17 +258,22 @@ def _remove_unnamed(workspace: Workspace, named: set[str], ids: Ids, leases: Seq
         owner = audience_row(workspace.database, stamp.audience_id) if stamp and stamp.path == path else None
         try:
             if stamp is not None and owner is not None and owner.ledger_lost_at is not None:
-                _purge_unnamed(workspace, Named(path, path, stamp.audience_id, stamp.number is None, stamp.number), ids)
+                _purge_unnamed(
+                    workspace.files,
+                    workspace.stored,
+                    Named(path, path, stamp.audience_id, stamp.number is None, stamp.number),
+                    ids,
+                )
             elif names_person(location, ids):
                 workspace.files.delete(path)
         except StoredFileError:
             workspace.files.delete(path)
 
 
-def _purge_unnamed(workspace: Workspace, file: Named, ids: Ids) -> None:
+def _purge_unnamed(files: FileStore, stored: StoredFiles, file: Named, ids: Ids) -> None:
     """Put a file without the user beside one with them, and remove that one; the state names neither."""
-    if _written_without(workspace, file, ids):
-        workspace.files.delete(file.path)
+    if _written_without(files, stored, file, ids):
+        files.delete(file.path)
 
 
 def _purge_merges(workspace: Workspace, ids: Ids, leases: Mapping[int, Lease], damaged: list[StoredFileError]) -> None:
@@ -273,7 +281,7 @@ def _purge_merges(workspace: Workspace, ids: Ids, leases: Mapping[int, Lease], d
     purged: list[tuple[Named, _Fresh]] = []
     try:
         for file in workspace.stored.named():
-            if file.is_of_merges and (fresh := _written_without(workspace, file, ids)):
+            if file.is_of_merges and (fresh := _written_without(workspace.files, workspace.stored, file, ids)):
                 purged.append((file, fresh))
     except StoredFileError as error:
         damaged.append(error)

@@ -26,10 +26,10 @@ from windsor_sync.events.late import Rewritten, late_lines
 from windsor_sync.outbox.events import pending_rows, remaining
 from windsor_sync.segment.routing import Routing
 from windsor_sync.segment.trait_keys import trait_key
-from windsor_sync.settings import AliasPolicy, Events
+from windsor_sync.settings import AliasPolicy, Events, Settings
 from windsor_sync.state.archive_files import enter_files_read, files_read
-from windsor_sync.state.audiences import EVENTS, Registered
-from windsor_sync.state.database import Transaction
+from windsor_sync.state.audiences import EVENTS, Registered, Registry
+from windsor_sync.state.database import Database, Transaction
 from windsor_sync.state.leases import Lease
 from windsor_sync.state.ledger import Head
 from windsor_sync.state.runs import history, recent, run_of
@@ -97,11 +97,11 @@ def forward(
     return runs
 
 
-def held_aliases(workspace: Workspace) -> int:
+def held_aliases(database: Database, registry: Registry) -> int:
     """Return how many alias messages wait for a person now."""
-    known = workspace.registry.events()
+    known = registry.events()
     assert known.audience_id is not None
-    newest = history(workspace.database, known.audience_id, limit=1)
+    newest = history(database, known.audience_id, limit=1)
     return int(newest[0].intake["held"]) if newest and isinstance(newest[0], ForwardingRun) else 0
 
 
@@ -133,7 +133,7 @@ def open_forwarding(
     events = configured(workspace)
     head = workspace.ledger.head(audience_id)
     started_at = datetime.now(UTC)
-    files, rewritten = next_files(workspace, known, events, request.since, started_at)
+    files, rewritten = next_files(workspace.database, known, events, request.since, started_at)
     late = late_lines(events.archive, rewritten)
     releases = request.releases_aliases and is_first
     settle_dead_predecessor(workspace, lease, head)
@@ -237,7 +237,7 @@ def _wrong_address(rejections: Sequence[tuple[int | None, str | None, int]]) -> 
 
 
 def next_files(
-    workspace: Workspace, known: Registered, events: Events, since: date | None, now: datetime
+    database: Database, known: Registered, events: Events, since: date | None, now: datetime
 ) -> tuple[list[ArchiveFile], list[Rewritten]]:
     """The files the next run takes in, oldest day first; those that are left wait for the run after it.
 
@@ -246,7 +246,7 @@ def next_files(
     """
     remembered_since = now - timedelta(days=events.dedupe_days)
     assert known.audience_id is not None
-    read = files_read(workspace.database, known.audience_id)
+    read = files_read(database, known.audience_id)
     chosen: list[ArchiveFile] = []
     rewritten: list[Rewritten] = []
     size = 0
@@ -266,7 +266,7 @@ def next_files(
 
 def routing(workspace: Workspace, events: Events) -> Routing:
     """Return which messages Windsor gets."""
-    keys, ids = _told_from_snapshots(workspace)
+    keys, ids = _told_from_snapshots(workspace.settings, workspace.registry)
     return Routing(
         calls=frozenset(call.value for call in events.calls),
         supported=workspace.supported_calls,
@@ -277,15 +277,15 @@ def routing(workspace: Workspace, events: Events) -> Routing:
     )
 
 
-def _told_from_snapshots(workspace: Workspace) -> tuple[set[str], set[str]]:
+def _told_from_snapshots(settings: Settings, registry: Registry) -> tuple[set[str], set[str]]:
     """The keys and ids by which Engage's own messages name what is synced from snapshots.
 
     Its key there is the one of its name, where `trait:` pins another here. What is disabled or gone from windsor.yaml counts
     until it is retired: the ledger has what Windsor was told of it, and nobody else may tell it anything. The registry is
     asked for what it has, not for what it would pin: a setting that stops one audience holds up no event.
     """
-    configured = [(one.name, one.key, one.id) for one in workspace.settings.computations if one.enabled]
-    known = [(row.name, row.trait_key, row.segment_id) for row in workspace.registry.known() if row.retired_at is None]
+    configured = [(one.name, one.key, one.id) for one in settings.computations if one.enabled]
+    known = [(row.name, row.trait_key, row.segment_id) for row in registry.known() if row.retired_at is None]
     keys, ids = set[str](), set[str]()
     for name, key, own_id in (*configured, *known):
         keys.update(filter(None, (key, trait_key(name))))
@@ -354,14 +354,14 @@ def _has_to_send(head: Head | None, *, releases: bool) -> bool:
 def _seen(workspace: Workspace, known: Registered, events: Events, now: datetime) -> list[str]:
     """Return where the messageIds of the window's runs are."""
     assert known.audience_id is not None
-    paths = windows(workspace, known.audience_id, events, now)
+    paths = windows(workspace.database, known.audience_id, events, now)
     for path in paths:
         workspace.stored.confirm(path, thoroughly=True)
     return [workspace.files.location(path) for path in paths]
 
 
-def windows(workspace: Workspace, audience_id: int, events: Events, now: datetime) -> list[str]:
+def windows(database: Database, audience_id: int, events: Events, now: datetime) -> list[str]:
     """The files of the messageIds that are remembered, below the file store."""
     since = now - timedelta(days=events.dedupe_days)
-    found = recent(workspace.database, audience_ids=[audience_id], since=since, limit=1_000_000)
+    found = recent(database, audience_ids=[audience_id], since=since, limit=1_000_000)
     return [run.options["seen"] for run in found if run.options.get("seen")]

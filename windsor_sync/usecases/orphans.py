@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from windsor_sync.errors import harmless
 from windsor_sync.segment.identify import ComputationClass
-from windsor_sync.settings import Computation
+from windsor_sync.settings import Computation, Settings
 from windsor_sync.state.database import StateRow
 from windsor_sync.state.runs import may_be_told
 from windsor_sync.usecases.workspace import Workspace
@@ -56,8 +56,8 @@ def orphans(workspace: Workspace, known: Sequence[StateRow] | None = None) -> li
     `known`: what the registry knows, where the caller has read it.
     """
     rows = workspace.registry.known() if known is None else known
-    synced = entries_by_id(workspace, rows)
-    disabled = entries_by_id(workspace, rows, is_enabled=False)
+    synced = entries_by_id(workspace.settings, rows)
+    disabled = entries_by_id(workspace.settings, rows, is_enabled=False)
     return [
         Orphan(row.id, row.trait_key, row.name, row.computation_class, row.segment_id, row.id in disabled)
         for row in rows
@@ -65,10 +65,10 @@ def orphans(workspace: Workspace, known: Sequence[StateRow] | None = None) -> li
     ]
 
 
-def entries_by_id(workspace: Workspace, rows: Sequence[StateRow], *, is_enabled: bool = True) -> dict[int, Computation]:
+def entries_by_id(settings: Settings, rows: Sequence[StateRow], *, is_enabled: bool = True) -> dict[int, Computation]:
     """Return the entries of windsor.yaml by the ids of the registered audiences they mean: by Segment's id, else by the key."""
     by_segment = {row.segment_id: row.id for row in rows if row.segment_id is not None and row.retired_at is None}
     by_key = {row.trait_key: row.id for row in rows}
-    entries = [each for each in workspace.settings.computations if each.enabled is is_enabled]
+    entries = [each for each in settings.computations if each.enabled is is_enabled]
     found = ((by_segment.get(each.id) or by_key.get(str(each.key)), each) for each in entries)
     return {audience_id: entry for audience_id, entry in found if audience_id is not None}

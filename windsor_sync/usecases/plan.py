@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from windsor_sync.delivery.shared_rate import share_of_newcomer
+from windsor_sync.settings import Settings
+from windsor_sync.state.database import Database
 from windsor_sync.usecases.line import WIRES
 from windsor_sync.usecases.prepare import Prepared
-from windsor_sync.usecases.workspace import Workspace
 
 HIDDEN = "•••"
 
@@ -28,11 +29,11 @@ class Estimate:
         return self.requests / self.requests_per_second
 
 
-def estimate(workspace: Workspace, messages: int) -> Estimate:
+def estimate(settings: Settings, database: Database, messages: int) -> Estimate:
     """Return how many requests so many messages are, and the pace at which they would go out now."""
-    destination = workspace.settings.destination
+    destination = settings.destination
     pace = share_of_newcomer(
-        workspace.database, destination=destination.name, requests_per_second=destination.requests_per_second
+        database, destination=destination.name, requests_per_second=destination.requests_per_second
     )
     return Estimate(-(-messages // WIRES[destination.wire].batch_size), pace)
 

@@ -21,13 +21,14 @@ from windsor_sync.domain.progress import FIRST_SHARD, ShardProgress
 from windsor_sync.errors import SnapshotError, StoredFileError
 from windsor_sync.outbox.audiences import CHUNK_ROWS, Renderer, count_held, count_lost_zeros, count_protected, read_rows
 from windsor_sync.segment import identify as personas
-from windsor_sync.settings import Computation, ComputedTrait
+from windsor_sync.settings import Computation, ComputedTrait, Settings
 from windsor_sync.settings.choices import MaxAgeAction, UnreadableRows
 from windsor_sync.sources.disfigured import LEAST
 from windsor_sync.state import approvals
 from windsor_sync.state.audiences import Registered
-from windsor_sync.state.ledger import Head
-from windsor_sync.state.stored_files import Stamp
+from windsor_sync.state.database import Database
+from windsor_sync.state.ledger import Head, Ledger
+from windsor_sync.state.stored_files import Stamp, StoredFiles
 from windsor_sync.state.suppressions import suppressed_users
 from windsor_sync.usecases import seal as sealing
 from windsor_sync.usecases import told as remembered
@@ -143,12 +144,12 @@ def prepare(
     number = known.runs + 1
     drops_exits = isinstance(computation, ComputedTrait) and not computation.sends_null_when_missing
     limits = replace(request.limits, drops_exits=drops_exits)
-    told, limits = _what_was_told(workspace, known, head, limits, is_beyond_guard=request.is_beyond_guard)
+    told, limits = _what_was_told(workspace.stored, known, head, limits, is_beyond_guard=request.is_beyond_guard)
     merges = workspace.merges.known()
     is_same = head is not None and head.checksum == snapshot.checksum and head.merges == merges.number
     if head and head.is_settled and is_same and not limits.is_resync:
         tally = replace(NOTHING, merged=head.merged)
-        without_email = last_count(workspace, head.run_id)
+        without_email = last_count(workspace.database, head.run_id)
     else:
         suppressed = suppressed_users(workspace.database)
         task = DiffTask(
@@ -177,7 +178,7 @@ def prepare(
         head,
         tally,
         Ruling((), ()),
-        renderer(workspace, computation, known),
+        renderer(workspace.settings, workspace.database, computation, known),
         draft,
         is_recovery=limits.is_recovery,
         merges=merges.number,
@@ -193,7 +194,7 @@ def prepare(
 
 
 def _what_was_told(
-    workspace: Workspace, known: Registered, head: Head | None, limits: Limits, *, is_beyond_guard: bool
+    stored: StoredFiles, known: Registered, head: Head | None, limits: Limits, *, is_beyond_guard: bool
 ) -> tuple[Head | None, Limits]:
     """The ledger for the diff, with its files checked; without files, and as a recovery, where it is lost.
 
@@ -205,7 +206,7 @@ def _what_was_told(
         return None, limits
     told = _owing(head)
     try:
-        _confirm(workspace, told)
+        _confirm(stored, told)
     except StoredFileError:
         if not (limits.is_resync or is_beyond_guard):
             raise
@@ -213,23 +214,23 @@ def _what_was_told(
     return told, limits
 
 
-def ledger_is_whole(workspace: Workspace, known: Registered) -> bool:
+def ledger_is_whole(ledger: Ledger, stored: StoredFiles, known: Registered) -> bool:
     """Whether what Windsor was told is known, and the files that say so are what was stored."""
     assert known.audience_id is not None
-    head = workspace.ledger.head(known.audience_id)
+    head = ledger.head(known.audience_id)
     if head is None or known.is_ledger_lost:
         return not known.is_ledger_lost
     try:
-        _confirm(workspace, _owing(head))
+        _confirm(stored, _owing(head))
     except StoredFileError:
         return False
     return True
 
 
-def _confirm(workspace: Workspace, head: Head) -> None:
+def _confirm(stored: StoredFiles, head: Head) -> None:
     """Raise StoredFileError unless the files that the ledger stands on are what was stored, by their checksums."""
     for path in filter(None, (head.snapshot_path, head.outbox_path)):
-        workspace.stored.confirm(path, thoroughly=True)
+        stored.confirm(path, thoroughly=True)
 
 
 def _without_files(head: Head) -> Head:
@@ -280,17 +281,17 @@ def _ruling(workspace: Workspace, computation: Computation, prepared: Prepared) 
     return withhold_unknown(ruling, exits=exits, because=unreadable.finding, ceiling=ceiling)
 
 
-def renderer(workspace: Workspace, computation: Computation, known: Registered) -> Renderer:
+def renderer(settings: Settings, database: Database, computation: Computation, known: Registered) -> Renderer:
     """Return how this audience's changes become messages."""
     return Renderer(
         personas.EngageComputation(
             key=known.key,
             id=computation.id or str(known.key),
             computation_class=computation.computation_class,
-            space_id=workspace.settings.space or "",
+            space_id=settings.space or "",
         ),
-        installation=workspace.database.installation(),
-        destination=workspace.settings.destination.name,
+        installation=database.installation(),
+        destination=settings.destination.name,
     )
 
 

@@ -10,12 +10,15 @@ from typing import Any
 
 from windsor_sync.errors import LeaseHeld
 from windsor_sync.segment.trait_keys import TraitKey
+from windsor_sync.settings import Settings
 from windsor_sync.state.audiences import EVENTS_CLASS, everything_registered
-from windsor_sync.state.database import StateRow
+from windsor_sync.state.database import Database, StateRow
 from windsor_sync.state.leases import Lease
+from windsor_sync.state.marks import Marks
 from windsor_sync.state.runs import drop_outbox, finished_before
 from windsor_sync.state.snapshots import spare_paths
 from windsor_sync.state.stored_files import FOLDERS_OF_PEOPLE, installation_mark, owned_paths, strike
+from windsor_sync.storage.file_store import FileStore
 from windsor_sync.usecases.workspace import Workspace
 
 KEPT_DAYS = 90
@@ -60,7 +63,7 @@ def prune(workspace: Workspace, *, kept_days: int = KEPT_DAYS, dry_run: bool = F
 def _prune_one(
     workspace: Workspace, row: StateRow, lease: Lease, before: datetime, done: Pruned, *, dry_run: bool
 ) -> None:
-    old = list(_old_runs(workspace, row, before))
+    old = list(_old_runs(workspace.settings, workspace.database, row, before))
     is_audience = row.computation_class != EVENTS_CLASS
     found = spare_paths(workspace.database, row.id, datetime.now(UTC) - OWNERLESS_AFTER) if is_audience else []
     spare = [path for path in found if workspace.files.exists(path)]
@@ -76,7 +79,7 @@ def _prune_one(
     done.runs += len(old)
     done.snapshots += len(spare)
     for path in gone:
-        _remove(workspace, path, parts[path], done, dry_run=dry_run)
+        _remove(workspace.files, path, parts[path], done, dry_run=dry_run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +89,11 @@ class _OldRun:
     options_left: dict[str, Any]
 
 
-def _old_runs(workspace: Workspace, row: StateRow, before: datetime) -> Iterator[_OldRun]:
+def _old_runs(settings: Settings, database: Database, row: StateRow, before: datetime) -> Iterator[_OldRun]:
     """Finished runs that still have files, but for the newest run; messageIds stay as long as the window lasts."""
-    events = workspace.settings.events
+    events = settings.events
     window_from = datetime.now(UTC) - timedelta(days=events.dedupe_days) if events else before
-    for run in finished_before(workspace.database, row.id, before, but=row.head_run):
+    for run in finished_before(database, row.id, before, but=row.head_run):
         gone = [name for name in ("aside", "seen") if name in run.options]
         if run.started_at >= window_from:
             gone = [name for name in gone if name != "seen"]
@@ -103,7 +106,9 @@ def _old_runs(workspace: Workspace, row: StateRow, before: datetime) -> Iterator
 
 def _remove_ownerless(workspace: Workspace, before: datetime, done: Pruned, *, dry_run: bool) -> None:
     """Remove files that nothing names, of this installation only: this state does not name files of another one either."""
-    if _is_ledger_lost(workspace):  # a recovery reads who was told true from files that the state does not name
+    if _is_ledger_lost(
+        workspace.database, workspace.marks
+    ):  # a recovery reads who was told true from files that the state does not name
         return
     owned = set(owned_paths(workspace.database))
     mark = f"/{installation_mark(workspace.database.installation())}-"
@@ -112,18 +117,18 @@ def _remove_ownerless(workspace: Workspace, before: datetime, done: Pruned, *, d
             is_ours = mark in stored.path and stored.path not in owned
             if is_ours and stored.modified_at < before:
                 done.ownerless += 1
-                _remove(workspace, stored.path, [stored.path], done, dry_run=dry_run)
+                _remove(workspace.files, stored.path, [stored.path], done, dry_run=dry_run)
 
 
-def _is_ledger_lost(workspace: Workspace) -> bool:
+def _is_ledger_lost(database: Database, marks: Marks) -> bool:
     """Whether the state is older than its files, or was, and an audience has not been recovered yet."""
-    is_lost = any(row.ledger_lost_at is not None for row in everything_registered(workspace.database))
-    return is_lost or bool(workspace.marks.behind())
+    is_lost = any(row.ledger_lost_at is not None for row in everything_registered(database))
+    return is_lost or bool(marks.behind())
 
 
-def _remove(workspace: Workspace, path: str, parts: Sequence[str], done: Pruned, *, dry_run: bool) -> None:
-    found = [part for part in parts if workspace.files.exists(part)]
+def _remove(files: FileStore, path: str, parts: Sequence[str], done: Pruned, *, dry_run: bool) -> None:
+    found = [part for part in parts if files.exists(part)]
     done.files += len(found)
-    done.bytes += sum(map(workspace.files.size_bytes, found))
+    done.bytes += sum(map(files.size_bytes, found))
     if not dry_run:
-        workspace.files.delete(path)
+        files.delete(path)

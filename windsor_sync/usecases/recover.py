@@ -40,7 +40,7 @@ def recover(
     def opens(known: Registered, lease: Lease) -> Run:
         snapshot = seal_newest(workspace, computation, Request())
         mend_ledger(workspace, computation, known, snapshot)
-        is_lost = not ledger_is_whole(workspace, known)
+        is_lost = not ledger_is_whole(workspace.ledger, workspace.stored, known)
         request = Request(KIND, who, reason, limits=Limits(is_resync=is_lost, is_recovery=is_lost))
         return open_run(workspace, computation, known, snapshot, request, lease)
 

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from windsor_sync.domain.run import Run, RunState
+from windsor_sync.persons.merges import Merges
 from windsor_sync.state.archive_files import unread
 from windsor_sync.state.audiences import EVENTS
 from windsor_sync.state.audit_log import trail
 from windsor_sync.state.database import Transaction
 from windsor_sync.state.ledger import Head
 from windsor_sync.state.runs import drop_outbox, history, keep_options
-from windsor_sync.state.stored_files import strike
+from windsor_sync.state.stored_files import StoredFiles, strike
 from windsor_sync.usecases.learn_merges import rebuild
 from windsor_sync.usecases.workspace import Workspace
 
@@ -40,8 +41,8 @@ def recover_events(workspace: Workspace, who: str, reason: str | None) -> Recove
     with workspace.hold(EVENTS, f"recover by {who}") as lease:
         past = history(workspace.database, known.audience_id, limit=1_000_000)
         head = workspace.ledger.head(known.audience_id)
-        lost = _owed_by(past) if head is not None and _is_lost(workspace, head) else []
-        windows = [run for run in past if run not in lost and _window_is_lost(workspace, run)]
+        lost = _owed_by(past) if head is not None and _is_lost(workspace.stored, head) else []
+        windows = [run for run in past if run not in lost and _window_is_lost(workspace.stored, run)]
         with workspace.database.write() as connection:
             lease.fence(connection)
             files = sum(_read_again(connection, run) for run in lost)
@@ -51,16 +52,16 @@ def recover_events(workspace: Workspace, who: str, reason: str | None) -> Recove
                 trail(
                     connection, who=who, what="recover", subject=EVENTS, why=reason, files=files, windows=len(windows)
                 )
-        merges = None if _merges_are_whole(workspace) else rebuild(workspace)
+        merges = None if _merges_are_whole(workspace.stored, workspace.merges) else rebuild(workspace)
     return Recovered(files, len(windows), merges)
 
 
-def _merges_are_whole(workspace: Workspace) -> bool:
-    return all(workspace.stored.is_whole(path) for path in workspace.merges.known().paths)
+def _merges_are_whole(stored: StoredFiles, merges: Merges) -> bool:
+    return all(stored.is_whole(path) for path in merges.known().paths)
 
 
-def _is_lost(workspace: Workspace, head: Head) -> bool:
-    return head.outbox_path is not None and not head.is_settled and not workspace.stored.is_whole(head.outbox_path)
+def _is_lost(stored: StoredFiles, head: Head) -> bool:
+    return head.outbox_path is not None and not head.is_settled and not stored.is_whole(head.outbox_path)
 
 
 def _owed_by(past: list[Run]) -> list[Run]:
@@ -73,8 +74,8 @@ def _owed_by(past: list[Run]) -> list[Run]:
     return found
 
 
-def _window_is_lost(workspace: Workspace, run: Run) -> bool:
-    return bool(run.options.get("seen")) and not workspace.stored.is_whole(run.options["seen"])
+def _window_is_lost(stored: StoredFiles, run: Run) -> bool:
+    return bool(run.options.get("seen")) and not stored.is_whole(run.options["seen"])
 
 
 def _read_again(connection: Transaction, run: Run) -> int:

@@ -8,9 +8,9 @@ from windsor_sync.errors import ConfigError, StoredFileError
 from windsor_sync.state.audiences import EVENTS_CLASS, audience_row, bring_back, everything_registered, lose_ledger
 from windsor_sync.state.audit_log import deeds_of, trail
 from windsor_sync.state.copying import restart_audience_numbers
-from windsor_sync.state.database import StateRow, take_identity
+from windsor_sync.state.database import Database, StateRow, take_identity
 from windsor_sync.state.leases import raise_token, resource_of, tokens
-from windsor_sync.state.marks import ForgottenMark, Mark, MarkPlace
+from windsor_sync.state.marks import ForgottenMark, Mark, MarkPlace, Marks
 from windsor_sync.state.stored_files import stamp_of
 from windsor_sync.state.suppression_key import check_value
 from windsor_sync.state.suppressions import (
@@ -65,7 +65,7 @@ def recover_state(workspace: Workspace, who: str, reason: str | None) -> Recover
     marks = [mark for place in found if (mark := workspace.marks.read(place) or _mark_by_files(workspace, place))]
     newest = {mark.audience_id: mark for mark in sorted(marks, key=lambda mark: mark.number)}
     kept = workspace.marks.forgotten(ours)
-    key = _key_of(workspace, kept) if kept else None
+    key = _key_of(workspace.database, kept) if kept else None
     gone = [row for row in _without_files(workspace) if row.id not in newest]
     with workspace.database.write() as connection:
         if strangers:
@@ -106,14 +106,14 @@ def recover_state(workspace: Workspace, who: str, reason: str | None) -> Recover
     return RecoveredState(tuple(sorted(lost)), forgotten, has_events)
 
 
-def _key_of(workspace: Workspace, kept: Sequence[ForgottenMark]) -> bytes:
+def _key_of(database: Database, kept: Sequence[ForgottenMark]) -> bytes:
     """Return the key under which users were forgotten; raises StoredFileError where it is not here."""
     checks = {each.check for each in kept if each.check is not None}
     if not checks:
-        return hash_in_use(workspace.database).key
-    key = workspace.database.key.find()
+        return hash_in_use(database).key
+    key = database.key.find()
     if key is None or checks != {check_value(key)}:
-        raise wrong_key(workspace.database.key)
+        raise wrong_key(database.key)
     return key
 
 
@@ -127,19 +127,19 @@ class LostKey:
     """when, by whom and why they were forgotten"""
 
 
-def recover_key(workspace: Workspace, who: str, reason: str | None) -> LostKey | None:
+def recover_key(database: Database, marks: Marks, who: str, reason: str | None) -> LostKey | None:
     """Give up the suppressions of a key that is lost; returns None where the key is here, and nothing was done."""
     try:
-        require_key(workspace.database)
+        require_key(database)
         return None
     except StoredFileError:
         pass
-    with workspace.database.write() as connection:
+    with database.write() as connection:
         gone = give_up_forgotten(connection)
         note_key(connection, None)
         found = [(row.at, row.who, row.why) for row in deeds_of(connection, FORGET)]
         trail(connection, who=who, what="recover key", subject="the suppressions", why=reason, forgotten=gone)
-    workspace.marks.let_go_of_forgotten()
+    marks.let_go_of_forgotten()
     return LostKey(gone, tuple(found))
 
 

@@ -5,8 +5,8 @@ from windsor_sync.domain.run import Run
 from windsor_sync.errors import ConfigError
 from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.segment.trait_keys import TraitKey
-from windsor_sync.settings import Audience, Computation, ComputedTrait, Snapshot
-from windsor_sync.state.audiences import Registered, retire_key
+from windsor_sync.settings import Audience, Computation, ComputedTrait, Settings, Snapshot
+from windsor_sync.state.audiences import Registered, Registry, retire_key
 from windsor_sync.state.audit_log import trail
 from windsor_sync.state.database import StateRow, Transaction
 from windsor_sync.state.leases import Lease
@@ -29,7 +29,7 @@ def retire(
     `word` is the trait key or name of an audience that was synced, configured still or not. Raises ConfigError for any
     other, LeaseHeld while another run writes to it.
     """
-    row = _named(workspace, word)
+    row = _named(workspace.settings, workspace.registry, word)
     known = Registered(TraitKey(row.trait_key), row.runs, row.id)
     computation = _computation(row)
 
@@ -46,8 +46,8 @@ def retire(
     return run_audience(workspace, computation, f"retire by {who}", opens, stop, on_progress, known)
 
 
-def _named(workspace: Workspace, word: str) -> StateRow:
-    rows = workspace.registry.known()
+def _named(settings: Settings, registry: Registry, word: str) -> StateRow:
+    rows = registry.known()
     for row in rows:
         if word == row.trait_key:
             return row
@@ -55,7 +55,7 @@ def _named(workspace: Workspace, word: str) -> StateRow:
     if len(named) == 1:
         return named[0]
     raise ConfigError(
-        f"No audience {word!r} was ever synced to {workspace.settings.destination.name}. Nothing was sent. "
+        f"No audience {word!r} was ever synced to {settings.destination.name}. Nothing was sent. "
         f"Synced so far: {', '.join(row.trait_key for row in rows) or 'none'}."
     )
 

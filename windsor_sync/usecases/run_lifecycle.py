@@ -15,7 +15,7 @@ from windsor_sync.domain.run import Run, RunState
 from windsor_sync.settings import Computation
 from windsor_sync.state import approvals
 from windsor_sync.state.audiences import Registered
-from windsor_sync.state.database import Transaction
+from windsor_sync.state.database import Database, Transaction
 from windsor_sync.state.leases import Lease
 from windsor_sync.state.runs import run_of
 from windsor_sync.state.stored_files import enter, storage_name
@@ -119,7 +119,7 @@ def open_run(
     stores = partial(enter, audience_id=audience_id, placed=placed)
     shards = cut_into_shards(prepared.tally, computation.delivery_shards)
     workspace.ledger.open_run(lease, row, shards, [stores, *also, *lapses])
-    run = _required(workspace, run_id)
+    run = _required(workspace.database, run_id)
     return run if outbox else settle(workspace, lease, run, None)
 
 
@@ -214,7 +214,7 @@ def send_owed(
             rows=identify_rows(
                 head.outbox,
                 run.held,
-                renderer(workspace, computation, known),
+                renderer(workspace.settings, workspace.database, computation, known),
                 workspace.ledger.decided(run.run_id),
                 suppressed_users(workspace.database),
                 workspace.merges.merged_away(head.outbox, head.merges),
@@ -231,7 +231,7 @@ def send_owed(
     return outcome
 
 
-def _required(workspace: Workspace, run_id: str) -> Run:
-    run = run_of(workspace.database, run_id)
+def _required(database: Database, run_id: str) -> Run:
+    run = run_of(database, run_id)
     assert run is not None
     return run

@@ -17,11 +17,12 @@ from windsor_sync.snapshots.seal import LeftOut, Sealed, Unreadable, seal, write
 from windsor_sync.sources import Source, source_for
 from windsor_sync.sources import newest as newest_file
 from windsor_sync.state.audiences import Registered
-from windsor_sync.state.database import StateRow
+from windsor_sync.state.database import Database, StateRow
 from windsor_sync.state.ledger import Head
 from windsor_sync.state.snapshots import enter_snapshot, newest_sealed, snapshot_by_id, stand_on, twin_of
-from windsor_sync.state.stored_files import Stamp, enter
+from windsor_sync.state.stored_files import Stamp, StoredFiles, enter
 from windsor_sync.state.suppressions import suppressed_users
+from windsor_sync.storage.file_store import FileStore
 from windsor_sync.usecases import segment_check as segment_view
 from windsor_sync.usecases import suppression_list as segment_suppressions
 from windsor_sync.usecases.workspace import Workspace
@@ -84,7 +85,9 @@ def newest_snapshot(
     recipe = _recipe(computation, suppressed)
     found = _by_fingerprint(workspace, known, source, recipe)
     with workspace.files.draft() as draft:
-        snapshot = found or _sealed(workspace, computation, known, source, suppressed, recipe, draft)
+        snapshot = found or _sealed(
+            workspace.database, workspace.stored, computation, known, source, suppressed, recipe, draft
+        )
         if described is not None:
             nobodys = (LeftOut.DUPLICATE, LeftOut.NOT_MEMBERS)
             named = snapshot.rows_read - sum(snapshot.left_out.get(reason, 0) for reason in nobodys)
@@ -157,9 +160,9 @@ def seal_again(
                     record(workspace, known, again)
 
 
-def recorded(workspace: Workspace, snapshot_id: int) -> SealedSnapshot:
+def recorded(database: Database, files: FileStore, snapshot_id: int) -> SealedSnapshot:
     """A snapshot by its id, for a later task of the same run."""
-    return _snapshot(workspace, snapshot_by_id(workspace.database, snapshot_id))
+    return _snapshot(files, snapshot_by_id(database, snapshot_id))
 
 
 def snapshot_of_nobody(workspace: Workspace, known: Registered) -> SealedSnapshot:
@@ -185,7 +188,8 @@ def snapshot_of_nobody(workspace: Workspace, known: Registered) -> SealedSnapsho
 
 
 def _sealed(
-    workspace: Workspace,
+    database: Database,
+    stored: StoredFiles,
     computation: Computation,
     known: Registered,
     source: Source,
@@ -193,7 +197,7 @@ def _sealed(
     recipe: str,
     draft: Path,
 ) -> SealedSnapshot:
-    stamp = workspace.stored.stamp(known.audience_id, FOLDER) if known.audience_id is not None else None
+    stamp = stored.stamp(known.audience_id, FOLDER) if known.audience_id is not None else None
     sealed: Sealed = seal(
         source,
         draft,
@@ -202,7 +206,7 @@ def _sealed(
         wants_value=computation.computation_class is ComputationClass.TRAIT,
         max_malformed_percent=computation.snapshot.max_malformed_percent,
         suppressed=suppressed,
-        salt=workspace.database.installation(),
+        salt=database.installation(),
         stamp=stamp.options() if stamp else "",
     )
     return SealedSnapshot(
@@ -234,13 +238,13 @@ def _by_fingerprint(workspace: Workspace, known: Registered, source: Source, rec
     head = workspace.ledger.head(known.audience_id)
     is_told = head is not None and head.is_settled and head.checksum == row.checksum
     # An idle run, which reads neither file, takes no longer for a larger audience.
-    return _snapshot(workspace, row) if workspace.stored.is_whole(row.path, thoroughly=not is_told) else None
+    return _snapshot(workspace.files, row) if workspace.stored.is_whole(row.path, thoroughly=not is_told) else None
 
 
-def _snapshot(workspace: Workspace, row: StateRow) -> SealedSnapshot:
+def _snapshot(files: FileStore, row: StateRow) -> SealedSnapshot:
     return SealedSnapshot(
         path=row.path,
-        location=workspace.files.location(row.path),
+        location=files.location(row.path),
         checksum=row.checksum,
         taken_at=row.taken_at,
         rows_read=row.rows_read,

@@ -30,7 +30,7 @@ def warnings(workspace: Workspace) -> Iterator[StandingWarning]:
         yield StandingWarning(orphan.audience_id, orphan.key, orphan.finding, orphan.remedy)
     taken_at = told_taken_at(workspace.database, workspace.settings.destination.name)
     keys = {row.id: row.trait_key for row in rows}
-    for audience_id, entry in entries_by_id(workspace, rows).items():
+    for audience_id, entry in entries_by_id(workspace.settings, rows).items():
         why = stale(entry, taken_at[audience_id]) if audience_id in taken_at else None
         if why is not None:
             yield StandingWarning(audience_id, keys[audience_id], why.finding, why.remedy)

@@ -6,9 +6,10 @@ from dataclasses import replace
 from windsor_sync.diff.task import Record
 from windsor_sync.domain.progress import ShardProgress
 from windsor_sync.state.audiences import Registered
-from windsor_sync.state.ledger import Head
+from windsor_sync.state.database import Database
+from windsor_sync.state.ledger import Head, Ledger
 from windsor_sync.state.runs import outbox_by_number, outboxes_of, run_ids_of
-from windsor_sync.state.stored_files import stamp_of
+from windsor_sync.state.stored_files import StoredFiles, stamp_of
 from windsor_sync.usecases.workspace import Workspace
 
 ALL_ROWS = 1 << 62
@@ -64,45 +65,45 @@ def _unnamed(workspace: Workspace, audience_id: int, folder: str) -> tuple[Recor
 def _snapshots(workspace: Workspace, known: Registered) -> Iterator[Record]:
     """Yield the snapshots of runs, each with the outbox that says which of its users were not told yet."""
     by_path: dict[str, list[Head]] = {}
-    for run in _runs(workspace, known):
+    for run in _runs(workspace.database, workspace.ledger, known):
         if run.snapshot_path is not None:
             by_path.setdefault(run.snapshot_path, []).insert(0, run)
     for path, same in by_path.items():
-        teller = _last_to_tell(workspace, same)
+        teller = _last_to_tell(workspace.stored, same)
         if teller is not None and workspace.stored.is_whole(path):
-            rest = None if teller.is_settled else _outbox(workspace, teller)
+            rest = None if teller.is_settled else _outbox(workspace.stored, teller)
             yield Record(workspace.files.location(path), same[0].number, is_snapshot=True, rest=rest)
 
 
-def _last_to_tell(workspace: Workspace, same: Sequence[Head]) -> Head | None:
+def _last_to_tell(stored: StoredFiles, same: Sequence[Head]) -> Head | None:
     """Return the newest of these runs of one snapshot that shows who was told; None where none told anybody."""
     for run in same:
         may_have_begun = not run.shards or any(last > first for first, last in _sent(run))  # no shards: it was pruned
-        if run.is_settled or may_have_begun or _outbox(workspace, run) is not None:
+        if run.is_settled or may_have_begun or _outbox(stored, run) is not None:
             return run
     return None
 
 
 def _outboxes(workspace: Workspace, known: Registered) -> Iterator[Record]:
     """Yield the outboxes of runs that can be read."""
-    for run in _runs(workspace, known):
-        if (outbox := _outbox(workspace, run)) is not None:
+    for run in _runs(workspace.database, workspace.ledger, known):
+        if (outbox := _outbox(workspace.stored, run)) is not None:
             yield outbox
 
 
-def _outbox(workspace: Workspace, run: Head) -> Record | None:
+def _outbox(stored: StoredFiles, run: Head) -> Record | None:
     """The outbox of a run; None where it is lost or damaged, or the run has none."""
-    if run.outbox is None or run.outbox_path is None or not workspace.stored.is_whole(run.outbox_path):
+    if run.outbox is None or run.outbox_path is None or not stored.is_whole(run.outbox_path):
         return None
     return Record(run.outbox, run.number, sent=_sent(run), held=run.held)
 
 
-def _runs(workspace: Workspace, known: Registered) -> Iterator[Head]:
+def _runs(database: Database, ledger: Ledger, known: Registered) -> Iterator[Head]:
     """Yield the audience's runs, oldest first. In a restored state, all rows of the newest one may have been sent."""
     assert known.audience_id is not None
-    found = run_ids_of(workspace.database, known.audience_id)
+    found = run_ids_of(database, known.audience_id)
     for run_id in found:
-        run = workspace.ledger.of_run(run_id)
+        run = ledger.of_run(run_id)
         if run is not None and known.is_ledger_lost and run_id == found[-1]:
             yield replace(run, shards=(ShardProgress(0, 0, ALL_ROWS, position=0, reach=ALL_ROWS),))
         elif run is not None:

@@ -16,9 +16,11 @@ from windsor_sync.domain.run import Run
 from windsor_sync.errors import StoredFileError
 from windsor_sync.persons.merges import Kin
 from windsor_sync.segment.identify import ComputationClass
-from windsor_sync.state.ledger import Head
+from windsor_sync.state.database import Database
+from windsor_sync.state.ledger import Head, Ledger
 from windsor_sync.state.runs import recent
 from windsor_sync.storage.duckdb_engine import open_duckdb, open_stored, parquet, quoted, stored_files
+from windsor_sync.storage.file_store import FileStore
 from windsor_sync.usecases.forget import is_suppressed
 from windsor_sync.usecases.workspace import Workspace
 
@@ -145,8 +147,8 @@ def _account(workspace: Workspace, row: Any, person: Person) -> Account:
     head = workspace.ledger.head(row.id)
     owing = head.run_id if head and not head.is_settled else None
     everything = recent(workspace.database, audience_ids=[row.id], limit=RUNS_LOOKED_AT)
-    runs, found = _about(workspace, everything, row.computation_class, person, owing)
-    steps = tuple(_closed(workspace, person, step) for step in found)
+    runs, found = _about(workspace.files, workspace.ledger, everything, row.computation_class, person, owing)
+    steps = tuple(_closed(workspace.database, person, step) for step in found)
     is_in_snapshot = bool(head and head.snapshot and _is_in(head.snapshot, person))
     was_told, told = _told(head, row.computation_class, person, steps, is_in_snapshot=is_in_snapshot)
     return Account(
@@ -155,7 +157,7 @@ def _account(workspace: Workspace, row: Any, person: Person) -> Account:
         ids=person.kin,
         is_in_snapshot=is_in_snapshot,
         snapshot_taken_at=head.taken_at if head else None,
-        is_suppressed=any(is_suppressed(workspace, name) for name in person.ids),
+        is_suppressed=any(is_suppressed(workspace.database, name) for name in person.ids),
         steps=steps,
         last_run=head.run_id if head else None,
         told=told,
@@ -167,7 +169,7 @@ def _account(workspace: Workspace, row: Any, person: Person) -> Account:
 
 
 def _about(
-    workspace: Workspace, runs: Sequence[Run], computation_class: str, person: Person, owing: str | None
+    files: FileStore, ledger: Ledger, runs: Sequence[Run], computation_class: str, person: Person, owing: str | None
 ) -> tuple[list[Run], list[WhyStep]]:
     """Return all runs, and the person's steps in them: one look at each outbox, on one engine.
 
@@ -179,8 +181,8 @@ def _about(
         for run in runs:
             try:
                 with stored_files():
-                    is_named = run.outbox and _names(connection, workspace.files.location(run.outbox), person)
-                found = _steps(workspace, run, computation_class, person) if is_named else []
+                    is_named = run.outbox and _names(connection, files.location(run.outbox), person)
+                found = _steps(ledger, run, computation_class, person) if is_named else []
             except StoredFileError:
                 if run.run_id == owing:
                     raise
@@ -213,17 +215,17 @@ def _told(
     return False, None
 
 
-def _closed(workspace: Workspace, person: Person, step: WhyStep) -> WhyStep:
+def _closed(database: Database, person: Person, step: WhyStep) -> WhyStep:
     """Return the step; as merged, where it was not delivered and its id became another one after the run began."""
     is_away = any(one.id == step.user != one.survivor and one.since > step.started_at for one in person.kin)
-    if step.fate == "delivered" or not is_away or is_suppressed(workspace, step.user):
+    if step.fate == "delivered" or not is_away or is_suppressed(database, step.user):
         return step
     return replace(step, fate="merged")
 
 
-def _steps(workspace: Workspace, run: Run, computation_class: str, person: Person) -> list[WhyStep]:
+def _steps(ledger: Ledger, run: Run, computation_class: str, person: Person) -> list[WhyStep]:
     """Return the run's changes about this person, the last one first: mostly one, or one for each id."""
-    found = workspace.ledger.of_run(run.run_id)
+    found = ledger.of_run(run.run_id)
     if found is None or found.outbox is None:
         return []
     with open_stored() as connection:

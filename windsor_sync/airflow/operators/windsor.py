@@ -71,7 +71,7 @@ class DiffOperator(AudienceOperator):
         request = Request(trigger=trigger_of(context))
         with self.opened() as (workspace, computation):
             known = workspace.registry.register(computation)
-            snapshot = recorded(workspace, self.sealed["snapshot_id"])
+            snapshot = recorded(workspace.database, workspace.files, self.sealed["snapshot_id"])
             with workspace.hold(known.key, request.trigger) as lease:
                 run = open_run(workspace, computation, known, snapshot, request, lease)
         self.log.info(
