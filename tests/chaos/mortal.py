@@ -27,7 +27,7 @@ from windsor_sync.state.ledger import Ledger
 from windsor_sync.state.marks import Marks
 from windsor_sync.state.stored_files import StoredFiles
 from windsor_sync.storage.file_store import FileStore
-from windsor_sync.usecases.line import HttpLine
+from windsor_sync.usecases.destination_client import HttpDestinationClient
 from windsor_sync.usecases.workspace import Workspace
 
 BESIDE = frozenset({"rate", "lease"})
@@ -157,7 +157,7 @@ def _message(body: dict[str, Any], value: Any) -> Message:
 
 
 @dataclass(frozen=True, slots=True)
-class MortalLine(HttpLine):
+class MortalClient(HttpDestinationClient):
     """The way to Windsor, for as long as the process lives."""
 
     life: Life
@@ -165,7 +165,7 @@ class MortalLine(HttpLine):
 
     def transport(self) -> Transport:
         """Fresh connections."""
-        return MortalTransport(HttpLine.transport(self), self.life, lambda traits: traits[self.key])
+        return MortalTransport(HttpDestinationClient.transport(self), self.life, lambda traits: traits[self.key])
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +184,11 @@ class MortalWorkspace(Workspace):
             self.life.leases.append(lease)
             yield lease
 
-    def line(self) -> HttpLine:
-        """The way to Windsor."""
-        line = Workspace.line(self)
-        parts = {part.name: getattr(line, part.name) for part in fields(HttpLine)}
-        return MortalLine(**parts, life=self.life, key=self.key)
+    def destination_client(self) -> HttpDestinationClient:
+        """Return a client whose transport may die."""
+        client = Workspace.destination_client(self)
+        parts = {part.name: getattr(client, part.name) for part in fields(HttpDestinationClient)}
+        return MortalClient(**parts, life=self.life, key=self.key)
 
 
 def mortal(workspace: Workspace, life: Life, key: str) -> MortalWorkspace:

@@ -47,14 +47,14 @@ JSON_VALUES = st.recursive(
 
 def said(**message: Any) -> dict[str, Any] | None:
     """A message in the hook's words."""
-    found = HookWire("http://127.0.0.1/hook", "t").said(encode(message))
+    found = HookWire("http://127.0.0.1/hook", "t").encoded(encode(message))
     return None if found is None else json.loads(found)
 
 
 def test_a_request_is_what_windsors_own_library_sends() -> None:
     wire = HookWire("https://hook.windsor.io/", "token")
     event = encode({"type": "track", "anonymousId": "x", "event": "Seen", "messageId": "m-2"})
-    bodies = [body for message in (MESSAGE, event) if (body := wire.said(message))]
+    bodies = [body for message in (MESSAGE, event) if (body := wire.encoded(message))]
     request = wire.request(bodies)
     assert (request.method, str(request.url)) == ("POST", "https://hook.windsor.io/token")
     sent = {"host": "hook.windsor.io", "content-length": str(len(request.content)), **LIBRARY_HEADERS}
@@ -131,7 +131,7 @@ def ask(wire: HookWire, permit: Callable[[], None] = lambda: None, timeout_s: fl
     async def run() -> Answer:
         asyncio.get_running_loop().set_debug(True)
         async with HttpTransport(connections=1, timeout_s=timeout_s) as transport:
-            return await transport.send(wire.request([wire.said(MESSAGE) or b""]), permit)
+            return await transport.send(wire.request([wire.encoded(MESSAGE) or b""]), permit)
 
     return asyncio.run(run())
 
@@ -163,7 +163,7 @@ def test_the_largest_message_that_segment_takes_fits_the_hook_with_what_is_added
     message["properties"] = {"text": "x" * (MAX_MESSAGE_BYTES - len(encode(message)))}
     assert len(encode(message)) == MAX_MESSAGE_BYTES
     wire = HookWire(windsor.hook_url, windsor.api_key)
-    request = wire.request([body for given in (encode(message), MESSAGE) if (body := wire.said(given))])
+    request = wire.request([body for given in (encode(message), MESSAGE) if (body := wire.encoded(given))])
     got = httpx.post(request.url, content=request.content, headers=request.headers, trust_env=False)
     assert got.status_code == 200
 

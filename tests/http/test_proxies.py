@@ -239,7 +239,7 @@ def test_a_certificate_that_cannot_be_used_is_a_sentence_and_no_question(tmp_pat
     locked = tmp_path / "locked.pem"
     command = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-aes256"]
     subprocess.run([*command, "-pass", "pass:locked", "-out", str(locked)], check=True, capture_output=True)
-    tls = "from windsor_sync.http.opening import trust; trust(*__import__('sys').argv[1:])"
+    tls = "from windsor_sync.http.opening import tls_context; tls_context(*__import__('sys').argv[1:])"
     for files in ([str(tmp_path / "missing.pem")], [str(locked)], [str(Authority(tmp_path).path), str(locked)]):
         ran = subprocess.run(
             [sys.executable, "-c", tls, *files], capture_output=True, text=True, stdin=subprocess.DEVNULL

@@ -38,7 +38,10 @@ HAS_POLICIES = find_spec("airflow.sdk.definitions.retry_policy") is not None
 
 
 def fails_at_once(error: BaseException, *, sends: bool) -> bool:
-    """Tell whether waiting cannot mend it; a task that only closes the books cannot wait for Windsor either."""
+    """Tell whether a task fails without being tried again, because a person has to act on the error.
+
+    A task that sends nothing and only closes the books (`sends=False`) does not wait for an unavailable Windsor either.
+    """
     if isinstance(error, errors.DestinationUnavailable) and not sends:
         return True
     return not isinstance(error, tuple(PASSES_BY_ITSELF)) and isinstance(error, A_PERSON_MUST_ACT_ON)

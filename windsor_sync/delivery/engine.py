@@ -183,7 +183,7 @@ class Engine:
     def _messages(self, attempt: Attempt) -> Iterator[PendingMessage]:
         """The messages of a row in the wire's words."""
         messages = attempt.row.messages
-        bodies = [self._wire.said(message) for message in messages]
+        bodies = [self._wire.encoded(message) for message in messages]
         if not bodies:
             self._set_aside(attempt, Verdict.SUPPRESSED)
         elif None in bodies:

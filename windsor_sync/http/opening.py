@@ -70,8 +70,11 @@ def proxy_for(origin: Origin) -> Proxy | None:
     return Proxy(Origin(parts.hostname, port, is_secure), line)
 
 
-def trust(certificate: str | None = None, key: str | None = None) -> ssl.SSLContext:
-    """Return whom to trust over TLS, and the certificate that this side shows; raises ConfigError when it cannot be read."""
+def tls_context(certificate: str | None = None, key: str | None = None) -> ssl.SSLContext:
+    """Return the TLS context: the system's authorities, with a client certificate if one is given.
+
+    Raises ConfigError when certificate and key cannot be used.
+    """
     context = ssl.create_default_context()
     if certificate is None:
         return context
@@ -188,7 +191,7 @@ class _Tunnel(asyncio.Protocol):
 
 
 def tls_of(destination: Destination) -> ssl.SSLContext | None:
-    """Return whom to trust, and what to show; None for plain HTTP. Raises ConfigError for files that cannot be used."""
+    """Return the TLS context of the destination; None for plain HTTP. Raises ConfigError for files that cannot be used."""
     if not destination.url.startswith("https:"):
         return None
-    return trust(destination.client_certificate, destination.client_key)
+    return tls_context(destination.client_certificate, destination.client_key)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from windsor_sync.http.connection import Connection
-from windsor_sync.http.opening import NeverLeftError, Origin, Proxy, open_connection, trust
+from windsor_sync.http.opening import NeverLeftError, Origin, Proxy, open_connection, tls_context
 
 MAX_ANSWERS = 1_000
 """Over one connection: so many would be in doubt if one came too many."""
@@ -62,7 +62,7 @@ class Connections:
 
     def _trust(self) -> ssl.SSLContext:
         """Read the authorities once, when they are first needed."""
-        self._tls = self._tls or trust()
+        self._tls = self._tls or tls_context()
         return self._tls
 
     def _resting(self) -> Iterable[Connection]:

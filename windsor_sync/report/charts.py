@@ -63,12 +63,12 @@ class Chart:
 
     @property
     def line(self) -> str:
-        """The points of the line."""
+        """Return the `points` of the SVG polyline through the dots."""
         return " ".join(f"{dot.x:.1f},{dot.y:.1f}" for dot in self.dots)
 
     @property
     def area(self) -> str:
-        """The points of the area below the line."""
+        """Return the `points` of the SVG polygon between the line and zero; empty without dots."""
         if not self.dots:
             return ""
         return f"{self.dots[0].x:.1f},{self.zero:.1f} {self.line} {self.dots[-1].x:.1f},{self.zero:.1f}"

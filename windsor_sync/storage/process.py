@@ -1,7 +1,7 @@
 """Identifies a process: a name for people, and a mark by which a later process can tell that it has died.
 
-A process is told from a later one with the same number by the time it began. Numbers mean something only on the same
-machine, since the same start of it and in the same namespace: containers of one machine count for themselves.
+The system gives the number of a dead process to a new one; the time at which it began tells the two apart. A mark can be
+judged only on the same machine, in the same boot and the same namespace of processes: each container is a machine of its own.
 """
 
 import os

@@ -28,8 +28,8 @@ RENDERED_AT_ONCE = 64
 """Rows: about a millisecond, in which no answer is read."""
 
 
-class Line(Protocol):
-    """A destination that can be talked to."""
+class DestinationClient(Protocol):
+    """The parts of a destination that a delivery uses: the wire protocol, the limits, connections, and a share of the rate."""
 
     @property
     def wire(self) -> WireProtocol: ...
@@ -110,15 +110,15 @@ def deliver(
     *,
     ledger: Ledger,
     lease: Lease,
-    line: Line,
+    client: DestinationClient,
     stop: CancelToken,
     on_progress: Callable[[Delivery], None] | None = None,
 ) -> Delivery:
     """Deliver what is left of the outbox; returns when it is done or something stopped it."""
     journal = LedgerJournal(ledger, lease, outbox_delivery.run_id)
-    with line.sharing(lease.resource, outbox_delivery.weight) as rate:
+    with client.sharing(lease.resource, outbox_delivery.weight) as rate:
         try:
-            return asyncio.run(_deliver(outbox_delivery, journal, line, rate, stop, on_progress))
+            return asyncio.run(_deliver(outbox_delivery, journal, client, rate, stop, on_progress))
         except Exception as error:
             shortage = shortage_in(error)
             if shortage is None:
@@ -129,19 +129,19 @@ def deliver(
 async def _deliver(
     outbox_delivery: OutboxDelivery,
     journal: LedgerJournal,
-    line: Line,
+    client: DestinationClient,
     rate: Rate,
     stop: CancelToken,
     on_progress: Callable[[Delivery], None] | None,
 ) -> Delivery:
-    transport = line.transport()
+    transport = client.transport()
     try:
         engine = Engine(
-            wire=line.wire,
+            wire=client.wire,
             transport=transport,
             rate=rate,
             journal=journal,
-            limits=line.limits,
+            limits=client.limits,
             on_progress=on_progress,
         )
         stop.connect(asyncio.get_running_loop(), engine.stop)

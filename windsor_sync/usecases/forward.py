@@ -82,7 +82,7 @@ def forward(
     or LeaseHeld when nothing could be started.
     """
     configured(workspace)
-    workspace.require_line()  # a missing key is told before anything is recorded
+    workspace.require_destination()  # a missing key is told before anything is recorded
     segment_suppressions.refresh(workspace)
     known = workspace.registry.events()
     runs: list[ForwardingRun] = []
@@ -214,7 +214,7 @@ def deliver_forwarding(
         ),
         ledger=workspace.ledger,
         lease=lease,
-        line=workspace.line(),
+        client=workspace.destination_client(),
         stop=stop,
         on_progress=(lambda so_far: on_progress(run, so_far)) if on_progress else None,
     )

@@ -45,7 +45,7 @@ def run_audience(
     `known`: the audience where it is not to be registered. Raises ConfigError or LeaseHeld when there was nothing to run; then
     nothing was sent.
     """
-    workspace.require_line()  # a missing key is told before anything is recorded
+    workspace.require_destination()  # a missing key is told before anything is recorded
     known = known or workspace.registry.register(computation)
     with workspace.hold(known.key, holder) as lease:
         run = opens(known, lease)
@@ -222,7 +222,7 @@ def send_owed(
         ),
         ledger=workspace.ledger,
         lease=lease,
-        line=workspace.line(),
+        client=workspace.destination_client(),
         stop=stop,
         on_progress=(lambda so_far: on_progress(run, so_far)) if on_progress else None,
     )

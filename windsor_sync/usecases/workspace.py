@@ -33,7 +33,7 @@ from windsor_sync.usecases.segment_keys import SegmentKeyedRegistry
 
 if TYPE_CHECKING:  # most commands send nothing, and these import the libraries of HTTP
     from windsor_sync.sources.segment_api import PublicApi
-    from windsor_sync.usecases.line import HttpLine
+    from windsor_sync.usecases.destination_client import HttpDestinationClient
 
 API_KEY_VARIABLE = "WINDSOR_API_KEY"
 SEGMENT_TOKEN_VARIABLE = "SEGMENT_PUBLIC_API_TOKEN"  # noqa: S105
@@ -60,21 +60,21 @@ class Workspace:
     connections: Connections = engine_from_environment
     """from a connection's id to its warehouse; raises ConfigError when there is none"""
 
-    def require_line(self) -> None:
-        """Raise what `line` raises. A run that may have nothing to send asks this first."""
+    def require_destination(self) -> None:
+        """Raise what `destination_client` raises. A run that may have nothing to send asks this first."""
         self._credentials()
 
-    def line(self) -> "HttpLine":
-        """The way to Windsor; raises ConfigError when the key is missing, or room for connections.
+    def destination_client(self) -> "HttpDestinationClient":
+        """Return the client of the destination; raises ConfigError when the key is missing, or room for connections.
 
         Raises StoredFileError where the state is not the one that told this destination last.
         """
-        from windsor_sync.usecases.line import WIRES, HttpLine
+        from windsor_sync.usecases.destination_client import WIRES, HttpDestinationClient
 
         destination = self.settings.destination
         api_key, tls = self._credentials()
         wire = WIRES[destination.wire](destination.url, api_key)
-        return HttpLine(wire, destination, self.database, self.engine_limits, tls)
+        return HttpDestinationClient(wire, destination, self.database, self.engine_limits, tls)
 
     def _credentials(self) -> tuple[str, ssl.SSLContext | None]:
         """Return the key, and whom to trust, once it is certain that messages may be sent from here."""
@@ -86,7 +86,7 @@ class Workspace:
     @property
     def supported_calls(self) -> frozenset[str]:
         """The calls that the destination's protocol supports."""
-        from windsor_sync.usecases.line import WIRES
+        from windsor_sync.usecases.destination_client import WIRES
 
         return WIRES[self.settings.destination.wire].calls
 

@@ -24,8 +24,8 @@ class WireProtocol(Protocol):
         """Return how many bytes the messages of one request may have."""
         ...
 
-    def said(self, message: bytes) -> bytes | None:
-        """An encoded message in this wire's own words; None for a call that it has no words for."""
+    def encoded(self, message: bytes) -> bytes | None:
+        """Return an encoded Segment message in the form that this wire sends; None for a call that it cannot send."""
         ...
 
     def request(self, messages: Sequence[bytes]) -> httpx.Request:

@@ -33,8 +33,8 @@ class WebhookWire:
             }
         )
 
-    def said(self, message: bytes) -> bytes:
-        """All six calls go out as they are."""
+    def encoded(self, message: bytes) -> bytes:
+        """Return the message unchanged: this wire sends Segment's own format, for all six calls."""
         return message
 
     def request(self, messages: Sequence[bytes]) -> httpx.Request:

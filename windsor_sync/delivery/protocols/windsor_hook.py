@@ -49,8 +49,8 @@ class HookWire:
             }
         )
 
-    def said(self, message: bytes) -> bytes | None:
-        """An identify as `user`, a track as `event`, with what the library adds where the message has none."""
+    def encoded(self, message: bytes) -> bytes | None:
+        """Return an identify as `user` and a track as `event`, with the fields that Windsor's library adds."""
         given: dict[str, Any] = json.loads(message)
         call = _CALLS.get(str(given.get("type")))
         if call is None:

@@ -1,4 +1,4 @@
-"""The way to Windsor, as the settings describe it."""
+"""The HTTP client of the destination that windsor.yaml describes."""
 
 import ssl
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ WIRES: Mapping[WireName, type[WebhookWire] | type[HookWire]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class HttpLine:
-    """Windsor behind HTTP, as the settings describe it."""
+class HttpDestinationClient:
+    """Windsor over HTTP: opens connections, and takes this delivery's share of the rate."""
 
     wire: WireProtocol
     destination: Destination
