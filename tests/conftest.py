@@ -21,6 +21,7 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.segment_api",
     "tests.support.s3",
+    "tests.support.receiver",
 ]
 
 SLOW_ROOMS = ("deployment", "end_to_end", "packaging", "airflow", "chaos", "docs", "usecases", "sources", "report")

@@ -145,3 +145,11 @@ class SnapshotError(WindsorSyncError):
 
 class SourceUnavailable(SnapshotError):
     """The source of a snapshot is out of reach, or was lost half-way: reading it again may help."""
+
+
+class SnapshotSuperseded(SnapshotError):
+    """The newest snapshot is older than what Windsor was told: another run was faster, or an older file came later."""
+
+
+class SnapshotStale(SnapshotError):
+    """The newest snapshot is older than `max_age`, and `max_age_action` is fail."""

@@ -1,12 +1,14 @@
 """What a sync tells the rest of Airflow: an Asset's event, a message for people, a link, metrics."""
 
+import json
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from airflow.sdk import DAG, BaseNotifier
 
+from tests.support.receiver import Receiver
 from tests.support.world import AUDIENCE, KEY, World
 from windsor_sync.airflow.assets import audience_asset
 from windsor_sync.airflow.links.windsor import AudienceLink
@@ -56,7 +58,7 @@ class Mail(BaseNotifier):
     def __init__(self, sent: list[str]) -> None:
         super().__init__()
         self.sent = sent
-        self.text = "{{ windsor.news }}: {{ windsor.text }}"
+        self.text = "{{ windsor.event }}: {{ windsor.text }}"
 
     def notify(self, context: Any) -> None:
         self.sent.append(self.text)
@@ -75,22 +77,53 @@ def test_any_notifier_tells_a_change_of_state_once(configured: World, finished: 
         configured.windsor.set_faults(faults)
         configured.sync()
         finished(AudienceStateNotifier(then=Mail(sent)))
-    assert [text.partition(":")[0] for text in sent] == ["refused", "recovered"]
+    assert [text.partition(":")[0] for text in sent] == ["credentials_refused", "recovered"]
     assert "Put a valid key into" in sent[0]
     assert "somebody" not in "".join(sent)
 
 
-def test_the_dag_tells_through_its_callbacks(configured: World, run_sync: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(AudienceStateNotifier, "_tell", lambda self, context, one: told.append(one.news.value))
+class Pager(BaseNotifier):
+    """Keeps what it is told where the test reads it."""
+
+    template_fields = ("text",)
+    sent: ClassVar[list[str]] = []
+
+    def __init__(self, text: str, number: int) -> None:
+        super().__init__()
+        self.text = text
+        self.number = number
+
+    def notify(self, context: Any) -> None:
+        self.sent.append(f"{self.number} {self.text}")
+
+
+def test_the_shipped_dag_tells_whom_windsor_yaml_names(
+    configured: World, run_sync: Run, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_PAGER", json.dumps({"conn_type": "http", "password": receiver.url}))
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://example.com/airflow/")
+    arguments = {"text": "{{ windsor.event }} {{ windsor.link }}", "number": 7}
+    configured.document["alerts"] = [
+        {"connection": "pager"},
+        {"notifier": f"{__name__}.Pager", "arguments": arguments, "events": ["unusable"]},
+        {"notifier": "no.such.Notifier", "arguments": arguments},
+    ]
     configured.document["computed_traits"] = []
+    path = configured.snapshot(["ana"])
+    path.write_text("this,is,not\nan,engage,download\n", encoding="utf-8")
+    run_sync()
+    run_sync()
+    path.unlink()
     configured.snapshot(["ana"])
     configured.windsor.set_faults(Faults(revoked_after=0))
     run_sync()
     run_sync()
     configured.windsor.set_faults(Faults())
     run_sync()
-    assert told == ["refused", "recovered"]
+    page = f"https://example.com/airflow/windsor/audiences/{KEY}"
+    assert receiver.events == ["unusable", "credentials_refused", "recovered", "recovered"]
+    assert receiver.got[0]["link"] == page
+    assert Pager.sent == [f"7 unusable {page}"]
 
 
 def test_the_link_leads_to_the_audiences_page_below_airflows_own_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,6 +134,18 @@ def not_what_it_should_be(world: World, _patch: pytest.MonkeyPatch) -> list[str]
     return ["sync", "--all"]
 
 
+def stale(world: World, _patch: pytest.MonkeyPatch) -> list[str]:
+    world.document["defaults"] = {"max_age": "1h", "max_age_action": "fail"}
+    return ["sync", KEY]
+
+
+def superseded(world: World, _patch: pytest.MonkeyPatch) -> list[str]:
+    newest = world.snapshot({USER: EMAIL})
+    assert run(world, "sync", KEY)[0] in (0, 3)
+    newest.unlink()
+    return ["sync", KEY]
+
+
 def stopped(world: World, _patch: pytest.MonkeyPatch) -> list[str]:
     world.windsor.set_faults(Faults(latency_ms=(50, 50)))
 
@@ -183,6 +195,8 @@ WAYS: dict[str, tuple[int, Way]] = {
     "LeaseHeld": (7, held_by_another),
     "LeaseLost": (7, lease_lost),
     "SnapshotError": (8, not_what_it_should_be),
+    "SnapshotStale": (8, stale),
+    "SnapshotSuperseded": (8, superseded),
     "SourceUnavailable": (8, warehouse_out_of_reach),
     "StoredFileError": (9, damaged),
     "Interrupted": (130, stopped),

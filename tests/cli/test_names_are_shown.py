@@ -18,12 +18,14 @@ from tests.support.world import World
 from windsor_sync.airflow.notifications.windsor import AudienceStateNotifier
 from windsor_sync.airflow.plan_text import as_markdown
 from windsor_sync.cli.output import echo, print_json
+from windsor_sync.domain.alert import Alert, Event
 from windsor_sync.errors import ConfigError, harmless
 from windsor_sync.report.document import report
 from windsor_sync.report.rendering import Links, render
 from windsor_sync.report.tables import print_table, say
 from windsor_sync.sandbox import Faults
-from windsor_sync.state.alerts import News, alerting
+from windsor_sync.usecases.alert_targets import AlertTarget
+from windsor_sync.usecases.alerts import after_run, tell
 
 ODD = "x\x1b[31mred\x07\u202egnp\u2066\x9b2J\u2028\r\ny"
 """Colours, a bell, marks of direction, a control sequence of one character, and three kinds of line break."""
@@ -127,7 +129,7 @@ def test_what_people_are_told_of_an_audience_obeys_nothing(odd_world: World) -> 
     ]
     odd_world.document["destination"] = {"name": f"windsor {NAME}"}
     odd_world.destination["name"] = f"windsor {NAME}"
-    told = []
+    told: list[Alert] = []
     for members, faults in (
         (many, Faults()),
         (many[:10], Faults()),
@@ -136,9 +138,9 @@ def test_what_people_are_told_of_an_audience_obeys_nothing(odd_world: World) -> 
     ):
         odd_world.windsor.set_faults(faults)
         odd_world.snapshot(members, folder="vip")
-        with alerting(odd_world.workspace.database, odd_world.sync(NAME)) as found:
-            told += found
-    assert [one.news for one in told] == [News.WITHHELD, News.RECOVERED, News.REFUSED]
+        after_run(odd_world.workspace, odd_world.sync(NAME))
+        tell(odd_world.workspace, [AlertTarget("list", tuple(Event), told.append)])
+    assert [one.event for one in told] == [Event.WITHHELD, Event.RECOVERED, Event.CREDENTIALS_REFUSED]
     log: list[str] = []
     notifier = AudienceStateNotifier()
     with pytest.MonkeyPatch.context() as patch:
@@ -148,8 +150,8 @@ def test_what_people_are_told_of_an_audience_obeys_nothing(odd_world: World) -> 
             SimpleNamespace(warning=lambda form, *values: log.append(form % values)),
         )
         for one in told:
-            notifier._tell({}, one)  # type: ignore[typeddict-item]
-    for text in (*log, *(part for one in told for part in (one.text, one.subject, one.audience, one.run_id))):
+            notifier._into_log(one)
+    for text in (*log, *(part for one in told for part in (one.title, one.text, one.subject, *one.audiences))):
         assert obeyed(text) == set(), text
 
 

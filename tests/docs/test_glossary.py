@@ -20,9 +20,6 @@ REPLACED = {
 }
 """Old word → the word that is used now."""
 
-STORED = {"tables.py": '"announcements"'}
-"""Names in databases of released versions stay."""
-
 TEXTS = {".py", ".sql", ".html", ".js", ".css", ".yaml", ".yml", ".md"}
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 GLOSSARY = re.compile(r"\n## Glossary\n.*?\n\n\| word \| meaning \|\n\|---\|---\|\n(.*?)\n\n", re.DOTALL)
@@ -33,7 +30,7 @@ def texts() -> Iterator[tuple[Path, str]]:
     for folder in ("windsor_sync", "dags", "deploy"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in TEXTS and "versions" not in path.parts:
-                yield path, path.read_text(encoding="utf-8").replace(STORED.get(path.name, "\0"), "")
+                yield path, path.read_text(encoding="utf-8")
     for path in DOCUMENTS:
         yield path, path.read_text(encoding="utf-8")
 

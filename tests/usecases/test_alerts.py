@@ -1,74 +1,371 @@
-"""One message for each change of state, whoever finds it out."""
+"""One message for each change of state, whoever finds it out, to a real webhook receiver."""
 
-from dataclasses import replace
+import logging
+from datetime import UTC, datetime, timedelta
+from threading import Thread
+from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
+from tests.support.receiver import Receiver
 from tests.support.world import KEY, TRAIT_KEY, World
 from windsor_sync.domain.run import Run, RunState
+from windsor_sync.errors import SnapshotError, WindsorSyncError
 from windsor_sync.sandbox import Faults
-from windsor_sync.state.alerts import News, alerting
+from windsor_sync.sandbox.faults import Outage
+from windsor_sync.state import alerts as state
+from windsor_sync.state.tables import runs
+from windsor_sync.usecases.alert_targets import webhooks
+from windsor_sync.usecases.alerts import after_failure, after_run, look_around, tell
 
 MANY = [f"user-{number:03}" for number in range(200)]
+DAY = timedelta(days=1)
 
 
-def told(world: World, run: Run) -> list[tuple[News, str]]:
-    with alerting(world.workspace.database, run) as found:
-        return [(each.news, each.subject) for each in found]
+@pytest.fixture
+def watched(world: World, receiver: Receiver) -> World:
+    """A world whose alerts go to the receiver."""
+    world.document["alerts"] = [{"webhook": receiver.url}]
+    return world
 
 
-def test_a_healthy_audience_is_no_news(world: World) -> None:
-    world.snapshot(MANY)
-    assert told(world, world.sync()) == []
+def synced(world: World, key: str = KEY) -> Run | WindsorSyncError:
+    """Sync, and tell what came of it, as the command line and tasks do."""
+    found: Run | WindsorSyncError
+    try:
+        found = world.sync(key)
+    except WindsorSyncError as error:
+        found = error
+        after_failure(world.workspace, key, error)
+    else:
+        after_run(world.workspace, found)
+    look_around(world.workspace)
+    tell(world.workspace, webhooks(world.workspace.settings))
+    return found
 
 
-def test_withheld_is_told_once_and_so_is_its_end(world: World) -> None:
-    world.snapshot(MANY)
-    world.sync()
-    world.snapshot(MANY[:10])
-    withheld = world.sync()
-    assert told(world, withheld) == [(News.WITHHELD, f"{KEY} at windsor")]
-    assert told(world, withheld) == []
-    assert told(world, world.sync()) == []
-    world.snapshot(MANY)
-    assert told(world, world.sync()) == [(News.RECOVERED, f"{KEY} at windsor")]
-    assert told(world, world.sync()) == []
+def at(world: World, now: datetime, **how: Any) -> None:
+    """Look and tell at a moment."""
+    look_around(world.workspace, now=now, **how)
+    tell(world.workspace, webhooks(world.workspace.settings), now=now)
 
 
-def test_a_refused_key_is_told_once_however_many_audiences_find_it_out(world: World) -> None:
-    world.snapshot(MANY)
-    world.values({"ana": 1})
-    world.windsor.set_faults(Faults(revoked_after=0))
-    assert told(world, world.sync()) == [(News.REFUSED, "windsor")]
-    assert told(world, world.sync(TRAIT_KEY)) == []
-    world.windsor.set_faults(Faults())
-    assert told(world, world.sync(TRAIT_KEY)) == [(News.RECOVERED, "windsor")]
-    assert told(world, world.sync()) == []
+def a_day_passes(world: World) -> None:
+    """Let every run be a day older."""
+    with world.workspace.database.write() as connection:
+        for row in connection.execute(select(runs.c.id, runs.c.started_at)).all():
+            moved = {"started_at": row.started_at - DAY, "finished_at": row.started_at - DAY}
+            connection.execute(update(runs).where(runs.c.id == row.id).values(**moved))
 
 
-def test_an_outage_in_between_is_no_end_of_what_was_told(world: World) -> None:
-    world.snapshot(MANY)
-    world.sync()
-    world.snapshot(MANY[:10])
-    withheld = world.sync()
-    assert len(told(world, withheld)) == 1
-    assert told(world, replace(withheld, state=RunState.UNAVAILABLE)) == []
-    assert told(world, withheld) == []
+def test_a_healthy_audience_is_no_news(watched: World, receiver: Receiver) -> None:
+    watched.snapshot(MANY)
+    synced(watched)
+    assert receiver.got == []
 
 
-def test_what_could_not_be_told_is_told_next_time(world: World) -> None:
-    world.snapshot(MANY)
-    world.windsor.set_faults(Faults(revoked_after=0))
-    refused = world.sync()
-    with pytest.raises(OSError, match="no mail today"), alerting(world.workspace.database, refused):
-        raise OSError("no mail today")
-    assert told(world, refused) == [(News.REFUSED, "windsor")]
+def test_withheld_is_told_once_and_so_is_its_end(watched: World, receiver: Receiver) -> None:
+    watched.snapshot(MANY)
+    synced(watched)
+    watched.snapshot(MANY[:10])
+    synced(watched)
+    synced(watched)
+    assert receiver.events == ["withheld"]
+    watched.snapshot(MANY)
+    synced(watched)
+    synced(watched)
+    assert receiver.events == ["withheld", "recovered"]
+    first, last = receiver.got
+    assert (first["subject"], first["audiences"], last["audiences"]) == (f"{KEY} at windsor", [KEY], [KEY])
+    assert "190 of 200 members exited" in first["text"]
+    assert last["text"].startswith(f"{KEY} at windsor: recovered")
+    assert "user-" not in repr(receiver.got)
 
 
-def test_no_user_is_in_a_message(world: World) -> None:
-    world.snapshot(MANY)
-    world.sync()
-    world.snapshot(MANY[:10])
-    with alerting(world.workspace.database, world.sync()) as found:
-        assert "190 of 200 members exited" in found[0].text
-        assert "user-" not in repr(found)
+def test_a_refused_key_is_told_once_however_many_audiences_find_it_out(watched: World, receiver: Receiver) -> None:
+    watched.snapshot(MANY)
+    watched.values({"ana": 1})
+    watched.windsor.set_faults(Faults(revoked_after=0))
+    synced(watched)
+    synced(watched, TRAIT_KEY)
+    assert receiver.events == ["credentials_refused"]
+    watched.windsor.set_faults(Faults())
+    synced(watched, TRAIT_KEY)
+    synced(watched)
+    assert receiver.events == ["credentials_refused", "recovered"]
+    assert receiver.got[0]["subject"] == "windsor"
+
+
+def test_a_windsor_that_is_down_is_told_once_for_all_audiences(watched: World, receiver: Receiver) -> None:
+    watched.destination["give_up_after_s"] = 0.2
+    watched.snapshot(["ana"])
+    watched.values({"ana": 1})
+    watched.windsor.set_faults(Faults(outage=Outage.UNAVAILABLE))
+    synced(watched)
+    synced(watched, TRAIT_KEY)
+    assert receiver.events == ["unavailable"]
+    watched.windsor.set_faults(Faults())
+    synced(watched)
+    assert receiver.events == ["unavailable", "recovered"]
+
+
+def test_old_news_changes_nothing(watched: World, receiver: Receiver) -> None:
+    watched.snapshot(MANY)
+    watched.windsor.set_faults(Faults(revoked_after=0))
+    refused = synced(watched)
+    assert isinstance(refused, Run)
+    watched.windsor.set_faults(Faults())
+    synced(watched)
+    after_run(watched.workspace, refused)  # a task that was slow to end
+    tell(watched.workspace, webhooks(watched.workspace.settings))
+    assert receiver.events == ["credentials_refused", "recovered"]
+
+
+def test_an_unusable_snapshot_is_told_once_until_one_can_be_used(watched: World, receiver: Receiver) -> None:
+    path = watched.snapshot(["ana"])
+    path.write_text("this,is,not\nan,engage,download\n", encoding="utf-8")
+    assert isinstance(synced(watched), SnapshotError)
+    synced(watched)
+    assert receiver.events == ["unusable"]
+    path.unlink()
+    watched.snapshot(["ana"])
+    synced(watched)
+    assert receiver.events == ["unusable", "recovered"]
+
+
+def test_a_rejection_above_the_share_is_told_and_one_below_it_is_not(watched: World, receiver: Receiver) -> None:
+    watched.document["defaults"] |= {"max_rejected_percent": 40}
+    watched.windsor.set_faults(Faults(rejected_users=frozenset({"ben"})))
+    watched.snapshot(["ana", "ben", "cid"])
+    synced(watched)
+    assert receiver.events == []
+    watched.windsor.set_faults(Faults(rejected_users=frozenset({"ben", "dan"})))
+    watched.snapshot(["ana", "ben", "cid", "dan"])
+    synced(watched)
+    assert receiver.events == ["rejected"]
+    assert "dan" not in repr(receiver.got)
+
+
+def test_stale_snapshots_of_several_audiences_are_one_message(watched: World, receiver: Receiver) -> None:
+    watched.snapshot(["ana"])
+    watched.values({"ana": 1})
+    synced(watched)
+    synced(watched, TRAIT_KEY)
+    watched.document["defaults"]["max_age"] = "36h"
+    watched.reopen()
+    synced(watched)
+    synced(watched)
+    assert receiver.events == ["stale"]
+    assert sorted(receiver.got[0]["audiences"]) == [KEY, TRAIT_KEY]
+    assert receiver.got[0]["title"] == "2 audiences at windsor: the snapshot is stale"
+    watched.document["defaults"]["max_age"] = None
+    watched.reopen()
+    synced(watched)
+    assert receiver.events == ["stale", "recovered"]
+
+
+def test_a_stale_snapshot_that_fails_its_sync_is_not_told_twice(watched: World, receiver: Receiver) -> None:
+    watched.snapshot(["ana"])
+    synced(watched)
+    watched.document["defaults"] |= {"max_age": "36h", "max_age_action": "fail"}
+    watched.reopen()
+    assert isinstance(synced(watched), SnapshotError)
+    assert receiver.events == ["stale"]
+
+
+def test_a_key_without_an_audience_is_told(watched: World, receiver: Receiver) -> None:
+    watched.snapshot(["ana"])
+    synced(watched)
+    watched.document["audiences"] = []
+    watched.reopen()
+    at(watched, datetime.now(UTC))
+    at(watched, datetime.now(UTC))
+    assert receiver.events == ["orphaned"]
+    assert f"windsor-sync retire {KEY}" in receiver.got[0]["text"]
+
+
+def test_an_unusual_size_is_told_once_and_a_lasting_one_is_not_called_over_at_the_next_run(
+    watched: World, receiver: Receiver
+) -> None:
+    watched.document["defaults"] |= {"max_exited_percent": None}
+    for number in range(5):
+        watched.snapshot(MANY[number:])
+        synced(watched)
+    watched.snapshot(MANY[:130])
+    synced(watched)
+    synced(watched)
+    synced(watched)
+    assert receiver.events == ["size"]
+    assert "130 members now; in the 5 runs before it had 196 to 200" in receiver.got[0]["text"]
+    watched.snapshot(MANY)
+    synced(watched)
+    assert receiver.events == ["size", "recovered"]
+
+
+def test_a_sync_that_did_not_run_is_told_once_by_whatever_still_runs(watched: World, receiver: Receiver) -> None:
+    watched.snapshot(["ana"])
+    watched.values({"ana": 1})
+    synced(watched)
+    synced(watched, TRAIT_KEY)
+    now = datetime.now(UTC)
+    at(watched, now + timedelta(hours=3), is_due_looked_for=True)
+    assert receiver.events == []
+    at(watched, now + timedelta(hours=4), is_due_looked_for=True)
+    at(watched, now + DAY, is_due_looked_for=True)
+    assert receiver.events == ["late"]
+    assert receiver.got[0]["audiences"] == []
+    assert "Look whether the scheduler runs" in receiver.got[0]["text"]
+
+
+def test_a_sync_that_begins_late_tells_nobody_so_and_the_end_of_what_was_told_is_one_message(
+    watched: World, receiver: Receiver
+) -> None:
+    watched.snapshot(["ana"])
+    watched.values({"ana": 1})
+    synced(watched)
+    synced(watched, TRAIT_KEY)
+    a_day_passes(watched)
+    at(watched, datetime.now(UTC))
+    assert receiver.events == []
+    at(watched, datetime.now(UTC), is_due_looked_for=True)
+    synced(watched)
+    assert receiver.events == ["late", "recovered"]
+    # The trait was not synced for a day, and is given an interval after the first sync that ran again.
+    at(watched, datetime.now(UTC) + timedelta(hours=2), is_due_looked_for=True)
+    assert receiver.events == ["late", "recovered"]
+
+
+def test_one_audience_that_is_left_out_is_late_by_itself(watched: World, receiver: Receiver) -> None:
+    watched.snapshot(["ana"])
+    watched.values({"ana": 1})
+    for key in (KEY, TRAIT_KEY):
+        synced(watched, key)
+    after_failure(watched.workspace, KEY, WindsorSyncError("a defect"), datetime.now(UTC) + DAY)
+    at(watched, datetime.now(UTC) + DAY, is_due_looked_for=True)
+    assert (receiver.events, receiver.got[0]["audiences"]) == (["late"], [TRAIT_KEY])
+
+
+def test_a_receiver_that_is_down_loses_nothing_and_is_not_flooded(
+    watched: World, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched.snapshot(MANY)
+    watched.windsor.set_faults(Faults(revoked_after=0))
+    receiver.status = 500
+    with caplog.at_level(logging.WARNING):
+        synced(watched)
+        synced(watched)
+    assert len(receiver.paths) == 1  # put off by a minute
+    assert "answered 500" in caplog.text
+    assert "secret" not in caplog.text
+    now = datetime.now(UTC)
+    for minutes in (2, 4, 5, 9):
+        at(watched, now + timedelta(minutes=minutes))
+    assert len(receiver.paths) == 4  # after 1, 2, 4 minutes
+    receiver.status = 200
+    at(watched, now + timedelta(hours=1))
+    at(watched, now + timedelta(hours=2))
+    assert receiver.events == ["credentials_refused"]
+    assert len({headers["Idempotency-Key"] for headers in receiver.headers}) == 1
+
+
+def test_what_came_and_went_while_the_receiver_was_down_is_told_as_its_end(watched: World, receiver: Receiver) -> None:
+    watched.snapshot(MANY)
+    watched.windsor.set_faults(Faults(revoked_after=0))
+    receiver.status = 503
+    synced(watched)
+    watched.windsor.set_faults(Faults())
+    synced(watched)
+    receiver.status = 200
+    at(watched, datetime.now(UTC) + timedelta(hours=1))
+    assert receiver.events == ["recovered"]
+    assert "the key is refused, since" in receiver.got[0]["text"]
+
+
+def test_who_dies_while_telling_repeats_it_once_and_later(watched: World, receiver: Receiver) -> None:
+    watched.snapshot(MANY)
+    watched.windsor.set_faults(Faults(revoked_after=0))
+    run = watched.sync()
+    after_run(watched.workspace, run)
+    (target,) = webhooks(watched.workspace.settings)
+    now = datetime.now(UTC)
+    assert len(state.claim(watched.workspace.database, target, "windsor", now)) == 1  # and dies
+    at(watched, now + timedelta(minutes=4))
+    assert receiver.events == []
+    at(watched, now + timedelta(minutes=6))
+    at(watched, now + timedelta(minutes=12))
+    assert receiver.events == ["credentials_refused"]
+
+
+def test_of_many_that_find_it_out_at_once_one_tells(watched: World, receiver: Receiver) -> None:
+    watched.snapshot(MANY)
+    watched.windsor.set_faults(Faults(revoked_after=0))
+    after_run(watched.workspace, watched.sync())
+    targets = webhooks(watched.workspace.settings)
+    threads = [Thread(target=tell, args=(watched.workspace, targets)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert receiver.events == ["credentials_refused"]
+
+
+def test_each_is_told_what_they_asked_for(watched: World, receiver: Receiver) -> None:
+    watched.document["alerts"] = [{"webhook": receiver.url, "events": ["stale", "withheld"]}]
+    watched.windsor.set_faults(Faults(revoked_after=0))
+    watched.snapshot(MANY)
+    synced(watched)
+    watched.windsor.set_faults(Faults())
+    synced(watched)
+    watched.snapshot(MANY[:10])
+    synced(watched)
+    watched.snapshot(MANY)
+    synced(watched)
+    assert receiver.events == ["withheld"]
+    watched.snapshot(MANY[:10])
+    synced(watched)
+    assert receiver.events == ["withheld", "withheld"]
+
+
+def test_a_redirect_is_not_followed_and_a_secret_address_is_never_shown(
+    watched: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched.document["alerts"] = [{"connection": "pager"}]
+    monkeypatch.setenv("WINDSOR_CONNECTION_PAGER", receiver.url + "?sig=geheim")
+    watched.windsor.set_faults(Faults(revoked_after=0))
+    watched.snapshot(MANY)
+    receiver.status = 302
+    with caplog.at_level(logging.DEBUG):
+        synced(watched)
+    assert receiver.paths == ["/hooks/T0/secret?sig=geheim"]
+    assert "webhook pager" in caplog.text
+    assert not [word for word in ("secret", "geheim", "/hooks") if word in caplog.text]
+    receiver.status = 200
+    at(watched, datetime.now(UTC) + timedelta(hours=1))
+    assert receiver.events == ["credentials_refused"]
+
+
+def test_a_connection_beside_an_address_is_a_bearer_token(
+    watched: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.document["alerts"] = [{"webhook": receiver.url, "connection": "pager"}]
+    monkeypatch.setenv("WINDSOR_CONNECTION_PAGER", "t0ken")
+    watched.windsor.set_faults(Faults(revoked_after=0))
+    watched.snapshot(MANY)
+    synced(watched)
+    assert receiver.headers[0]["Authorization"] == "Bearer t0ken"
+
+
+@pytest.mark.parametrize("secret", ["", "http://example.com/hook", "https://u:p@example.com/x", "ftp://h/x"])
+def test_an_address_that_cannot_be_right_is_logged_and_stops_nothing(
+    watched: World, secret: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched.document["alerts"] = [{"connection": "pager"}]
+    monkeypatch.setenv("WINDSOR_CONNECTION_PAGER", secret)
+    watched.windsor.set_faults(Faults(revoked_after=0))
+    watched.snapshot(MANY)
+    run = synced(watched)
+    assert isinstance(run, Run)
+    assert run.state is RunState.REFUSED
+    assert "An alert did not reach webhook pager" in caplog.text
+    assert not secret or secret not in caplog.text

@@ -7,12 +7,14 @@ import pytest
 from tests.support.world import KEY, World
 from windsor_sync.cli import output
 from windsor_sync.delivery.bounds import Delivery
+from windsor_sync.domain.alert import Event
 from windsor_sync.domain.change import Limits
 from windsor_sync.domain.guard import Ceiling
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.sandbox import Faults
-from windsor_sync.state.alerts import News, alerting
 from windsor_sync.state.approvals import approve, standing
+from windsor_sync.usecases.alert_targets import AlertTarget
+from windsor_sync.usecases.alerts import after_run, tell
 from windsor_sync.usecases.backfill import Wish, plan
 from windsor_sync.usecases.close_run import settle
 from windsor_sync.usecases.prepare import Request
@@ -24,9 +26,12 @@ def backfill(**limits: Any) -> Request:
     return Request("backfill", limits=Limits(**limits))
 
 
-def news(world: World, run: Run) -> list[News]:
-    with alerting(world.workspace.database, run) as found:
-        return [each.news for each in found]
+def news(world: World, run: Run) -> list[Event]:
+    """Return what people are told after a run."""
+    told: list[Event] = []
+    after_run(world.workspace, run)
+    tell(world.workspace, [AlertTarget("list", tuple(Event), lambda alert: told.append(alert.event))])
+    return told
 
 
 @pytest.fixture
@@ -39,12 +44,12 @@ def cut(world: World) -> World:
 
 
 def test_nobody_is_told_that_it_is_over_while_what_was_withheld_is_owed(cut: World) -> None:
-    assert news(cut, cut.sync()) == [News.WITHHELD]
+    assert news(cut, cut.sync()) == [Event.WITHHELD]
     assert cut.sync(request=backfill(only="entered")).state is RunState.DONE
     run = cut.sync(request=backfill(only="entered"))
     assert (run.state, run.books.owed, news(cut, run)) == (RunState.DONE, 180, [])
     cut.snapshot([*CROWD, "newcomer"])
-    assert news(cut, cut.sync()) == [News.RECOVERED]
+    assert news(cut, cut.sync()) == [Event.RECOVERED]
 
 
 def test_an_approval_outlives_a_backfill_that_left_what_was_approved_for_later(cut: World) -> None:

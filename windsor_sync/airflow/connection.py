@@ -64,6 +64,18 @@ def token_of(settings: Settings) -> str:
     return token
 
 
+def secret_of(connection_id: str) -> str:
+    """The secret of a webhook for alerts (its password); raises ConfigError when the connection has none."""
+    connection = connection_of(connection_id)
+    secret = _password(connection, "The address of a webhook")
+    if not secret:
+        raise ConfigError(
+            f"The Airflow connection {connection.conn_id} has no address of a webhook (its password). Nobody was "
+            "told. Put it there."
+        )
+    return secret
+
+
 def suppression_key_of() -> str | None:
     """The key of the suppressions, from the connection of that name or from the environment; None where neither has it."""
     from airflow.sdk import BaseHook

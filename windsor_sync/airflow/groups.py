@@ -69,8 +69,9 @@ def _telling(then: Callable[[dict[str, Any]], Any] | None) -> dict[str, Any]:
 
 def _sync_audience(audience: str, shards: int, interval: timedelta, told: dict[str, Any]) -> None:
     """Seal, diff and deliver; ask a person about what is withheld, and deliver what they approve."""
-    sealed = SealSnapshotOperator(task_id="seal", audience=audience)
-    changes = DiffOperator(task_id="diff", audience=audience, sealed=sealed.output)
+    failing = {"on_failure_callback": told["on_failure_callback"]}
+    sealed = SealSnapshotOperator(task_id="seal", audience=audience, **failing)
+    changes = DiffOperator(task_id="diff", audience=audience, sealed=sealed.output, **failing)
     delivered: Any
     if shards == 1:
         delivered = DeliverOperator(

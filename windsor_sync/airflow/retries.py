@@ -47,6 +47,11 @@ def fails_at_once(error: BaseException, *, sends: bool) -> bool:
     return not isinstance(error, tuple(PASSES_BY_ITSELF)) and isinstance(error, A_PERSON_MUST_ACT_ON)
 
 
+def cause_of(error: BaseException) -> BaseException:
+    """Return our own error behind the one that made a task fail for good."""
+    return error.__cause__ if isinstance(error.__cause__, errors.WindsorSyncError) else error
+
+
 def settings_of(*, sends: bool) -> dict[str, Any]:
     """Return the arguments of an operator that make Airflow keep to these rules, as far as it has them."""
     if not HAS_POLICIES:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from windsor_sync.cli.alerting import alerting
 from windsor_sync.cli.options import as_json, load_settings
 from windsor_sync.cli.output import echo, print_json, progress, run_as_json
 from windsor_sync.cli.running import exit_status, reported, stopping
@@ -59,8 +60,11 @@ def forward_command(config: Path | None, since: datetime | None, release_aliases
         open_workspace(load_settings(config)) as workspace,
         progress() as view,
         stopping(CancelToken()) as stop,
+        alerting(workspace) as watch,
     ):
         runs = forward_new(workspace, request, stop, on_progress=view, on_reading=view.reading)
+        for run in runs:
+            watch.ran(run)
         held = 0 if runs else held_aliases(workspace.database, workspace.registry)
     _show(runs, held, is_json=is_json)
     endings = [ending for run in runs if (ending := error_of(run))]

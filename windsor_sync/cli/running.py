@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from windsor_sync.cli.alerting import alerting
 from windsor_sync.cli.options import chosen, load_settings
 from windsor_sync.cli.output import echo, print_json, progress, run_as_json
 from windsor_sync.errors import ConfigError, Interrupted, WindsorSyncError
@@ -94,7 +95,12 @@ def run_jobs(config: Path | None, jobs: "list[tuple[str, RunOne]]", *, is_json: 
 
     runs: list[Run] = []
     failures: list[WindsorSyncError] = []
-    with open_workspace(load(config)) as workspace, progress() as view, stopping(CancelToken()) as stop:
+    with (
+        open_workspace(load(config)) as workspace,
+        progress() as view,
+        stopping(CancelToken()) as stop,
+        alerting(workspace) as watch,
+    ):
         for number, (key, run_one) in enumerate(jobs):
             if stop.is_pressed:
                 failures.append(reported("the rest", _not_begun([key for key, _ in jobs[number:]])))
@@ -103,8 +109,10 @@ def run_jobs(config: Path | None, jobs: "list[tuple[str, RunOne]]", *, is_json: 
                 run = run_one(workspace, stop, view)
             except WindsorSyncError as error:
                 failures.append(reported(key, error))
+                watch.failed(key, error)
                 continue
             runs.append(run)
+            watch.ran(run)
             if ending := error_of(run):
                 failures.append(reported(key, ending))
     documents = [run_as_json(run) for run in runs]

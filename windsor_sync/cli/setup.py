@@ -116,9 +116,12 @@ def _next_steps(path: Path, has_audiences: bool) -> str:
 
 
 @click.command(short_help="Look at everything a sync needs; sends nothing.")
+@click.option(
+    "--due", "is_due", is_flag=True, help="Look only whether a sync that was due did not run, and tell alerts."
+)
 @as_json
 @click.pass_obj
-def check_command(config: Path | None, is_json: bool) -> int:
+def check_command(config: Path | None, is_due: bool, is_json: bool) -> int:
     """Look at everything a sync needs, and say for each thing that is wrong what helps.
 
     That is the configuration, the schedule, the state, the files, Airflow's pool and connection, Windsor and its key, the
@@ -129,7 +132,12 @@ def check_command(config: Path | None, is_json: bool) -> int:
     Example:
       windsor-sync check
       windsor-sync check --json
+      windsor-sync check --due         # from cron, on a machine that is not the scheduler's
     """
+    if is_due:
+        from windsor_sync.cli.alerting import show_late
+
+        return show_late(load_settings(config), is_json=is_json)
     from windsor_sync.cli.doctor import findings_about
 
     findings = []

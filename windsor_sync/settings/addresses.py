@@ -65,6 +65,17 @@ def _resolves_to_loopback(name: str) -> bool:
 URL = Reading("an https URL (http only on loopback), without query or credentials", _url)
 
 
+def secret_url(value: object) -> str:
+    """Return a URL that is a secret as a whole, query included; raises ValueError where it is none, without repeating it."""
+    url = line_of(value)
+    parts = _split(url)
+    if "@" in parts.netloc or "#" in url:
+        raise Mismatch("a URL with a user or a fragment in it (not shown)")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        raise Mismatch("http to a host that is not this machine (not shown)")
+    return url
+
+
 def ledger_name(url: str) -> str:
     """Name a destination by host, port and path: `127.0.0.1:8474`. The scheme and a default port do not count."""
     parts = urlsplit(url)

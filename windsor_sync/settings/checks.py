@@ -30,6 +30,7 @@ def check_together(document: Document) -> None:
             named.append((where, name))
     _check_names(document, named)
     _check_keys(document, named)
+    _check_alerts(document)
     destination = document.tree.get("destination")
     if isinstance(destination, dict) and destination.get("client_key") and not destination.get("client_certificate"):
         found = found_but("a key without a certificate", "`client_certificate` beside it")
@@ -38,6 +39,22 @@ def check_together(document: Document) -> None:
         document.complain(
             ("segment",), found_but("a segment section without a space", "`space`, whose audiences it asks for")
         )
+
+
+def _check_alerts(document: Document) -> None:
+    """Note a receiver that is no receiver, or two."""
+    items = document.tree.get("alerts")
+    for position, item in enumerate(items if isinstance(items, list) else ()):
+        if not isinstance(item, dict):
+            continue
+        given = {key for key, value in item.items() if value is not None}
+        is_webhook, is_notifier = bool(given & {"webhook", "connection"}), "notifier" in given
+        if is_webhook == is_notifier:
+            found = "both a webhook and a notifier" if is_notifier else "neither webhook nor notifier"
+            document.complain(("alerts", position), found_but(found, "a webhook or connection, or else a notifier"))
+        elif "arguments" in given and not is_notifier:
+            found = found_but("arguments without a notifier", "them only beside notifier")
+            document.complain(("alerts", position, "arguments"), found)
 
 
 def _computations(document: Document) -> Iterator[tuple[Where, dict[str, Tree]]]:
@@ -132,6 +149,10 @@ def warnings_about(found: WindsorYaml, document: Document) -> Iterator[Mistake]:
         prefix, given = _LISTS[str(where[0])], item.get("id")
         if isinstance(given, str) and not given.startswith(prefix):
             yield _at(document, (*where, "id"), f"found an id that does not begin with {prefix} as Segment's do")
+    for position, alert in enumerate(found.alerts):
+        if alert.notifier and "windsor" not in str(alert.arguments):
+            text = "found no {{ windsor.text }} in it: this notifier's messages do not say what happened"
+            yield _at(document, ("alerts", position, "arguments"), text)
     if not (found.audiences or found.computed_traits or found.events):
         yield _at(document, (), "found no audiences, no computed_traits and no events: there is nothing to sync")
 

@@ -63,10 +63,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {by_folded[near[0]]}?)" if near else ""
 
 
+def is_credential(key: str) -> bool:
+    """Tell whether a key of this name holds a secret."""
+    return _CREDENTIAL.fullmatch(key) is not None
+
+
 def credential_problem(where: Sequence[str | int]) -> str | None:
     """Say where a credential belongs when a key of that name stands in the settings, or None for other keys."""
     key = str(where[-1])
-    if not _CREDENTIAL.fullmatch(key) and not (key == "key" and where[0] == "destination"):
+    if not is_credential(key) and not (key == "key" and where[0] == "destination"):
         return None
     if where[0] == "segment":
         return (

@@ -11,11 +11,13 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from windsor_sync.domain.alert import Event
 from windsor_sync.private import Access
 from windsor_sync.segment.calls import Call
 from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.segment.trait_keys import TraitKey, trait_key
 from windsor_sync.settings.addresses import LOCATION, STATE_URL, URL, ledger_name
+from windsor_sync.settings.arguments import ARGUMENTS, CLASS_PATH
 from windsor_sync.settings.choices import (
     PUBLIC_API,
     AliasPolicy,
@@ -155,6 +157,34 @@ class Schedule(Section):
         description="How often audiences and computed traits are synced: 2h to 3h.",
     )
     events: Interval = Field(default=timedelta(minutes=15), description="How often new events are forwarded.")
+
+
+class AlertSettings(Section):
+    """One receiver of alerts: a webhook, or one of Airflow's notifiers."""
+
+    webhook: Annotated[str, URL] | None = Field(
+        default=None,
+        description="Where each message is posted as JSON, with `text` as chat programs read it. No part of it is secret.",
+    )
+    connection: Line | None = Field(
+        default=None,
+        description="The Airflow connection of a webhook whose address is a secret: the whole URL is its password. With "
+        "`webhook` the password is sent as a bearer token. Outside Airflow the same stands in the variable "
+        "WINDSOR_CONNECTION_ and the connection's name in capitals.",
+    )
+    notifier: Annotated[str, CLASS_PATH] | None = Field(
+        default=None,
+        description="The class of an Airflow notifier, such as airflow.providers.smtp.notifications.smtp.SmtpNotifier; only "
+        "Airflow's tasks can use it.",
+    )
+    arguments: Annotated[dict[str, Any], ARGUMENTS] = Field(
+        default_factory=dict,
+        description="What the notifier's class is called with; in its templates `windsor` is the message, such as "
+        "{{ windsor.title }} and {{ windsor.text }}.",
+    )
+    events: Annotated[tuple[Event, ...], several_of(Event)] = Field(
+        default=tuple(Event), description="The events that it is told about; by default all."
+    )
 
 
 class Handling(Section):
@@ -374,6 +404,9 @@ class WindsorYaml(Section):
         default=None,
         description="How to ask Segment before each run whether an audience is settled and its snapshot whole, and whom it "
         "suppresses; without this section it is not asked.",
+    )
+    alerts: tuple[AlertSettings, ...] = Field(
+        default=(), description="Who is told when something goes wrong, and when it is over."
     )
     audiences: tuple[Audience, ...] = Field(default=(), description="The audiences to sync.")
     computed_traits: tuple[ComputedTrait, ...] = Field(default=(), description="The computed traits to sync.")

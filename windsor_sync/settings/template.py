@@ -62,6 +62,15 @@ defaults:
   guard_floor: 100               # an audience with fewer members is never held back
   max_rejected_percent: 0        # a run of which Windsor rejects more than this fails
 
+# Who is told when something goes wrong, once, and once when it is over: a webhook, or in Airflow any notifier.
+# alerts:
+#   - webhook: https://chat.example/hooks/data     # gets JSON with `text`
+#   - connection: pager          # a webhook whose address is a secret: an Airflow connection's password; elsewhere the
+#                                # variable WINDSOR_CONNECTION_PAGER
+#     events: [withheld, credentials_refused, unavailable, unusable, stale, late, rejected, size, orphaned, recovered]
+#   - notifier: airflow.providers.smtp.notifications.smtp.SmtpNotifier
+#     arguments: {to: data@example.com, subject: "{{ windsor.title }}", html_content: "{{ windsor.text }}"}
+
 # The audiences to sync. The trait key in Windsor is made of the name by Segment's rule: order_completed_last_30days.
 audiences:
   - name: Order Completed Last 30days

@@ -96,9 +96,14 @@ def opened(engine: Engine, place: str) -> Iterator[Warehouse]:
         engine.dispose()
 
 
+def variable_of(connection: str) -> str:
+    """Return the environment variable that stands for one of Airflow's connections."""
+    return VARIABLE_PREFIX + re.sub(r"\W", "_", connection, flags=re.ASCII).upper()
+
+
 def engine_from_environment(connection: str) -> Engine:
     """The warehouse by the SQLAlchemy URL in the variable named after the connection; raises ConfigError without one."""
-    variable = VARIABLE_PREFIX + re.sub(r"\W", "_", connection, flags=re.ASCII).upper()
+    variable = variable_of(connection)
     url = os.environ.get(variable, "").strip()
     if not url:
         raise ConfigError(

@@ -1,109 +1,170 @@
-"""Changes of state that people are told about, each once: changes withheld, the key refused, and recovered from that.
+"""What is wrong now, and what each of those who are told knows of it.
 
-What was last told is kept in the state, so it does not matter which task, process or command line finds it out. A state in
-between (Windsor out of reach, a run stopped) is retried and changes nothing about what people know.
+The two are kept apart, so that it does not matter which task, process or command finds something out, and which one sends the
+message. A target is brought up to what is wrong now: what it could not be told is tried again later, and a condition that
+came and went while nobody could be reached is told as one message about its end.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Table, and_, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.elements import ColumnElement
 
-from windsor_sync.domain.run import Run, RunState
+from windsor_sync.domain.alert import Condition, Event, Target
 from windsor_sync.errors import harmless
-from windsor_sync.state.database import Database
-from windsor_sync.state.tables import alerts, audiences
+from windsor_sync.state.database import Database, StateRow
+from windsor_sync.state.tables import conditions, told_alerts
 
+TELLING, TOLD, ENDING = "telling", "told", "ending"
 
-class News(StrEnum):
-    """A change of state that people are told about."""
+CLAIMED_FOR = timedelta(minutes=5)
+"""So long nobody else sends a message that is being sent; whoever died meanwhile may have sent it."""
 
-    WITHHELD = "withheld"
-    REFUSED = "refused"
-    RECOVERED = "recovered"
+LONGEST_PAUSE = timedelta(hours=1)
+"""A message that does not arrive is tried again after 1, 2, 4 … minutes, and at least hourly."""
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
-    """One thing to tell people; no user appears in it, and of the names in it nothing is obeyed."""
+class Telling:
+    """One condition, or its end, that this process is to tell a target now."""
 
-    news: News
-    subject: str
-    """the audience or, about the key, the destination"""
-    audience: str
-    """trait key of the audience whose run found it out"""
-    run_id: str
-    text: str
+    target: str
+    condition: Condition
+    is_end: bool
+    tries: int
 
 
-@contextmanager
-def alerting(database: Database, run: Run) -> Iterator[list[Alert]]:
-    """Yield the changes that people are to be told about after this run; they are taken back when the block raises.
-
-    It is noted before it is told, so that of several tasks that find it out at once one tells.
-    """
+def begin(database: Database, found: Condition, at: datetime) -> None:
+    """Record that something is wrong since `at`; one that is known keeps its first sentence. Older news is ignored."""
+    values = {
+        "sentence": harmless(found.sentence),
+        "run_id": found.run_id,
+        "since": at,
+        "changed_at": at,
+        "is_over": False,
+    }
     try:
-        found, before = _noted(database, run)
-    except IntegrityError:  # PostgreSQL: another task noted it at the same moment, and tells
-        found, before = [], []
-    try:
-        yield found
-    except BaseException:
         with database.write() as connection:
-            for each in found:
-                connection.execute(delete(alerts).where(alerts.c.subject == each.subject))
-            if before:
-                connection.execute(insert(alerts), before)
-        raise
-
-
-def _noted(database: Database, run: Run) -> tuple[list[Alert], list[dict[str, object]]]:
-    """Record what is new, and return it with what was recorded before."""
-    with database.write() as connection:
-        found = [news for news in _news(connection, run) if news is not None]
-        before = _rows(connection, [each.subject for each in found])
-        for each in found:
-            _note(connection, each)
-    return found, before
-
-
-def _news(connection: Connection, run: Run) -> Iterator[Alert | None]:
-    destination = connection.execute(
-        select(audiences.c.destination).where(audiences.c.id == run.audience_id)
-    ).scalar_one()
-    works = run.state in (RunState.DONE, RunState.REJECTED, RunState.WITHHELD) and run.books.delivered > 0
-    yield _change(
-        connection, run, str(destination), wrong=run.state is RunState.REFUSED, right=works, news=News.REFUSED
-    )
-    # A backfill of one side, or of so many, is done with the other changes still owed: nobody has judged those.
-    is_released = run.state in (RunState.DONE, RunState.REJECTED) and not run.books.owed
-    name = f"{run.audience} at {destination}"
-    yield _change(connection, run, name, wrong=run.state is RunState.WITHHELD, right=is_released, news=News.WITHHELD)
-
-
-def _change(connection: Connection, run: Run, subject: str, *, wrong: bool, right: bool, news: News) -> Alert | None:
-    subject, audience, sentence = map(harmless, (subject, run.audience, run.sentence or ""))
-    is_known = bool(_rows(connection, [subject]))
-    if wrong and not is_known:
-        return Alert(news, subject, audience, run.run_id, sentence)
-    if right and is_known:
-        text = f"{subject} has recovered ({news.value} before). {sentence}"
-        return Alert(News.RECOVERED, subject, audience, run.run_id, text)
-    return None
-
-
-def _note(connection: Connection, told: Alert) -> None:
-    if told.news is News.RECOVERED:
-        connection.execute(delete(alerts).where(alerts.c.subject == told.subject))
+            row = connection.execute(select(conditions).where(_is(conditions, found))).one_or_none()
+            if row is None:
+                connection.execute(insert(conditions).values(**_key(found), **values))
+            elif row.is_over and row.changed_at < at:
+                connection.execute(update(conditions).where(_is(conditions, found)).values(**values))
+    except IntegrityError:  # PostgreSQL: another task recorded it at the same moment
         return
-    values = {"subject": told.subject, "state": told.news.value, "run_id": told.run_id, "at": datetime.now(UTC)}
-    connection.execute(insert(alerts).values(**values))
 
 
-def _rows(connection: Connection, subjects: list[str]) -> list[dict[str, object]]:
-    query = select(alerts).where(alerts.c.subject.in_(subjects))
-    return [dict(row._mapping) for row in connection.execute(query)]
+def end(database: Database, destination: str, audience: str, event: Event, at: datetime) -> None:
+    """Record that something is wrong no more. Older news is ignored."""
+    here = and_(
+        conditions.c.destination == destination, conditions.c.audience == audience, conditions.c.event == event.value
+    )
+    is_news = and_(here, conditions.c.is_over.is_(False), conditions.c.changed_at < at)
+    with database.write() as connection:
+        connection.execute(update(conditions).where(is_news).values(is_over=True, changed_at=at))
+
+
+def open_conditions(database: Database, destination: str) -> list[Condition]:
+    """Return everything that is wrong at a destination."""
+    here = conditions.c.destination == destination, conditions.c.is_over.is_(False)
+    with database.read() as connection:
+        return [_condition(row) for row in connection.execute(select(conditions).where(*here))]
+
+
+def ended_at(database: Database, destination: str, event: Event) -> datetime | None:
+    """Return when something that concerned the whole destination was over; None where it never was, or is not."""
+    here = conditions.c.destination == destination, conditions.c.audience == "", conditions.c.event == event.value
+    query = select(conditions.c.changed_at).where(*here, conditions.c.is_over.is_(True))
+    with database.read() as connection:
+        found: datetime | None = connection.execute(query).scalar_one_or_none()
+    return found
+
+
+def claim(database: Database, target: Target, destination: str, now: datetime) -> list[Telling]:
+    """Return what the target is to be told now, each for this process alone."""
+    try:
+        with database.write() as connection:
+            known = _of(connection, conditions, conditions.c.destination == destination)
+            told = _of(connection, told_alerts, _to(target.key, destination))
+            wanted = [row for place, row in sorted(known.items()) if place[1] in target.events]
+            found = [_claimed(connection, target, row, told.get((row.audience, row.event)), now) for row in wanted]
+    except IntegrityError:  # PostgreSQL: another task claimed one at the same moment, and the rest comes next time
+        return []
+    return [telling for telling in found if telling is not None]
+
+
+def arrived(database: Database, tellings: Sequence[Telling]) -> None:
+    """Record that the target knows."""
+    with database.write() as connection:
+        for one in tellings:
+            here = _told(one.target, one.condition)
+            if one.is_end:
+                connection.execute(delete(told_alerts).where(here))
+            else:
+                connection.execute(update(told_alerts).where(here).values(state=TOLD))
+
+
+def put_off(database: Database, tellings: Sequence[Telling], now: datetime) -> None:
+    """Record that the message did not arrive, as far as is known: it is tried again later."""
+    with database.write() as connection:
+        for one in tellings:
+            pause = min(timedelta(minutes=2 ** min(one.tries - 1, 10)), LONGEST_PAUSE)
+            here = _told(one.target, one.condition)
+            connection.execute(update(told_alerts).where(here).values(next_try_at=now + pause))
+
+
+def _claimed(
+    connection: Connection, target: Target, row: StateRow, told: StateRow | None, now: datetime
+) -> Telling | None:
+    """Take one message, if there is one and nobody else has it."""
+    condition = _condition(row)
+    if told is None:
+        return None if row.is_over else _first(connection, target.key, condition, now)
+    is_known = told.state == TOLD and not row.is_over
+    if is_known or (told.state != TOLD and told.next_try_at > now):
+        return None
+    here = _told(target.key, condition)
+    if row.is_over and Event.RECOVERED not in target.events:
+        connection.execute(delete(told_alerts).where(here))
+        return None
+    wanted = ENDING if row.is_over else TELLING
+    tries = told.tries + 1 if told.state == wanted else 1
+    is_same = and_(here, told_alerts.c.state == told.state, told_alerts.c.next_try_at == told.next_try_at)
+    values = {"state": wanted, "tries": tries, "next_try_at": now + CLAIMED_FOR}
+    taken = connection.execute(update(told_alerts).where(is_same).values(**values)).rowcount
+    return Telling(target.key, condition, is_end=row.is_over, tries=tries) if taken else None
+
+
+def _first(connection: Connection, target: str, condition: Condition, now: datetime) -> Telling:
+    values = {"state": TELLING, "tries": 1, "next_try_at": now + CLAIMED_FOR}
+    connection.execute(insert(told_alerts).values(target=target, **_key(condition), **values))
+    return Telling(target, condition, is_end=False, tries=1)
+
+
+def _of(connection: Connection, table: Table, here: ColumnElement[bool]) -> dict[tuple[str, str], StateRow]:
+    """Return rows by audience and event."""
+    return {(row.audience, row.event): row for row in connection.execute(select(table).where(here))}
+
+
+def _key(condition: Condition) -> dict[str, Any]:
+    return {"destination": condition.destination, "audience": condition.audience, "event": condition.event.value}
+
+
+def _is(table: Table, condition: Condition) -> ColumnElement[bool]:
+    return and_(*(table.c[name] == value for name, value in _key(condition).items()))
+
+
+def _to(target: str, destination: str) -> ColumnElement[bool]:
+    return and_(told_alerts.c.target == target, told_alerts.c.destination == destination)
+
+
+def _told(target: str, condition: Condition) -> ColumnElement[bool]:
+    return and_(told_alerts.c.target == target, _is(told_alerts, condition))
+
+
+def _condition(row: StateRow) -> Condition:
+    return Condition(row.destination, row.audience, Event(row.event), row.sentence, row.since, row.run_id)

@@ -274,7 +274,7 @@ suppressions = Table(
     Column("at", UtcDateTime, nullable=False),
 )
 
-# What is read from outside in full now and then, and when it last was.
+# What is read from outside now and then, and when it last was; also syncs that read a source and came to no run (state/tries).
 readings = Table(
     "readings",
     metadata,
@@ -283,14 +283,31 @@ readings = Table(
     Column("entries", BigInteger, nullable=False),
 )
 
-# What people were last told of an audience, or of the destination's key; a row means that something is wrong with it.
-alerts = Table(
-    "announcements",
+# Everything that is wrong with an audience or a destination, or was: what people are told by alerts.
+conditions = Table(
+    "conditions",
     metadata,
-    Column("subject", Text, primary_key=True),
-    Column("state", Text, nullable=False),
-    Column("run_id", Text, ForeignKey("runs.id"), nullable=False),
-    Column("at", UtcDateTime, nullable=False),
+    Column("destination", Text, primary_key=True),
+    Column("audience", Text, primary_key=True),  # trait key; empty where the whole destination is concerned
+    Column("event", Text, primary_key=True),
+    Column("sentence", Text, nullable=False),
+    Column("run_id", Text),  # that found it out; a note, since a run may be pruned
+    Column("since", UtcDateTime, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),  # older news of it is ignored
+    Column("is_over", Boolean, nullable=False),
+)
+
+# What each of those who are told knows: a row for each condition that they were told, or are being told.
+told_alerts = Table(
+    "told_alerts",
+    metadata,
+    Column("target", Text, primary_key=True),
+    Column("destination", Text, primary_key=True),
+    Column("audience", Text, primary_key=True),
+    Column("event", Text, primary_key=True),
+    Column("state", Text, nullable=False),  # telling, told, or ending: its end is being told
+    Column("tries", Integer, nullable=False),
+    Column("next_try_at", UtcDateTime, nullable=False),  # until then it is being sent, or put off after a failure
 )
 
 audit_trail = Table(

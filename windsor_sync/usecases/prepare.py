@@ -18,7 +18,7 @@ from windsor_sync.domain.change import KINDS, Limits
 from windsor_sync.domain.guard import Limit, Ruling, judge, withhold_unknown
 from windsor_sync.domain.labels import counted
 from windsor_sync.domain.progress import FIRST_SHARD, ShardProgress
-from windsor_sync.errors import SnapshotError, StoredFileError
+from windsor_sync.errors import SnapshotError, SnapshotStale, SnapshotSuperseded, StoredFileError
 from windsor_sync.outbox.audiences import CHUNK_ROWS, Renderer, count_held, count_lost_zeros, count_protected, read_rows
 from windsor_sync.segment import identify as personas
 from windsor_sync.settings import Computation, ComputedTrait, Settings
@@ -299,7 +299,7 @@ def _refuse_older(computation: Computation, head: Head | None, snapshot: SealedS
     is_free = head is None or head.checksum == sealing.NOBODY or request.snapshot_path is not None
     if head is None or is_free or snapshot.taken_at >= head.taken_at:
         return
-    raise SnapshotError(
+    raise SnapshotSuperseded(
         f"The newest snapshot of {computation.name} was taken at {snapshot.taken_at:%Y-%m-%d %H:%M:%S} UTC, but Windsor was told "
         f"the one of {head.taken_at:%Y-%m-%d %H:%M:%S} UTC. Nothing was sent. If the older one is right, name it: "
         f"windsor-sync backfill {computation.key} --snapshot PATH"
@@ -312,7 +312,7 @@ def _refuse_stale(computation: Computation, snapshot: SealedSnapshot, request: R
     if why is None or request.snapshot_path is not None or request.is_beyond_guard:
         return
     if computation.snapshot.max_age_action is MaxAgeAction.FAIL:
-        raise SnapshotError(f"{why} Nothing was sent; the last good snapshot stands.")
+        raise SnapshotStale(f"{why} Nothing was sent; the last good snapshot stands.")
     _log.warning("%s", why)
 
 

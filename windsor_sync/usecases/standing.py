@@ -25,9 +25,19 @@ class StandingWarning:
 
 def warnings(workspace: Workspace) -> Iterator[StandingWarning]:
     """Yield the audiences of this destination that need a look; asks the state only."""
-    rows = workspace.registry.known()
-    for orphan in orphans(workspace, rows):
+    yield from orphan_warnings(workspace)
+    yield from stale_warnings(workspace)
+
+
+def orphan_warnings(workspace: Workspace) -> Iterator[StandingWarning]:
+    """Yield the keys that Windsor was told and that have no audience any more."""
+    for orphan in orphans(workspace):
         yield StandingWarning(orphan.audience_id, orphan.key, orphan.finding, orphan.remedy)
+
+
+def stale_warnings(workspace: Workspace) -> Iterator[StandingWarning]:
+    """Yield the audiences whose snapshot is too old."""
+    rows = workspace.registry.known()
     taken_at = told_taken_at(workspace.database, workspace.settings.destination.name)
     keys = {row.id: row.trait_key for row in rows}
     for audience_id, entry in entries_by_id(workspace.settings, rows).items():

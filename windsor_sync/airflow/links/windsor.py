@@ -9,12 +9,17 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-PAGE = "/windsor/audiences/"
+PAGE = "/windsor/"
+
+
+def page() -> str:
+    """Return where the page is, below Airflow's address."""
+    return PAGE
 
 
 def audience_page(key: str) -> str:
     """Return where the audience's page is, below Airflow's address."""
-    return PAGE + quote(key, safe="")
+    return f"{PAGE}audiences/" + quote(key, safe="")
 
 
 class AudienceLink(BaseOperatorLink):

@@ -1,0 +1,97 @@
+"""The changes of state that people are told about, each once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from windsor_sync.errors import harmless
+
+
+class Event(StrEnum):
+    """A change of state that people are told about; `recovered` is the end of any other."""
+
+    WITHHELD = "withheld"
+    CREDENTIALS_REFUSED = "credentials_refused"
+    UNAVAILABLE = "unavailable"
+    UNUSABLE = "unusable"
+    STALE = "stale"
+    LATE = "late"
+    REJECTED = "rejected"
+    SIZE = "size"
+    ORPHANED = "orphaned"
+    RECOVERED = "recovered"
+
+
+EVENT_WORDS = {
+    Event.WITHHELD: "changes are withheld",
+    Event.CREDENTIALS_REFUSED: "the key is refused",
+    Event.UNAVAILABLE: "Windsor is not available",
+    Event.UNUSABLE: "the snapshot cannot be used",
+    Event.STALE: "the snapshot is stale",
+    Event.LATE: "a sync that was due did not run",
+    Event.REJECTED: "messages are rejected",
+    Event.SIZE: "the size is unusual",
+    Event.ORPHANED: "a key has no audience",
+    Event.RECOVERED: "recovered",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Something that is wrong, or was, with an audience or with a whole destination; no user appears in it."""
+
+    destination: str
+    audience: str
+    """trait key; empty where the whole destination is concerned"""
+    event: Event
+    sentence: str
+    """what is wrong, and what to do"""
+    since: datetime
+    run_id: str | None = None
+
+    @property
+    def subject(self) -> str:
+        """Return whom it is about."""
+        about = self.audience.removeprefix("$")  # forwarded events are registered as $events
+        return harmless(f"{about} at {self.destination}" if about else self.destination)
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One message for people: an event, and every audience that it happened to; of the names in it nothing is obeyed."""
+
+    event: Event
+    subject: str
+    """whom it is about, such as `vip at windsor`; of several, how many"""
+    text: str
+    audiences: tuple[str, ...]
+    """trait keys; none where the whole destination is concerned"""
+    run_id: str | None
+    since: datetime
+    id: str
+    """is the same whenever the same message is sent again"""
+    link: str | None = None
+    """the page, where its address is known"""
+
+    @property
+    def title(self) -> str:
+        """Return the message's first line."""
+        return f"{self.subject}: {EVENT_WORDS[self.event]}"
+
+
+class Target(Protocol):
+    """Somebody who is told."""
+
+    @property
+    def key(self) -> str:
+        """Return a name without a secret, under which the state remembers what it was told."""
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """Return what it is told about."""
+
+    @property
+    def send(self) -> Callable[[Alert], object]:
+        """Return what sends one message; it raises where the message may not have arrived."""

@@ -1,0 +1,92 @@
+"""Those who are told, as windsor.yaml has them: webhooks, which every process can reach. Airflow adds its notifiers."""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import urlsplit
+
+from windsor_sync.domain.alert import Alert, Event
+from windsor_sync.errors import ConfigError
+from windsor_sync.http.webhook import Webhook
+from windsor_sync.settings import Settings
+from windsor_sync.settings.addresses import secret_url
+from windsor_sync.settings.keys import clean_key
+from windsor_sync.settings.model import AlertSettings
+from windsor_sync.sources.warehouse_session import variable_of
+
+SecretOf = Callable[[str], str]
+"""From a connection's id to its secret; raises ConfigError where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertTarget:
+    """One receiver."""
+
+    key: str
+    events: Sequence[Event]
+    send: Callable[[Alert], object]
+
+
+def secret_from_environment(connection: str) -> str:
+    """Return the secret of a webhook's connection; raises ConfigError where the variable is not set."""
+    variable = variable_of(connection)
+    found = clean_key(os.environ.get(variable, ""), "The address of a webhook", variable)
+    if not found:
+        raise ConfigError(
+            f"There is no address for the alerts' connection {connection}. Nobody was told. Set the environment variable "
+            f"{variable}; in Airflow, put it into the password of a connection of that id."
+        )
+    return found
+
+
+def webhooks(settings: Settings, secret_of: SecretOf = secret_from_environment) -> list[AlertTarget]:
+    """Return the webhooks that windsor.yaml names."""
+    return [
+        AlertTarget(_key(each), each.events, partial(_post, each, secret_of))
+        for each in settings.alerts
+        if each.notifier is None
+    ]
+
+
+def webhook_of(target: AlertSettings, secret_of: SecretOf) -> Webhook:
+    """Return where a receiver is reached; raises ConfigError where its secret is missing or no address."""
+    secret = secret_of(target.connection) if target.connection is not None else None
+    if target.webhook is not None:
+        return Webhook(target.webhook, f"Bearer {secret}" if secret else None)
+    try:
+        return Webhook(secret_url(secret))
+    except ValueError as error:
+        raise ConfigError(
+            f"The alerts' connection {target.connection} has no address of a webhook: found {error}. Nobody was told. Put the "
+            "whole https URL there."
+        ) from None
+
+
+def document_of(alert: Alert) -> dict[str, object]:
+    """Return a message as a webhook gets it: `text` for people, the rest for programs."""
+    return {
+        "text": "\n".join(filter(None, (alert.title, alert.text, alert.link))),
+        "title": alert.title,
+        "event": alert.event.value,
+        "subject": alert.subject,
+        "audiences": list(alert.audiences),
+        "run": alert.run_id,
+        "since": alert.since.isoformat(),
+        "link": alert.link,
+        "id": alert.id,
+    }
+
+
+def _post(target: AlertSettings, secret_of: SecretOf, alert: Alert) -> None:
+    webhook_of(target, secret_of).post(document_of(alert), alert.id)
+
+
+def _key(target: AlertSettings) -> str:
+    """Return a name that shows no more of an address than its host."""
+    if target.webhook is None:
+        return f"webhook {target.connection}"
+    digest = hashlib.sha256(target.webhook.encode()).hexdigest()[:8]
+    return f"webhook {re.sub(r'[^a-z0-9.:-]', '', urlsplit(target.webhook).hostname or '')} {digest}"
