@@ -18,7 +18,7 @@ from tests.support.world import World
 from windsor_sync.airflow.notifications.windsor import AudienceStateNotifier
 from windsor_sync.airflow.plan_text import as_markdown
 from windsor_sync.cli.output import echo, print_json
-from windsor_sync.domain.alert import Alert, Event
+from windsor_sync.domain.alert import Alert, AlertEvent
 from windsor_sync.errors import ConfigError, harmless
 from windsor_sync.report.document import report
 from windsor_sync.report.rendering import Links, render
@@ -139,8 +139,8 @@ def test_what_people_are_told_of_an_audience_obeys_nothing(odd_world: World) -> 
         odd_world.windsor.set_faults(faults)
         odd_world.snapshot(members, folder="vip")
         after_run(odd_world.workspace, odd_world.sync(NAME))
-        tell(odd_world.workspace, [AlertTarget("list", tuple(Event), told.append)])
-    assert [one.event for one in told] == [Event.WITHHELD, Event.RECOVERED, Event.CREDENTIALS_REFUSED]
+        tell(odd_world.workspace, [AlertTarget("list", tuple(AlertEvent), told.append)])
+    assert [one.event for one in told] == [AlertEvent.WITHHELD, AlertEvent.RECOVERED, AlertEvent.CREDENTIALS_REFUSED]
     log: list[str] = []
     notifier = AudienceStateNotifier()
     with pytest.MonkeyPatch.context() as patch:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from windsor_sync.domain.alert import Event
+from windsor_sync.domain.alert import AlertEvent
 from windsor_sync.settings import InvalidSettings, Settings, load
 
 START = "destination: {url: 'https://windsor.example/'}\n"
@@ -34,12 +34,12 @@ def test_a_notifier_gets_its_arguments_as_yaml_means_them(tmp_path: Path) -> Non
         "no": None,
         "token": "{{ conn.x.password }}",
     }
-    assert one.events == (Event.LATE,)
+    assert one.events == (AlertEvent.LATE,)
 
 
 def test_a_webhook_is_told_everything_unless_it_says_otherwise(tmp_path: Path) -> None:
     found = read(tmp_path, "alerts: [{webhook: 'https://hooks.example/x'}, {connection: pager}]\n").alerts
-    assert [one.events for one in found] == [tuple(Event)] * 2
+    assert [one.events for one in found] == [tuple(AlertEvent)] * 2
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from windsor_sync.sandbox.faults import Outage
 from windsor_sync.state import alerts as state
 from windsor_sync.state.tables import runs
 from windsor_sync.usecases.alert_targets import webhooks
-from windsor_sync.usecases.alerts import after_failure, after_run, look_around, tell
+from windsor_sync.usecases.alerts import after_failure, after_run, look_at_all, tell
 
 MANY = [f"user-{number:03}" for number in range(200)]
 DAY = timedelta(days=1)
@@ -40,14 +40,14 @@ def synced(world: World, key: str = KEY) -> Run | WindsorSyncError:
         after_failure(world.workspace, key, error)
     else:
         after_run(world.workspace, found)
-    look_around(world.workspace)
+    look_at_all(world.workspace)
     tell(world.workspace, webhooks(world.workspace.settings))
     return found
 
 
 def at(world: World, now: datetime, **how: Any) -> None:
     """Look and tell at a moment."""
-    look_around(world.workspace, now=now, **how)
+    look_at_all(world.workspace, now=now, **how)
     tell(world.workspace, webhooks(world.workspace.settings), now=now)
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.support.world import KEY, World
 from windsor_sync.cli import output
 from windsor_sync.delivery.bounds import Delivery
-from windsor_sync.domain.alert import Event
+from windsor_sync.domain.alert import AlertEvent
 from windsor_sync.domain.change import Limits
 from windsor_sync.domain.guard import Ceiling
 from windsor_sync.domain.run import Run, RunState
@@ -26,11 +26,11 @@ def backfill(**limits: Any) -> Request:
     return Request("backfill", limits=Limits(**limits))
 
 
-def news(world: World, run: Run) -> list[Event]:
+def news(world: World, run: Run) -> list[AlertEvent]:
     """Return what people are told after a run."""
-    told: list[Event] = []
+    told: list[AlertEvent] = []
     after_run(world.workspace, run)
-    tell(world.workspace, [AlertTarget("list", tuple(Event), lambda alert: told.append(alert.event))])
+    tell(world.workspace, [AlertTarget("list", tuple(AlertEvent), lambda alert: told.append(alert.event))])
     return told
 
 
@@ -44,12 +44,12 @@ def cut(world: World) -> World:
 
 
 def test_nobody_is_told_that_it_is_over_while_what_was_withheld_is_owed(cut: World) -> None:
-    assert news(cut, cut.sync()) == [Event.WITHHELD]
+    assert news(cut, cut.sync()) == [AlertEvent.WITHHELD]
     assert cut.sync(request=backfill(only="entered")).state is RunState.DONE
     run = cut.sync(request=backfill(only="entered"))
     assert (run.state, run.books.owed, news(cut, run)) == (RunState.DONE, 180, [])
     cut.snapshot([*CROWD, "newcomer"])
-    assert news(cut, cut.sync()) == [Event.RECOVERED]
+    assert news(cut, cut.sync()) == [AlertEvent.RECOVERED]
 
 
 def test_an_approval_outlives_a_backfill_that_left_what_was_approved_for_later(cut: World) -> None:

@@ -42,10 +42,10 @@ class Watch:
         """Look at all audiences, and tell everybody what they do not know."""
         if self.is_on:
             from windsor_sync.usecases.alert_targets import webhooks
-            from windsor_sync.usecases.alerts import harmlessly, look_around, tell
+            from windsor_sync.usecases.alerts import harmlessly, look_at_all, tell
 
             with harmlessly():
-                look_around(self._workspace, is_due_looked_for=True)
+                look_at_all(self._workspace, is_due_looked_for=True)
                 tell(self._workspace, webhooks(self._workspace.settings))
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from windsor_sync.errors import harmless
 
 
-class Event(StrEnum):
+class AlertEvent(StrEnum):
     """A change of state that people are told about; `recovered` is the end of any other."""
 
     WITHHELD = "withheld"
@@ -25,16 +25,16 @@ class Event(StrEnum):
 
 
 EVENT_WORDS = {
-    Event.WITHHELD: "changes are withheld",
-    Event.CREDENTIALS_REFUSED: "the key is refused",
-    Event.UNAVAILABLE: "Windsor is not available",
-    Event.UNUSABLE: "the snapshot cannot be used",
-    Event.STALE: "the snapshot is stale",
-    Event.LATE: "a sync that was due did not run",
-    Event.REJECTED: "messages are rejected",
-    Event.SIZE: "the size is unusual",
-    Event.ORPHANED: "a key has no audience",
-    Event.RECOVERED: "recovered",
+    AlertEvent.WITHHELD: "changes are withheld",
+    AlertEvent.CREDENTIALS_REFUSED: "the key is refused",
+    AlertEvent.UNAVAILABLE: "Windsor is not available",
+    AlertEvent.UNUSABLE: "the snapshot cannot be used",
+    AlertEvent.STALE: "the snapshot is stale",
+    AlertEvent.LATE: "a sync that was due did not run",
+    AlertEvent.REJECTED: "messages are rejected",
+    AlertEvent.SIZE: "the size is unusual",
+    AlertEvent.ORPHANED: "a key has no audience",
+    AlertEvent.RECOVERED: "recovered",
 }
 
 
@@ -45,7 +45,7 @@ class Condition:
     destination: str
     audience: str
     """trait key; empty where the whole destination is concerned"""
-    event: Event
+    event: AlertEvent
     sentence: str
     """what is wrong, and what to do"""
     since: datetime
@@ -62,7 +62,7 @@ class Condition:
 class Alert:
     """One message for people: an event, and every audience that it happened to; of the names in it nothing is obeyed."""
 
-    event: Event
+    event: AlertEvent
     subject: str
     """whom it is about, such as `vip at windsor`; of several, how many"""
     text: str
@@ -89,7 +89,7 @@ class Target(Protocol):
         """Return a name without a secret, under which the state remembers what it was told."""
 
     @property
-    def events(self) -> Sequence[Event]:
+    def events(self) -> Sequence[AlertEvent]:
         """Return what it is told about."""
 
     @property

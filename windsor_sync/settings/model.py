@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from windsor_sync.domain.alert import Event
+from windsor_sync.domain.alert import AlertEvent
 from windsor_sync.private import Access
 from windsor_sync.segment.calls import Call
 from windsor_sync.segment.identify import ComputationClass
@@ -182,8 +182,8 @@ class AlertSettings(Section):
         description="What the notifier's class is called with; in its templates `windsor` is the message, such as "
         "{{ windsor.title }} and {{ windsor.text }}.",
     )
-    events: Annotated[tuple[Event, ...], several_of(Event)] = Field(
-        default=tuple(Event), description="The events that it is told about; by default all."
+    events: Annotated[tuple[AlertEvent, ...], several_of(AlertEvent)] = Field(
+        default=tuple(AlertEvent), description="The events that it is told about; by default all."
     )
 
 

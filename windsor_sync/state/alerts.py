@@ -1,4 +1,4 @@
-"""What is wrong now, and what each of those who are told knows of it.
+"""The conditions that are wrong now, and what each receiver of alerts was told of them.
 
 The two are kept apart, so that it does not matter which task, process or command finds something out, and which one sends the
 message. A target is brought up to what is wrong now: what it could not be told is tried again later, and a condition that
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Table, and_, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.elements import ColumnElement
 
-from windsor_sync.domain.alert import Condition, Event, Target
+from windsor_sync.domain.alert import AlertEvent, Condition, Target
 from windsor_sync.errors import harmless
 from windsor_sync.state.database import Database, StateRow
 from windsor_sync.state.tables import conditions, told_alerts
@@ -38,7 +38,7 @@ class Telling:
     tries: int
 
 
-def begin(database: Database, found: Condition, at: datetime) -> None:
+def begin_condition(database: Database, found: Condition, at: datetime) -> None:
     """Record that something is wrong since `at`; one that is known keeps its first sentence. Older news is ignored."""
     values = {
         "sentence": harmless(found.sentence),
@@ -58,7 +58,7 @@ def begin(database: Database, found: Condition, at: datetime) -> None:
         return
 
 
-def end(database: Database, destination: str, audience: str, event: Event, at: datetime) -> None:
+def end_condition(database: Database, destination: str, audience: str, event: AlertEvent, at: datetime) -> None:
     """Record that something is wrong no more. Older news is ignored."""
     here = and_(
         conditions.c.destination == destination, conditions.c.audience == audience, conditions.c.event == event.value
@@ -75,7 +75,7 @@ def open_conditions(database: Database, destination: str) -> list[Condition]:
         return [_condition(row) for row in connection.execute(select(conditions).where(*here))]
 
 
-def ended_at(database: Database, destination: str, event: Event) -> datetime | None:
+def ended_at(database: Database, destination: str, event: AlertEvent) -> datetime | None:
     """Return when something that concerned the whole destination was over; None where it never was, or is not."""
     here = conditions.c.destination == destination, conditions.c.audience == "", conditions.c.event == event.value
     query = select(conditions.c.changed_at).where(*here, conditions.c.is_over.is_(True))
@@ -128,7 +128,7 @@ def _claimed(
     if is_known or (told.state != TOLD and told.next_try_at > now):
         return None
     here = _told(target.key, condition)
-    if row.is_over and Event.RECOVERED not in target.events:
+    if row.is_over and AlertEvent.RECOVERED not in target.events:
         connection.execute(delete(told_alerts).where(here))
         return None
     wanted = ENDING if row.is_over else TELLING
@@ -167,4 +167,4 @@ def _told(target: str, condition: Condition) -> ColumnElement[bool]:
 
 
 def _condition(row: StateRow) -> Condition:
-    return Condition(row.destination, row.audience, Event(row.event), row.sentence, row.since, row.run_id)
+    return Condition(row.destination, row.audience, AlertEvent(row.event), row.sentence, row.since, row.run_id)

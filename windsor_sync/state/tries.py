@@ -1,4 +1,4 @@
-"""When a sync of an audience last began without leaving a run behind."""
+"""The last sync of each audience that began and left no run behind."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Those who are told, as windsor.yaml has them: webhooks, which every process can reach. Airflow adds its notifiers."""
+"""The receivers of alerts that windsor.yaml names: webhooks, which every process can reach. Airflow adds its notifiers."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
 
-from windsor_sync.domain.alert import Alert, Event
+from windsor_sync.domain.alert import Alert, AlertEvent
 from windsor_sync.errors import ConfigError
 from windsor_sync.http.webhook import Webhook
 from windsor_sync.settings import Settings
@@ -26,7 +26,7 @@ class AlertTarget:
     """One receiver."""
 
     key: str
-    events: Sequence[Event]
+    events: Sequence[AlertEvent]
     send: Callable[[Alert], object]
 
 

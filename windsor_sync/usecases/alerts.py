@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from windsor_sync.domain.alert import EVENT_WORDS, Alert, Condition, Event, Target
+from windsor_sync.domain.alert import EVENT_WORDS, Alert, AlertEvent, Condition, Target
 from windsor_sync.domain.labels import counted, moment
 from windsor_sync.domain.run import ForwardingRun, Run, RunState
 from windsor_sync.errors import (
@@ -69,20 +69,20 @@ def after_run(workspace: Workspace, run: Run) -> None:
     ended = run.state in ENDED
     # A backfill of one side, or of so many, is done with the other changes still owed: nobody has judged those.
     is_released = run.state in (RunState.DONE, RunState.REJECTED) and not books.owed
-    judged: list[tuple[str, Event, bool, bool]] = [
-        ("", Event.CREDENTIALS_REFUSED, run.state is RunState.REFUSED, ended and books.delivered > 0),
-        ("", Event.UNAVAILABLE, run.state is RunState.UNAVAILABLE, ended and books.delivered > 0),
-        (run.audience, Event.WITHHELD, run.state is RunState.WITHHELD, is_released),
-        (run.audience, Event.REJECTED, run.state is RunState.REJECTED, run.state is RunState.DONE),
+    judged: list[tuple[str, AlertEvent, bool, bool]] = [
+        ("", AlertEvent.CREDENTIALS_REFUSED, run.state is RunState.REFUSED, ended and books.delivered > 0),
+        ("", AlertEvent.UNAVAILABLE, run.state is RunState.UNAVAILABLE, ended and books.delivered > 0),
+        (run.audience, AlertEvent.WITHHELD, run.state is RunState.WITHHELD, is_released),
+        (run.audience, AlertEvent.REJECTED, run.state is RunState.REJECTED, run.state is RunState.DONE),
     ]
     if run.kind == SCHEDULED:  # a backfill may be of another snapshot
-        judged.append((run.audience, Event.UNUSABLE, False, True))
+        judged.append((run.audience, AlertEvent.UNUSABLE, False, True))
     for audience, event, is_wrong, is_right in judged:
         if is_wrong:
             found = Condition(destination, audience, event, run.sentence or "", at, run.run_id)
-            state.begin(workspace.database, found, at)
+            state.begin_condition(workspace.database, found, at)
         elif is_right:
-            state.end(workspace.database, destination, audience, event, at)
+            state.end_condition(workspace.database, destination, audience, event, at)
     if run.kind == SCHEDULED and not isinstance(run, ForwardingRun):
         _judge_size(workspace, run, at)
 
@@ -93,27 +93,27 @@ def after_failure(workspace: Workspace, audience: str, error: BaseException, at:
     note_try(workspace.database, destination, audience, at)
     if isinstance(error, SnapshotSuperseded | SnapshotStale):  # stale is looked for in the state
         return
-    kinds = {SnapshotError: Event.UNUSABLE, CredentialsRefused: Event.CREDENTIALS_REFUSED}
+    kinds = {SnapshotError: AlertEvent.UNUSABLE, CredentialsRefused: AlertEvent.CREDENTIALS_REFUSED}
     event = next((event for kind, event in kinds.items() if isinstance(error, kind)), None)
     if event is not None:
-        about = audience if event is Event.UNUSABLE else ""
-        state.begin(workspace.database, Condition(destination, about, event, str(error), at), at)
+        about = audience if event is AlertEvent.UNUSABLE else ""
+        state.begin_condition(workspace.database, Condition(destination, about, event, str(error), at), at)
 
 
-def look_around(workspace: Workspace, *, is_due_looked_for: bool = False, now: datetime | None = None) -> None:
+def look_at_all(workspace: Workspace, *, is_due_looked_for: bool = False, now: datetime | None = None) -> None:
     """Record what the state shows about all audiences: stale snapshots, keys without an audience, and syncs that are late.
 
     A sync that begins late is no reason to tell anybody that it is late, so a task of a sync does not look for that.
     """
     now = now or datetime.now(UTC)
-    _record(workspace, Event.STALE, {one.key: str(one) for one in stale_warnings(workspace)}, now)
-    _record(workspace, Event.ORPHANED, {one.key: str(one) for one in orphan_warnings(workspace)}, now)
+    _record(workspace, AlertEvent.STALE, {one.key: str(one) for one in stale_warnings(workspace)}, now)
+    _record(workspace, AlertEvent.ORPHANED, {one.key: str(one) for one in orphan_warnings(workspace)}, now)
     late = late_audiences(workspace, now)
-    known = {one.audience for one in _open(workspace) if one.event is Event.LATE}
+    known = {one.audience for one in _open(workspace) if one.event is AlertEvent.LATE}
     has_resumed = "" in known and "" not in late  # then the other audiences are still to come
     if has_resumed or not is_due_looked_for:
         late = {audience: sentence for audience, sentence in late.items() if audience in known}
-    _record(workspace, Event.LATE, late, now)
+    _record(workspace, AlertEvent.LATE, late, now)
 
 
 def tell(
@@ -130,7 +130,7 @@ def tell(
 
 
 def _tell(workspace: Workspace, target: Target, link_of: Callable[[Sequence[str]], str | None], now: datetime) -> int:
-    by_event: dict[tuple[Event, bool], list[state.Telling]] = defaultdict(list)
+    by_event: dict[tuple[AlertEvent, bool], list[state.Telling]] = defaultdict(list)
     for one in state.claim(workspace.database, target, workspace.settings.destination.name, now):
         by_event[one.condition.event, one.is_end].append(one)
     messages = list(by_event.values())
@@ -161,7 +161,7 @@ def _alert(
     parts = [workspace.database.installation(), target, first.event.value, str(is_end)]
     parts += [f"{one.audience} {one.since.isoformat()}" for one in conditions]
     return Alert(
-        event=Event.RECOVERED if is_end else first.event,
+        event=AlertEvent.RECOVERED if is_end else first.event,
         subject=first.subject if len(conditions) == 1 else harmless(several),
         text=("\n".join(lines[:MAX_LINES]) + more)[:MAX_TEXT],
         audiences=tuple(map(harmless, audiences)),
@@ -180,20 +180,22 @@ def _open(workspace: Workspace) -> list[Condition]:
     return state.open_conditions(workspace.database, workspace.settings.destination.name)
 
 
-def _record(workspace: Workspace, event: Event, wrong: dict[str, str], now: datetime) -> None:
+def _record(workspace: Workspace, event: AlertEvent, wrong: dict[str, str], now: datetime) -> None:
     """Let these audiences, by trait key and with a sentence, be all that this event has happened to."""
     destination = workspace.settings.destination.name
     known = {one.audience for one in _open(workspace) if one.event is event}
     for audience in known - wrong.keys():
-        state.end(workspace.database, destination, audience, event, now)
+        state.end_condition(workspace.database, destination, audience, event, now)
     for audience in wrong.keys() - known:
-        state.begin(workspace.database, Condition(destination, audience, event, wrong[audience], now), now)
+        state.begin_condition(workspace.database, Condition(destination, audience, event, wrong[audience], now), now)
 
 
 def _judge_size(workspace: Workspace, run: Run, at: datetime) -> None:
     """Compare the size of a run's snapshot with the sizes before it; before the unusual one, where it lasts."""
     destination = workspace.settings.destination.name
-    known = next((one for one in _open(workspace) if one.event is Event.SIZE and one.audience == run.audience), None)
+    known = next(
+        (one for one in _open(workspace) if one.event is AlertEvent.SIZE and one.audience == run.audience), None
+    )
     before = [
         each.books.members
         for each in history(workspace.database, run.audience_id, before=run.number, limit=2 * WINDOW)
@@ -202,11 +204,13 @@ def _judge_size(workspace: Workspace, run: Run, at: datetime) -> None:
     low, high = (min(before) * (1 - MARGIN), max(before) * (1 + MARGIN)) if before else (0, 0)
     is_small = max([run.books.members, *before]) < workspace.settings.defaults.guard_floor
     if len(before) < FEWEST_SNAPSHOTS or is_small or low <= run.books.members <= high:
-        state.end(workspace.database, destination, run.audience, Event.SIZE, at)
+        state.end_condition(workspace.database, destination, run.audience, AlertEvent.SIZE, at)
         return
     sentence = (
         f"{harmless(run.name)} has {counted(run.books.members, 'member')} now; in the {len(before)} runs before it had "
         f"{min(before):,} to {max(before):,}. What the guard does not withhold was sent. Look whether its "
         f"source is whole, and whether somebody changed its definition in Segment: windsor-sync runs {run.run_id}"
     )
-    state.begin(workspace.database, Condition(destination, run.audience, Event.SIZE, sentence, at, run.run_id), at)
+    state.begin_condition(
+        workspace.database, Condition(destination, run.audience, AlertEvent.SIZE, sentence, at, run.run_id), at
+    )

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from windsor_sync.domain.alert import Event
+from windsor_sync.domain.alert import AlertEvent
 from windsor_sync.domain.labels import counted, moment
 from windsor_sync.errors import harmless
 from windsor_sync.settings import Computation, Settings
@@ -35,7 +35,7 @@ def _due(workspace: Workspace) -> dict[str, tuple[datetime, timedelta]]:
     entries = entries_by_id(workspace.settings, rows)
     begun = {run.audience_id: run.started_at for run in newest_of_each(workspace.database, destination, limit=MANY)}
     tries = last_tries(workspace.database, destination)
-    resumed_at = ended_at(workspace.database, destination, Event.LATE)
+    resumed_at = ended_at(workspace.database, destination, AlertEvent.LATE)
     found = {}
     for row in rows:
         if row.id in entries and row.id in begun:

@@ -12,11 +12,6 @@ if TYPE_CHECKING:
 PAGE = "/windsor/"
 
 
-def page() -> str:
-    """Return where the page is, below Airflow's address."""
-    return PAGE
-
-
 def audience_page(key: str) -> str:
     """Return where the audience's page is, below Airflow's address."""
     return f"{PAGE}audiences/" + quote(key, safe="")

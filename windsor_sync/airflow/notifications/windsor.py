@@ -47,7 +47,7 @@ class AudienceStateNotifier(BaseNotifier):
 
     def _look(self, context: "Context", workspace: "Workspace") -> None:
         from windsor_sync.airflow.retries import cause_of
-        from windsor_sync.usecases.alerts import after_failure, after_run, look_around
+        from windsor_sync.usecases.alerts import after_failure, after_run, look_at_all
 
         key = getattr(context["task"], "audience", None)
         error, run = context.get("exception"), _last_run(workspace, key)
@@ -55,7 +55,7 @@ class AudienceStateNotifier(BaseNotifier):
             after_run(workspace, run)
         if isinstance(error, BaseException) and key is not None:
             after_failure(workspace, str(key), cause_of(error))
-        look_around(workspace, is_due_looked_for=key is None)
+        look_at_all(workspace, is_due_looked_for=key is None)
 
     def _tell(self, context: "Context", workspace: "Workspace") -> None:
         from windsor_sync.airflow.connection import secret_of
@@ -94,10 +94,10 @@ def _notifiers(settings: "Settings", context: "Context") -> "list[AlertTarget]":
 
 
 def _target(key: str, send: "Callable[[Alert], object]", settings: "AlertSettings | None" = None) -> "AlertTarget":
-    from windsor_sync.domain.alert import Event
+    from windsor_sync.domain.alert import AlertEvent
     from windsor_sync.usecases.alert_targets import AlertTarget
 
-    return AlertTarget(key, settings.events if settings else tuple(Event), send)
+    return AlertTarget(key, settings.events if settings else tuple(AlertEvent), send)
 
 
 def _name_of(then: Then) -> str:
@@ -115,10 +115,10 @@ def _link(audiences: Sequence[str]) -> str | None:
     """Return the page of the one audience, else that of all, where Airflow knows its own address."""
     from airflow.sdk import conf
 
-    from windsor_sync.airflow.links.windsor import audience_page, page
+    from windsor_sync.airflow.links.windsor import PAGE, audience_page
 
     root = str(conf.get("api", "base_url", fallback="") or "").rstrip("/")
-    return root + (audience_page(audiences[0]) if len(audiences) == 1 else page()) if root else None
+    return root + (audience_page(audiences[0]) if len(audiences) == 1 else PAGE) if root else None
 
 
 def _call(notifier: Then, context: "Context", alert: "Alert") -> None:
