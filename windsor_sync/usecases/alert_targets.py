@@ -23,7 +23,7 @@ SecretOf = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class AlertTarget:
-    """One receiver."""
+    """One receiver of alerts."""
 
     key: str
     events: Sequence[AlertEvent]
