@@ -4,6 +4,7 @@ import json
 import socket
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +21,7 @@ from windsor_sync.domain.change import Limits, Retry
 from windsor_sync.errors import ConfigError, SnapshotError
 from windsor_sync.sandbox import Faults
 from windsor_sync.settings import load
+from windsor_sync.sources import engine_from_environment
 from windsor_sync.state.tables import runs
 from windsor_sync.usecases.check import examine, examine_origins
 from windsor_sync.usecases.prepare import Request
@@ -168,7 +170,7 @@ def test_mistakes_of_the_configuration_are_findings_too_a_line_each_and_for_prog
     world.document["schedule"] = {"audiences": "soon"}
     ran = printed(world, "--json")
     mistakes = " ".join(finding["text"] for finding in ran.json if finding["level"] == "error")
-    assert (ran.status, ran.err, {finding["subject"] for finding in ran.json}) == (2, "", {"configuration"})
+    assert (ran.status, ran.err) == (2, "")
     assert ("max_in_flight" in mistakes, "schedule.audiences" in mistakes) == (True, True)
     assert "error   configuration: windsor.yaml:" in printed(world).out
 
@@ -204,11 +206,11 @@ def test_of_a_warehouse_with_many_audiences_one_connection_is_made(world: World)
     world.document["computed_traits"] = []
     asked: list[str] = []
 
-    def reach(connection: str) -> str:
+    def reach(connection: str) -> Any:
         asked.append(connection)
         raise ConfigError("Nobody is there.")
 
-    found = list(examine(world.workspace, reach))
+    found = list(examine(replace(world.workspace, connections=reach)))
     assert [(one.level.value, one.text) for one in found] == [("error", "Nobody is there.")] * 2
     assert asked == ["shop"]
 
@@ -226,7 +228,7 @@ def test_a_snapshot_that_this_user_may_not_read_is_an_error_that_names_it() -> N
         )
         settings = load(config, env={})
         with somebody_else():
-            (found,) = examine_origins(settings, str)
+            (found,) = examine_origins(settings, engine_from_environment)
     assert (found.level.value, "vip.csv cannot be read: Permission denied" in found.text) == ("error", True)
 
 
@@ -324,9 +326,12 @@ def test_the_key_in_airflows_connection_is_tried(world: World, tmp_path: Path) -
     assert "with the key from Airflow's connection windsor_default" in found["destination"]["text"]
 
 
-def test_what_only_airflow_knows_of_segment_and_a_warehouse_is_not_called_missing(
+def test_segment_s_token_and_a_warehouse_are_found_in_airflow_s_connections(
     world: World, tmp_path: Path, segment_api: SegmentApi
 ) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
     world.document["audiences"] = [{"name": AUDIENCE, "snapshot": {"connection": "shop", "profiles_sync": "main"}}]
     world.document["computed_traits"] = []
     world.document["segment"] = {"url": segment_api.url}
@@ -334,10 +339,13 @@ def test_what_only_airflow_knows_of_segment_and_a_warehouse_is_not_called_missin
         world,
         AIRFLOW_HOME=str(tmp_path / "airflow"),
         AIRFLOW_CONN_SEGMENT_DEFAULT=json.dumps({"conn_type": "generic", "password": TOKEN}),
-        AIRFLOW_CONN_SHOP=json.dumps({"conn_type": "postgres", "host": "db.example"}),
+        AIRFLOW_CONN_SHOP=json.dumps(
+            {"conn_type": "postgres", "host": "127.0.0.1", "port": port, "password": "hunter2c"}
+        ),
     )
-    assert (found["Segment"]["level"], found[AUDIENCE]["level"]) == ("ok", "ok")
-    assert "a connection of Airflow's, which only its tasks can ask" in found[AUDIENCE]["text"]
+    assert found["Segment"]["level"] == "ok"
+    assert (found[AUDIENCE]["level"], "connection shop" in found[AUDIENCE]["text"]) == ("error", True)
+    assert "cannot be reached" in found[AUDIENCE]["text"], found[AUDIENCE]["text"]
 
 
 @pytest.mark.parametrize(
@@ -365,3 +373,77 @@ def test_a_clock_that_is_wrong_is_a_warning(
 def test_before_the_first_run_a_sentence_says_what_to_do(world: World) -> None:
     ran = run("--config", str(world.config), "runs")
     assert (ran.status, "Run: windsor-sync sync --all" in ran.out) == (0, True)
+
+
+def test_what_is_right_is_looked_at_in_the_same_go_as_what_is_wrong(world: World) -> None:
+    world.document["audiences"].append({"name": "Wrong", "snapshot": {"path": "a.csv", "query": "select 1"}})
+    world.document["audiences"].append({"name": "Nameless", "trait": "email", "snapshot": {"path": "none/*.csv"}})
+    world.document["schedule"] = {"audiences": "soon"}
+    world.document["unknown"] = 3
+    world.values({"ana": 1})
+    ran = printed(world, "--json", WINDSOR_API_KEY="wrong")
+    errors = [finding for finding in ran.json if finding["level"] == "error"]
+    assert [finding["subject"] for finding in errors].count("configuration") == 4
+    assert {finding["subject"] for finding in errors} == {"configuration", "destination", AUDIENCE, "Nameless"}
+    levels = {finding["subject"]: finding["level"] for finding in ran.json}
+    assert (ran.status, levels["state"], levels["files"], levels[TRAIT], "Wrong" in levels) == (
+        2,
+        "ok",
+        "ok",
+        "ok",
+        False,
+    )
+    assert ("schedule" in levels, "left out below: audiences, schedule.audiences, unknown" in ran.out) == (False, True)
+
+
+@pytest.mark.parametrize("key", ["state", "files", "destination"])
+def test_no_other_state_is_made_or_opened_while_where_it_is_is_wrong(world: World, key: str) -> None:
+    world.values({"ana": 1})
+    if key == "destination":
+        world.destination["url"] = "no address"
+    else:
+        world.document[key] = {"state": "nonsense", "files": ""}[key]
+    found = check(world, WINDSOR_API_KEY="")
+    assert (found["status"], found["state"]["level"], found[TRAIT]["level"]) == (2, "skipped", "ok")
+    assert (found[AUDIENCE]["level"], found["API key"]["level"]) == ("error", "error")
+    assert found["destination"]["level"] == ("skipped" if key == "destination" else "ok")
+    assert (ran_offline := printed(world, "--offline")).status == 2, ran_offline.out
+    assert not (world.folder / ".windsor").exists()
+
+
+def test_a_configuration_is_checked_offline_without_network_key_state_or_airflow(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.document["state"] = "postgresql://windsor@db.invalid/windsor"
+    world.document["files"] = "s3://no-such-bucket/files"
+    world.document["audiences"].append({"name": "In S3", "snapshot": {"path": "s3://no-such-bucket/*.parquet"}})
+    world.document["audiences"].append({"name": "Asked", "snapshot": {"query": "select 1", "connection": "shop"}})
+    world.document["segment"] = {"region": "eu"}
+    world.document["space"] = "spa_1"
+    monkeypatch.setattr(socket, "socket", None)
+    monkeypatch.setenv("AIRFLOW_HOME", "/nowhere")
+    monkeypatch.delenv("WINDSOR_API_KEY", raising=False)
+    from windsor_sync.cli.doctor import findings_about
+
+    config = world.config
+    before = sorted(world.folder.rglob("*"))
+    found = {finding.subject: finding for finding in findings_about(config, is_offline=True)}
+    assert {finding.level.value for finding in found.values()} == {"ok", "skipped"}
+    assert found["In S3"].text == "trait in_s3, from s3://no-such-bucket/*.parquet (parquet)"
+    assert found["Asked"].text == "trait asked, from a query over connection shop"
+    assert "Windsor and its key, Segment" in found["offline"].text
+    assert sorted(world.folder.rglob("*")) == before
+
+
+def test_offline_a_mistake_ends_with_2_and_what_was_not_looked_at_is_said(world: World) -> None:
+    world.document["audiences"][0]["snapshot"] = {"path": "a.txt"}
+    ran = printed(world, "--offline")
+    assert (ran.status, "a path whose end names no format" in ran.out, "skipped offline: Not looked" in ran.out) == (
+        2,
+        True,
+        True,
+    )
+    assert (
+        printed(world, "--offline", WINDSOR_SYNC_AUDIENCES__ORDER_COMPLETED_LAST_30DAYS__SNAPSHOT__FORMAT="csv").status
+        == 0
+    )

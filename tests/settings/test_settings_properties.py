@@ -12,7 +12,17 @@ from settings_folder import Folder
 
 from windsor_sync.errors import ConfigError
 from windsor_sync.segment.trait_keys import key_problem, trait_key
-from windsor_sync.settings import TEMPLATE, Settings, describe, format_duration, parse_duration
+from windsor_sync.settings import (
+    TEMPLATE,
+    InvalidSettings,
+    Mistake,
+    Settings,
+    describe,
+    examined,
+    format_duration,
+    load,
+    parse_duration,
+)
 
 lines = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=12)
 percents = st.none() | st.integers(0, 100) | st.floats(0, 100)
@@ -120,6 +130,26 @@ trees: st.SearchStrategy[Any] = st.recursive(
 def test_no_tree_of_values_brings_anything_but_a_configuration_error(shared_folder: Folder, tree: Any) -> None:
     with suppress(ConfigError):
         shared_folder.load(yaml.safe_dump(tree, allow_unicode=True))
+
+
+@effort(max_examples=150, deadline=None)
+@given(tree=trees, url=st.sampled_from(["http://127.0.0.1:1/", "no address"]))
+def test_of_any_tree_that_is_wrong_the_rest_is_examined_and_every_mistake_named(
+    shared_folder: Folder, tree: Any, url: str
+) -> None:
+    good = {"name": "Good", "snapshot": {"path": "good.csv"}}
+    file = (tree if isinstance(tree, dict) else {}) | {"destination": {"url": url}, "audiences": [tree, good]}
+    shared_folder.file.write_text(yaml.safe_dump(file, allow_unicode=True), encoding="utf-8")
+    try:
+        named: tuple[Mistake, ...] = ()
+        load(shared_folder.file, {})
+    except InvalidSettings as refused:
+        named = refused.mistakes
+    found = examined(shared_folder.file, {})
+    assert found.mistakes == named
+    assert found.settings is not None
+    assert "Good" in {audience.name for audience in found.settings.audiences}
+    assert (found.settings.destination.url == url) == (url != "no address")
 
 
 @effort(max_examples=150, deadline=None)

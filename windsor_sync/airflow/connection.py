@@ -55,7 +55,11 @@ def key_of(connection: "Connection") -> str:
 def token_of(settings: Settings) -> str:
     """The token for Segment's Public API, from the connection that `segment.connection` names; raises ConfigError."""
     assert settings.segment is not None
-    connection = connection_of(settings.segment.connection)
+    return token_in(connection_of(settings.segment.connection))
+
+
+def token_in(connection: "Connection") -> str:
+    """The token that a connection has; raises ConfigError when it has none."""
     token = _password(connection, "The token for Segment")
     if not token:
         raise ConfigError(

@@ -4,6 +4,7 @@ The hook's own DataFrames are not used: most drivers fetch a whole answer before
 pandas turns whole numbers with gaps into fractions, which no id survives.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
@@ -13,11 +14,16 @@ if TYPE_CHECKING:
 
 
 def engine_of(connection_id: str) -> "Engine":
-    """The SQLAlchemy engine of a connection's DbApiHook; raises ConfigError when the connection has none."""
+    """The SQLAlchemy engine of a connection's DbApiHook, for a task; raises ConfigError when the connection has none."""
+    return engine_behind(connection_id, BaseHook.get_connection)
+
+
+def engine_behind(connection_id: str, find: Callable[[str], Any]) -> "Engine":
+    """The same, of a connection that is found as the caller says."""
     from windsor_sync.errors import ConfigError
 
     try:
-        engine: Engine = _hook(connection_id).get_sqlalchemy_engine()
+        engine: Engine = _hook(connection_id, find).get_sqlalchemy_engine()
     except ConfigError:
         raise
     except Exception as error:  # a provider's own; its words can hold the URL
@@ -30,12 +36,11 @@ def engine_of(connection_id: str) -> "Engine":
     )
 
 
-def _hook(connection_id: str) -> Any:
+def _hook(connection_id: str, find: Callable[[str], Any]) -> Any:
     from windsor_sync.errors import ConfigError
 
     try:
-        connection: Any = BaseHook.get_connection(connection_id)
-        hook = connection.get_hook()
+        hook = find(connection_id).get_hook()
     except Exception as error:
         kind = type(error).__name__
         remedy = "Add it in Airflow, and install the provider of its type (such as apache-airflow-providers-postgres)."

@@ -40,11 +40,6 @@ def key_in_airflow(connection: str) -> str | None:
     return clean_key(password, "The key", f"the password of the Airflow connection {connection}") or None
 
 
-def is_in_airflow(connection: str) -> bool:
-    """Whether there is an Airflow that has the connection."""
-    return has_airflow() and _airflow("connections", connection) is not None
-
-
 def _pool() -> Finding:
     found = _airflow("pools", POOL)
     if found:

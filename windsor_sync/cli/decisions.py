@@ -28,13 +28,13 @@ def approve_command(
     """
     if max_exited is None and max_entered is None:
         raise click.UsageError("Say how many: --max-exited N, --max-entered N, or both.")
+    from windsor_sync.cli.opening import open_for_command
     from windsor_sync.domain.guard import Ceiling
     from windsor_sync.state.approvals import approve as record
     from windsor_sync.state.audit_log import this_person
     from windsor_sync.state.runs import run_of
-    from windsor_sync.usecases.workspace import open_workspace
 
-    with open_workspace(load_settings(config)) as workspace:
+    with open_for_command(load_settings(config)) as workspace:
         found = run_of(workspace.database, run)
         if found is None:
             raise ConfigError(f"There is no run {run}. Nothing was approved. `windsor-sync runs` lists the newest.")
@@ -94,12 +94,12 @@ def forget_command(config: Path | None, user: str, reason: str | None, is_json: 
     Example:
       windsor-sync forget 00123 --reason "request of 2026-11-20"
     """
+    from windsor_sync.cli.opening import open_for_command
     from windsor_sync.domain.labels import counted
     from windsor_sync.state.audit_log import this_person
     from windsor_sync.usecases.forget import forget as forget_user
-    from windsor_sync.usecases.workspace import open_workspace
 
-    with open_workspace(load_settings(config)) as workspace:
+    with open_for_command(load_settings(config)) as workspace:
         done = forget_user(workspace, user, who=this_person(), why=reason)
     if is_json:
         print_json(

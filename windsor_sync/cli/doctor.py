@@ -4,24 +4,37 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from windsor_sync.cli.airflow_look import examine_airflow, is_in_airflow, key_in_airflow
-from windsor_sync.errors import ConfigError
-from windsor_sync.settings import InvalidSettings, Settings, load
-from windsor_sync.sources import engine_from_environment
-from windsor_sync.usecases.check import Finding, Level, answers, examine, examine_origins, examine_settings
+from windsor_sync.cli.airflow_look import examine_airflow, key_in_airflow
+from windsor_sync.cli.opening import open_for_command, warehouse
+from windsor_sync.errors import ConfigError, WindsorSyncError
+from windsor_sync.settings import Examined, InvalidSettings, Settings, examined
+from windsor_sync.settings.partial import NOWHERE
+from windsor_sync.usecases.check import (
+    Finding,
+    Level,
+    examine,
+    examine_origins,
+    examine_schedule,
+    examine_settings,
+    examine_stores,
+    named_sources,
+)
 from windsor_sync.usecases.check_destination import Key, examine_destination
 from windsor_sync.usecases.workspace import (
     API_KEY_VARIABLE,
     key_from_environment,
-    open_workspace,
-    token_from_environment,
 )
 
+STATE_SETTINGS = frozenset(
+    {"state", "readable_by", "files", "destination", "destination.url", "destination.name", "segment", "space"}
+)
+"""Where one of them is wrong, the state is not opened: it could be another one, or asked about another ledger."""
 
-def findings_about(config: Path | None) -> Iterator[Finding]:
+
+def findings_about(config: Path | None, *, is_offline: bool = False) -> Iterator[Finding]:
     """Look on after an error: a person mends everything in one go."""
     try:
-        settings = load(config)
+        found = examined(config)
     except InvalidSettings as error:
         yield from (Finding("configuration", Level.ERROR, str(mistake)) for mistake in error.mistakes)
         yield Finding(
@@ -30,21 +43,70 @@ def findings_about(config: Path | None) -> Iterator[Finding]:
     except ConfigError as error:
         yield Finding("configuration", Level.ERROR, str(error))
     else:
-        yield from _findings_under(settings)
+        yield from (Finding("configuration", Level.ERROR, str(mistake)) for mistake in found.mistakes)
+        yield from _left_out(found)
+        if found.settings is not None:
+            look = _offline if is_offline else _everything
+            yield from look(found.settings, found)
 
 
-def _findings_under(settings: Settings) -> Iterator[Finding]:
-    is_usable = True
-    for finding in examine_settings(settings):
+def _left_out(found: Examined) -> Iterator[Finding]:
+    if found.settings is None:
+        yield Finding("configuration", Level.SKIPPED, "Nothing else was looked at, because of these mistakes.")
+    elif found.left_out:
+        wrong = ", ".join(sorted(found.left_out))
+        yield Finding("configuration", Level.SKIPPED, f"What these mistakes are about was left out below: {wrong}.")
+
+
+def _offline(settings: Settings, found: Examined) -> Iterator[Finding]:
+    """Tell what windsor.yaml says; no network, key, state, file or Airflow is needed for it."""
+    yield from _said(settings, found)
+    yield from named_sources(settings)
+    asked = ", Segment" if settings.segment is not None else ""
+    yield Finding(
+        "offline",
+        Level.SKIPPED,
+        f"Not looked at: the state, the files, Airflow, Windsor and its key{asked}, the clock, and what the snapshots hold. "
+        "`windsor-sync check` looks at them, where they are.",
+    )
+
+
+def _said(settings: Settings, found: Examined) -> Iterator[Finding]:
+    if not found.mistakes:
+        yield from examine_settings(settings)
+    elif not any(name.startswith("schedule") for name in found.left_out):
+        yield examine_schedule(settings)
+
+
+def _everything(settings: Settings, found: Examined) -> Iterator[Finding]:
+    yield from _said(settings, found)
+    is_usable = not any(name in STATE_SETTINGS or name.startswith("segment.") for name in found.left_out)
+    for finding in examine_stores(settings) if is_usable else _unopened():
         is_usable = is_usable and finding.level is not Level.ERROR
         yield finding
     yield from examine_airflow(settings)
-    yield from examine_destination(settings.destination, partial(_key, settings.destination.connection))
+    yield from _destination(settings)
     if not is_usable:
-        yield from examine_origins(settings, _reach)
+        yield from examine_origins(settings, warehouse)
         return
-    with open_workspace(settings, segment_token=partial(_token, settings)) as workspace:
-        yield from examine(workspace, _reach)
+    with open_for_command(settings) as workspace:
+        yield from examine(workspace, is_whole=not found.mistakes)
+
+
+def _unopened() -> Iterator[Finding]:
+    yield Finding("state", Level.SKIPPED, "not opened, nor the files, while what windsor.yaml says of them is wrong")
+
+
+def _destination(settings: Settings) -> Iterator[Finding]:
+    key = partial(_key, settings.destination.connection)
+    if settings.destination.url != NOWHERE:
+        yield from examine_destination(settings.destination, key)
+        return
+    try:
+        key()
+    except WindsorSyncError as error:
+        yield Finding("API key", Level.ERROR, str(error))
+    yield Finding("destination", Level.SKIPPED, "not asked, nor its clock, while its URL is wrong")
 
 
 def _key(connection: str) -> Key:
@@ -52,19 +114,3 @@ def _key(connection: str) -> Key:
     if found := key_in_airflow(connection):
         return Key(found, f"Airflow's connection {connection}")
     return Key(key_from_environment(), API_KEY_VARIABLE)
-
-
-def _token(settings: Settings) -> str:
-    """Segment's token, in the same way."""
-    assert settings.segment is not None
-    return key_in_airflow(settings.segment.connection) or token_from_environment()
-
-
-def _reach(connection: str) -> str:
-    """Return how a warehouse answers; one that only Airflow's tasks can reach is not asked."""
-    try:
-        return answers(engine_from_environment, connection)
-    except ConfigError:
-        if is_in_airflow(connection):
-            return "a connection of Airflow's, which only its tasks can ask"
-        raise

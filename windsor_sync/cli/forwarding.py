@@ -46,18 +46,18 @@ def forward_command(config: Path | None, since: datetime | None, release_aliases
       windsor-sync forward
       windsor-sync forward --since 2026-11-01
     """
+    from windsor_sync.cli.opening import open_for_command
     from windsor_sync.delivery.cancel import CancelToken
     from windsor_sync.state.audit_log import this_person
     from windsor_sync.usecases.close_run import error_of
     from windsor_sync.usecases.forward import ForwardRequest, held_aliases
     from windsor_sync.usecases.forward import forward as forward_new
-    from windsor_sync.usecases.workspace import open_workspace
 
     request = ForwardRequest(
         f"by hand, {this_person()}", since.date() if since else None, releases_aliases=release_aliases
     )
     with (
-        open_workspace(load_settings(config)) as workspace,
+        open_for_command(load_settings(config), sends=True) as workspace,
         progress() as view,
         stopping(CancelToken()) as stop,
         alerting(workspace) as watch,

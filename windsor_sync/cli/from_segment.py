@@ -48,6 +48,7 @@ def _cell(value: Any) -> Any:
 
 def in_space(settings: "Settings") -> "list[Described]":
     """Everything the space has; asks Segment also where windsor.yaml has no `segment:` section yet."""
+    from windsor_sync.cli.opening import segment_token
     from windsor_sync.settings import Segment
     from windsor_sync.usecases.workspace import public_api
 
@@ -56,7 +57,8 @@ def in_space(settings: "Settings") -> "list[Described]":
             f"{settings.path.name} names no space. Nothing was asked. Set `space:` to the id of your Engage space; it is in the "
             "address of its pages in Segment."
         )
-    with public_api(settings.segment or Segment()) as api:
+    segment = settings.segment or Segment()
+    with public_api(segment, lambda: segment_token(segment.connection)) as api:
         return list(api.computations(settings.space))
 
 

@@ -53,12 +53,12 @@ def runs_command(config: Path | None, run: str | None, limit: int, is_json: bool
       windsor-sync runs
       windsor-sync runs --json --limit 5
     """
+    from windsor_sync.cli.opening import open_for_command
     from windsor_sync.state.runs import recent
     from windsor_sync.usecases.close_run import as_it_stands
-    from windsor_sync.usecases.workspace import open_workspace
 
     settings = load_settings(config)
-    with open_workspace(settings) as workspace:
+    with open_for_command(settings) as workspace:
         found = [
             as_it_stands(workspace, one)
             for one in recent(workspace.database, destination=settings.destination.name, run_id=run, limit=limit)
@@ -118,11 +118,11 @@ def why_command(config: Path | None, user: str, audience: str | None, is_json: b
       windsor-sync why 00123
       windsor-sync why 00123 --audience vip_customer
     """
+    from windsor_sync.cli.opening import open_for_command
     from windsor_sync.usecases.why import why as accounts_of
-    from windsor_sync.usecases.workspace import open_workspace
 
     settings = load_settings(config)
-    with open_workspace(settings) as workspace:
+    with open_for_command(settings) as workspace:
         wanted = None
         if audience is not None:
             (computation,) = settings.find([audience])
@@ -173,10 +173,10 @@ def audit_command(config: Path | None, repair: bool, is_quick: bool, is_json: bo
       windsor-sync audit --repair
       windsor-sync audit --quick
     """
+    from windsor_sync.cli.opening import open_for_command
     from windsor_sync.usecases.audit import audit as look
-    from windsor_sync.usecases.workspace import open_workspace
 
-    with open_workspace(load_settings(config)) as workspace, progress() as view:
+    with open_for_command(load_settings(config)) as workspace, progress() as view:
         found = look(
             workspace, repair=repair, is_quick=is_quick, looked_at=lambda done, total: view.count("files", done, total)
         )

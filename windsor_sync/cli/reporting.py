@@ -31,10 +31,10 @@ def report_command(config: Path | None, out: Path) -> None:
       windsor-sync report
       windsor-sync report --out reports/monday.html
     """
+    from windsor_sync.cli.opening import open_for_command
     from windsor_sync.report.document import report as whole
-    from windsor_sync.usecases.workspace import open_workspace
 
-    with open_workspace(load_settings(config)) as workspace:
+    with open_for_command(load_settings(config)) as workspace:
         text = whole(workspace)
     try:
         with open_over(out) as file:

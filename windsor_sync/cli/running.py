@@ -48,15 +48,15 @@ def plan_audiences(
     messages_to: Path | None = None,
 ) -> int:
     """Show what runs would send; returns the exit status."""
+    from windsor_sync.cli.opening import open_for_command
     from windsor_sync.usecases.orphans import orphans
     from windsor_sync.usecases.plan import described
     from windsor_sync.usecases.prepare import planned
-    from windsor_sync.usecases.workspace import open_workspace
 
     settings = load_settings(config)
     plans: list[dict[str, Any]] = []
     failures: list[WindsorSyncError] = []
-    with open_workspace(settings) as workspace, _writer(messages_to) as write:
+    with open_for_command(settings) as workspace, _writer(messages_to) as write:
         for computation in chosen(settings, words, is_all=is_all):
             try:
                 with planned(workspace, computation, make(computation)) as prepared:
@@ -88,15 +88,15 @@ def run_audiences(
 
 def run_jobs(config: Path | None, jobs: "list[tuple[str, RunOne]]", *, is_json: bool) -> int:
     """Run (trait key, what to do) one after the other and show the books; returns the exit status."""
+    from windsor_sync.cli.opening import open_for_command
     from windsor_sync.delivery.cancel import CancelToken
     from windsor_sync.settings import load
     from windsor_sync.usecases.close_run import error_of
-    from windsor_sync.usecases.workspace import open_workspace
 
     runs: list[Run] = []
     failures: list[WindsorSyncError] = []
     with (
-        open_workspace(load(config)) as workspace,
+        open_for_command(load(config), sends=True) as workspace,
         progress() as view,
         stopping(CancelToken()) as stop,
         alerting(workspace) as watch,

@@ -27,7 +27,7 @@ MOST_LINES = 5
 """about one subject, where there may be many"""
 NEVER_SYNCED = "not synced yet"
 ENDED_WELL = frozenset({"done", NEVER_SYNCED})
-MARKS = {"ok": "green", "warning": "yellow", "error": "red"}
+MARKS = {"ok": "green", "skipped": "cyan", "warning": "yellow", "error": "red"}
 
 
 @click.command(short_help="Write a commented windsor.yaml with what is found here.")
@@ -117,23 +117,31 @@ def _next_steps(path: Path, has_audiences: bool) -> str:
 
 @click.command(short_help="Look at everything a sync needs; sends nothing.")
 @click.option(
+    "--offline", "is_offline", is_flag=True, help="Look at windsor.yaml alone: needs no network, key, state or Airflow."
+)
+@click.option(
     "--due", "is_due", is_flag=True, help="Look only whether a sync that was due did not run, and tell alerts."
 )
 @as_json
 @click.pass_obj
-def check_command(config: Path | None, is_due: bool, is_json: bool) -> int:
+def check_command(config: Path | None, is_offline: bool, is_due: bool, is_json: bool) -> int:
     """Look at everything a sync needs, and say for each thing that is wrong what helps.
 
     That is the configuration, the schedule, the state, the files, Airflow's pool and connection, Windsor and its key, the
     clock, and where each snapshot comes from: the first rows of each file, and of what each query returns, are read as a sync
     would. Windsor is asked whether it takes the key in a way that leaves no trace there. Exit status 2 where there is an error.
 
+    With --offline, as before a merge, only the configuration is looked at, and nothing else is needed or touched.
+
     \b
     Example:
       windsor-sync check
+      windsor-sync check --offline
       windsor-sync check --json
       windsor-sync check --due         # from cron, on a machine that is not the scheduler's
     """
+    if is_due and is_offline:
+        raise click.UsageError("--due looks at the state, which --offline leaves alone: give one of them.")
     if is_due:
         from windsor_sync.cli.alerting import show_late
 
@@ -141,7 +149,7 @@ def check_command(config: Path | None, is_due: bool, is_json: bool) -> int:
     from windsor_sync.cli.doctor import findings_about
 
     findings = []
-    for finding in findings_about(config):
+    for finding in findings_about(config, is_offline=is_offline):
         findings.append(finding)
         if not is_json:  # one by one: Airflow and a Windsor that is not there take their time
             mark = click.style(f"{finding.level.value:8}", fg=MARKS[finding.level.value])
@@ -173,12 +181,12 @@ def audiences_command(config: Path | None, from_segment: bool, writes: bool, is_
 
         show(settings, writes=writes, is_json=is_json)
         return
+    from windsor_sync.cli.opening import open_for_command
     from windsor_sync.usecases.orphans import orphans
     from windsor_sync.usecases.standing import warnings
-    from windsor_sync.usecases.workspace import open_workspace
 
     rows = []
-    with open_workspace(settings) as workspace:
+    with open_for_command(settings) as workspace:
         for each in settings.computations:
             known = _known(workspace.registry, each)
             rows.append(_row(workspace, each.name, known, each.computation_class.value, is_enabled=each.enabled))

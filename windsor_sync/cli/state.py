@@ -33,15 +33,18 @@ def upgrade_command(config: Path | None) -> None:
     Example:
       windsor-sync state upgrade
     """
+    from windsor_sync.cli.opening import open_for_command
     from windsor_sync.state.database import upgrade_database
     from windsor_sync.state.suppression_key import key_place
-    from windsor_sync.usecases.workspace import open_workspace
 
     settings = load_settings(config)
     before, now = upgrade_database(
         settings.state, key_place(settings.state, settings.path.parent), access=settings.access
     )
-    with suppress(WindsorSyncError), open_workspace(settings):  # the file store is brought up to date too, now or later
+    with (
+        suppress(WindsorSyncError),
+        open_for_command(settings),
+    ):  # the file store is brought up to date too, now or later
         pass
     echo(f"The state is at version {now}" + ("." if before == now else f", from {before or 'nothing'}."))
 
@@ -62,11 +65,11 @@ def prune_command(config: Path | None, days: int, dry_run: bool, is_json: bool) 
       windsor-sync state prune
       windsor-sync state prune --days 30 --dry-run
     """
+    from windsor_sync.cli.opening import open_for_command
     from windsor_sync.domain.labels import counted
     from windsor_sync.usecases.prune import prune as let_go
-    from windsor_sync.usecases.workspace import open_workspace
 
-    with open_workspace(load_settings(config)) as workspace:
+    with open_for_command(load_settings(config)) as workspace:
         done = let_go(workspace, kept_days=days, dry_run=dry_run)
     if is_json:
         print_json(asdict(done))

@@ -215,11 +215,11 @@ def recover_command(
 
 
 def _recover_key(config: Path | None, who: str, reason: str | None, *, is_json: bool) -> int:
+    from windsor_sync.cli.opening import open_for_command
     from windsor_sync.domain.labels import counted
     from windsor_sync.usecases.recover_state import recover_key
-    from windsor_sync.usecases.workspace import open_workspace
 
-    with open_workspace(load_settings(config)) as workspace:
+    with open_for_command(load_settings(config)) as workspace:
         lost = recover_key(workspace.database, workspace.marks, who, reason)
     if is_json:
         print_json({"is_lost": lost is not None, **(asdict(lost) if lost else {})})
@@ -238,11 +238,11 @@ def _recover_key(config: Path | None, who: str, reason: str | None, *, is_json: 
 
 
 def _recover_events(config: Path | None, who: str, reason: str | None, *, is_json: bool) -> int:
+    from windsor_sync.cli.opening import open_for_command
     from windsor_sync.domain.labels import counted
     from windsor_sync.usecases.recover_events import recover_events
-    from windsor_sync.usecases.workspace import open_workspace
 
-    with open_workspace(load_settings(config)) as workspace:
+    with open_for_command(load_settings(config)) as workspace:
         done = recover_events(workspace, who, reason)
     if is_json:
         print_json(asdict(done))
@@ -263,11 +263,11 @@ def _recover_events(config: Path | None, who: str, reason: str | None, *, is_jso
 
 
 def _recover_state(config: Path | None, who: str, reason: str | None, *, is_json: bool) -> int:
+    from windsor_sync.cli.opening import open_for_command
     from windsor_sync.domain.labels import counted
     from windsor_sync.usecases.recover_state import recover_state
-    from windsor_sync.usecases.workspace import open_workspace
 
-    with open_workspace(load_settings(config)) as workspace:
+    with open_for_command(load_settings(config)) as workspace:
         done = recover_state(workspace, who, reason)
     if is_json:
         print_json(asdict(done))

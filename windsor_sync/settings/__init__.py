@@ -18,6 +18,7 @@ from windsor_sync.settings.model import (
     Settings,
     Snapshot,
 )
+from windsor_sync.settings.partial import Examined, examined
 from windsor_sync.settings.template import TEMPLATE
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "DiffEngine",
     "Emails",
     "Events",
+    "Examined",
     "IdentifyBy",
     "InvalidSettings",
     "Mistake",
@@ -45,6 +47,7 @@ __all__ = [
     "SnapshotFormat",
     "WireName",
     "describe",
+    "examined",
     "format_duration",
     "load",
     "parse_duration",

@@ -1,10 +1,13 @@
-"""`WINDSOR_SYNC_<SECTION>__<KEY>`: any value of the file, lists of sections excepted, from the environment."""
+"""`WINDSOR_SYNC_<SECTION>__<KEY>`: any value of the file from the environment, those of audiences and computed traits too."""
 
 from collections.abc import Iterable, Mapping
 
+from pydantic.fields import FieldInfo
+
 from windsor_sync.settings.catalogue import VARIABLE_PREFIX, all_settings, is_nullable
-from windsor_sync.settings.document import Document
+from windsor_sync.settings.document import Document, Tree, Where
 from windsor_sync.settings.mistakes import Mistake, SettingPlace, credential_problem, did_you_mean, found_but
+from windsor_sync.settings.named_items import NAMED_LISTS, named_items, setting_meant
 
 CONFIG_VARIABLE = "WINDSOR_SYNC_CONFIG"
 
@@ -15,30 +18,39 @@ def apply_variables(document: Document, env: Mapping[str, str]) -> None:
     A variable that is empty counts as not set; `null` unsets a setting that may be null. A list has commas.
     """
     settings = {variable: setting for setting in all_settings() if (variable := setting.variable)}
+    items = {name: named_items(document.tree.get(name)) for name in NAMED_LISTS.values()}
     for variable in sorted(name for name in env if name.startswith(VARIABLE_PREFIX) and name != CONFIG_VARIABLE):
         value = env[variable].strip()
-        setting = settings.get(variable)
-        if setting is None:
+        if setting := settings.get(variable):
+            _give(document, setting.where, setting.field, value, variable)
+        elif variable.removeprefix(VARIABLE_PREFIX).partition("__")[0] not in NAMED_LISTS:
             document.mistakes.append(_unknown(variable, settings))
-        elif value:
-            unset = value in ("null", "~") and is_nullable(setting.field)
-            _put(document, setting.where, None if unset else value, SettingPlace(variable))
+        elif isinstance(found := setting_meant(variable, items), str):
+            document.mistakes.append(Mistake(SettingPlace(variable), "", found))
+        else:
+            _give(document, *found, value, variable)
 
 
-def _put(document: Document, where: tuple[str, ...], value: str | None, place: SettingPlace) -> None:
+def _give(document: Document, where: Where, field: FieldInfo | None, value: str, variable: str) -> None:
+    if not value:
+        return
+    # on_missing has no other value than null, and no null of its own
+    may_unset = field is not None and (is_nullable(field) or field.validation_alias is not None)
+    unset = value in ("null", "~") and may_unset
+    _put(document, where, None if unset else value, SettingPlace(variable))
+
+
+def _put(document: Document, where: Where, value: str | None, place: SettingPlace) -> None:
     """Set one value; a section that the file lacks is made, one that the file got wrong stays wrong."""
-    *sections, key = where
-    target = document.tree
-    for depth, name in enumerate(sections):
-        if target.get(name) is None:
-            target[name] = {}
-            document.places[tuple(sections[: depth + 1])] = place
-        inner = target[name]
-        if not isinstance(inner, dict):
-            return
-        target = inner
-    target[key] = value
-    document.places[where] = place
+    target: Tree = document.tree
+    for depth, step in enumerate(where[:-1]):
+        if isinstance(target, dict) and isinstance(step, str) and target.get(step) is None:
+            target[step] = {}
+            document.places[where[: depth + 1]] = place
+        target = document.at(where[: depth + 1])
+    if isinstance(target, dict):
+        target[str(where[-1])] = value
+        document.places[where] = place
 
 
 def _unknown(variable: str, known: Iterable[str]) -> Mistake:
@@ -46,5 +58,8 @@ def _unknown(variable: str, known: Iterable[str]) -> Mistake:
     if credential:
         return Mistake(SettingPlace(variable), "", credential)
     near = did_you_mean(variable, known)
-    expected = f"{VARIABLE_PREFIX}<SECTION>__<KEY> for a key of the file{near}; lists are set in the file"
+    expected = (
+        f"{VARIABLE_PREFIX}<SECTION>__<KEY> for a key of the file{near}, or "
+        f"{VARIABLE_PREFIX}AUDIENCES__<TRAIT KEY OR NAME>__<KEY> for an audience's"
+    )
     return Mistake(SettingPlace(variable), "", found_but("a variable that sets nothing", expected))

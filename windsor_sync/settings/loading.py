@@ -28,6 +28,18 @@ def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Setti
     folder, also those from the environment. Raises ConfigError: there is no such file, or, as InvalidSettings,
     everything that is wrong with it.
     """
+    document = document_of(path, env)
+    found = validated(document)
+    if found is None or document.mistakes:
+        raise InvalidSettings(document.file, document.mistakes)
+    return completed(found, document)
+
+
+def document_of(path: Path | None, env: Mapping[str, str]) -> Document:
+    """Return the file with the environment's values in it, and every mistake that lies between two settings noted.
+
+    Raises ConfigError for a file that cannot be read as settings at all.
+    """
     file = Path(os.path.abspath(path or env.get(CONFIG_VARIABLE) or DEFAULT_FILE))  # noqa: PTH100  # .. without links
     _require_text(file)
     document = read_document(file, _text_of(file))
@@ -35,10 +47,7 @@ def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Setti
     apply_variables(document, env)
     document.tree.setdefault("destination", {})  # so that what is missing is its url
     check_together(document)
-    found = validated(document)
-    if found is None or document.mistakes:
-        raise InvalidSettings(file, document.mistakes)
-    return _completed(found, document)
+    return document
 
 
 def _require_text(file: Path) -> None:
@@ -86,7 +95,7 @@ def _drop_empty(document: Document) -> None:
     document.tree = {key: value for key, value in document.tree.items() if value is not None}
 
 
-def _completed(found: WindsorYaml, document: Document) -> Settings:
+def completed(found: WindsorYaml, document: Document) -> Settings:
     """Fill in what one setting takes from another."""
     folder = document.file.parent
     values = {name: getattr(found, name) for name in WindsorYaml.model_fields}

@@ -99,7 +99,7 @@ class Destination(Section):
     )
     connection: Line = Field(
         default="windsor_default",
-        description="The Airflow connection that holds Windsor's key. Outside Airflow the key is WINDSOR_API_KEY.",
+        description="The Airflow connection that holds Windsor's key. On the command line WINDSOR_API_KEY comes first.",
     )
     requests_per_second: Positive = Field(
         default=200.0, description="Requests per second to this destination, shared by all running tasks."
@@ -140,7 +140,7 @@ class Segment(Section):
     )
     connection: Line = Field(
         default="segment_default",
-        description="The Airflow connection that holds the token. Outside Airflow the token is SEGMENT_PUBLIC_API_TOKEN.",
+        description="The Airflow connection that holds the token. On the command line SEGMENT_PUBLIC_API_TOKEN comes first.",
     )
     size_tolerance_percent: Share = Field(
         default=5.0,
@@ -276,8 +276,8 @@ class Snapshot(Section):
     )
     connection: Line | None = Field(
         default=None,
-        description="The Airflow connection of the warehouse. Outside Airflow its SQLAlchemy URL is in the variable "
-        "WINDSOR_CONNECTION_ and the connection's name in capitals.",
+        description="The Airflow connection of the warehouse. On the command line its SQLAlchemy URL in the variable "
+        "WINDSOR_CONNECTION_ and the connection's name in capitals comes first.",
     )
     query: Text | None = Field(default=None, description="The SQL whose rows are the members.")
     profiles_sync: Schema | None = Field(

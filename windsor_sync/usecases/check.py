@@ -15,7 +15,6 @@ from windsor_sync.settings.choices import MaxAgeAction
 from windsor_sync.sources import (
     Connections,
     SourceFile,
-    engine_from_environment,
     look_into,
     look_into_query,
     source_for,
@@ -37,13 +36,14 @@ class Level(StrEnum):
     """The weight of a finding."""
 
     OK = "ok"
+    SKIPPED = "skipped"
     WARNING = "warning"
     ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """One thing that was looked at, or, as SKIPPED, was not."""
 
     subject: str
     level: Level
@@ -52,7 +52,7 @@ class Finding:
 
 
 def examine_settings(settings: Settings) -> Iterator[Finding]:
-    """Look at what windsor.yaml says, and at the state and the files it names."""
+    """Look at what windsor.yaml says, without a look at what it names."""
     enabled = sum(computation.enabled for computation in settings.computations)
     found = (
         f"{counted(len(settings.audiences), 'audience')}, {counted(len(settings.computed_traits), 'computed trait')}"
@@ -63,49 +63,67 @@ def examine_settings(settings: Settings) -> Iterator[Finding]:
             yield Finding("configuration", Level.WARNING, str(warning))
     if not enabled and settings.events is None:
         yield Finding("configuration", Level.WARNING, f"{settings.path} has nothing to sync: add audiences to it.")
-    yield _schedule(settings)
+    yield examine_schedule(settings)
+
+
+def examine_stores(settings: Settings) -> Iterator[Finding]:
+    """Look at the state and the files that windsor.yaml names."""
     yield tried("state", lambda: _state(settings))
     yield tried("files", lambda: _write_and_remove(settings))
 
 
-ANSWERS = "which answers"
-"""What is said of a warehouse that this process can ask."""
+def named_sources(settings: Settings) -> Iterator[Finding]:
+    """Say where each enabled audience's members, or computed trait's values, come from; nothing is opened."""
+    for computation in settings.computations:
+        if computation.enabled:
+            yield Finding(computation.name, Level.OK, f"trait {computation.key}, from {_named(computation)}")
+    if settings.events is not None:
+        yield Finding("events", Level.OK, f"from {settings.events.archive}")
 
-Reach = Callable[[str], str]
-"""From the id of a warehouse's connection to how it answers; raises a WindsorSyncError where it does not"""
+
+def _named(computation: Computation) -> str:
+    snapshot = computation.snapshot
+    if snapshot.path is not None:
+        return f"{snapshot.path} ({snapshot.format})"
+    what = "a query" if snapshot.query is not None else f"the tables of {snapshot.profiles_sync or snapshot.engage}"
+    return f"{what} over connection {snapshot.connection}"
 
 
-def examine(workspace: Workspace, reach: Reach | None = None) -> Iterator[Finding]:
-    """Look at where the snapshots and events come from, and at Segment if it is asked."""
+def examine(workspace: Workspace, *, is_whole: bool = True) -> Iterator[Finding]:
+    """Look at where the snapshots and events come from, and at Segment if it is asked.
+
+    Of settings that are not whole nobody can say which audience is missing in them.
+    """
     if workspace.segment is not None:
         yield tried("Segment", lambda: _ask_segment(workspace))
     try:
         workspace.marks.require_own()
     except WindsorSyncError as error:
         yield Finding("state", Level.ERROR, str(error))
-    reach = reach or partial(answers, workspace.connections)
-    yield from _origins(workspace.settings, reach, workspace.connections, partial(_told, workspace))
-    for orphan in orphans(workspace):
+    yield from _origins(workspace.settings, workspace.connections, partial(_told, workspace))
+    for orphan in orphans(workspace) if is_whole else ():
         yield Finding(harmless(orphan.name), Level.WARNING, orphan.text)
 
 
-def examine_origins(settings: Settings, reach: Reach) -> Iterator[Finding]:
+def examine_origins(settings: Settings, connections: Connections) -> Iterator[Finding]:
     """Look at the snapshots and events alone, where there is no state that could be opened."""
     is_unknown = "what Windsor was told is not known"
-    yield from _origins(settings, reach, engine_from_environment, lambda computation: (computation.key, is_unknown))
+    yield from _origins(settings, connections, lambda computation: (computation.key, is_unknown))
 
 
-def answers(connections: Connections, connection: str) -> str:
+def _answers(connections: Connections, connection: str) -> str:
     """Connect to a warehouse, and ask nothing."""
     with opened(connections(connection), f"connection {connection}"):
-        return ANSWERS
+        return "which answers"
 
 
 def _origins(
-    settings: Settings, reach: Reach, connections: Connections, told: Callable[[Computation], tuple[str, str]]
+    settings: Settings, connections: Connections, told: Callable[[Computation], tuple[str, str]]
 ) -> Iterator[Finding]:
     """A finding for each source; `told` says an audience's trait key and which snapshot Windsor was told."""
-    reached = cache(lambda connection: tried(connection, partial(reach, connection)))  # many audiences, one warehouse
+    reached = cache(
+        lambda connection: tried(connection, partial(_answers, connections, connection))
+    )  # many audiences, one warehouse
     for computation in settings.computations:
         if computation.enabled:
             yield tried(computation.name, partial(_source, computation, reached, connections, told))
@@ -122,7 +140,8 @@ def tried(subject: str, look: Callable[[], str | Finding]) -> Finding:
     return found if isinstance(found, Finding) else Finding(subject, Level.OK, found)
 
 
-def _schedule(settings: Settings) -> Finding:
+def examine_schedule(settings: Settings) -> Finding:
+    """Say how often what runs."""
     events = f", events every {format_duration(settings.schedule.events)}" if settings.events else ""
     found = f"audiences every {format_duration(settings.schedule.audiences)}{events}"
     warnings = [str(warning) for warning in settings.warnings if _is_about_schedule(warning)]
@@ -178,8 +197,7 @@ def _source(
         connection = reached(computation.snapshot.connection)
         if connection.level is Level.ERROR:
             raise ConfigError(connection.text)
-        if connection.text == ANSWERS:
-            look_into_query(computation, connections)
+        look_into_query(computation, connections)
         found += f", {connection.text}"
     text = f"trait {key}, from {found}; {last}"
     why = stale(computation, source.origin.taken_at) if source.origin else None
