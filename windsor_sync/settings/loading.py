@@ -28,14 +28,14 @@ def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Setti
     folder, also those from the environment. Raises ConfigError: there is no such file, or, as InvalidSettings,
     everything that is wrong with it.
     """
-    document = document_of(path, env)
+    document = read_with_variables(path, env)
     found = validated(document)
     if found is None or document.mistakes:
         raise InvalidSettings(document.file, document.mistakes)
     return completed(found, document)
 
 
-def document_of(path: Path | None, env: Mapping[str, str]) -> Document:
+def read_with_variables(path: Path | None, env: Mapping[str, str]) -> Document:
     """Return the file with the environment's values in it, and every mistake that lies between two settings noted.
 
     Raises ConfigError for a file that cannot be read as settings at all.

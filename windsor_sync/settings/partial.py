@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from windsor_sync.settings.document import Document, Where
-from windsor_sync.settings.loading import completed, document_of
+from windsor_sync.settings.loading import completed, read_with_variables
 from windsor_sync.settings.mistakes import InvalidSettings, Mistake
 from windsor_sync.settings.model import Settings
 from windsor_sync.settings.validation import validated
@@ -34,7 +34,7 @@ def examined(path: Path | None = None, env: Mapping[str, str] = os.environ) -> E
 
     Raises ConfigError for a file that cannot be read as settings at all.
     """
-    document = document_of(path, env)
+    document = read_with_variables(path, env)
     unusable = [where for where in document.wrong if where[-1:] == ("snapshot",)]
     found = validated(document)
     if found is not None and not document.mistakes:
