@@ -17,6 +17,8 @@ from windsor_sync.storage.scratch import scratch_folder
 
 DEFAULT_SLOTS = 8
 TIMEOUT_S = 120.0
+MOST_LINES = 40
+"""of what differs between a DAG file and this version of it"""
 
 
 @click.command(short_help="Make the pool and the connection that the DAGs use in Airflow.")
@@ -38,7 +40,8 @@ def airflow_setup_command(config: Path | None, slots: int, dags_to: Path | None)
     """Make the pool windsor_api and Windsor's connection in the Airflow of this environment; run it at each deployment.
 
     The pool gets the number of slots that is given. A connection that is there already is left as it is; a new one gets
-    the key from WINDSOR_API_KEY, and everything else stays as windsor.yaml says.
+    the key from WINDSOR_API_KEY, and everything else stays as windsor.yaml says. A DAG file that somebody has changed is never
+    overwritten: this version is written beside it as NAME.new, and the lines that differ are shown.
 
     \b
     Example:
@@ -77,6 +80,10 @@ def _write_dags(target: Path) -> None:
 
     for one in write_dags(target):
         echo(f"{one.path}: {one.what}")
+        for line in one.differences[:MOST_LINES]:
+            echo(f"  {line}")
+        if len(one.differences) > MOST_LINES:
+            echo(f"  … and {len(one.differences) - MOST_LINES:,} more lines")
 
 
 def _import(kind: str, content: dict[str, Any]) -> None:
