@@ -91,8 +91,8 @@ class Destination(Section):
         "Windsor's own hook does (users and events only).",
     )
     url: Annotated[str, URL] = Field(description="Where messages are posted. The key is not part of it.")
-    name: Line = Field(
-        default_factory=lambda found: ledger_name(found["url"]),
+    name: Line = Field(  # Pydantic 2.12 asks for a default although the url is missing
+        default_factory=lambda found: ledger_name(found.get("url", "")),
         description="The name under which the ledger remembers what Windsor was told; by default the url's host, port "
         "and path. Give the old name with a new url to go on with the same ledger; a new name starts every audience "
         "with an initial sync.",
@@ -135,7 +135,7 @@ class Segment(Section):
         default=Region.US, description="Where the Segment workspace is: us or eu."
     )
     url: Annotated[str, URL] = Field(
-        default_factory=lambda found: PUBLIC_API[found["region"]],
+        default_factory=lambda found: PUBLIC_API[found.get("region", Region.US)],
         description="Where the Public API is; by default as region says.",
     )
     connection: Line = Field(
@@ -259,7 +259,7 @@ class Snapshot(Section):
         default=None, description="A file, or a pattern such as snapshots/vip/*.csv of which the newest file is read."
     )
     format: Annotated[SnapshotFormat, one_of(SnapshotFormat)] | None = Field(
-        default_factory=lambda found: format_of(found["path"]),
+        default_factory=lambda found: format_of(found.get("path")),
         description="How to read the file; by default as its name ends: .csv engage_csv, .parquet, .jsonl or .ndjson.",
     )
     columns: dict[ColumnName, Line] = Field(
