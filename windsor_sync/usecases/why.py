@@ -19,12 +19,15 @@ from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.state.database import Database
 from windsor_sync.state.ledger import Head, Ledger
 from windsor_sync.state.runs import recent
-from windsor_sync.storage.duckdb_engine import open_duckdb, open_stored, parquet, quoted, stored_files
+from windsor_sync.storage.duckdb_engine import open_duckdb, open_stored, parquet, parquet_files, quoted, stored_files
 from windsor_sync.storage.file_store import FileStore
 from windsor_sync.usecases.forget import is_suppressed
 from windsor_sync.usecases.workspace import Workspace
 
 RUNS_LOOKED_AT = 1_000
+
+FILES_AT_ONCE = 500
+"""The outboxes of one query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +142,12 @@ class Person:
 
     @property
     def condition(self) -> str:
-        """Return the SQL condition of the person's rows `o`: by user id, or by anonymous id where there is no user id."""
-        return f"coalesce(o.user_id, o.anonymous_id) IN ({', '.join(map(quoted, self.ids))})"
+        """Return the SQL condition of the person's rows `o`: by user id, or by anonymous id where there is no user id.
+
+        In this form the engine leaves out the parts of a file whose range of ids has none of them.
+        """
+        ids = ", ".join(map(quoted, self.ids))
+        return f"(o.user_id IN ({ids}) OR (o.user_id IS NULL AND o.anonymous_id IN ({ids})))"
 
 
 def _account(workspace: Workspace, row: Any, person: Person) -> Account:
@@ -171,17 +178,17 @@ def _account(workspace: Workspace, row: Any, person: Person) -> Account:
 def _about(
     files: FileStore, ledger: Ledger, runs: Sequence[Run], computation_class: str, person: Person, owing: str | None
 ) -> tuple[list[Run], list[WhyStep]]:
-    """Return all runs, and the person's steps in them: one look at each outbox, on one engine.
+    """Return all runs, and the person's steps in them: one query over all outboxes, on one engine.
 
     A lost or damaged outbox counts as one that is not kept, unless its run is `owing`: then StoredFileError is raised.
     """
     kept: list[Run] = []
     steps: list[WhyStep] = []
     with open_duckdb() as connection:
+        named = _named_at_once(connection, files, runs, person)
         for run in runs:
             try:
-                with stored_files():
-                    is_named = run.outbox and _names(connection, files.location(run.outbox), person)
+                is_named = run.run_id in named if named is not None else _names_one(connection, files, run, person)
                 found = _steps(ledger, run, computation_class, person) if is_named else []
             except StoredFileError:
                 if run.run_id == owing:
@@ -190,6 +197,37 @@ def _about(
             kept.append(run)
             steps += found
     return kept, steps
+
+
+def _named_at_once(
+    connection: duckdb.DuckDBPyConnection, files: FileStore, runs: Sequence[Run], person: Person
+) -> set[str] | None:
+    """Return which runs have the person in their outbox, by one query; None where one of the files cannot be read."""
+    runs_of = {files.location(run.outbox): run.run_id for run in runs if run.outbox}
+    locations = list(runs_of)
+    named = set()
+    for first in range(0, len(locations), FILES_AT_ONCE):
+        table = parquet_files(locations[first : first + FILES_AT_ONCE], "filename = true, union_by_name = true")
+        try:
+            with stored_files():
+                found = connection.execute(
+                    f"SELECT DISTINCT filename FROM {table} o WHERE {person.condition}"
+                ).fetchall()
+        except StoredFileError:
+            return None
+        for (name,) in found:
+            run_id = runs_of.get(name) or runs_of.get(
+                name.rpartition("/")[0]
+            )  # a file, or one of the parts in a folder
+            if run_id is None:
+                return None
+            named.add(run_id)
+    return named
+
+
+def _names_one(connection: duckdb.DuckDBPyConnection, files: FileStore, run: Run, person: Person) -> bool:
+    with stored_files():
+        return bool(run.outbox) and _names(connection, files.location(run.outbox or ""), person)
 
 
 def _kept_since(runs: Sequence[Run]) -> datetime | None:
