@@ -140,6 +140,17 @@ TOO_FEW: Conf = {"chosen_options": ["Approve"], "params_input": {"max_exited": E
 ALL: Conf = {"chosen_options": ["Approve"], "params_input": {"max_exited": EXITS}}
 
 
+def test_the_form_refuses_who_is_not_an_approver(airflow: str, configured: World, run_dag: Callable[..., Any]) -> None:
+    configured.document["approval"] = {"approvers": ["ana"]}
+    configured.snapshot(STAYED)
+    answers = Answers(airflow, ("ben", ALL), ("ana", ALL))
+    answers.start()
+    run_dag("engage_audience_sync")
+    answers.join()
+    assert [each.status_code for each in answers.got] == [403, 200]
+    assert configured.members_shown() == set(STAYED)
+
+
 @pytest.mark.parametrize(("first", "ceiling"), [(REFUSE, None), (TOO_FEW, EXITS - 1)], ids=["refused", "too few"])
 def test_a_second_answer_to_the_same_question_is_refused_and_changes_nothing(
     airflow: str, configured: World, run_dag: Callable[..., Any], first: Conf, ceiling: int | None

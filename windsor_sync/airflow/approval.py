@@ -12,6 +12,7 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Context, Param
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from windsor_sync.airflow.approvers import assigned_users, permission
 from windsor_sync.airflow.audience_task import AudienceOperator, run_named
 from windsor_sync.airflow.plan_text import as_words
 from windsor_sync.errors import harmless
@@ -78,6 +79,7 @@ class ApproveOperator(AudienceOperator, HITLOperator):
             run = run_named(workspace, self.run)
             head = workspace.ledger.head(run.audience_id)
             until = self._until(context, workspace.database)
+            settings = workspace.settings
         if run.state is not RunState.WITHHELD:
             raise AirflowSkipException(f"{self.audience} withholds nothing.")
         if head is None or head.run_id != run.run_id:
@@ -86,6 +88,7 @@ class ApproveOperator(AudienceOperator, HITLOperator):
         if left < SHORTEST:
             raise AirflowFailException(f"{run.sentence} The next run is due, and asks again.")
         self.response_timeout = left
+        self.assigned_users = assigned_users(settings)
         are = "is" if run.books.withheld == 1 else "are"
         self.subject = f"{harmless(run.name)}: {counted(run.books.withheld, 'change')} {are} withheld"
         self.body = _body(run)
@@ -100,12 +103,12 @@ class ApproveOperator(AudienceOperator, HITLOperator):
             raise AirflowFailException(
                 f"Nobody answered in time about {self.run['audience']}. {STAYS}; the next run asks again."
             )
-        name = f"{who.get('name') or who.get('id')} in Airflow"
+        name = name_of(who)
         if event["chosen_options"] != [APPROVE]:
             raise AirflowSkipException(f"{name} refused. {STAYS}; the next run asks again if it still finds them.")
-        return self._approve(name, event.get("params_input") or {})
+        return self._approve(who, event.get("params_input") or {})
 
-    def _approve(self, who: str, answer: Mapping[str, Any]) -> dict[str, Any]:
+    def _approve(self, who: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
         from windsor_sync.domain.guard import Ceiling
         from windsor_sync.errors import ConfigError
         from windsor_sync.state.approvals import approve
@@ -115,8 +118,10 @@ class ApproveOperator(AudienceOperator, HITLOperator):
             ceiling = Ceiling(_whole(answer, "max_exited", run), _whole(answer, "max_entered", run))
             if ceiling == Ceiling():
                 raise AirflowFailException(f"No number was approved for {self.audience}. {STAYS}.")
+            note = str(answer.get("note") or "") or None
             try:
-                approve(workspace.database, run, ceiling, who=who, why=str(answer.get("note") or "") or None)
+                permitted_as = permission(workspace.settings, who)
+                approve(workspace.database, run, ceiling, who=name_of(who), why=note, permitted_as=permitted_as)
             except ConfigError as error:
                 raise AirflowFailException(str(error)) from None
         return {"run": run.run_id, "max_exited": ceiling.max_exited, "max_entered": ceiling.max_entered}
@@ -130,6 +135,11 @@ class ApproveOperator(AudienceOperator, HITLOperator):
         if scheduled is not None and scheduled <= began < scheduled + self.interval:
             began = scheduled
         return began + self.interval * SHARE_OF_INTERVAL
+
+
+def name_of(who: Mapping[str, Any]) -> str:
+    """Return the person of an answer, for the record."""
+    return f"{who.get('name') or who.get('id')} in Airflow"
 
 
 def _whole(answer: Mapping[str, Any], field: str, run: "Run") -> int | None:

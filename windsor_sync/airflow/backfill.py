@@ -8,7 +8,8 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Context, Param
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from windsor_sync.airflow.approval import APPROVE, LARGEST, REFUSE
+from windsor_sync.airflow.approval import APPROVE, LARGEST, REFUSE, name_of
+from windsor_sync.airflow.approvers import assigned_users, permission
 from windsor_sync.airflow.operators.windsor import ClosingOperator, SendingOperator
 from windsor_sync.airflow.plan_text import as_markdown
 from windsor_sync.airflow.windsor_task import WindsorOperator, trigger_of
@@ -124,6 +125,9 @@ class ApproveBackfillOperator(WindsorOperator, HITLOperator):
             raise AirflowSkipException("Windsor has been told everything that was asked for: there is nothing to send.")
         self.subject = f"Backfill of {', '.join(one['audience'] for one in plans)}"
         self.body = as_markdown(plans, wish_of(context["params"]).reason)
+        from windsor_sync.settings import load
+
+        self.assigned_users = assigned_users(load())
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[str]:
@@ -131,15 +135,22 @@ class ApproveBackfillOperator(WindsorOperator, HITLOperator):
         who = event.get("responded_by_user")
         if "error" in event or who is None:
             raise AirflowFailException("Nobody answered within a day. Nothing was sent. Start the backfill again.")
-        name = f"{who.get('name') or who.get('id')} in Airflow"
+        name = name_of(who)
         if event["chosen_options"] != [APPROVE]:
             raise AirflowSkipException(f"{name} refused. Nothing was sent.")
+        from windsor_sync.errors import ConfigError
         from windsor_sync.usecases.backfill import permit
 
         note = (event.get("params_input") or {}).get("note") or wish_of(context["params"]).reason
         plans = self._with_changes()
+        why = str(note) if note else None
         with self.opened_workspace() as workspace:
-            permit(workspace.database, trigger_of(context), plans, who=name, why=str(note) if note else None)
+            try:
+                permitted_as = permission(workspace.settings, who)
+            except ConfigError as error:
+                raise AirflowFailException(str(error)) from None
+            trigger = trigger_of(context)
+            permit(workspace.database, trigger, plans, who=name, why=why, permitted_as=permitted_as)
         return [one["audience"] for one in plans]
 
     def _with_changes(self) -> list[dict[str, Any]]:

@@ -31,15 +31,17 @@ def approve_command(
     from windsor_sync.cli.opening import open_for_command
     from windsor_sync.domain.guard import Ceiling
     from windsor_sync.state.approvals import approve as record
-    from windsor_sync.state.audit_log import this_person
+    from windsor_sync.state.audit_log import this_person, user_of_this_process
     from windsor_sync.state.runs import run_of
+    from windsor_sync.usecases.approvers import permission_of
 
     with open_for_command(load_settings(config)) as workspace:
         found = run_of(workspace.database, run)
         if found is None:
             raise ConfigError(f"There is no run {run}. Nothing was approved. `windsor-sync runs` lists the newest.")
         ceiling = Ceiling(max_exited, max_entered)
-        approval = record(workspace.database, found, ceiling, who=this_person(), why=reason)
+        permitted_as = permission_of(workspace.settings, user_of_this_process())
+        approval = record(workspace.database, found, ceiling, who=this_person(), why=reason, permitted_as=permitted_as)
     if is_json:
         print_json(
             {

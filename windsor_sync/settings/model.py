@@ -159,6 +159,17 @@ class Schedule(Section):
     events: Interval = Field(default=timedelta(minutes=15), description="How often new events are forwarded.")
 
 
+class ApprovalSettings(Section):
+    """The people who may let withheld changes go out."""
+
+    approvers: Annotated[tuple[str, ...], distinct_lines("a list of user ids, and of roles as role:NAME")] = Field(
+        default=(),
+        description="The users who may approve, by the id that Airflow has for them or, at a command line, by their name on that "
+        "machine; `role:NAME` stands for the users of a role of Airflow's SimpleAuthManager. With none, whoever may start "
+        "the DAG may approve.",
+    )
+
+
 class AlertSettings(Section):
     """One receiver of alerts: a webhook, or one of Airflow's notifiers."""
 
@@ -405,6 +416,7 @@ class WindsorYaml(Section):
         description="How to ask Segment before each run whether an audience is settled and its snapshot whole, and whom it "
         "suppresses; without this section it is not asked.",
     )
+    approval: ApprovalSettings = Field(default=ApprovalSettings(), description="Who may approve what is withheld.")
     alerts: tuple[AlertSettings, ...] = Field(
         default=(), description="Who is told when something goes wrong, and when it is over."
     )

@@ -62,6 +62,10 @@ defaults:
   guard_floor: 100               # an audience with fewer members is never held back
   max_rejected_percent: 0        # a run of which Windsor rejects more than this fails
 
+# Who may approve what is withheld; with nobody named, whoever may start the DAG.
+# approval:
+#   approvers: [ana, "role:Op"]
+
 # Who is told when something goes wrong, once, and once when it is over: a webhook, or in Airflow any notifier.
 # alerts:
 #   - webhook: https://chat.example/hooks/data     # gets JSON with `text`

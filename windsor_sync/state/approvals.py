@@ -22,12 +22,17 @@ class Approval:
     who: str
     why: str | None
     at: datetime
+    permitted_as: str | None = None
+    """the entry of `approval.approvers` that let them"""
 
 
-def approve(database: Database, run: Run, ceiling: Ceiling, *, who: str, why: str | None) -> Approval:
+def approve(
+    database: Database, run: Run, ceiling: Ceiling, *, who: str, why: str | None, permitted_as: str | None = None
+) -> Approval:
     """Let up to so many withheld changes of the run's audience go out with its next sync.
 
-    Raises ConfigError unless the run is the audience's newest and waits for approval.
+    `permitted_as` is the entry of `approval.approvers` that lets them. Raises ConfigError unless the run is the audience's newest
+    and waits for approval.
     """
     with database.write() as connection:
         head = connection.execute(select(audiences.c.head_run).where(audiences.c.id == run.audience_id)).scalar_one()
@@ -38,11 +43,17 @@ def approve(database: Database, run: Run, ceiling: Ceiling, *, who: str, why: st
         settle_approval(connection, run.audience_id, moment)
         connection.execute(
             insert(approvals).values(
-                audience_id=run.audience_id, run_id=run.run_id, who=who, why=why, at=moment, **values
+                audience_id=run.audience_id,
+                run_id=run.run_id,
+                who=who,
+                why=why,
+                at=moment,
+                permitted_as=permitted_as,
+                **values,
             )
         )
         trail(connection, who=who, what="approve", subject=run.audience, why=why, run=run.run_id, **values)
-        return Approval(ceiling, who, why, moment)
+        return Approval(ceiling, who, why, moment, permitted_as)
 
 
 def standing(database: Database, audience_id: int) -> Approval | None:
@@ -63,7 +74,7 @@ def settle_approval(connection: Connection, audience_id: int, moment: datetime) 
 
 
 def _approval(row: Row[Any]) -> Approval:
-    return Approval(Ceiling(row.max_exited, row.max_entered), row.who, row.why, row.at)
+    return Approval(Ceiling(row.max_exited, row.max_entered), row.who, row.why, row.at, row.permitted_as)
 
 
 def _not_waiting(run: Run, head: str | None) -> str:

@@ -1,6 +1,8 @@
 """The audit trail: what people did by hand, with who did it and why."""
 
 import getpass
+import os
+import pwd
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +25,14 @@ def this_person() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container without a name for its user
         return "unknown"
+
+
+def user_of_this_process() -> str:
+    """Return the user's name as the system has it, whatever LOGNAME says; the number of one without a name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def trailed(database: Database, what: str, subject: str) -> list[StateRow]:

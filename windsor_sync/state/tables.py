@@ -251,6 +251,7 @@ approvals = Table(
     Column("who", Text, nullable=False),
     Column("why", Text),
     Column("at", UtcDateTime, nullable=False),
+    Column("permitted_as", Text),  # the entry of `approval.approvers` that let them; null where none was asked for
     Column("settled_at", UtcDateTime),  # when it was used, or had nothing left to release
     Index(None, "audience_id", "settled_at"),
 )

@@ -12,12 +12,13 @@ from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.change import Limits
 from windsor_sync.domain.run import Run
 from windsor_sync.errors import ChangesWithheld, ConfigError
-from windsor_sync.settings import Computation
+from windsor_sync.settings import Computation, Settings
 from windsor_sync.state.audiences import Registered
 from windsor_sync.state.audit_log import trail, trailed
 from windsor_sync.state.database import Database
 from windsor_sync.state.leases import Lease
 from windsor_sync.state.runs import newest_started_by
+from windsor_sync.usecases.approvers import is_permitted
 from windsor_sync.usecases.plan import described, estimate
 from windsor_sync.usecases.prepare import Request, planned
 from windsor_sync.usecases.recover_state import recover_before_resync
@@ -74,11 +75,22 @@ def plan(workspace: Workspace, computation: Computation, request: Request) -> di
     }
 
 
-def permit(database: Database, trigger: str, plans: Sequence[Mapping[str, Any]], *, who: str, why: str | None) -> None:
-    """Let the backfills of one start go out, each up to as many changes as its plan showed."""
+def permit(
+    database: Database,
+    trigger: str,
+    plans: Sequence[Mapping[str, Any]],
+    *,
+    who: str,
+    why: str | None,
+    permitted_as: str | None = None,
+) -> None:
+    """Let the backfills of one start go out, each up to as many changes as its plan showed.
+
+    `permitted_as` is the entry of `approval.approvers` that lets them.
+    """
     with database.write() as connection:
         for one in plans:
-            details = {"trigger": trigger, "changes": one["to_send"]}
+            details = {"trigger": trigger, "changes": one["to_send"], "permitted_as": permitted_as}
             trail(connection, who=who, what=PERMISSION, subject=one["audience"], why=why, **details)
 
 
@@ -98,7 +110,7 @@ def run_backfill(
 
     def opens(known: Registered, lease: Lease) -> Run:
         assert known.audience_id is not None
-        permission = _permission(workspace.database, str(known.key), request.trigger)
+        permission = _permission(workspace.settings, workspace.database, str(known.key), request.trigger)
         run = newest_started_by(workspace.database, known.audience_id, request.trigger, KIND, permission.at)
         if run is not None:
             return run
@@ -117,12 +129,14 @@ class Permission:
     """how many they saw: the snapshot may have changed since then"""
 
 
-def _permission(database: Database, key: str, trigger: str) -> Permission:
-    """The newest one for this start; raises ChangesWithheld when nobody gave one."""
-    found = [row for row in trailed(database, PERMISSION, key) if row.details["trigger"] == trigger]
+def _permission(settings: Settings, database: Database, key: str, trigger: str) -> Permission:
+    """The newest one for this start; raises ChangesWithheld when nobody gave one who may."""
+    given = [row for row in trailed(database, PERMISSION, key) if row.details["trigger"] == trigger]
+    found = [row for row in given if is_permitted(settings, row.details.get("permitted_as"))]
     if not found:
         raise ChangesWithheld(
-            f"Nobody has permitted this backfill of {key}. Nothing was sent. Start engage_audience_backfill again and answer "
+            f"Nobody who may approve has "
+            f"permitted this backfill of {key}. Nothing was sent. Start engage_audience_backfill again and answer "
             "its question, or use `windsor-sync backfill`."
         )
     return Permission(found[0].at, found[0].details["changes"])

@@ -24,7 +24,6 @@ from windsor_sync.segment import identify as personas
 from windsor_sync.settings import Computation, ComputedTrait, Settings
 from windsor_sync.settings.choices import MaxAgeAction, UnreadableRows
 from windsor_sync.sources.disfigured import LEAST
-from windsor_sync.state import approvals
 from windsor_sync.state.audiences import Registered
 from windsor_sync.state.database import Database
 from windsor_sync.state.ledger import Head, Ledger
@@ -32,6 +31,7 @@ from windsor_sync.state.stored_files import Stamp, StoredFiles
 from windsor_sync.state.suppressions import suppressed_users
 from windsor_sync.usecases import seal as sealing
 from windsor_sync.usecases import told as remembered
+from windsor_sync.usecases.approvers import usable_approval
 from windsor_sync.usecases.emails import add_emails, last_count
 from windsor_sync.usecases.learn_merges import begin
 from windsor_sync.usecases.renamed import withhold_renamed
@@ -252,7 +252,7 @@ def _once_told(workspace: Workspace, known: Registered, limits: Limits) -> tuple
 
 def _ruling(workspace: Workspace, computation: Computation, prepared: Prepared) -> Ruling:
     audience_id = prepared.known.audience_id
-    approval = approvals.standing(workspace.database, audience_id) if audience_id is not None else None
+    approval = usable_approval(workspace.settings, workspace.database, audience_id)
     ceiling = approval.ceiling if approval else None
     ruling = judge(
         before=prepared.members_before,

@@ -4,10 +4,10 @@ from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.run import Run
 from windsor_sync.errors import ChangesWithheld
 from windsor_sync.settings import Computation
-from windsor_sync.state import approvals
 from windsor_sync.state.audiences import Registered
 from windsor_sync.state.leases import Lease
 from windsor_sync.state.runs import recent
+from windsor_sync.usecases.approvers import usable_approval
 from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.run_lifecycle import Progress, open_newest, run_audience
 from windsor_sync.usecases.workspace import Workspace
@@ -28,14 +28,14 @@ def sync_approved(
 
     def opens(known: Registered, lease: Lease) -> Run:
         assert known.audience_id is not None
-        approval = approvals.standing(workspace.database, known.audience_id)
+        approval = usable_approval(workspace.settings, workspace.database, known.audience_id)
         newest = recent(workspace.database, audience_ids=[known.audience_id], limit=1)
         if newest and newest[0].trigger == request.trigger and not (approval and approval.at > newest[0].started_at):
             return newest[0]
         if approval is None:
             raise ChangesWithheld(
-                f"There is no approval for {known.key} that has not been used. Nothing was sent. Changes that are withheld "
-                "stay owed, and the next run asks again."
+                f"There is no approval for {known.key} that has not been used, by somebody who may approve. Nothing was sent. "
+                "Changes that are withheld stay owed, and the next run asks again."
             )
         return open_newest(workspace, computation, known, request, lease)
 

@@ -1,4 +1,4 @@
-"""Alerts: what is wrong now, and what each of those who are told knows of it."""
+"""Alerts: what is wrong now, and what each of those who are told knows of it. Approvals: as whom somebody approved."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,6 +10,7 @@ down_revision = "0008"
 def upgrade() -> None:
     """Replace the table of what was told by two: the next run of an audience finds out again what is wrong."""
     op.drop_table("announcements")
+    op.add_column("approvals", sa.Column("permitted_as", sa.Text(), nullable=True))
     op.create_table(
         "conditions",
         sa.Column("destination", sa.Text(), nullable=False),

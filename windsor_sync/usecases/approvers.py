@@ -1,0 +1,44 @@
+"""Tells who may approve: asked when somebody answers, and again before anything goes out."""
+
+from collections.abc import Callable, Collection
+
+from windsor_sync.errors import ConfigError, harmless
+from windsor_sync.settings import Settings
+from windsor_sync.state.approvals import Approval, standing
+from windsor_sync.state.database import Database
+
+ROLE = "role:"
+
+UsersOf = Callable[[str], Collection[str]]
+"""From a role to the ids of its users"""
+
+
+def nobody(role: str) -> Collection[str]:  # noqa: ARG001
+    """Return no user: a command line knows no roles."""
+    return ()
+
+
+def permission_of(settings: Settings, user: str, users_of: UsersOf = nobody) -> str | None:
+    """Return the entry of `approval.approvers` that lets a user approve; None where nobody is named. Raises ConfigError."""
+    approvers = settings.approval.approvers
+    if not approvers:
+        return None
+    for entry in approvers:
+        role = entry.removeprefix(ROLE)
+        if entry == user or (role != entry and user in users_of(role)):
+            return entry
+    raise ConfigError(
+        f"{harmless(user)} may not approve: approval.approvers names {harmless(', '.join(approvers))}. Nothing was approved. Let "
+        "one of them answer."
+    )
+
+
+def is_permitted(settings: Settings, permitted_as: str | None) -> bool:
+    """Tell whether what was approved under an entry may go out now."""
+    return not settings.approval.approvers or permitted_as in settings.approval.approvers
+
+
+def usable_approval(settings: Settings, database: Database, audience_id: int | None) -> Approval | None:
+    """Return the approval that the audience's next run may use; not one by somebody who may not approve."""
+    found = standing(database, audience_id) if audience_id is not None else None
+    return found if found is not None and is_permitted(settings, found.permitted_as) else None
