@@ -48,7 +48,7 @@ def test_a_plan_counts_what_the_limit_leaves(world: World) -> None:
 
 def test_a_permission_is_for_one_start_only(world: World) -> None:
     world.snapshot(["ana"])
-    with pytest.raises(ChangesWithheld, match="Nobody has permitted this backfill"):
+    with pytest.raises(ChangesWithheld, match="Nobody who may approve has permitted this backfill"):
         run_backfill(world.workspace, world.computation(), Wish().request(world.computation(), "test"), world.stop)
     assert world.sent == 0
 

@@ -13,12 +13,12 @@ UsersOf = Callable[[str], Collection[str]]
 """From a role to the ids of its users"""
 
 
-def nobody(role: str) -> Collection[str]:  # noqa: ARG001
+def no_users(role: str) -> Collection[str]:  # noqa: ARG001
     """Return no user: a command line knows no roles."""
     return ()
 
 
-def permission_of(settings: Settings, user: str, users_of: UsersOf = nobody) -> str | None:
+def permission_of(settings: Settings, user: str, users_of: UsersOf = no_users) -> str | None:
     """Return the entry of `approval.approvers` that lets a user approve; None where nobody is named. Raises ConfigError."""
     approvers = settings.approval.approvers
     if not approvers:

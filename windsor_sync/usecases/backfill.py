@@ -90,7 +90,9 @@ def permit(
     """
     with database.write() as connection:
         for one in plans:
-            details = {"trigger": trigger, "changes": one["to_send"], "permitted_as": permitted_as}
+            details = {"trigger": trigger, "changes": one["to_send"]}
+            if permitted_as is not None:
+                details["permitted_as"] = permitted_as
             trail(connection, who=who, what=PERMISSION, subject=one["audience"], why=why, **details)
 
 
