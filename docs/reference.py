@@ -56,7 +56,7 @@ Every command that prints a table prints JSON with `--json`. Results go to stand
 | 1 | Unexpected: a defect here, or something `audit` found. |
 | 2 | Usage or configuration: a person has to change something. |
 | 3 | Changes are withheld and need an approval; the others went out. |
-| 4 | Done, with rejected messages; they stay owed. |
+| 4 | Done, with rejected messages; they are tried again. |
 | 5 | Windsor, or Segment's Public API, refused the credentials. |
 | 6 | Windsor, the state (its database or files) or Segment is out of reach; what is unsent stays owed. |
 | 7 | Another run holds the lease on the audience. |

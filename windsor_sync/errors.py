@@ -69,7 +69,7 @@ class ChangesWithheld(WindsorSyncError):
 
 
 class MessagesRejected(WindsorSyncError):
-    """Windsor refuses messages; what it refused stays owed and is set aside with its code."""
+    """Windsor refuses messages; what it refused is set aside with its code and tried again."""
 
     exit_status = 4
 

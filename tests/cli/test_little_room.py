@@ -144,7 +144,7 @@ def test_any_command_without_room_ends_in_a_sentence(
     def open_workspace(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("windsor_sync.usecases.workspace.open_workspace", open_workspace)
+    monkeypatch.setattr("windsor_sync.cli.opening.open_workspace", open_workspace)
     with pytest.raises(SystemExit) as ended:
         main(["--config", str(world.config), "audit"])
     assert ended.value.code == OutOfResources.exit_status

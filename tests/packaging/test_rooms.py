@@ -120,8 +120,18 @@ def test_only_the_room_of_the_state_puts_sql_to_our_own_tables() -> None:
     assert len(state) > 10
 
 
-READS_PEOPLE = {"sources", "snapshots", "diff", "outbox", "events", "storage", "persons", "usecases/why.py"}
-"""Rooms in which rows of people are read or compared, and one module: the embedded engine is asked nowhere else."""
+READS_PEOPLE = {
+    "sources",
+    "snapshots",
+    "diff",
+    "outbox",
+    "events",
+    "storage",
+    "persons",
+    "usecases/why.py",
+    "usecases/change_log.py",
+}
+"""Rooms in which rows of people are read or compared, and two modules: the embedded engine is asked nowhere else."""
 
 
 def test_only_rooms_that_read_rows_of_people_ask_the_embedded_engine() -> None:

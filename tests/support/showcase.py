@@ -56,12 +56,12 @@ def _run(
     if rejected:
         sentence = (
             f"Windsor rejected {rejected} of {entered + exited} changes of VIP Customers ({rejected} × 400 email is not valid). "
-            "They stay owed and are tried again after 1, 2, 4 … runs."
+            "They are not yet in Windsor, and are tried again after 1, 2, 4 … runs."
         )
     if withheld:
         sentence = (
             f"{exited:,} of {before:,} members exited (46 %; 30 % are allowed) in Dormant Shoppers. These changes are withheld "
-            f"and stay owed; {delivered:,} others are delivered."
+            f"and not yet in Windsor; {delivered:,} others are delivered."
         )
     run = {
         "id": f"{key}-{number}-{moment:%Y%m%dT%H%M%SZ}",

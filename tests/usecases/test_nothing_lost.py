@@ -74,7 +74,7 @@ def test_what_is_withheld_is_not_promised_to_the_next_run_but_to_a_person(hasty:
     hasty.snapshot([*MANY[:100], "new-1", "new-2"])
     run = hasty.sync()
     assert (run.state, run.books.owed, run.books.withheld) == (RunState.UNAVAILABLE, 2, 200)
-    words = "the other 202 stay owed and the next run sends them, 200 of them once a person approves"
+    words = "the other 202 are not yet in Windsor: the next run sends 2, 200 go out once a person approves"
     assert words in (run.sentence or "")
 
 

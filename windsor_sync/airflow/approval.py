@@ -33,7 +33,7 @@ SHORTEST = timedelta(minutes=1)
 LARGEST = 10**12
 """What a person may name as a number of users: beyond any audience, and within what every database holds."""
 
-STAYS = "The changes stay withheld and owed"
+STAYS = "The changes stay withheld"
 
 FORM = {
     "max_exited": Param(

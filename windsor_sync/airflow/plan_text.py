@@ -56,8 +56,8 @@ def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -
     parts += [as_words(json.dumps(one["example"], ensure_ascii=False)) for one in plans if one["example"]]
     parts.append(
         "Requests and time are estimates, at the pace that is free now. The comparison is made again before anything is "
-        "sent, and no more changes go out than are shown here; what is withheld stays owed, and the next scheduled sync asks "
-        "about it."
+        "sent, and no more changes go out than are shown here; what is withheld is not yet in Windsor, and the next scheduled "
+        "sync asks about it."
     )
     return harmless("\n\n".join(parts), keeps="\n")
 

@@ -11,6 +11,8 @@ from typing import Any
 import click
 
 from windsor_sync import __version__
+from windsor_sync.cli.streams import end_quietly_with_reader
+from windsor_sync.cli.verbosity import add_to, options
 from windsor_sync.errors import WindsorSyncError
 
 COMMANDS = {
@@ -90,6 +92,7 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"windsor_sync.cli.{COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         _refuse_no_text(command)
+        add_to(command)
         return command
 
     def resolve_command(
@@ -137,9 +140,13 @@ def cli(ctx: click.Context, config: Path | None) -> None:
     ctx.obj = config
 
 
+cli.params += options(is_hidden=False)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors we know end in their sentence and exit status, without a traceback."""
     gc.set_threshold(COLLECT_AFTER)
+    end_quietly_with_reader()
     with suppress(OSError):  # a stream that cannot be asked where it stands stays as it is
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from windsor_sync.cli.options import as_json, load_settings
+from windsor_sync.cli.options import as_json, audience_names, load_settings
 from windsor_sync.cli.output import echo, print_json
 from windsor_sync.cli.running import run_jobs
 from windsor_sync.errors import ConfigError
@@ -57,7 +57,7 @@ def approve_command(
 
 
 @click.command(short_help="false for everyone told true; the trait key is not used again.")
-@click.argument("audience")
+@click.argument("audience", shell_complete=audience_names)
 @click.option("--reason", metavar="TEXT", help="Why, for the record.")
 @as_json
 @click.pass_obj

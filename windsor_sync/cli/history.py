@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from windsor_sync.cli.options import as_json, load_settings
+from windsor_sync.cli.options import as_json, audience_names, load_settings
 from windsor_sync.cli.output import echo, print_json, progress, run_as_json
 from windsor_sync.errors import ConfigError, harmless
 from windsor_sync.report.tables import print_pairs, print_table, with_moved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from windsor_sync.usecases.workspace import Workspace
 
 TRIED = frozenset({"rejected", "not due", "in doubt"})
 """fates of which the last answer's code tells something"""
@@ -37,34 +39,48 @@ IN_WORDS: "Mapping[str, str]" = {
 """Words for the kinds of change whose names need an explanation."""
 
 
-@click.command(short_help="What the last runs did, or one run in full.")
-@click.argument("run", required=False)
+@click.command(short_help="What the last runs did, of all or of one audience, or one run in full.")
+@click.argument("named", metavar="[RUN|AUDIENCE]", required=False, shell_complete=audience_names)
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many runs to list.")
+@click.option(
+    "--rows", "is_rows", is_flag=True, help="Every change of the run, with its user: that you asked is recorded."
+)
 @as_json
 @click.pass_obj
-def runs_command(config: Path | None, run: str | None, limit: int, is_json: bool) -> int:
+def runs_command(config: Path | None, named: str | None, limit: int, is_rows: bool, is_json: bool) -> int:
     """List the newest runs with their books, or show one run.
 
     Every row of a snapshot is a member or left out for a reason, and every change is delivered, rejected,
     withheld or owed: the numbers of a run add up.
 
+    With --rows the users of one run are shown, as `why` shows one: what changed for whom, and what became of it. Who asked is
+    written into the audit trail first.
+
     \b
     Example:
       windsor-sync runs
+      windsor-sync runs vip_customer
       windsor-sync runs --json --limit 5
+      windsor-sync runs vip_customer-12-20261123T150000Z-3 --rows
     """
     from windsor_sync.cli.opening import open_for_command
-    from windsor_sync.state.runs import recent
+    from windsor_sync.state.runs import recent, run_of
     from windsor_sync.usecases.close_run import as_it_stands
 
     settings = load_settings(config)
     with open_for_command(settings) as workspace:
+        run = named if named is not None and run_of(workspace.database, named) is not None else None
+        if is_rows:
+            if run is None:
+                raise click.UsageError("--rows shows the changes of one run: name that run.")
+            return _show_rows(workspace, run, is_json=is_json)
+        only = _audience_ids(workspace, named) if named is not None and run is None else ()
         found = [
             as_it_stands(workspace, one)
-            for one in recent(workspace.database, destination=settings.destination.name, run_id=run, limit=limit)
+            for one in recent(
+                workspace.database, destination=settings.destination.name, audience_ids=only, run_id=run, limit=limit
+            )
         ]
-        if run is not None and not found:
-            raise ConfigError(f"There is no run {run}. `windsor-sync runs` lists the newest.")
         documents = [run_as_json(one) for one in found]
         if run is not None:
             documents[0]["rejections"] = [
@@ -81,6 +97,49 @@ def runs_command(config: Path | None, run: str | None, limit: int, is_json: bool
         print_pairs(run, pairs_of(found[0], documents[0]["rejections"]))
     else:
         _print_runs(documents)
+    return 0
+
+
+def _audience_ids(workspace: "Workspace", named: str) -> list[int]:
+    """Return the audience of a trait key or name, also one that windsor.yaml does not have any more."""
+    word = named.strip().casefold()
+    known = workspace.registry.known()
+    found = [row.id for row in known if named == row.trait_key] or [
+        row.id for row in known if word in (row.trait_key.casefold(), row.name.strip().casefold())
+    ]
+    configured = [
+        one for one in workspace.settings.computations if word in (str(one.key).casefold(), one.name.casefold())
+    ]
+    if not found and not configured:
+        raise ConfigError(
+            f"There is no run and no audience {named}. `windsor-sync runs` lists the newest runs, `windsor-sync audiences` the "
+            "audiences."
+        )
+    return found or [-1]
+
+
+def _show_rows(workspace: "Workspace", run_id: str, *, is_json: bool) -> int:
+    from windsor_sync.state.audit_log import this_person
+    from windsor_sync.usecases.change_log import changes_of_run
+
+    rows = changes_of_run(workspace, run_id, who=this_person())
+    if is_json:
+        print_json({"run": run_id, "rows": [asdict(row) for row in rows]})
+        return 0
+    shown = [
+        [
+            row.user,
+            row.change,
+            json.dumps(row.value),
+            row.fate,
+            "" if row.code is None else str(row.code),
+            row.message or "",
+        ]
+        for row in rows
+    ]
+    print_table(("user", "change", "told", "fate", "code", "Windsor's words"), shown)
+    if not shown:
+        echo("This run has no changes, or they are not kept any more: `windsor-sync state prune` says for how long.")
     return 0
 
 
@@ -104,7 +163,12 @@ def _print_runs(documents: list[dict[str, Any]]) -> None:
 
 @click.command(short_help="Why a user is, or is not, in an audience.")
 @click.argument("user")
-@click.option("--audience", metavar="AUDIENCE", help="Only this one (default: every audience ever synced).")
+@click.option(
+    "--audience",
+    metavar="AUDIENCE",
+    shell_complete=audience_names,
+    help="Only this one (default: every audience ever synced).",
+)
 @as_json
 @click.pass_obj
 def why_command(config: Path | None, user: str, audience: str | None, is_json: bool) -> None:

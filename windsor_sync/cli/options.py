@@ -22,7 +22,19 @@ def as_json(command: Command) -> Command:
 def audiences_or_all(command: Command) -> Command:
     """`[AUDIENCE]… | --all`."""
     command = click.option("--all", "is_all", is_flag=True, help="Every enabled audience and computed trait.")(command)
-    return click.argument("audiences", metavar="[AUDIENCE]...", nargs=-1)(command)
+    return click.argument("audiences", metavar="[AUDIENCE]...", nargs=-1, shell_complete=audience_names)(command)
+
+
+def audience_names(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the trait keys of windsor.yaml that begin so, for a shell; none where it cannot be read."""
+    from windsor_sync.errors import WindsorSyncError
+    from windsor_sync.settings import load
+
+    try:
+        settings = load(ctx.find_root().params.get("config"))
+    except WindsorSyncError:
+        return []
+    return [str(one.key) for one in settings.computations if str(one.key).startswith(incomplete)]
 
 
 def load_settings(config: Path | None) -> "Settings":

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,20 +20,43 @@ if TYPE_CHECKING:
 LOG_EVERY_S = 10.0
 
 
+class Level:
+    """The setting of how much is printed."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Print as usual."""
+        self.is_quiet = self.is_verbose = False
+        self.results: Any = None
+        """where JSON goes while nothing else is printed"""
+
+
+level = Level()
+
+
 def echo(text: str, **options: Any) -> None:
     """Print a text on standard output; of what its names hold nothing is obeyed."""
+    if level.is_quiet and options.get("err"):
+        return
     click.echo(harmless(text, keeps="\n"), **options)
 
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    text = without_secrets(json.dumps(value, indent=2, ensure_ascii=not is_utf8, default=str))
+    text = without_secrets(json.dumps(value, indent=2, ensure_ascii=not is_utf8, default=_plain))
     if harmless(text, keeps="\n") != text:
         text = without_secrets(
-            json.dumps(value, indent=2, default=str)
+            json.dumps(value, indent=2, default=_plain)
         )  # the same document, with every such character escaped
-    click.echo(text)
+    click.echo(text, file=level.results)
+
+
+def _plain(value: object) -> str:
+    """A moment or a day as ISO 8601 has it, everything else as text."""
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def run_as_json(run: "Run") -> dict[str, Any]:
@@ -126,7 +150,7 @@ class ProgressView:
         self._bar.update(task, completed=done, amount=amount, rate=rate)
 
     def _is_time_to_log(self) -> bool:
-        if time.monotonic() - self._logged_at < LOG_EVERY_S:
+        if level.is_quiet or (not level.is_verbose and time.monotonic() - self._logged_at < LOG_EVERY_S):
             return False
         self._logged_at = time.monotonic()
         return True
@@ -135,7 +159,7 @@ class ProgressView:
 @contextmanager
 def progress() -> Iterator[ProgressView]:
     """A progress view for the block."""
-    if not sys.stderr.isatty():
+    if level.is_quiet or level.is_verbose or not sys.stderr.isatty():
         yield ProgressView(None)
         return
     from rich.console import Console

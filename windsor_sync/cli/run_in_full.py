@@ -46,12 +46,14 @@ def _of_snapshot(run: Run) -> Iterator[tuple[str, str]]:
     yield from ((name, MOVED_WORDS[name]) for name in kinds if name in MOVED_WORDS)
     yield "delivered", f"{counted(books.delivered, 'change')}: Windsor acknowledged them"
     if books.rejected:
-        yield "rejected", f"{counted(books.rejected, 'change')}: stay owed, tried again after 1, 2, 4 … runs"
+        yield "rejected", f"{counted(books.rejected, 'change')}: tried again after 1, 2, 4 … runs"
     if books.withheld:
-        yield "withheld", f"{counted(books.withheld, 'change')}: stay owed until a person approves them"
+        yield "withheld", f"{counted(books.withheld, 'change')}: wait until a person approves them"
     if books.owed:
         doubt = f"; {books.in_doubt:,} of them may have arrived" if books.in_doubt else ""
         yield "owed", f"{counted(books.owed, 'change')}: the next run sends them{doubt}"
+    if rest := books.changes - books.delivered:
+        yield "in all", f"{counted(rest, 'change')} not yet in Windsor: rejected, withheld and owed together"
 
 
 def _of_events(run: ForwardingRun) -> Iterator[tuple[str, str]]:

@@ -1,14 +1,15 @@
 """Common code of the commands that plan or run audiences: one loop, one way to stop, one way to show the outcome."""
 
-import errno
 import json
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 WORST_FIRST = (1, 2, 5, 9, 8, 7, 6, 130, 3, 4)
 """Which exit status stands for several audiences that ended differently."""
 
-UNITS = "members are users, the rest changes; delivered + rejected + withheld + owed is every change."
+UNITS = (
+    "members are users, the rest changes; delivered + rejected + withheld + owed is every change.\n"
+    "What is not delivered is not yet in Windsor."
+)
 
 COUNTS = ("members", "entered", "exited", "updated", "delivered", "rejected", "withheld", "owed")
 
@@ -160,8 +164,19 @@ def _writer(path: Path | None) -> Iterator[Any]:
     if path is None:
         yield lambda _message: None
         return
-    with _writable(path), click.open_file("-", "wb") if str(path) == "-" else open_over(path) as file:
+    with _writable(path), _standard_output() if str(path) == "-" else open_over(path) as file:
         yield lambda message: file.write(message + b"\n")
+
+
+@contextmanager
+def _standard_output() -> Iterator[BinaryIO]:
+    """Standard output as a file; the command ends when its reader has seen enough."""
+    sys.stdout.flush()
+    try:
+        with os.fdopen(os.dup(1), "wb") as file:
+            yield file
+    except BrokenPipeError:
+        raise click.exceptions.Exit(0) from None
 
 
 @contextmanager
@@ -169,8 +184,6 @@ def _writable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.EPIPE:  # whoever read our output has seen enough
-            raise
         raise ConfigError(
             f"The messages cannot be written to {path}: {error.strerror}. Nothing was sent. Name a file with --messages in a "
             "folder that is there and has room, in which this user may write."

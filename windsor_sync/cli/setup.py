@@ -14,11 +14,10 @@ from windsor_sync.cli.options import as_json, load_settings
 from windsor_sync.cli.output import echo, print_json
 from windsor_sync.errors import ConfigError, CredentialsRefused, SegmentUnavailable, harmless
 from windsor_sync.report.tables import print_table
-from windsor_sync.state.audiences import Registry
 
 if TYPE_CHECKING:
     from windsor_sync.settings import Computation
-    from windsor_sync.state.audiences import Registered
+    from windsor_sync.state.audiences import Registered, Registry
     from windsor_sync.usecases.init.discover import Notice
     from windsor_sync.usecases.workspace import Workspace
 
@@ -220,7 +219,10 @@ def _row(
         "enabled": bool(is_enabled),
         "members": last.books.members if last else None,
         "taken_at": last.taken_at.isoformat() if last else None,
+        "rejected": last.books.rejected if last else None,
+        "withheld": last.books.withheld if last else None,
         "owed": last.books.owed if last else None,
+        "not_yet_in_windsor": last.books.changes - last.books.delivered if last else None,
         "last_run": last.run_id if last else None,
         "state": last.state.value if last else NEVER_SYNCED,
         "sentence": last.sentence if last else None,
@@ -237,7 +239,8 @@ def _print_audiences(rows: list[dict[str, Any]]) -> None:
     from windsor_sync.domain.labels import class_words, lasting
 
     now = datetime.now(UTC)
-    columns = ("name", "trait", "class", "members", "age", "owed", "state")
+    apart = [name for name in ("rejected", "withheld") if any(row[name] for row in rows)]
+    columns = ("name", "trait", "class", "members", "age", *apart, "owed", "state")
     shown = [
         {
             **row,
@@ -250,9 +253,10 @@ def _print_audiences(rows: list[dict[str, Any]]) -> None:
     print_table(
         columns,
         [["–" if row[column] is None else row[column] for column in columns] for row in shown],
-        numbers=frozenset({"members", "owed"}),
+        numbers=frozenset({"members", "rejected", "withheld", "owed"}),
     )
-    echo("members are users; age is that of their snapshot; owed are changes that the next sync sends.")
+    together = f"; {', '.join(apart)} and owed together are not yet in Windsor" if apart else ""
+    echo(f"members are users; age is that of their snapshot; owed are changes that the next sync sends{together}.")
     for row in rows:
         if row["state"] not in ENDED_WELL:
             echo(f"{row['trait']}: {row['sentence'] or 'The last run has not ended: see `windsor-sync audit`.'}")
@@ -269,7 +273,7 @@ def _state_in_words(row: dict[str, Any]) -> str:
     return NEVER_SYNCED if row["state"] == NEVER_SYNCED else state_words(RunState(row["state"])).text
 
 
-def _known(registry: Registry, computation: "Computation") -> "Registered":
+def _known(registry: "Registry", computation: "Computation") -> "Registered":
     """Return the audience as it is pinned; one that was never synced has its derived key while Segment cannot say its own."""
     from windsor_sync.state.audiences import Registered
 

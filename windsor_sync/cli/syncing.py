@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from windsor_sync.cli.options import as_json, audiences_or_all, chosen, load_settings
+from windsor_sync.cli.options import as_json, audience_names, audiences_or_all, chosen, load_settings
 from windsor_sync.cli.output import echo, print_json
 from windsor_sync.cli.running import plan_audiences, run_audiences, run_jobs
 
@@ -126,7 +126,14 @@ def backfill_command(
 
 
 @click.command(short_help="Send rejected messages again now, whenever they would be due.")
-@click.option("--audience", "audiences", multiple=True, metavar="AUDIENCE", help="Only this one (default: all).")
+@click.option(
+    "--audience",
+    "audiences",
+    multiple=True,
+    metavar="AUDIENCE",
+    shell_complete=audience_names,
+    help="Only this one (default: all).",
+)
 @click.option("--code", type=int, help="Only those Windsor rejected with this status.")
 @click.option("--since", type=click.DateTime(), metavar="DAY", help="Only those rejected since then (UTC).")
 @click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")

@@ -1,7 +1,7 @@
 """May these changes go out? A side that moves too many users at once is withheld until a person approves.
 
 Facts: a truncated download looks exactly like users leaving. So exits are limited by default, entries only where
-configured; the other side is never held up, and withheld changes stay owed.
+configured; the other side is never held up, and withheld changes are not yet in Windsor.
 """
 
 from dataclasses import dataclass, replace

@@ -27,8 +27,8 @@ def print_table(
 ) -> None:
     """A table with the columns in `numbers` aligned to the right; nothing is printed where there are no rows.
 
-    Where a row does not fit its line, every row's words get a line of their own above its numbers: no name and no number
-    is ever cut or torn apart, so each can be copied.
+    Where a row does not fit its line, each row takes several lines, its words above its numbers, and every column stays below its
+    header. No name and no number is ever torn apart, so each can be copied; only a name wider than the line is folded.
     """
     cells = [[f"{cell:,}" if isinstance(cell, int) else harmless(str(cell)) for cell in row] for row in rows]
     if not cells:
@@ -41,8 +41,9 @@ def print_table(
         lines = [_line(row, widths, is_number) for row in (columns, *cells)]
         _print_ruled(lines[:1], lines[1:])
         return
-    titled = [_titled(row, widths, is_number, width) for row in (columns, *cells)]
-    _print_ruled(titled[0], [line for row in titled[1:] for line in row])
+    bands = _bands(widths, is_number, width)
+    folded = [_folded(row, bands, widths, is_number, width) for row in (columns, *cells)]
+    _print_ruled(folded[0], [line for row in folded[1:] for line in row])
 
 
 def with_moved(columns: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -88,19 +89,28 @@ def _line(cells: Sequence[str], widths: Sequence[int], is_number: Sequence[bool]
     return GAP.join(padded)
 
 
-def _titled(cells: Sequence[str], widths: Sequence[int], is_number: Sequence[bool], width: int) -> list[str]:
-    """A row as lines: its words, as many a line as fit, then its numbers likewise."""
+def _bands(widths: Sequence[int], is_number: Sequence[bool], width: int) -> list[list[int]]:
+    """Return which columns stand in which line of a row: words first, then numbers, as many a line as fit."""
+    bands: list[list[int]] = []
+    for wanted in (False, True):
+        room = 0
+        for place in (place for place, right in enumerate(is_number) if right is wanted):
+            if room < widths[place] + len(GAP):
+                bands.append([])
+                room = width + (0 if wanted else len(GAP))  # numbers are set in by a gap
+            bands[-1].append(place)
+            room -= widths[place] + len(GAP)
+    return bands
+
+
+def _folded(
+    cells: Sequence[str], bands: Sequence[Sequence[int]], widths: Sequence[int], is_number: Sequence[bool], width: int
+) -> list[str]:
+    """A row as lines, the same for every row and the header."""
     lines: list[str] = []
-    is_new_line = True
-    for cell in (cell for cell, right in zip(cells, is_number, strict=True) if not right and cell):
-        if lines and cell_len(lines[-1] + GAP + cell) <= width:
-            lines[-1] += GAP + cell
-        else:
-            lines += chop_cells(cell, width)
-    for cell, size, _ in (each for each in zip(cells, widths, is_number, strict=True) if each[2]):
-        number = GAP + " " * (size - cell_len(cell)) + cell
-        if is_new_line or cell_len(lines[-1] + number) > width:
-            lines.append("")
-        lines[-1] += number
-        is_new_line = False
+    for band in bands:
+        line = _line(
+            [cells[place] for place in band], [widths[place] for place in band], [is_number[place] for place in band]
+        )
+        lines += chop_cells(line.rstrip(), width) if not is_number[band[0]] else [GAP + line]
     return lines

@@ -1,6 +1,6 @@
 """Closes a run: counts what became of every change, checks the books, and says in words how it ended."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -103,7 +103,7 @@ def settle_dead(workspace: Workspace, lease: Lease, run: Run) -> None:
     """Close the books of a run that died; under its lease, so that nobody is delivering it."""
     with suppress(StoredFileError):  # a lost outbox tells of no merges
         learn(workspace, run)
-    sentence = "It died; what it had not delivered stays owed, and the next run sends it."
+    sentence = "It died; what it had not delivered is not yet in Windsor, and the next run sends it."
     books = as_it_stands(workspace, run).books  # its outbox may be what was lost
     if run.outbox is not None:
         workspace.marks.end(lease, run)
@@ -233,23 +233,34 @@ def _rejected(ledger: Ledger, run: Run, books: Books) -> str:
         )
     return (
         f"Windsor rejected {books.rejected:,} of {_of_run(run, books.changes)} ({codes}). They "
-        f"stay owed and are tried again after 1, 2, 4 … runs. See them with `windsor-sync runs {run.run_id}`."
+        f"are not yet in Windsor, and are tried again after 1, 2, 4 … runs. See them with `windsor-sync runs {run.run_id}`."
     )
 
 
 def _rest(run: Run, books: Books) -> str:
-    """Return the messages for the next run: all that Windsor did not take, except held and refused events."""
-    rest = books.owed if isinstance(run, ForwardingRun) else books.changes - books.delivered
-    asked = books.withheld if run.held else 0  # who became suppressed meanwhile counts as withheld too
+    """Say what becomes of all that Windsor did not take, except held and refused events."""
+    is_forwarding = isinstance(run, ForwardingRun)
+    rest = books.owed if is_forwarding else books.changes - books.delivered
+    doubt = f", {books.in_doubt:,} of them may have arrived" if books.in_doubt else ""
     if not rest:
-        return "nothing else stays owed."
+        return "nothing else is left to send."
+    if not is_forwarding and rest > books.owed:
+        return f"the other {rest:,} are not yet in Windsor: {', '.join(_apart(run, books))}{doubt}."
     if rest == 1:
         which = "it" if books.changes == 1 else "the other one"
-        sends = "the next run sends it" if not asked else "it is sent once a person approves"
-        return f"{which} stays owed and {sends}{', and it may have arrived' if books.in_doubt else ''}."
-    approved = f", {asked:,} of them once a person approves" if asked else ""
-    doubt = f", {books.in_doubt:,} of them may have arrived" if books.in_doubt else ""
-    return f"the other {rest:,} stay owed and the next run sends them{approved}{doubt}."
+        return f"{which} stays owed and the next run sends it{', and it may have arrived' if books.in_doubt else ''}."
+    return f"the other {rest:,} stay owed and the next run sends them{doubt}."
+
+
+def _apart(run: Run, books: Books) -> Iterator[str]:
+    """Yield what becomes of those that are owed, rejected and withheld."""
+    if books.owed:
+        yield f"the next run sends {books.owed:,}"
+    if books.rejected:
+        yield f"{books.rejected:,} rejected {'one is' if books.rejected == 1 else 'ones are'} tried again later"
+    if books.withheld:  # who became suppressed meanwhile counts as withheld too
+        approved = "go out once a person approves" if run.held else "are of suppressed users and are not sent"
+        yield f"{books.withheld:,} {approved}"
 
 
 def _remedy(settings: Settings, stopped: WindsorSyncError) -> str:
@@ -277,7 +288,7 @@ def _withheld(run: Run, books: Books) -> str:
         if remedy
         else f"Look at the snapshot: if it is right, {approve}; if not, a healthy snapshot lifts this by itself."
     )
-    return f"{reasons} in {run.name}. These changes are withheld and stay owed; {others} delivered. {decide}"
+    return f"{reasons} in {run.name}. These changes are withheld and not yet in Windsor; {others} delivered. {decide}"
 
 
 def _codes(rejections: Sequence[tuple[int | None, str | None, int]]) -> str:

@@ -35,7 +35,7 @@ def sync_approved(
         if approval is None:
             raise ChangesWithheld(
                 f"There is no approval for {known.key} that has not been used, by somebody who may approve. Nothing was sent. "
-                "Changes that are withheld stay owed, and the next run asks again."
+                "Changes that are withheld are not yet in Windsor, and the next run asks again."
             )
         return open_newest(workspace, computation, known, request, lease)
 

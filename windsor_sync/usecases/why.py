@@ -47,6 +47,7 @@ class WhyStep:
     """delivered, rejected, withheld, owed, in doubt, not due, suppressed, or merged: its id became another one, whose change
     has taken the place of this one"""
     code: int | None
+    """what Windsor answered to this change: in this run, or, where it is not due yet, before"""
     message: str | None
     was_told_before: bool
     """whether Windsor had been told, and acknowledged, that the user is in it"""
@@ -298,7 +299,7 @@ FATE = """
             WHEN o.in_doubt OR coalesce(v.in_doubt, o.status = 'send' AND o.seq < p.reach) THEN 'in doubt'
             ELSE 'owed'
         END AS fate,
-        coalesce(v.code, o.tried_code) AS code
+        CASE WHEN fate = 'not due' THEN o.tried_code ELSE v.code END AS code
     FROM outbox_before o
     LEFT JOIN progress_before p ON o.seq >= p.first AND o.seq < p.last
     LEFT JOIN verdicts_before v ON o.seq = v.seq

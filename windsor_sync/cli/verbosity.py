@@ -1,0 +1,64 @@
+"""`--quiet` and `--verbose`, before or after any command."""
+
+import logging
+import os
+import sys
+from contextlib import redirect_stdout
+
+import click
+
+from windsor_sync.cli import output
+
+
+def add_to(command: click.Command) -> None:
+    """Let a command take both options too; its help leaves them to that of `windsor-sync`."""
+    if not any(parameter.name == "quiet" for parameter in command.params):
+        command.params += options(is_hidden=True)
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            add_to(inner)
+
+
+def options(*, is_hidden: bool) -> list[click.Parameter]:
+    """Return the two options."""
+    return [
+        click.Option(
+            ["-q", "--quiet"],
+            is_flag=True,
+            expose_value=False,
+            hidden=is_hidden,
+            callback=_quieten,
+            help="Print errors only, and JSON where it is asked for.",
+        ),
+        click.Option(
+            ["-v", "--verbose"],
+            is_flag=True,
+            expose_value=False,
+            hidden=is_hidden,
+            callback=_tell_more,
+            help="Say on standard error what is done, as it is done.",
+        ),
+    ]
+
+
+def _quieten(ctx: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:
+    if is_asked and not output.level.is_quiet:
+        root = ctx.find_root()
+        root.call_on_close(output.level.reset)
+        output.level.is_quiet, output.level.results = True, sys.stdout
+        nothing = root.with_resource(open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+        root.with_resource(redirect_stdout(nothing))
+
+
+def _tell_more(ctx: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:
+    if is_asked and not output.level.is_verbose:
+        root, log = ctx.find_root(), logging.getLogger("windsor_sync")
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        before = log.level
+        log.addHandler(handler)
+        log.setLevel(logging.DEBUG)
+        root.call_on_close(output.level.reset)
+        root.call_on_close(lambda: log.removeHandler(handler))
+        root.call_on_close(lambda: log.setLevel(before))
+        output.level.is_verbose = True

@@ -1,0 +1,82 @@
+"""Every change of a run with its user and its fate: for a person who asks, and that they asked is written down first."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from windsor_sync.diff.duckdb import define_ledger
+from windsor_sync.domain.change import FALSE_FIRST
+from windsor_sync.domain.run import ForwardingRun, Run
+from windsor_sync.errors import ConfigError
+from windsor_sync.segment.identify import ComputationClass
+from windsor_sync.state.audit_log import trail
+from windsor_sync.state.ledger import Head
+from windsor_sync.state.runs import run_of
+from windsor_sync.storage.duckdb_engine import open_stored
+from windsor_sync.usecases.why import FATE
+from windsor_sync.usecases.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """One change of a run, and what became of it."""
+
+    seq: int
+    user: str
+    """user id, or the anonymous id of someone without one"""
+    change: str
+    value: Any
+    """what Windsor was to be told"""
+    fate: str
+    """delivered, rejected, withheld, owed, in doubt, not due or suppressed"""
+    code: int | None
+    message: str | None
+
+
+def changes_of_run(workspace: Workspace, run_id: str, *, who: str) -> list[ChangeRow]:
+    """Write down that `who` asks, then return the run's changes in the order in which they are sent.
+
+    Raises ConfigError for a run of forwarded events, whose messages are no changes.
+    """
+    run = run_of(workspace.database, run_id)
+    if run is None or isinstance(run, ForwardingRun):
+        raise ConfigError(f"Run {run_id} forwarded events: it has messages, no changes. Nothing was shown.")
+    with workspace.database.write() as connection:
+        trail(connection, who=who, what="show rows", subject=run.audience, why=None, run=run_id)
+    computation_class = next(
+        row.computation_class for row in workspace.registry.known() if row.trait_key == run.audience
+    )
+    with fates_of(workspace, run) as found:
+        if found is None:
+            return []
+        engine, messages = found
+        rows = engine.execute(f"SELECT * FROM ({FATE}) ORDER BY seq").fetchall()
+    return [
+        ChangeRow(seq, user, change, told(computation_class, change, value), fate, code, messages.get(seq))
+        for seq, user, change, value, _, _, fate, code in rows
+    ]
+
+
+@contextmanager
+def fates_of(
+    workspace: Workspace, run: Run
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, dict[int, str | None]] | None]:
+    """An engine with the run's outbox, progress and verdicts, and Windsor's words by row; None where no outbox is kept."""
+    ledger: Head | None = workspace.ledger.of_run(run.run_id)
+    if ledger is None or ledger.outbox is None:
+        yield None
+        return
+    with open_stored() as connection:
+        define_ledger(connection, ledger)
+        yield connection, {verdict.seq: verdict.message for verdict in ledger.verdicts}
+
+
+def told(computation_class: str, change: str, value: str | None) -> Any:
+    """Return the value that a change tells Windsor."""
+    if computation_class == ComputationClass.AUDIENCE.value:
+        return change not in FALSE_FIRST
+    return json.loads(value) if value is not None and change not in FALSE_FIRST else None
