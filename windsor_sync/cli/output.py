@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LOG_EVERY_S = 10.0
 
 
-class Level:
+class Verbosity:
     """The setting of how much is printed."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Level:
         """where JSON goes while nothing else is printed"""
 
 
-level = Level()
+level = Verbosity()
 
 
 def echo(text: str, **options: Any) -> None:
