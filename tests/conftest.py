@@ -37,6 +37,9 @@ TOGETHER = {
 }
 """Files that share what takes long to start, or that would be in each other's way: one process runs all of a kind."""
 
+IN_MEMORY = Path("/dev/shm")
+ROOM_BYTES = 6 << 30
+
 APART = ("tests/chaos/test_canary.py", "tests/chaos/test_model.py", "tests/docs/test_pages.py")
 """Long files whose tests share nothing: any process runs any test of them."""
 
@@ -59,9 +62,21 @@ def second_forms(names: Set[str]) -> set[str]:
     return second
 
 
+def has_room(folder: Path) -> bool:
+    """Whether temporary files may go there: a file system in memory, and memory enough beside it."""
+    if not os.access(folder, os.W_OK) or not folder.is_mount():
+        return False
+    available = re.search(r"^MemAvailable: *(\d+) kB$", Path("/proc/meminfo").read_text(encoding="utf-8"), re.MULTILINE)
+    return available is not None and min(shutil.disk_usage(folder).free, int(available[1]) << 10) > ROOM_BYTES
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Give each process a temporary folder of its own: `audit` reports what any process is doing in the one they share."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
+        if has_room(IN_MEMORY) and not {"TMPDIR", "PYTEST_DEBUG_TEMPROOT"} & set(os.environ):
+            os.environ["TMPDIR"] = tempfile.tempdir = str(
+                IN_MEMORY
+            )  # no test cuts the power: nothing has to reach a disk
         return
     folder = Path(tempfile.mkdtemp(prefix="windsor-"))
     folder.chmod(0o1777)  # as the one that all share: PostgreSQL and some tests are another user

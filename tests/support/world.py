@@ -3,9 +3,13 @@
 import csv
 import json
 import os
+import sqlite3
+import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +19,10 @@ import yaml
 from tests.support.windsor import StartWindsor
 from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.run import Run
+from windsor_sync.private import make_folder, open_new
 from windsor_sync.sandbox import Sandbox
 from windsor_sync.settings import Computation, load
+from windsor_sync.state.database import upgrade_database
 from windsor_sync.usecases.prepare import Prepared, Request, planned
 from windsor_sync.usecases.sync import sync
 from windsor_sync.usecases.workspace import Workspace, open_workspace
@@ -29,6 +35,25 @@ FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
 Members = Iterable[str] | Mapping[str, str | None]
 """User ids, with their e-mail where it matters."""
+
+
+@cache
+def _migrated() -> bytes:
+    """Return the file of a new state, of which the migrations have been run once."""
+    with tempfile.TemporaryDirectory() as folder:
+        upgrade_database(f"sqlite:///{folder}/state.db")
+        return Path(folder, "state.db").read_bytes()
+
+
+def fresh_state(file: Path) -> None:
+    """Make the file of a new state with an identity of its own, unless there is one; migrations have tests of their own."""
+    if file.exists():
+        return
+    make_folder(file.parent)
+    with open_new(file) as state:
+        state.write(_migrated())
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE installation SET id = ?", [uuid.uuid4().hex])
 
 
 class World:
@@ -76,6 +101,8 @@ class World:
     def workspace(self) -> Workspace:
         """Opened once; `reopen` makes it anew, as another process would."""
         if self._workspace is None:
+            if "state" not in self.document:
+                fresh_state(self.folder / ".windsor" / "state.db")
             self._workspace = self._opened.enter_context(
                 open_workspace(load(self.config, env={}), lambda: self.windsor.api_key)
             )
