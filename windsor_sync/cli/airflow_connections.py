@@ -1,16 +1,21 @@
-"""Connections of the Airflow in this environment, for commands: asked for only where the environment has no variable of it.
+"""Asks the Airflow in this environment for its connections and pools, in this process.
 
-Airflow takes seconds to import, so it is imported by the first question. What it prints meanwhile is dropped: results go
-to standard output.
+Airflow takes two seconds to import, and longer to start as a program of its own: the first question imports it, the others
+find it there. What it prints meanwhile is dropped, since results go to standard output.
 """
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from typing import Any
 
-from windsor_sync.cli.airflow_look import has_airflow
+
+def has_airflow() -> bool:
+    """Whether this environment is that of an Airflow; the library alone is none."""
+    # os.path, unlike Path, raises neither where nobody has a home nor where this user may not look.
+    return bool(os.environ.get("AIRFLOW_HOME")) or os.path.isfile(os.path.expanduser("~/airflow/airflow.cfg"))  # noqa: PTH111, PTH113
 
 
 @cache
@@ -25,6 +30,18 @@ def connection_in_airflow(connection_id: str) -> Any:
             return Connection.get_connection_from_secrets(connection_id)
         except Exception:  # no such connection, or no database of Airflow yet
             return None
+
+
+def slots_in_airflow(pool: str) -> int | None:
+    """Return how many slots a pool of Airflow has; None where there is no such pool, or no database of Airflow yet."""
+    with _quiet():
+        try:
+            from airflow.models.pool import Pool
+
+            found = Pool.get_pool(pool)
+        except Exception:
+            return None
+    return found.slots if found else None
 
 
 def engine_in_airflow(connection_id: str) -> Any:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
 
-from windsor_sync.cli.airflow_look import has_airflow
+from windsor_sync.cli.airflow_connections import has_airflow
 from windsor_sync.settings import Settings
 from windsor_sync.sources import engine_from_environment
 from windsor_sync.sources.warehouse_session import variable_of
