@@ -70,6 +70,7 @@ def everything(world: World) -> Iterator[tuple[str, ...]]:
     yield ("why", MEMBERS[0])
     yield ("forget", MEMBERS[1])
     yield ("audit",)
+    yield ("export", "log", "--to", str(folder / "log"))
     yield ("report", "--out", str(folder / "report.html"))
     yield ("state", "prune")
     yield ("retire", KEY)

@@ -89,6 +89,7 @@ WAREHOUSE = {
     "sources/warehouse_errors.py",
     "sources/warehouse_schemas.py",
     "sources/warehouse_session.py",
+    "usecases/export_targets.py",
 }
 """Modules that speak SQL to databases of other people."""
 
@@ -130,6 +131,7 @@ READS_PEOPLE = {
     "persons",
     "usecases/why.py",
     "usecases/change_log.py",
+    "usecases/export_log.py",
 }
 """Rooms in which rows of people are read or compared, and two modules: the embedded engine is asked nowhere else."""
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "why": "history",
     "audit": "history",
     "report": "reporting",
+    "export": "exporting",
     "state": "state",
     "sandbox": "stand_in",
     "demo": "stand_in",
