@@ -52,6 +52,17 @@ def counts(run: "Run") -> dict[str, Any]:
     return {"run": run.run_id, "audience": run.audience, "state": run.state.value, **run.books.counts()}
 
 
+def skip_if_overtaken(workspace: "Workspace", run: "Run") -> None:
+    """Raise AirflowSkipException where a newer run of the audience has taken over what this one owes."""
+    from windsor_sync.domain.run import RunState
+
+    head = workspace.ledger.head(run.audience_id)
+    if head is not None and head.run_id != run.run_id and run.state is not RunState.DONE:
+        raise AirflowSkipException(
+            f"superseded: {head.run_id} is newer than {run.run_id}, and took over what that one owed. Nothing was sent."
+        )
+
+
 def run_named(workspace: "Workspace", handed_on: dict[str, Any]) -> "Run":
     """The run that an earlier task opened."""
     from windsor_sync.state.runs import run_of

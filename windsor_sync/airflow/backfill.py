@@ -88,6 +88,7 @@ class PlanBackfillOperator(WindsorOperator):
 
         said: dict[str, Any] = dict(context["params"])
         _refuse_unknown(said)
+        _refuse_too_many(said["audiences"])
         wish = wish_of(said)
         with self.opened_workspace(sends=True) as workspace:
             plans = [
@@ -182,6 +183,20 @@ def wish_of(said: Any) -> "Wish":
         as_of=moment_meant(said["as_of"]) if said["as_of"] else None,
         reason=said["reason"],
     )
+
+
+def _refuse_too_many(audiences: Sequence[str]) -> None:
+    """Airflow fails a task that hands on a longer list, after a person has approved it."""
+    from airflow.sdk import conf
+
+    from windsor_sync.errors import ConfigError
+
+    most = conf.getint("core", "max_map_length", fallback=1024)
+    if len(audiences) > most:
+        raise ConfigError(
+            f"The form names {len(audiences):,} audiences, and Airflow takes {most:,} in one start ([core] max_map_length). Nothing "
+            "was sent. Start it several times, each with some of them."
+        )
 
 
 def _refuse_unknown(said: dict[str, Any]) -> None:

@@ -1,12 +1,14 @@
 """The tasks of a sync, one use case each. XCom carries counts, paths and ids of runs; never a user."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowSkipException
 
 from windsor_sync.airflow.assets import AUDIENCES, changed
-from windsor_sync.airflow.audience_task import AudienceOperator, counts, run_named
+from windsor_sync.airflow.audience_task import AudienceOperator, counts, run_named, skip_if_overtaken
 from windsor_sync.airflow.metrics import Meter, owed
 from windsor_sync.airflow.windsor_task import trigger_of
 
@@ -72,7 +74,7 @@ class DiffOperator(AudienceOperator):
         with self.opened() as (workspace, computation):
             known = workspace.registry.register(computation)
             snapshot = recorded(workspace.database, workspace.files, self.sealed["snapshot_id"])
-            with workspace.hold(known.key, request.trigger) as lease:
+            with workspace.hold(known.key, request.trigger) as lease, superseded_is_skipped(workspace, self.audience):
                 run = open_run(workspace, computation, known, snapshot, request, lease)
         self.log.info(
             "%s: %s entered, %s exited, %s updated, %s moved",
@@ -83,6 +85,19 @@ class DiffOperator(AudienceOperator):
             f"{run.books.moved:,}",
         )
         return {**counts(run), "audience": self.audience}
+
+
+@contextmanager
+def superseded_is_skipped(workspace: "Workspace", audience: str) -> Iterator[None]:
+    """Skip the task, instead of failing it, where Windsor was told a newer snapshot; somebody looked, so nothing is late."""
+    from windsor_sync.errors import SnapshotSuperseded
+    from windsor_sync.usecases.alerts import after_failure
+
+    try:
+        yield
+    except SnapshotSuperseded as error:
+        after_failure(workspace, audience, error)
+        raise AirflowSkipException(f"superseded: {error}") from None
 
 
 class SendingOperator(AudienceOperator):
@@ -164,6 +179,7 @@ class DeliverOperator(SendingOperator, ClosingOperator):
 
         known = workspace.registry.register(computation)
         run = run_named(workspace, self.run)
+        skip_if_overtaken(workspace, run)
         with workspace.hold(known.key, trigger_of(context)) as lease:
             run = deliver_run(workspace, computation, run, lease, stop, self.report)
         return self.closed(context, run, workspace)
@@ -188,6 +204,7 @@ class DeliverShardOperator(SendingOperator):
 
         known = workspace.registry.register(computation)
         run = run_named(workspace, self.run)
+        skip_if_overtaken(workspace, run)
         with workspace.hold(known.key, trigger_of(context), self.shard) as lease:
             outcome = deliver_shard(workspace, computation, run, self.shard, lease, stop, self.report)
         return {
@@ -218,6 +235,7 @@ class CloseBooksOperator(ClosingOperator):
         with self.opened() as (workspace, computation):
             known = workspace.registry.register(computation)
             run = run_named(workspace, self.run)
+            skip_if_overtaken(workspace, run)
             with workspace.hold(known.key, trigger_of(context)) as lease:
                 run = close_books(workspace, run, lease)
             return self.closed(context, run, workspace)
