@@ -1,26 +1,23 @@
-"""Brings Windsor's audience traits up to date with Engage's memberships, every two to three hours."""
+"""Brings Windsor's audience traits up to date with Engage's memberships, every two to three hours or as `schedule` says."""
 
 from datetime import UTC, datetime
 
-from airflow.sdk import DeltaTriggerTimetable, dag
+from airflow.sdk import DAG
 
-from windsor_sync.airflow.configuration import audience_interval, audiences_by_shards, events_interval
 from windsor_sync.airflow.groups import forward_events, sync_audiences
+from windsor_sync.airflow.schedules import audience_dags
 
-
-@dag(
-    schedule=DeltaTriggerTimetable(audience_interval()),
-    start_date=datetime(2025, 1, 1, tzinfo=UTC),
-    catchup=False,
-    max_active_runs=1,
-    default_args={"retries": 3},
-    tags=["segment", "windsor"],
-)
-def engage_audience_sync() -> None:
-    """Seal each audience's newest snapshot, compare it with what Windsor was told, and send the changes; events beside."""
-    sync_audiences(audiences_by_shards(), audience_interval())
-    if events_interval():
-        forward_events()
-
-
-engage_audience_sync()
+for each in audience_dags():
+    with DAG(
+        each.dag_id,
+        description="Seal each audience's newest snapshot, compare it with what Windsor was told, and send the changes.",
+        schedule=each.timetable,
+        start_date=datetime(2025, 1, 1, tzinfo=UTC),
+        catchup=False,
+        max_active_runs=1,
+        default_args={"retries": 3},
+        tags=["segment", "windsor"],
+    ):
+        sync_audiences(each.audiences, each.interval)
+        if each.has_events:
+            forward_events()

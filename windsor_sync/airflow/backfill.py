@@ -194,8 +194,8 @@ def _refuse_too_many(audiences: Sequence[str]) -> None:
     most = conf.getint("core", "max_map_length", fallback=1024)
     if len(audiences) > most:
         raise ConfigError(
-            f"The form names {len(audiences):,} audiences, and Airflow takes {most:,} in one start ([core] max_map_length). Nothing "
-            "was sent. Start it several times, each with some of them."
+            f"The form names {len(audiences):,} audiences, and Airflow takes {most:,} in one start ([core] max_map_length). "
+            "Nothing was sent. Start it several times, each with some of them."
         )
 
 

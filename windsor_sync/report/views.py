@@ -9,6 +9,7 @@ from windsor_sync.domain.labels import class_words
 from windsor_sync.domain.run import ForwardingRun, Run, RunState
 from windsor_sync.events.books import overview
 from windsor_sync.report.schedule import next_scheduled
+from windsor_sync.settings.timing import interval_of
 from windsor_sync.state.audiences import EVENTS, EVENTS_CLASS, audience_by_key, audiences_of, can_be_stored
 from windsor_sync.state.database import Database, StateRow
 from windsor_sync.state.rejections import RejectedRow, RejectionGroup, rejected_rows, rejection_groups
@@ -192,7 +193,7 @@ def how_all_stand(workspace: Workspace) -> Standing:
     return Standing(
         synced=entries_by_id(workspace.settings, workspace.registry.known()).keys(),
         warnings={audience_id: tuple(texts) for audience_id, texts in found.items()},
-        next_at=next_scheduled(workspace.database, SYNC_DAG, workspace.settings.schedule.audiences),
+        next_at=next_scheduled(workspace.database, SYNC_DAG, interval_of(workspace.settings.schedule.audiences)),
     )
 
 

@@ -13,6 +13,7 @@ from windsor_sync.settings.document import Document, Tree, Where
 from windsor_sync.settings.durations import format_duration
 from windsor_sync.settings.mistakes import Mistake, found_but
 from windsor_sync.settings.model import WindsorYaml
+from windsor_sync.settings.timing import interval_of
 
 _LISTS = {"audiences": "aud_", "computed_traits": "tra_"}  # with how Segment's ids begin
 _TABLES = ("query", "profiles_sync", "engage")  # what a connection is asked for
@@ -138,7 +139,7 @@ def _check_keys(document: Document, named: list[tuple[Where, str]]) -> None:
 
 def warnings_about(found: WindsorYaml, document: Document) -> Iterator[Mistake]:
     """Yield one for each thing that is allowed and probably not meant."""
-    interval = found.schedule.audiences
+    interval = interval_of(found.schedule.audiences)
     if not _EARLIEST <= interval <= _LATEST:
         why = "nothing new to send" if interval < _EARLIEST else "members in Windsor older than Segment's own"
         text = f"found {format_duration(interval)}; Engage syncs every 2h to 3h, another interval means {why}"

@@ -53,6 +53,7 @@ from windsor_sync.settings.readings import (
     whole_number,
 )
 from windsor_sync.settings.selection import keys_meant
+from windsor_sync.settings.timing import TIMING, USUAL, Timing
 
 
 def _sends_null(value: object) -> bool:
@@ -152,9 +153,11 @@ class Segment(Section):
 class Schedule(Section):
     """The times at which the DAGs run."""
 
-    audiences: Interval = Field(
-        default=timedelta(hours=2, minutes=30),
-        description="How often audiences and computed traits are synced: 2h to 3h.",
+    audiences: Annotated[Timing, TIMING] = Field(
+        default=USUAL,
+        description="When audiences and computed traits are synced: every 2h to 3h; at the times of a cron expression in a time "
+        "zone; or when an upstream asset has changed, and at the latest after `every`. In a variable a cron expression is "
+        "written with its time zone behind it.",
     )
     events: Interval = Field(default=timedelta(minutes=15), description="How often new events are forwarded.")
 
@@ -326,6 +329,11 @@ class Computation(Handling):
     enabled: Boolean = Field(default=True, description="Whether it is synced.")
     delivery_shards: Annotated[int, whole_number(1, 64)] = Field(
         default=1, description="How many Airflow tasks share its delivery, where one worker is not enough."
+    )
+    schedule: Annotated[Timing, TIMING] | None = Field(
+        default=None,
+        description="When it is synced, where that is not as `schedule.audiences` says: it gets a DAG of its own then, "
+        "engage_audience_sync_ and its trait key.",
     )
     snapshot: Snapshot = Field(description="Where its members or values are read.")
 

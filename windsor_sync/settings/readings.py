@@ -146,14 +146,17 @@ def _boolean(value: object) -> bool:
 BOOLEAN = Reading("true or false", _boolean, shows_value=True, choices=("true", "false"))
 
 
-def _interval(value: object) -> timedelta:
+def interval_of_text(value: object) -> timedelta:
+    """Accept a duration of at least a minute."""
     interval = parse_duration(text_of(value).strip())
     if interval < timedelta(minutes=1):
         raise Mismatch
     return interval
 
 
-INTERVAL = Reading("a duration of at least 1m, such as 2h30m, 15m, 90s, 1d or PT2H30M", _interval, shows_value=True)
+INTERVAL = Reading(
+    "a duration of at least 1m, such as 2h30m, 15m, 90s, 1d or PT2H30M", interval_of_text, shows_value=True
+)
 
 
 def one_of(choices: type[Choice]) -> Reading[Choice]:

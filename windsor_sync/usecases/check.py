@@ -12,6 +12,7 @@ from windsor_sync.domain.labels import counted, moment
 from windsor_sync.errors import ConfigError, WindsorSyncError, harmless
 from windsor_sync.settings import Computation, Events, Mistake, Settings, format_duration
 from windsor_sync.settings.choices import MaxAgeAction
+from windsor_sync.settings.timing import in_words
 from windsor_sync.sources import (
     Connections,
     SourceFile,
@@ -143,7 +144,7 @@ def tried(subject: str, look: Callable[[], str | Finding]) -> Finding:
 def examine_schedule(settings: Settings) -> Finding:
     """Say how often what runs."""
     events = f", events every {format_duration(settings.schedule.events)}" if settings.events else ""
-    found = f"audiences every {format_duration(settings.schedule.audiences)}{events}"
+    found = f"audiences {in_words(settings.schedule.audiences)}{events}"
     warnings = [str(warning) for warning in settings.warnings if _is_about_schedule(warning)]
     return Finding("schedule", Level.WARNING if warnings else Level.OK, "; ".join((found, *warnings)))
 

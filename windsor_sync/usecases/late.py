@@ -6,6 +6,7 @@ from windsor_sync.domain.alert import AlertEvent
 from windsor_sync.domain.labels import counted, moment
 from windsor_sync.errors import harmless
 from windsor_sync.settings import Computation, Settings
+from windsor_sync.settings.timing import interval_of, next_after
 from windsor_sync.state.alerts import ended_at
 from windsor_sync.state.runs import newest_of_each
 from windsor_sync.state.tries import last_tries
@@ -45,10 +46,10 @@ def _due(workspace: Workspace) -> dict[str, tuple[datetime, timedelta]]:
     return found
 
 
-def due_after(settings: Settings, computation: Computation, last: datetime) -> tuple[datetime, timedelta]:  # noqa: ARG001
+def due_after(settings: Settings, computation: Computation, last: datetime) -> tuple[datetime, timedelta]:
     """Return when an audience is due again after a sync, and how much later it may begin."""
-    interval = settings.schedule.audiences
-    return last + interval, max(LEAST_GRACE, interval / 2)
+    timing = computation.schedule or settings.schedule.audiences
+    return next_after(timing, last), max(LEAST_GRACE, interval_of(timing) / 2)
 
 
 def _one_late(audience: str, due: datetime) -> str:

@@ -1,0 +1,74 @@
+"""The DAGs of the audiences: one for all that share a schedule, and one for each audience with a schedule of its own."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any
+
+from airflow.sdk import Asset, AssetAny, AssetOrTimeSchedule, CronTriggerTimetable, DeltaTriggerTimetable
+
+from windsor_sync.settings import Computation, load
+from windsor_sync.settings.timing import Cron, OnAssets, Timing, interval_of
+
+SYNC_DAG = "engage_audience_sync"
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceDag:
+    """One DAG: when it runs, and the audiences that it syncs."""
+
+    dag_id: str
+    timing: Timing
+    audiences: dict[int, list[str]]
+    """trait keys by the number of tasks that share an audience's delivery"""
+    has_events: bool
+    """whether events are forwarded beside them"""
+
+    @property
+    def interval(self) -> timedelta:
+        """Return the shortest time from one start to the next."""
+        return interval_of(self.timing)
+
+    @property
+    def timetable(self) -> Any:
+        """Return Airflow's timetable."""
+        return timetable_of(self.timing)
+
+
+def audience_dags() -> list[AudienceDag]:
+    """Return the DAG of the audiences without a schedule of their own, and then one for each other."""
+    settings = load()
+    enabled = [each for each in settings.computations if each.enabled]
+    shared = [each for each in enabled if each.schedule is None]
+    main = AudienceDag(SYNC_DAG, settings.schedule.audiences, _by_shards(shared), settings.events is not None)
+    own = [
+        AudienceDag(_dag_id(str(each.key)), each.schedule, _by_shards([each]), has_events=False)
+        for each in enabled
+        if each.schedule is not None
+    ]
+    return [main, *own]
+
+
+def timetable_of(timing: Timing) -> Any:
+    """Return Airflow's timetable of a schedule; any of the assets starts a run."""
+    if isinstance(timing, Cron):
+        return CronTriggerTimetable(timing.expression, timezone=timing.timezone)
+    if isinstance(timing, OnAssets):
+        assets = [Asset.ref(uri=each) if "://" in each else Asset.ref(name=each) for each in timing.assets]
+        return AssetOrTimeSchedule(timetable=DeltaTriggerTimetable(timing.every), assets=AssetAny(*assets))
+    return DeltaTriggerTimetable(timing)
+
+
+def _by_shards(computations: Sequence[Computation]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for each in computations:
+        found.setdefault(each.delivery_shards, []).append(str(each.key))
+    return found
+
+
+def _dag_id(key: str) -> str:
+    """Return a name that Airflow takes; one whose signs had to be replaced is told from others by a digest."""
+    plain = re.sub(r"[^\w.-]", "_", key, flags=re.ASCII)[:150]
+    return f"{SYNC_DAG}_{plain}" + ("" if plain == key else f"_{sha256(key.encode()).hexdigest()[:8]}")
