@@ -15,6 +15,7 @@ for each in audience_dags():
         start_date=datetime(2025, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,
+        allowed_run_types=each.run_types,
         default_args={"retries": 3},
         tags=["segment", "windsor"],
     ):

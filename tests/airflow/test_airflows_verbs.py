@@ -1,10 +1,15 @@
 """Clear, mark, pause, catch up, backfill, two runs at once: what Airflow's buttons do is what our state says was sent."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.exceptions import AirflowException
 from airflow.sdk.exceptions import AirflowSkipException
+from airflow.utils.session import create_session
 
 from tests.airflow.test_approval import states
 from tests.airflow.test_meanwhile import context, run_task
@@ -22,6 +27,7 @@ from windsor_sync.errors import LeaseHeld
 from windsor_sync.sandbox import Faults
 from windsor_sync.sandbox.faults import Outage
 from windsor_sync.state.runs import recent
+from windsor_sync.usecases.prepare import Request
 
 __all__ = ["context", "run_task"]
 
@@ -177,3 +183,78 @@ def test_a_dag_that_was_paused_for_a_week_runs_once_with_the_newest_snapshot(
     run_sync()
     assert company.members_shown() == {"ana", "cid"}
     assert company.sent == 2
+
+
+@pytest.fixture
+def dated(company: World) -> World:
+    """An audience whose files are named by their day; Windsor was told that of 2 November."""
+    company.document["audiences"][0]["snapshot"]["taken_at"] = "%Y-%m-%d"
+    for day, members in ((1, ["ana"]), (2, ["ana", "ben"]), (3, ["ben", "cid"]), (4, ["dan"])):
+        company.snapshot(members).rename(company.folder / "snapshots" / "audience" / f"2026-11-0{day}.csv")
+    path = str(company.folder / "snapshots" / "audience" / "2026-11-02.csv")
+    company.sync(request=Request("backfill", snapshot_path=path))
+    return company
+
+
+def backfill_of(day: int) -> Any:
+    """What a task sees of a run of Airflow's backfill."""
+    return SimpleNamespace(run_type="backfill", logical_date=datetime(2026, 11, day, 12, tzinfo=UTC))
+
+
+def test_a_run_of_airflows_backfill_takes_the_snapshot_as_of_its_logical_date(
+    dated: World, context: dict[str, Any], run_task: Callable[..., Any]
+) -> None:
+    (dated.folder / "snapshots" / "audience" / "20260101T1230.csv").unlink(missing_ok=True)
+    context["dag_run"] = backfill_of(3)
+    sealed = run_task(SealSnapshotOperator, "seal", audience=KEY)
+    assert sealed["taken_at"].startswith("2026-11-03")
+    run = run_task(DiffOperator, "diff", audience=KEY, sealed=sealed)
+    assert run_task(DeliverOperator, "deliver", audience=KEY, run=run)["delivered"] == 2
+    assert dated.members_shown() == {"ben", "cid"}
+    kept = recent(dated.workspace.database, limit=1)[0]
+    assert (kept.kind, kept.trigger) == ("backfill", "airflow engage_audience_sync manual__1")
+
+
+def test_a_run_of_airflows_backfill_tells_windsor_nothing_older_than_it_knows(
+    dated: World, context: dict[str, Any], run_task: Callable[..., Any]
+) -> None:
+    sent = dated.sent
+    context["dag_run"] = backfill_of(1)
+    sealed = run_task(SealSnapshotOperator, "seal", audience=KEY)
+    with pytest.raises(AirflowSkipException, match="superseded"):
+        run_task(DiffOperator, "diff", audience=KEY, sealed=sealed)
+    assert (dated.sent, dated.members_shown()) == (sent, {"ana", "ben"})
+
+
+def test_airflow_refuses_a_backfill_of_files_without_dates_before_a_run_starts(
+    company: World, load_dags: Callable[[], dict[str, Any]], register_dag: Callable[[Any], None]
+) -> None:
+    from airflow.models import backfill
+
+    every = {"cron": "0 */3 * * *"}
+    named = {"path": "snapshots/vip/*.csv", "taken_at": "%Y-%m-%d"}
+    company.document["schedule"] = {"audiences": every}
+    company.document["audiences"].append({"name": "VIP", "snapshot": named, "schedule": every})
+    dags = load_dags()
+    found = {}
+    for dag_id in ("engage_audience_sync", "engage_audience_sync_vip"):
+        register_dag(dags[dag_id])
+        days = {"from_date": datetime(2026, 11, 1, tzinfo=UTC), "to_date": datetime(2026, 11, 2, tzinfo=UTC)}
+        with create_session() as session:
+            ask = partial(backfill._do_dry_run, dag_id=dag_id, reverse=False, reprocess_behavior="none", **days)
+            try:
+                found[dag_id] = len(list(ask(session=session)))
+            except AirflowException as error:
+                found[dag_id] = type(error).__name__
+    assert found == {"engage_audience_sync": "DagRunTypeNotAllowed", "engage_audience_sync_vip": 9}
+
+
+def test_of_a_dag_with_dated_and_other_files_a_backfill_leaves_the_others_alone(
+    dated: World, context: dict[str, Any], run_task: Callable[..., Any]
+) -> None:
+    dated.document["audiences"].append(dated.entry("VIP", "vip"))
+    dated.snapshot(["ana"], folder="vip")
+    _ = dated.config
+    context["dag_run"] = backfill_of(3)
+    with pytest.raises(AirflowSkipException, match="VIP has no snapshot"):
+        run_task(SealSnapshotOperator, "seal", audience="vip")

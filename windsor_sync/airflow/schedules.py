@@ -14,6 +14,9 @@ from windsor_sync.settings.timing import Cron, OnAssets, Timing, interval_of
 
 SYNC_DAG = "engage_audience_sync"
 
+BACKFILL = "backfill"
+"""How Airflow calls a run of its own backfill."""
+
 
 @dataclass(frozen=True, slots=True)
 class AudienceDag:
@@ -25,6 +28,15 @@ class AudienceDag:
     """trait keys by the number of tasks that share an audience's delivery"""
     has_events: bool
     """whether events are forwarded beside them"""
+    is_dated: bool
+    """whether a snapshot of a past day can be found for any of them"""
+
+    @property
+    def run_types(self) -> Any:
+        """Return the kinds of run that Airflow may start: its backfill only where it would find dated files. None: every kind."""
+        from airflow.sdk.api.datamodels._generated import DagRunType
+
+        return None if self.is_dated else [kind for kind in DagRunType if kind.value != BACKFILL]
 
     @property
     def interval(self) -> timedelta:
@@ -42,13 +54,26 @@ def audience_dags() -> list[AudienceDag]:
     settings = load()
     enabled = [each for each in settings.computations if each.enabled]
     shared = [each for each in enabled if each.schedule is None]
-    main = AudienceDag(SYNC_DAG, settings.schedule.audiences, _by_shards(shared), settings.events is not None)
+    main = AudienceDag(
+        SYNC_DAG,
+        settings.schedule.audiences,
+        _by_shards(shared),
+        settings.events is not None,
+        any(map(is_dated, shared)),
+    )
     own = [
-        AudienceDag(_dag_id(str(each.key)), each.schedule, _by_shards([each]), has_events=False)
+        AudienceDag(
+            _dag_id(str(each.key)), each.schedule, _by_shards([each]), has_events=False, is_dated=is_dated(each)
+        )
         for each in enabled
         if each.schedule is not None
     ]
     return [main, *own]
+
+
+def is_dated(computation: Computation) -> bool:
+    """Tell whether the audience's files say in their path of which day they are."""
+    return computation.snapshot.path is not None and computation.snapshot.taken_at is not None
 
 
 def timetable_of(timing: Timing) -> Any:

@@ -57,6 +57,13 @@ class Request:
     limits: Limits = field(default_factory=Limits)
     is_beyond_guard: bool = False
     """a retirement: everyone is meant to leave"""
+    is_in_order: bool = False
+    """`snapshot_path` is the newest file of a past day, which no person has looked at: it may not be older than what was told"""
+
+    @property
+    def is_of_named_file(self) -> bool:
+        """Return whether a person named the file, and answers for it."""
+        return self.snapshot_path is not None and not self.is_in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +303,7 @@ def renderer(settings: Settings, database: Database, computation: Computation, k
 
 
 def _refuse_older(computation: Computation, head: Head | None, snapshot: SealedSnapshot, request: Request) -> None:
-    is_free = head is None or head.checksum == sealing.NOBODY or request.snapshot_path is not None
+    is_free = head is None or head.checksum == sealing.NOBODY or request.is_of_named_file
     if head is None or is_free or snapshot.taken_at >= head.taken_at:
         return
     raise SnapshotSuperseded(
@@ -318,7 +325,7 @@ def _refuse_stale(computation: Computation, snapshot: SealedSnapshot, request: R
 
 def _refuse_lost_zeros(computation: Computation, tally: Tally, draft: Path, request: Request) -> None:
     """A program that takes ids for numbers makes 123 of 00123: the one would be told false, and the other is nobody."""
-    if not (tally.told_exited and tally.entered) or request.snapshot_path is not None or request.is_beyond_guard:
+    if not (tally.told_exited and tally.entered) or request.is_of_named_file or request.is_beyond_guard:
         return
     exited, without = count_lost_zeros(str(draft))
     if without >= LEAST and without * 2 > exited:
@@ -334,7 +341,7 @@ def _refuse_header_only(
     computation: Computation, head: Head | None, snapshot: SealedSnapshot, request: Request
 ) -> None:
     """A download without a single row looks like an audience that everyone left; mostly it is a download that failed."""
-    is_meant = request.is_beyond_guard or request.snapshot_path is not None
+    is_meant = request.is_beyond_guard or request.is_of_named_file
     if snapshot.rows_read or head is None or not head.members or is_meant:
         return
     raise SnapshotError(

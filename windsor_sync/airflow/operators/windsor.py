@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from windsor_sync.airflow.assets import AUDIENCES, changed
 from windsor_sync.airflow.audience_task import AudienceOperator, counts, run_named, skip_if_overtaken
 from windsor_sync.airflow.metrics import Meter, owed
+from windsor_sync.airflow.schedules import BACKFILL, is_dated
 from windsor_sync.airflow.windsor_task import trigger_of
 
 if TYPE_CHECKING:
@@ -17,7 +18,29 @@ if TYPE_CHECKING:
     from windsor_sync.delivery.cancel import CancelToken
     from windsor_sync.domain.run import Run
     from windsor_sync.settings import Computation
+    from windsor_sync.usecases.prepare import Request
     from windsor_sync.usecases.workspace import Workspace
+
+
+def request_of(context: Context, computation: "Computation") -> "Request":
+    """Return what a run is to do: in a run of Airflow's backfill, the snapshot as of its logical date.
+
+    Raises AirflowSkipException where the audience's files are not dated: their older snapshots cannot be told apart.
+    """
+    from windsor_sync.usecases.prepare import Request
+    from windsor_sync.usecases.seal import path_as_of
+
+    trigger, dag_run = trigger_of(context), context.get("dag_run")
+    if getattr(dag_run, "run_type", None) != BACKFILL:
+        return Request(trigger=trigger)
+    if not is_dated(computation):
+        raise AirflowSkipException(
+            f"{computation.name} has no snapshot.taken_at in windsor.yaml, so which of its files belongs to a past day is not "
+            "known. Nothing was sent; the next scheduled run takes the newest."
+        )
+    moment = getattr(dag_run, "logical_date", None) or context["logical_date"]
+    path = path_as_of(computation, moment)
+    return Request("backfill", trigger, f"as of {moment:%Y-%m-%d %H:%M} UTC", snapshot_path=path, is_in_order=True)
 
 
 class SealSnapshotOperator(AudienceOperator):
@@ -27,11 +50,10 @@ class SealSnapshotOperator(AudienceOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Returns the snapshot's id and counts."""
-        from windsor_sync.usecases.prepare import Request
         from windsor_sync.usecases.run_lifecycle import seal_newest
 
         with self.opened() as (workspace, computation):
-            snapshot = seal_newest(workspace, computation, Request(trigger=trigger_of(context)))
+            snapshot = seal_newest(workspace, computation, request_of(context, computation))
         self._sealed = computation, snapshot.members
         self.log.info(
             "%s: %s members in the snapshot of %s",
@@ -66,12 +88,11 @@ class DiffOperator(AudienceOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Returns the run's id and counts, under the key that windsor.yaml has for the audience."""
-        from windsor_sync.usecases.prepare import Request
         from windsor_sync.usecases.run_lifecycle import open_run
         from windsor_sync.usecases.seal import recorded
 
-        request = Request(trigger=trigger_of(context))
         with self.opened() as (workspace, computation):
+            request = request_of(context, computation)
             known = workspace.registry.register(computation)
             snapshot = recorded(workspace.database, workspace.files, self.sealed["snapshot_id"])
             with workspace.hold(known.key, request.trigger) as lease, superseded_is_skipped(workspace, self.audience):
