@@ -28,6 +28,7 @@ def read(folder: Path, schedule: str, **env: str) -> Settings:
         ("{cron: '0 */3 * * *'}", Cron("0 */3 * * *")),
         ("'0 */3 * * * Europe/Berlin'", BERLIN),
         ("{on: ['s3://exports/vip', dbt_vip]}", OnAssets(("s3://exports/vip", "dbt_vip"), USUAL)),
+        ("{true: ['s3://exports/vip']}", OnAssets(("s3://exports/vip",), USUAL)),  # rewritten by a program
         ("{on: ['s3://exports/vip'], every: 2h}", OnAssets(("s3://exports/vip",), timedelta(hours=2))),
     ],
 )

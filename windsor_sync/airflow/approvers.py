@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from windsor_sync.errors import ConfigError, harmless
-from windsor_sync.usecases.approvers import ROLE, permission_of
+from windsor_sync.settings.model import ROLE
 
 if TYPE_CHECKING:
     from windsor_sync.settings import Settings
@@ -26,6 +26,8 @@ def assigned_users(settings: "Settings") -> list[Any] | None:
 
 def permission(settings: "Settings", who: Mapping[str, Any]) -> str | None:
     """Return the entry that lets the person of an answer approve; raises ConfigError where there is none."""
+    from windsor_sync.usecases.approvers import permission_of
+
     return permission_of(settings, str(who.get("id")), users_of)
 
 

@@ -162,6 +162,10 @@ class Schedule(Section):
     events: Interval = Field(default=timedelta(minutes=15), description="How often new events are forwarded.")
 
 
+ROLE = "role:"
+"""Begins an approver who stands for the users of a role."""
+
+
 class ApprovalSettings(Section):
     """The people who may let withheld changes go out."""
 

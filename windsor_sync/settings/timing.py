@@ -14,6 +14,9 @@ from windsor_sync.settings.readings import Mismatch, Reading, interval_of_text, 
 USUAL = timedelta(hours=2, minutes=30)
 
 _FIELDS = 5
+_ON = {"true": "on", "True": "on"}
+"""What a program that rewrites YAML makes of the key `on`, which YAML 1.1 takes for a boolean."""
+
 _LOOKED_AT = 50
 """So many times of a cron expression say how far apart they are."""
 
@@ -28,7 +31,7 @@ class Cron:
 
 @dataclass(frozen=True, slots=True)
 class OnAssets:
-    """As soon as one of these assets has changed, and at the latest after an interval."""
+    """A start whenever one of these assets has changed, and at the latest after an interval."""
 
     assets: tuple[str, ...]
     """URIs, or names where there is no `://` in them"""
@@ -69,7 +72,7 @@ def _moments(cron: Cron, start: datetime, number: int) -> list[datetime]:
 
 def _timing(value: object) -> Timing:
     if isinstance(value, Mapping):
-        return _section({str(key): each for key, each in value.items() if each is not None})
+        return _section({_ON.get(str(key), str(key)): each for key, each in value.items() if each is not None})
     text = line_of(value).strip()
     if " " not in text:
         return interval_of_text(text)

@@ -4,10 +4,9 @@ from collections.abc import Callable, Collection
 
 from windsor_sync.errors import ConfigError, harmless
 from windsor_sync.settings import Settings
+from windsor_sync.settings.model import ROLE
 from windsor_sync.state.approvals import Approval, standing
 from windsor_sync.state.database import Database
-
-ROLE = "role:"
 
 UsersOf = Callable[[str], Collection[str]]
 """From a role to the ids of its users"""
