@@ -8,8 +8,8 @@ import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-MAGIC = "*?["
-"""What makes a path a pattern, for fsspec and for DuckDB."""
+_MAGIC = re.compile(r"[*?\[]")
+"""The letters that make a path a pattern, for fsspec and for DuckDB."""
 
 _BELOW = "/./"
 _URL = re.compile(r"[a-z][a-z0-9+.-]*:(?:.*:)?//", re.ASCII | re.IGNORECASE)
@@ -22,7 +22,7 @@ def is_url(location: str) -> bool:
 
 def has_magic(path: str) -> bool:
     """Whether a reader that takes patterns would take the path for one."""
-    return any(letter in MAGIC for letter in path)
+    return _MAGIC.search(path) is not None
 
 
 def is_match(path: str, pattern: str) -> bool:
@@ -53,7 +53,7 @@ def _is_name(name: str, part: str) -> bool:
 
 def literal(path: str) -> str:
     """Return the pattern that matches this path and no other."""
-    return "".join(f"[{letter}]" if letter in MAGIC else letter for letter in path)
+    return _MAGIC.sub(r"[\g<0>]", path)
 
 
 def below(folder: Path, text: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select, delete, func, or_, select, update
 
@@ -39,6 +39,32 @@ def recent(
         query = query.where(runs.c.id == run_id)
     with database.read() as connection:
         return [_run(row) for row in connection.execute(query)]
+
+
+class Outline(NamedTuple):
+    """What one has to know of a run to look for somebody in its outbox."""
+
+    run_id: str
+    outbox: str | None
+    started_at: datetime
+    taken_at: datetime
+    changes: int
+
+
+def outlines(database: Database, audience_id: int, limit: int) -> list[Outline]:
+    """Return the newest runs of an audience, newest first: a tenth of the time of the runs themselves."""
+    changes = sum((runs.c[kind] for kind in ("exited", "updated", "moved", "moved_from")), runs.c.entered)
+    query = (
+        select(
+            runs.c.id, runs.c.outbox, runs.c.started_at, func.coalesce(snapshots.c.taken_at, runs.c.started_at), changes
+        )
+        .outerjoin(snapshots, snapshots.c.id == runs.c.snapshot_id)
+        .where(runs.c.audience_id == audience_id)
+        .order_by(runs.c.started_at.desc(), runs.c.number.desc(), runs.c.id)
+        .limit(limit)
+    )
+    with database.read() as connection:
+        return [Outline(*row) for row in connection.execute(query)]
 
 
 def history(database: Database, audience_id: int, *, before: int | None = None, limit: int = 20) -> list[Run]:

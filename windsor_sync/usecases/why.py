@@ -12,13 +12,12 @@ import duckdb
 from windsor_sync.diff.duckdb import define_ledger
 from windsor_sync.domain.change import FALSE_FIRST
 from windsor_sync.domain.labels import moment
-from windsor_sync.domain.run import Run
 from windsor_sync.errors import StoredFileError
 from windsor_sync.persons.merges import Kin
 from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.state.database import Database
 from windsor_sync.state.ledger import Head, Ledger
-from windsor_sync.state.runs import recent
+from windsor_sync.state.runs import Outline, outlines
 from windsor_sync.storage.duckdb_engine import open_duckdb, open_stored, parquet, parquet_files, quoted, stored_files
 from windsor_sync.storage.file_store import FileStore
 from windsor_sync.usecases.forget import is_suppressed
@@ -154,7 +153,7 @@ class Person:
 def _account(workspace: Workspace, row: Any, person: Person) -> Account:
     head = workspace.ledger.head(row.id)
     owing = head.run_id if head and not head.is_settled else None
-    everything = recent(workspace.database, audience_ids=[row.id], limit=RUNS_LOOKED_AT)
+    everything = outlines(workspace.database, row.id, RUNS_LOOKED_AT)
     runs, found = _about(workspace.files, workspace.ledger, everything, row.computation_class, person, owing)
     steps = tuple(_closed(workspace.database, person, step) for step in found)
     is_in_snapshot = bool(head and head.snapshot and _is_in(head.snapshot, person))
@@ -177,13 +176,13 @@ def _account(workspace: Workspace, row: Any, person: Person) -> Account:
 
 
 def _about(
-    files: FileStore, ledger: Ledger, runs: Sequence[Run], computation_class: str, person: Person, owing: str | None
-) -> tuple[list[Run], list[WhyStep]]:
+    files: FileStore, ledger: Ledger, runs: Sequence[Outline], computation_class: str, person: Person, owing: str | None
+) -> tuple[list[Outline], list[WhyStep]]:
     """Return all runs, and the person's steps in them: one query over all outboxes, on one engine.
 
     A lost or damaged outbox counts as one that is not kept, unless its run is `owing`: then StoredFileError is raised.
     """
-    kept: list[Run] = []
+    kept: list[Outline] = []
     steps: list[WhyStep] = []
     with open_duckdb() as connection:
         named = _named_at_once(connection, files, runs, person)
@@ -194,14 +193,14 @@ def _about(
             except StoredFileError:
                 if run.run_id == owing:
                     raise
-                found, run = [], replace(run, outbox=None)
+                found, run = [], run._replace(outbox=None)
             kept.append(run)
             steps += found
     return kept, steps
 
 
 def _named_at_once(
-    connection: duckdb.DuckDBPyConnection, files: FileStore, runs: Sequence[Run], person: Person
+    connection: duckdb.DuckDBPyConnection, files: FileStore, runs: Sequence[Outline], person: Person
 ) -> set[str] | None:
     """Return which runs have the person in their outbox, by one query; None where one of the files cannot be read."""
     runs_of = {files.location(run.outbox): run.run_id for run in runs if run.outbox}
@@ -226,14 +225,14 @@ def _named_at_once(
     return named
 
 
-def _names_one(connection: duckdb.DuckDBPyConnection, files: FileStore, run: Run, person: Person) -> bool:
+def _names_one(connection: duckdb.DuckDBPyConnection, files: FileStore, run: Outline, person: Person) -> bool:
     with stored_files():
         return bool(run.outbox) and _names(connection, files.location(run.outbox or ""), person)
 
 
-def _kept_since(runs: Sequence[Run]) -> datetime | None:
+def _kept_since(runs: Sequence[Outline]) -> datetime | None:
     """Runs newest first; of those from the first on that had changes and has lost its outbox nothing is known."""
-    whole = list(takewhile(lambda run: run.outbox is not None or not run.books.changes, runs))
+    whole = list(takewhile(lambda run: run.outbox is not None or not run.changes, runs))
     if len(whole) == len(runs) < RUNS_LOOKED_AT:
         return None
     return whole[-1].started_at if whole else runs[0].started_at
@@ -262,7 +261,7 @@ def _closed(database: Database, person: Person, step: WhyStep) -> WhyStep:
     return replace(step, fate="merged")
 
 
-def _steps(ledger: Ledger, run: Run, computation_class: str, person: Person) -> list[WhyStep]:
+def _steps(ledger: Ledger, run: Outline, computation_class: str, person: Person) -> list[WhyStep]:
     """Return the run's changes about this person, the last one first: mostly one, or one for each id."""
     found = ledger.of_run(run.run_id)
     if found is None or found.outbox is None:
