@@ -10,11 +10,13 @@ from windsor_sync.airflow.groups import backfill_audiences
 
 
 @dag(
+    description="A sync by hand: a plan that a person approves, then what it shows is sent",
+    doc_md=__doc__,
     schedule=None,
     start_date=datetime(2025, 1, 1, tzinfo=UTC),
     catchup=False,
     params=backfill_form(names_by_key()),
-    default_args={"retries": 3},
+    default_args={"owner": "windsor_sync", "retries": 3},
     tags=["segment", "windsor"],
 )
 def engage_audience_backfill() -> None:

@@ -11,12 +11,13 @@ for each in audience_dags():
     with DAG(
         each.dag_id,
         description="Seal each audience's newest snapshot, compare it with what Windsor was told, and send the changes.",
+        doc_md=__doc__,
         schedule=each.timetable,
         start_date=datetime(2025, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,
         allowed_run_types=each.run_types,
-        default_args={"retries": 3},
+        default_args={"owner": "windsor_sync", "retries": 3},
         tags=["segment", "windsor"],
     ):
         sync_audiences(each.audiences, each.interval)

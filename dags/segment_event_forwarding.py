@@ -11,11 +11,13 @@ INTERVAL = events_interval()
 
 
 @dag(
+    description="New events of Segment's raw archive to Windsor, each once and in order",
+    doc_md=__doc__,
     schedule=DeltaTriggerTimetable(INTERVAL) if INTERVAL else None,
     start_date=datetime(2025, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 3},
+    default_args={"owner": "windsor_sync", "retries": 3},
     tags=["segment", "windsor"],
 )
 def segment_event_forwarding() -> None:

@@ -24,7 +24,7 @@ def sensor() -> NewerSnapshotSensor:
 
     with DAG("waits", schedule=None):
         return NewerSnapshotSensor(
-            task_id="wait", audience=KEY, every=timedelta(seconds=0.02), timeout=timedelta(hours=2)
+            task_id="wait", audience=KEY, poke_interval=timedelta(seconds=0.02), timeout=timedelta(hours=2)
         )
 
 

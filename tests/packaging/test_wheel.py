@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -112,6 +113,18 @@ def test_the_version_stands_in_one_place(metadata: Message, installed: Installed
     assert metadata["Version"] == __version__
     assert installed("windsor-sync", "--version") == f"windsor-sync, version {__version__}\n"
     assert f'"{__version__}"' not in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_the_page_on_an_index_says_what_it_is_and_has_no_link_that_breaks_there(metadata: Message) -> None:
+    text = str(metadata.get_payload())
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) >= 2
+    assert all(link.startswith("https://") for link in links)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.partition("\n\n")[2].partition("\n\n")[0] == readme.partition("\n\n")[2].partition("\n\n")[0]
+    assert metadata["Author"] == "windsor_sync"
+    assert {"airflow", "segment engage"} <= set(metadata["Keywords"].split(","))
+    assert "Framework :: Apache Airflow :: Provider" in metadata.get_all("Classifier", [])
 
 
 def test_the_extras_are_offered_and_bring_what_they_are_for(wheel: Path, metadata: Message) -> None:

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+DOCUMENTATION = "https://segment.com/docs/engage/audiences/"
+"""Windsor publishes no documentation of its own; this one says what an audience is."""
+
 WIRES = {"segment_webhook": "Segment's webhook", "windsor_hook": "Windsor's own hook"}
 
 CONNECTION_TYPE: dict[str, Any] = {
@@ -55,7 +58,7 @@ def get_provider_info() -> dict[str, Any]:
         "name": "Windsor",
         "description": "Segment Engage audiences and computed traits as user properties in Windsor.",
         "versions": [__version__],
-        "integrations": [{"integration-name": "Windsor", "external-doc-url": "", "tags": ["service"]}],
+        "integrations": [{"integration-name": "Windsor", "external-doc-url": DOCUMENTATION, "tags": ["service"]}],
         "connection-types": [CONNECTION_TYPE],
         "hooks": [{"integration-name": "Windsor", "python-modules": ["windsor_sync.airflow.hooks.windsor"]}],
         "operators": [{"integration-name": "Windsor", "python-modules": ["windsor_sync.airflow.operators.windsor"]}],

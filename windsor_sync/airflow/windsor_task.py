@@ -1,6 +1,6 @@
 """Common base of all tasks: the settings, the connections, the retry rules, an orderly stop."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,12 +24,18 @@ class WindsorOperator(BaseOperator):
 
     _stop: "CancelToken | None" = None
 
-    def __init__(self, **kwargs: Any) -> None:
+    template_fields: Sequence[str] = ("windsor_conn_id",)
+
+    def __init__(self, *, windsor_conn_id: str | None = None, **kwargs: Any) -> None:
+        """Take the connection from `windsor_conn_id`; by default windsor.yaml names it. The ledger stays the same."""
         super().__init__(**settings_of(sends=self.can_wait_for_windsor) | kwargs)
+        self.windsor_conn_id = windsor_conn_id
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Keep to the retry rules where Airflow has none of its own."""
+        """Let every task have its connection as a template; keep to the retry rules where Airflow has none of its own."""
         super().__init_subclass__(**kwargs)
+        if "windsor_conn_id" not in cls.template_fields:
+            cls.template_fields = (*cls.template_fields, "windsor_conn_id")
         if not HAS_POLICIES and "execute" in cls.__dict__:
             cls.execute = without_policies(cls.execute, sends=cls.can_wait_for_windsor)  # type: ignore[method-assign]
 
@@ -52,7 +58,7 @@ class WindsorOperator(BaseOperator):
         from windsor_sync.usecases.workspace import open_workspace
 
         settings = load()
-        connection_id = settings.destination.connection
+        connection_id = self.windsor_conn_id or settings.destination.connection
         if sends:
             settings = with_connection(settings, connection_of(connection_id))
         with (

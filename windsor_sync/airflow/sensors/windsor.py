@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Context
+from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
 
 from windsor_sync.airflow.audience_task import AudienceOperator
 from windsor_sync.domain.labels import lasting
@@ -13,48 +13,69 @@ if TYPE_CHECKING:
     from windsor_sync.settings import Snapshot
 
 
-class NewerSnapshotSensor(AudienceOperator):
-    """Done at once when there is a newer snapshot; else it waits in the triggerer, without a worker, up to `timeout`.
+class NewerSnapshotSensor(AudienceOperator, BaseSensorOperator):
+    """Done at once when there is a newer snapshot; else it waits up to `timeout`, looking each `poke_interval`.
 
-    Stands before the other tasks where snapshots come at no fixed time. A snapshot that is read by a query is as new as
-    the query: there is nothing to wait for, and the sensor raises ConfigError.
+    With `deferrable` it waits in the triggerer, without a worker; otherwise as `mode` says. With `soft_fail` the task is skipped
+    when the time is over. It stands before the other tasks where snapshots come at no fixed time. A snapshot that is read by a
+    query is as new as the query: there is nothing to wait for, and the sensor raises ConfigError.
     """
 
-    def __init__(self, *, every: timedelta = timedelta(minutes=1), timeout: timedelta, **kwargs: Any) -> None:
+    def __init__(self, *, deferrable: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.every = every
-        self.timeout = timeout
+        self.deferrable = deferrable
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> Any:
         """Returns when the newer snapshot was taken."""
         from airflow.sdk.exceptions import TaskDeferred
 
-        from windsor_sync.airflow.triggers.windsor import NewerSnapshotTrigger, taken_after
+        from windsor_sync.airflow.triggers.windsor import NewerSnapshotTrigger
+
+        if not self.deferrable:
+            return super().execute(context)
+        source, told, found = self._look()
+        if found is not None:
+            return self.execute_complete(context, {"taken_at": found.isoformat()})
+        assert source.path is not None
+        after = told.isoformat() if told else None
+        consists_of = source.consists_of.value if source.consists_of else None
+        raise TaskDeferred(
+            trigger=NewerSnapshotTrigger(source.path, source.taken_at, after, self.poke_interval, consists_of),
+            method_name="execute_complete",
+            timeout=self._time_out,
+        )
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once for a newer snapshot."""
+        *_, found = self._look()
+        if found is None:
+            return PokeReturnValue(is_done=False)
+        return PokeReturnValue(is_done=True, xcom_value=self.execute_complete(context, {"taken_at": found.isoformat()}))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after the wait. When the time is over the task fails or is skipped, and does not begin again."""
+        from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferralTimeout
+
+        try:
+            return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout:
+            ended = AirflowSkipException if self.soft_fail else AirflowSensorTimeout
+            raise ended(
+                f"No snapshot of {self.audience} came within {lasting(self._time_out)} that is newer than what Windsor was told. "
+                "Nothing was sent. Look whether its source still writes them."
+            ) from None
+
+    @property
+    def _time_out(self) -> timedelta:
+        return timedelta(seconds=self.timeout)
+
+    def _look(self) -> "tuple[Snapshot, datetime | None, datetime | None]":
+        """Return where snapshots are, when the one was taken that Windsor was told, and when a newer one, if there is one."""
+        from windsor_sync.airflow.triggers.windsor import taken_after
 
         source, told = self._told()
         assert source.path is not None
-        consists_of = source.consists_of.value if source.consists_of else None
-        found = taken_after(source.path, source.taken_at, told, consists_of)
-        if found is not None:
-            return self.execute_complete(context, {"taken_at": found.isoformat()})
-        after = told.isoformat() if told else None
-        raise TaskDeferred(
-            trigger=NewerSnapshotTrigger(source.path, source.taken_at, after, self.every.total_seconds(), consists_of),
-            method_name="execute_complete",
-            timeout=self.timeout,
-        )
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after the wait. When the time is over the task fails, as Airflow's own sensors do, and does not begin again."""
-        from airflow.sdk.exceptions import AirflowSensorTimeout, TaskDeferralTimeout
-
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except TaskDeferralTimeout:
-            raise AirflowSensorTimeout(
-                f"No snapshot of {self.audience} came within {lasting(self.timeout)} that is newer than what Windsor was told. "
-                "Nothing was sent. Look whether its source still writes them."
-            ) from None
+        return source, told, taken_after(source.path, source.taken_at, told, source.consists_of)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """The snapshot is there."""
