@@ -64,6 +64,12 @@ class Site:
         assert view is not None
         return view.runs[0].run_id
 
+    def trail(self, what: str) -> list[Any]:
+        """What people did of one kind."""
+        with self.world.workspace.database.read() as connection:
+            query = select(audit_trail).where(audit_trail.c.what == what).order_by(audit_trail.c.id)
+            return list(connection.execute(query))
+
     def asked(self) -> list[str]:
         """Who was shown a user."""
         with self.world.workspace.database.read() as connection:

@@ -9,10 +9,11 @@ import pytest
 
 from tests.support.person import Person
 from tests.support.world import KEY, World
+from windsor_sync.airflow import approval
 from windsor_sync.airflow.approval import ApproveOperator
 from windsor_sync.domain.guard import Ceiling
 from windsor_sync.domain.run import RunState
-from windsor_sync.state.approvals import approve
+from windsor_sync.state.approvals import approve, refusals_of
 from windsor_sync.state.runs import recent
 from windsor_sync.state.tables import approvals
 from windsor_sync.usecases.prepare import Request
@@ -64,7 +65,12 @@ def test_the_form_shows_counts_and_proposes_what_is_withheld(tripped: World, run
     run_sync()
     (form,) = answer.asked
     assert "150 of 200 members exited" in form.body
-    assert "| 200 | 51 | 1 | 150 | 1 | 150 |" in form.body
+    assert "| Members before | 200 |\n| Members now | 51 |\n| Exits that wait | 150 |" in form.body
+    assert "all or nothing" in form.body
+    help_texts = [
+        form.params.get_param(name).serialize()["description"] for name in ("max_exited", "max_entered", "note")
+    ]
+    assert all(help_texts)
     assert (form.params["max_exited"], form.params["max_entered"]) == (EXITS, None)
     assert form.subject == "Order Completed Last 30days: 150 changes are withheld"
     assert "user-" not in form.body
@@ -134,7 +140,7 @@ def test_nobody_is_asked_about_a_run_that_a_newer_one_has_replaced(
 
 
 def test_a_refusal_sends_nothing_and_the_next_run_asks_again(tripped: World, run_sync: Run, answer: Person) -> None:
-    answer("Refuse")
+    answer("Refuse", note="no")
     for _ in range(2):
         assert states(run_sync()) == {
             "seal": "success",
@@ -146,16 +152,15 @@ def test_a_refusal_sends_nothing_and_the_next_run_asks_again(tripped: World, run
     assert tripped.members_shown() == {*BEFORE, "newcomer"}
     assert recent(tripped.workspace.database, limit=1)[0].books.withheld == EXITS
     assert len(answer.asked) == 2
+    assert [(one.who, one.why) for one in refusals_of(tripped.workspace.database, KEY)] == [
+        ("Ana in Airflow", "no")
+    ] * 2
 
 
-@pytest.mark.parametrize(
-    ("option", "who", "ceiling"),
-    [("Refuse", None, EXITS), ("Approve", "Ana", -1), ("Approve", "Ana", "many"), ("Approve", "Ana", 10**20)],
-)
-def test_without_a_usable_answer_the_audience_is_red_and_nothing_goes_out(
-    tripped: World, run_sync: Run, answer: Person, option: str, who: str | None, ceiling: Any
+def test_without_an_answer_the_audience_is_red_and_nothing_goes_out(
+    tripped: World, run_sync: Run, answer: Person
 ) -> None:
-    answer(option, who=who, max_exited=ceiling)
+    answer("Refuse", who=None)
     dag_run = run_sync()
     assert str(dag_run.state) == "failed"
     found = states(dag_run)
@@ -163,10 +168,33 @@ def test_without_a_usable_answer_the_audience_is_red_and_nothing_goes_out(
     assert tripped.members_shown() == {*BEFORE, "newcomer"}
 
 
+def test_after_a_wrong_or_too_low_number_the_same_run_asks_again(tripped: World, run_sync: Run, answer: Person) -> None:
+    answer(max_exited=-1)
+    answer.then(max_exited="many")
+    answer.then(max_exited=10**20)
+    answer.then(max_exited=None)
+    answer.then(max_exited=EXITS - 1)
+    answer.then(max_exited=EXITS)
+    assert states(run_sync())["deliver_approved"] == "success"
+    assert len(answer.asked) == 6
+    assert tripped.members_shown() == set(AFTER)
+
+
+def test_a_wrong_number_in_the_last_minute_fails_and_says_that_the_next_run_asks(
+    tripped: World, run_sync: Run, answer: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(max_exited=EXITS - 1)
+    answer.meanwhile = lambda: monkeypatch.setattr(approval, "SHORTEST", timedelta(days=1))
+    assert states(run_sync())["approve"] == "failed"
+    assert len(answer.asked) == 1
+    assert tripped.members_shown() == {*BEFORE, "newcomer"}
+
+
 def test_a_ceiling_that_is_too_low_when_it_is_used_lets_nothing_out(
     tripped: World, run_sync: Run, answer: Person
 ) -> None:
-    answer(max_exited=EXITS - 1)
+    answer(max_exited=EXITS)
+    answer.meanwhile = lambda: tripped.snapshot(AFTER[1:])
     found = states(run_sync())
     assert (found["approve"], found["deliver_approved"]) == ("success", "failed")
     assert tripped.members_shown() == {*BEFORE, "newcomer"}
@@ -175,7 +203,8 @@ def test_a_ceiling_that_is_too_low_when_it_is_used_lets_nothing_out(
 def test_a_task_that_is_cleared_after_a_higher_ceiling_was_approved_sends_what_that_allows(
     tripped: World, run_sync: Run, answer: Person
 ) -> None:
-    answer(max_exited=EXITS - 1)
+    answer(max_exited=EXITS)
+    answer.meanwhile = lambda: tripped.snapshot(AFTER[1:])
     dag_run = run_sync()
     too_low = recent(tripped.workspace.database, limit=1)[0]
     assert (too_low.state, too_low.trigger) == (
@@ -183,11 +212,11 @@ def test_a_task_that_is_cleared_after_a_higher_ceiling_was_approved_sends_what_t
         f"airflow engage_audience_sync {dag_run.run_id} approved",
     )
     # What the red task's sentence says: `windsor-sync approve`, and then "Clear" in Airflow.
-    approve(tripped.workspace.database, too_low, Ceiling(max_exited=EXITS), who="Ana", why=None)
+    approve(tripped.workspace.database, too_low, Ceiling(max_exited=EXITS + 1), who="Ana", why=None)
     request = Request(trigger=too_low.trigger)
     sent = sync_approved(tripped.workspace, tripped.computation(), request, tripped.stop)
-    assert (sent.state, sent.books.delivered) == (RunState.DONE, EXITS)
-    assert tripped.members_shown() == set(AFTER)
+    assert (sent.state, sent.books.delivered) == (RunState.DONE, EXITS + 1)
+    assert tripped.members_shown() == set(AFTER[1:])
     again = sync_approved(tripped.workspace, tripped.computation(), request, tripped.stop)
     assert again.run_id == sent.run_id
 

@@ -59,7 +59,7 @@ def test_a_resync_shows_its_plan_and_sends_everyone_again_once_approved(
     (form,) = answer.asked
     assert form.subject == f"Backfill of {KEY}"
     assert "> restored from a backup" in form.body
-    assert "| 40 | 0 | 0 | 40 | 0 | 40 | 40 | 0 s |" in form.body
+    assert "| exited | 0 |\n| updated | 40 |\n| goes out | 40 in about 0 s |" in form.body
     assert "user-" not in form.body
     assert "@" not in form.body
     newest = recent(synced.workspace.database)[0]
@@ -271,7 +271,7 @@ def test_the_plan_says_how_long_it_takes(seconds: float, shown: str) -> None:
         "withheld_because": [],
         "example": None,
     }
-    assert f"| {shown} |" in as_markdown([{**plan, **counts, "seconds": seconds}])
+    assert f"about {shown} |" in as_markdown([{**plan, **counts, "seconds": seconds}])
 
 
 def test_a_reason_of_several_lines_cannot_pass_for_a_part_of_the_plan() -> None:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.airflow.serving import Site
@@ -25,7 +26,8 @@ ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / ".artefacts" / "page"
 """Kept, and ignored by git: what the page looked like when the tests last ran."""
 
-WIDE, BETWEEN, NARROW = 1400, 900, 400
+WIDE, NARROW = 1400, 400
+WIDTHS = (360, NARROW, 640, 833, 900, 1024, 1280, WIDE, 1920)
 
 
 def paths(site: Site) -> list[str]:
@@ -33,7 +35,7 @@ def paths(site: Site) -> list[str]:
     run, events = site.run_id(), view_events(site.world.workspace).runs[0].run_id
     return [
         "/windsor/", f"/windsor/audiences/{KEY}", f"/windsor/runs/{run}", f"/windsor/runs/{events}", "/windsor/events",
-        f"/windsor/backfill?audience={KEY}", "/windsor/style.css", "/windsor/page.js", "/windsor/icon.svg",
+        f"/windsor/backfill?audience={KEY}", "/windsor/look", "/windsor/style.css", "/windsor/page.js", "/windsor/icon.svg",
     ]  # fmt: skip
 
 
@@ -96,6 +98,37 @@ def test_no_page_holds_a_user_until_somebody_who_may_start_backfills_asks(site: 
         assert analyst.post(f"{view_of_row}{row + 1}").status_code == 404
         assert REJECTED in analyst.post(f"{view_of_row}{row}", headers={"Origin": site.url}).text
     assert site.asked() == ["ana in Airflow"]
+
+
+def test_who_may_see_users_looks_one_up_and_downloads_lists_and_each_is_written_down(site: Site) -> None:
+    run = site.run_id()
+    asked = [
+        ("/windsor/look", {"user": USERS[20]}, "look up user", "newest snapshot"),
+        ("/windsor/download", {"what": "members", "audience": KEY}, "download members", f"{USERS[3]},"),
+        ("/windsor/download", {"what": "changes", "run": run}, "download changes", f"{USERS[30]},,entered,,delivered"),
+        (
+            "/windsor/download",
+            {"what": "rejected", "run": run},
+            "download rejected",
+            f"{REJECTED},,entered,,rejected,400",
+        ),
+    ]
+    with site.client("vic") as viewer, site.client("ana") as analyst:
+        assert "/windsor/look" not in viewer.get("/windsor/").text
+        assert "/windsor/look" in analyst.get("/windsor/").text
+        for path, said, what, found in asked:
+            before = site.trail(what)
+            assert viewer.post(path, data=said).status_code == 403
+            assert analyst.post(path, data=said, headers=FROM_ELSEWHERE[0]).status_code == 403
+            assert site.trail(what) == before
+            answer = analyst.post(path, data=said)
+            assert (answer.status_code, found in answer.text) == (200, True), (path, answer.text[:500])
+            assert [one.who for one in site.trail(what)[len(before) :]] == ["ana in Airflow"]
+            assert not any(user in str(one) for one in site.trail(what) for user in USERS)
+        assert analyst.post("/windsor/download", data={"what": "rejected", "run": run}).text.count("\n") == 2
+        assert (
+            analyst.post("/windsor/look", data={"user": "nobody"}).text.count("No audience has or had this user") == 1
+        )
 
 
 def test_every_answer_forbids_what_is_not_the_pages_own(site: Site) -> None:
@@ -200,21 +233,20 @@ def test_a_browser_that_is_not_signed_in_ends_at_the_login(browser: webdriver.Ch
 
 
 def test_every_page_fits_wide_and_narrow_in_light_and_dark(signed_in: webdriver.Chrome, site: Site) -> None:
-    names = ("audiences", "audience", "run", "events-run", "events", "backfill")
+    names = ("audiences", "audience", "run", "events-run", "events", "backfill", "look")
     signed_in.get_log("browser")
     for name, path in zip(names, paths(site), strict=False):
-        for width in (WIDE, NARROW):
-            for scheme in ("light", "dark"):
+        for scheme in ("light", "dark"):
+            look(signed_in, WIDE, scheme)
+            signed_in.get(site.url + path)
+            colour = signed_in.execute_script("return getComputedStyle(document.body).backgroundColor")
+            assert colour == {"light": "rgb(246, 245, 241)", "dark": "rgb(20, 22, 26)"}[scheme]
+            for width in WIDTHS if scheme == "light" else (NARROW, WIDE):
                 look(signed_in, width, scheme)
-                signed_in.get(site.url + path)
                 wanted = signed_in.execute_script("return document.documentElement.scrollWidth")
                 assert wanted <= width, (name, width)
-                colour = signed_in.execute_script("return getComputedStyle(document.body).backgroundColor")
-                assert colour == {"light": "rgb(246, 245, 241)", "dark": "rgb(20, 22, 26)"}[scheme]
-                picture(signed_in, f"{name}-{width}-{scheme}")
-        look(signed_in, BETWEEN, "light")
-        signed_in.get(site.url + path)
-        assert signed_in.execute_script("return document.documentElement.scrollWidth") <= BETWEEN, name
+                if width in (NARROW, WIDE):
+                    picture(signed_in, f"{name}-{width}-{scheme}")
     assert signed_in.title != "taken"
     said = [entry["message"] for entry in signed_in.get_log("browser") if entry["level"] == "SEVERE"]
     assert not [message for message in said if "/windsor/" in message]
@@ -242,10 +274,6 @@ def test_a_person_finds_the_page_in_airflows_navigation_and_its_theme_holds(
     wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "svg .size-line"))
     signed_in.switch_to.default_content()
     picture(signed_in, "in-airflow-light")
-    signed_in.switch_to.frame(frame)
-    signed_in.find_element(By.LINK_TEXT, "Required Actions").click()
-    signed_in.switch_to.default_content()
-    wait.until(lambda driver: urlsplit(driver.current_url).path == "/required_actions")
 
 
 @pytest.fixture
@@ -276,7 +304,13 @@ def test_the_backfill_form_starts_the_dag_with_the_audience_filled_in(signed_in:
     wait.until(lambda driver: "0 is less than the minimum of 1" in driver.find_element(*said).text)
     limit.clear()
     limit.send_keys("5")
-    signed_in.execute_script("arguments[0].value = '2026-01-02T03:04'", signed_in.find_element(By.NAME, "as_of"))
+    moment = signed_in.find_element(By.NAME, "as_of")
+    signed_in.execute_script("arguments[0].value = '1990-01-02T03:04'", moment)
+    start.click()
+    wait.until(
+        lambda driver: "Not started: " in driver.find_element(*said).text and "1990" in driver.find_element(*said).text
+    )
+    signed_in.execute_script("arguments[0].value = '2026-01-02T03:04'", moment)
     signed_in.find_element(By.NAME, "reason").send_keys("a test")
     start.click()
     link = wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "#answer a"))[0].get_attribute("href")
@@ -286,15 +320,59 @@ def test_the_backfill_form_starts_the_dag_with_the_audience_filled_in(signed_in:
     filled = {"audiences": [KEY], "mode": "changes", "dry_run": False, "limit": 5, "as_of": "2026-01-02T03:04:00.000Z"}
     assert run["conf"] == {**filled, "reason": "a test"}
     assert run["triggering_user_name"] == "ana"
+    listed = wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "#backfills tbody tr"))
+    assert "changes, at most 5, a test" in listed[0].text
+    start.click()
+    wait.until(lambda driver: "a backfill of this audience has not ended" in driver.find_element(*said).text)
+    signed_in.find_element(By.XPATH, "//button[text()='Cancel']").click()
+    wait.until(lambda driver: "nothing was sent" in driver.find_element(By.CSS_SELECTOR, "#backfills tbody tr").text)
+    picture(signed_in, "backfills")
 
 
 def test_a_click_shows_one_user_and_is_written_down(signed_in: webdriver.Chrome, site: Site) -> None:
     before = len(site.asked())
     signed_in.get(f"{site.url}/windsor/runs/{site.run_id()}")
     assert REJECTED not in signed_in.page_source
+    rows = len(signed_in.find_elements(By.CSS_SELECTOR, "tr[id^=row-]"))
     signed_in.find_element(By.XPATH, "//button[text()='Show']").click()
     WebDriverWait(signed_in, 60).until(lambda driver: REJECTED in driver.page_source)
     assert len(site.asked()) == before + 1
+    assert len(signed_in.find_elements(By.CSS_SELECTOR, "tr[id^=row-]")) == rows
+    assert urlsplit(signed_in.current_url).path == f"/windsor/runs/{site.run_id()}"
+
+
+def test_from_the_list_to_an_answer_that_is_refused_while_it_is_too_low(
+    signed_in: webdriver.Chrome, site: Site
+) -> None:
+    wait = WebDriverWait(signed_in, 60)
+    look(signed_in, WIDE, "light")
+    signed_in.get(f"{site.url}/windsor/?state=person&q=order")
+    assert [row.text for row in signed_in.find_elements(By.CSS_SELECTOR, ".who .name")] == [AUDIENCE]
+    signed_in.find_element(By.LINK_TEXT, "waits for approval").click()
+    field = wait.until(lambda driver: driver.find_elements(By.NAME, "max_exited"))[0]
+    waiting = int(field.get_attribute("value") or 0)
+    picture(signed_in, "decide")
+    approve = (By.CSS_SELECTOR, "button[value=approve]")
+    field.clear()
+    field.send_keys(str(waiting - 1))
+    signed_in.find_element(*approve).click()
+    assert not signed_in.find_elements(By.CSS_SELECTOR, ".problem")
+    assert signed_in.execute_script("return document.querySelector('[name=max_exited]').validity.rangeUnderflow")
+    signed_in.execute_script("arguments[0].form.noValidate = true", field)
+    signed_in.find_element(*approve).click()
+    problem = wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, ".problem"))[0]
+    assert (
+        problem.text
+        == f"{waiting} exits wait, and at most {waiting - 1} were approved: none would be sent. Nothing was recorded."
+    )
+    field = signed_in.find_element(By.NAME, "max_exited")
+    field.clear()
+    field.send_keys(str(waiting))
+    signed_in.find_element(By.NAME, "note").send_keys("the sale is over")
+    signed_in.find_element(*approve).click()
+    said = wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, ".decisions li"))[0].text
+    assert said.startswith(f"Approved by ana in Airflow: at most {waiting} exits. “the sale is over”")
+    picture(signed_in, "decided")
 
 
 @pytest.fixture
@@ -332,6 +410,10 @@ def test_the_pictures_in_the_documents_are_of_the_page_as_it_is(signed_in: webdr
     signed_in.switch_to.frame(frame)
     line.click()
     wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "svg .size-line"))
+    chart = signed_in.find_element(By.CSS_SELECTOR, "figure.chart svg[tabindex]")
+    chart.send_keys(Keys.ARROW_LEFT)
+    assert "members" in signed_in.find_element(By.CSS_SELECTOR, "figure.chart .tip").text
+    signed_in.execute_script("arguments[0].blur()", chart)
     signed_in.switch_to.default_content()
     assert picture(signed_in, "docs-audience").stat().st_size > 20_000
 

@@ -64,7 +64,7 @@ def test_an_initial_sync_does_not_dwarf_the_runs_after_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "text"), [(0, "0"), (950, "950"), (12_000, "12k"), (1_500_000, "1.5M"), (2e9, "2G")]
+    ("number", "text"), [(0, "0"), (950, "950"), (12_000, "12k"), (1_500_000, "1.5M"), (2e9, "2B")]
 )
 def test_numbers_on_an_axis_are_short(number: float, text: str) -> None:
     assert short(number) == text

@@ -1,6 +1,6 @@
 """The person at Airflow's approval form: everything but the wait itself is real."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -13,18 +13,27 @@ class Person:
     def __init__(self) -> None:
         self.asked: list[Any] = []
         """the tasks that asked, as they stood then"""
-        self._event: dict[str, Any] = {}
+        self.meanwhile: Callable[[], object] = lambda: None
+        """what happens while the person thinks"""
+        self._events: list[dict[str, Any]] = []
 
     def __call__(self, option: str = "Approve", *, who: str | None = "Ana", **params: Any) -> None:
         """Say what to answer from now on; without `who`, nobody does before the time is over."""
+        self._events = []
+        self.then(option, who=who, **params)
+
+    def then(self, option: str = "Approve", *, who: str | None = "Ana", **params: Any) -> None:
+        """Say what to answer after the answers before."""
         user = {"id": "ana", "name": who} if who else None
-        self._event = {"chosen_options": [option], "params_input": params, "responded_by_user": user}
+        self._events.append({"chosen_options": [option], "params_input": params, "responded_by_user": user})
 
     def answer(self, task: Any, context: Any) -> Any:
         """Stands for HITLOperator.execute: what the form proposes stays where the answer does not say otherwise."""
         self.asked.append(task)
         proposed = {name: task.params[name] for name in task.params}
-        event = {**self._event, "responded_at": datetime.now(UTC)}
+        self.meanwhile()
+        answer = self._events.pop(0) if len(self._events) > 1 else self._events[0]
+        event = {**answer, "responded_at": datetime.now(UTC)}
         event["params_input"] = {**proposed, **event["params_input"]}
         return task.execute_complete(context=context, event=event)
 

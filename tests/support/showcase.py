@@ -45,13 +45,14 @@ def _run(
     """One run and how many members it left: an initial sync, then about one in a hundred comes or goes."""
     entered = members if number == 1 else int(before * luck.uniform(0.004, 0.016))
     exited = 0 if number == 1 else int(before * luck.uniform(0.002, 0.014))
+    updated = int(before * luck.uniform(0.05, 0.09)) if key.startswith("total") else 0
     is_last = number == RUNS
     withheld = 0
     if is_last and key == WITHHELD:
         exited = withheld = int(before * 0.46)
     rejected = luck.randint(3, 9) if key == REJECTING and number > RUNS - 6 else 0
     state = "withheld" if withheld else "rejected" if rejected else "done"
-    delivered = entered + exited - withheld - rejected
+    delivered = entered + exited + updated - withheld - rejected
     sentence = f"Windsor was told {delivered:,} changes."
     if rejected:
         sentence = (
@@ -70,13 +71,17 @@ def _run(
         "trigger": f"airflow engage_audience_sync scheduled__{moment:%Y-%m-%dT%H:%M:%S}",
         "state": state,
         "held": ["exited"] if withheld else [],
-        "options": {},
+        "options": {
+            "turnover": {"entered": entered, "exited": exited, "updated": updated, "moved": 0},
+            "told_true": before + entered - exited + withheld,
+        },
         "started_at": moment,
         "finished_at": moment + timedelta(seconds=luck.randint(4, 90)),
         "sentence": sentence,
         "members_before": before,
         "entered": entered,
         "exited": exited,
+        "updated": updated,
         "delivered": delivered,
         "rejected": rejected,
         "withheld": withheld,

@@ -5,6 +5,7 @@ starting. The answer becomes an approval in our state, and only that lets change
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from windsor_sync.airflow.approvers import assigned_users, permission
 from windsor_sync.airflow.audience_task import AudienceOperator, run_named
+from windsor_sync.airflow.forms import LARGEST
 from windsor_sync.airflow.plan_text import as_words
 from windsor_sync.errors import harmless
 
@@ -30,9 +32,6 @@ SHARE_OF_INTERVAL = 0.9
 SHORTEST = timedelta(minutes=1)
 """Nobody is asked for less: Airflow looks every 15 seconds whether the time is over."""
 
-LARGEST = 10**12
-"""What a person may name as a number of users: beyond any audience, and within what every database holds."""
-
 STAYS = "The changes stay withheld"
 
 FORM = {
@@ -42,7 +41,7 @@ FORM = {
         minimum=0,
         maximum=LARGEST,
         title="Exits",
-        description_md="Up to so many users are told `false`.",
+        description="The most exits that may go out: all of them go out, or none if there are more.",
     ),
     "max_entered": Param(
         None,
@@ -50,10 +49,14 @@ FORM = {
         minimum=0,
         maximum=LARGEST,
         title="Entries",
-        description_md="Up to so many are told `true`.",
+        description="The most entries that may go out: all of them go out, or none if there are more.",
     ),
-    "note": Param(None, type=["null", "string"], title="Note", description_md="Why, for the record."),
+    "note": Param(None, type=["null", "string"], title="Note", description="Why, for the record."),
 }
+
+
+class _UnusableAnswerError(Exception):
+    """An answer that approves nothing: the question is asked again."""
 
 
 class ApproveOperator(AudienceOperator, HITLOperator):
@@ -86,7 +89,7 @@ class ApproveOperator(AudienceOperator, HITLOperator):
             raise AirflowSkipException(f"{self.audience} has a newer run, which asks about what it withholds.")
         left = until - datetime.now(UTC)
         if left < SHORTEST:
-            raise AirflowFailException(f"{run.sentence} The next run is due, and asks again.")
+            raise AirflowFailException(f"{run.sentence} The time to answer is over: the next run asks again.")
         self.response_timeout = left
         self.assigned_users = assigned_users(settings)
         are = "is" if run.books.withheld == 1 else "are"
@@ -96,29 +99,46 @@ class ApproveOperator(AudienceOperator, HITLOperator):
         self.params["max_entered"] = run.books.entered if "entered" in run.held else None
         return super().execute(context)
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Record the approval; raises AirflowSkipException on a refusal, AirflowFailException without a usable answer."""
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        """Record the answer; raises AirflowSkipException on a refusal, AirflowFailException without an answer.
+
+        An answer that would send nothing is told in the log, and the same question is asked again while its time lasts.
+        """
         who = event.get("responded_by_user")
         if "error" in event or who is None:
             raise AirflowFailException(
                 f"Nobody answered in time about {self.run['audience']}. {STAYS}; the next run asks again."
             )
         name = name_of(who)
+        answer = event.get("params_input") or {}
+        note = str(answer.get("note") or "") or None
         if event["chosen_options"] != [APPROVE]:
+            self._refuse(name, note)
             raise AirflowSkipException(f"{name} refused. {STAYS}; the next run asks again if it still finds them.")
-        return self._approve(who, event.get("params_input") or {})
+        try:
+            return self._approve(who, answer, note)
+        except _UnusableAnswerError as problem:
+            self.log.warning("%s %s. The question is asked again.", problem, STAYS)
+            return self.execute(context)
 
-    def _approve(self, who: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
-        from windsor_sync.domain.guard import Ceiling
+    def _refuse(self, who: str, note: str | None) -> None:
+        """Record the refusal, unless a newer run has taken the question over."""
+        from windsor_sync.errors import ConfigError
+        from windsor_sync.state.approvals import refuse
+
+        with self.opened() as (workspace, _), suppress(ConfigError):
+            refuse(workspace.database, run_named(workspace, self.run), who=who, why=note)
+
+    def _approve(self, who: Mapping[str, Any], answer: Mapping[str, Any], note: str | None) -> dict[str, Any]:
+        from windsor_sync.domain.guard import Ceiling, too_low
         from windsor_sync.errors import ConfigError
         from windsor_sync.state.approvals import approve
 
         with self.opened() as (workspace, _):
             run = run_named(workspace, self.run)
             ceiling = Ceiling(_whole(answer, "max_exited", run), _whole(answer, "max_entered", run))
-            if ceiling == Ceiling():
-                raise AirflowFailException(f"No number was approved for {self.audience}. {STAYS}.")
-            note = str(answer.get("note") or "") or None
+            if why := too_low(ceiling, run.held, exited=run.books.exited, entered=run.books.entered):
+                raise _UnusableAnswerError(why)
             try:
                 permitted_as = permission(workspace.settings, who)
                 approve(workspace.database, run, ceiling, who=name_of(who), why=note, permitted_as=permitted_as)
@@ -148,23 +168,26 @@ def _whole(answer: Mapping[str, Any], field: str, run: "Run") -> int | None:
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST:
-        raise AirflowFailException(
-            f"The ceiling that was given for {run.audience} is not a whole number from 0 to {LARGEST:,}. Nothing was "
-            f"approved. {STAYS}. Use `windsor-sync approve {run.run_id}`, or clear this task to be asked again."
+        raise _UnusableAnswerError(
+            f"The ceiling that was given for {run.audience} is not a whole number from 0 to {LARGEST:,}."
         )
     return value
 
 
 def _body(run: "Run") -> str:
+    """The counts in two columns, so that the form's buttons stay in view."""
     books = run.books
     reasons = "\n".join(f"- {as_words(reason)}" for reason in run.options.get("withheld_because", ()))
     remedy = run.options.get("withheld_remedy")
+    rows = {
+        "Members before": books.members_before,
+        "Members now": books.members,
+        **({"Exits that wait": books.exited} if "exited" in run.held else {}),
+        **({"Entries that wait": books.entered} if "entered" in run.held else {}),
+    }
+    table = "\n".join(f"| {name} | {number:,} |" for name, number in rows.items())
     return (
-        f"{reasons}\n\n"
-        f"{as_words(remedy) if remedy else ''}\n\n"
-        f"| members before | members now | entered | exited | delivered | withheld |\n|---|---|---|---|---|---|\n"
-        f"| {books.members_before:,} | {books.members:,} | {books.entered:,} | {books.exited:,} | {books.delivered:,} "
-        f"| {books.withheld:,} |\n\n"
-        "Approving makes the comparison again and sends up to so many changes. Refusing, or no answer, leaves them owed. "
-        f"Run `{run.run_id}`."
+        f"{reasons}\n\n{as_words(remedy) if remedy else ''}\n\n| {as_words(run.name)} | users |\n|---|---|\n{table}\n\n"
+        "A number is all or nothing: at most so many go out, and none if there are more by then. A number below what waits "
+        "sends none, and you are asked again. Without an answer nothing goes out."
     )

@@ -8,8 +8,9 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Context, Param
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from windsor_sync.airflow.approval import APPROVE, LARGEST, REFUSE, name_of
+from windsor_sync.airflow.approval import APPROVE, REFUSE, name_of
 from windsor_sync.airflow.approvers import assigned_users, permission
+from windsor_sync.airflow.forms import BACKFILL, LARGEST, MODES, SIDES
 from windsor_sync.airflow.operators.windsor import ClosingOperator, SendingOperator
 from windsor_sync.airflow.plan_text import as_markdown
 from windsor_sync.airflow.windsor_task import WindsorOperator, trigger_of
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 RESPONSE_TIMEOUT = timedelta(hours=24)
 """How long the plan is up for approval: after a day it says little about what would be sent."""
 
-NOTE = {"note": Param(None, type=["null", "string"], title="Note", description_md="Why, for the record.")}
+NOTE = {"note": Param(None, type=["null", "string"], title="Note", description="Why, for the record.")}
 
 
 def backfill_form(names: dict[str, str]) -> dict[str, Param]:
@@ -37,46 +38,26 @@ def backfill_form(names: dict[str, str]) -> dict[str, Param]:
             uniqueItems=True,
             examples=keys,
             values_display=names,
-            title="Audiences and computed traits",
+            **_words("audiences"),
         ),
-        "mode": Param(
-            "changes",
-            type="string",
-            enum=["changes", "resync"],
-            values_display={"changes": "Changes only", "resync": "Resync: everyone again"},
-            title="Mode",
-            description_md="**Changes only**: what Windsor has not been told. **Resync**: `true` to every member again, and "
-            "`false` to everyone who was told `true` once and is not one.",
-        ),
+        "mode": Param("changes", type="string", enum=list(MODES), values_display=MODES, **_words("mode")),
         "only": Param(
             None,
             type=["null", "string"],
-            enum=[None, "entered", "exited"],
-            values_display={"null": "Both", "entered": "Entries only", "exited": "Exits only"},
-            title="Sides",
-            description_md="A side that is left out stays owed, and the next sync sends it.",
+            enum=[side or None for side in SIDES],
+            values_display={side or "null": words for side, words in SIDES.items()},
+            **_words("only"),
         ),
-        "limit": Param(
-            None,
-            type=["null", "integer"],
-            minimum=1,
-            maximum=LARGEST,
-            title="At most",
-            description_md="So many changes of each audience; the rest stays owed, and the next sync sends it.",
-        ),
-        "as_of": Param(
-            None,
-            type=["null", "string"],
-            format="date-time",
-            title="As of",
-            description_md="Use the snapshot that was the newest then; empty: the newest there is. The next sync goes back to "
-            "the newest.",
-        ),
-        "reason": Param(None, type=["null", "string"], title="Reason", description_md="For the record."),
-        "dry_run": Param(
-            False, type="boolean", title="Only show the plan", description_md="Nobody is asked and nothing is sent."
-        ),
+        "limit": Param(None, type=["null", "integer"], minimum=1, maximum=LARGEST, **_words("limit")),
+        "as_of": Param(None, type=["null", "string"], format="date-time", **_words("as_of")),
+        "reason": Param(None, type=["null", "string"], **_words("reason")),
+        "dry_run": Param(False, type="boolean", **_words("dry_run")),
     }
+
+
+def _words(name: str) -> dict[str, Any]:
+    title, text = BACKFILL[name]
+    return {"title": title, **({"description": text} if text else {})}
 
 
 class PlanBackfillOperator(WindsorOperator):

@@ -1,13 +1,15 @@
 """The page "Audiences" inside Airflow: views of our own state for people who may read the DAGs, and for nobody else.
 
 Each request is checked by Airflow's auth manager. Reading asks for the right to read the runs of the DAG that does the
-work; a user's id is shown, and the backfill form offered, only to who may start `engage_audience_backfill`.
+work, answering for the right to answer Airflow's own question. Users are shown to who may start `engage_audience_backfill` and
+has the right to read `Windsor users`; a page for people says what it has, the audit trail says who asked.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
@@ -16,21 +18,28 @@ from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_da
 from airflow.configuration import conf
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 
-from windsor_sync.errors import WindsorSyncError
+from windsor_sync.airflow.answers import PageAnswer, answer_question, read_answer
+from windsor_sync.airflow.forms import BACKFILL, MODES, SIDES
+from windsor_sync.domain.labels import for_browser
+from windsor_sync.errors import ConfigError, WindsorSyncError
+from windsor_sync.report.finding import FILTERS, SORTS, AudienceSearch, find_audiences
+from windsor_sync.report.people import changes_csv, look_up, members_csv
 from windsor_sync.report.rendering import TEMPLATES, Links, render, style
 from windsor_sync.report.users import Shown, show_user
 from windsor_sync.report.views import (
     FORWARDING_DAG,
     SYNC_DAG,
     RunView,
-    list_audiences,
     view_audience,
+    view_banner,
     view_events,
     view_run,
 )
 from windsor_sync.settings import load
+from windsor_sync.usecases.backfill import moment_meant
+from windsor_sync.usecases.seal import path_as_of
 from windsor_sync.usecases.workspace import Workspace, open_workspace
 
 BACKFILL_DAG = "engage_audience_backfill"
@@ -51,27 +60,85 @@ RowCursor = Annotated[int | None, Query(ge=0, lt=2**63)]
 may_read_audiences = requires_access_dag("GET", DagAccessEntity.RUN, SYNC_DAG)
 may_read_events = requires_access_dag("GET", DagAccessEntity.RUN, FORWARDING_DAG)
 may_start_backfill = requires_access_dag("POST", DagAccessEntity.RUN, BACKFILL_DAG)
+may_start_sync = requires_access_dag("POST", DagAccessEntity.RUN, SYNC_DAG)
+may_answer = requires_access_dag("PUT", DagAccessEntity.HITL_DETAIL, SYNC_DAG)
 
-app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(may_read_audiences)])
+USERS_RIGHT = "Windsor users"
+"""The view of Airflow's auth manager whose readers may see users."""
+
+
+def may_see_users(request: Request, user: GetUserDep) -> None:
+    """Refuse who may not start backfills, or not read `Windsor users`."""
+    may_start_backfill(request, user)
+    if not get_auth_manager().is_authorized_custom_view(method="GET", resource_name=USERS_RIGHT, user=user):
+        raise HTTPException(403, "Forbidden")
+
+
+def note_rights(request: Request, user: GetUserDep) -> None:
+    """Let every page know whether its reader may see users."""
+    request.state.may_see_users = _is_allowed(may_see_users, request, user)
+
+
+async def said(request: Request) -> dict[str, str]:
+    """The fields of a form of the page itself."""
+    if not _is_of_the_page(request):
+        raise HTTPException(403, "Ask from the page itself.")
+    body = (await request.body()).decode(errors="replace")
+    return dict(parse_qsl(body, keep_blank_values=True, max_num_fields=50))
+
+
+Said = Annotated[dict[str, str], Depends(said)]
+
+
+app = FastAPI(
+    docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(may_read_audiences), Depends(note_rights)]
+)
 
 
 @app.get("/")
-def audiences_page(request: Request, after: Cursor = None) -> Response:
+def audiences_page(
+    request: Request,
+    user: GetUserDep,
+    q: Annotated[str, Query(max_length=200)] = "",
+    state: str = "",
+    sort: str = "",
+    order: str = "",
+    page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+) -> Response:
     """Return the page with the list of audiences."""
+    search = AudienceSearch(q, state, sort, order == "down", page)
     with _workspace() as workspace:
-        page = list_audiences(workspace, after=after or 0)
-    return _html(request, "audiences.html", page=page)
+        found, banner = find_audiences(workspace, search), view_banner(workspace)
+    may_sync = _is_allowed(may_start_sync, request, user)
+    return _html(
+        request,
+        "audiences.html",
+        found=found,
+        banner=banner,
+        filters=FILTERS,
+        sorts=SORTS,
+        may_sync=may_sync,
+        dag_id=SYNC_DAG,
+    )
 
 
 @app.get("/audiences/{key:path}")
-def audience(request: Request, user: GetUserDep, key: str, before: Cursor = None) -> Response:
+def audience(
+    request: Request,
+    user: GetUserDep,
+    key: str,
+    before: Cursor = None,
+    days: Annotated[int, Query(ge=1, le=365)] = 30,
+) -> Response:
     """Return the page of one audience."""
     with _workspace() as workspace:
-        view = view_audience(workspace, key, before=before)
+        view, banner = view_audience(workspace, key, before=before, days=days), view_banner(workspace)
     if view is None:
         return _missing(request, "No audience of this key was ever synced.")
-    is_allowed = _is_allowed(may_start_backfill, request, user)
-    return _html(request, "audience.html", view=view, is_paged=before is not None, may_start=is_allowed)
+    rights = _rights(request, user)
+    return _html(
+        request, "audience.html", view=view, is_paged=before is not None, banner=banner, dag_id=SYNC_DAG, **rights
+    )
 
 
 @app.get("/runs/{run_id:path}")
@@ -82,24 +149,101 @@ def run(request: Request, user: GetUserDep, run_id: str, after: RowCursor = None
     return _run_page(request, user, view, None)
 
 
-@app.post("/users", dependencies=[Depends(may_start_backfill)])
+@app.post("/users", dependencies=[Depends(may_see_users)])
 def user_of_row(
     request: Request,
     user: GetUserDep,
+    said: Said,  # noqa: ARG001  by it the request is known to be the page's own
     run_id: Annotated[str, Query(alias="run")],
     row: Annotated[int, Query(ge=0, lt=2**63)],
+    after: RowCursor = None,
 ) -> Response:
     """A run's page with the user of one rejected row; that it was asked for is recorded first."""
-    if not _is_of_the_page(request):
-        raise HTTPException(403, "Ask from the page itself.")
     with _workspace() as workspace:
-        view = view_run(workspace, run_id, after=row - 1)
+        view = view_run(workspace, run_id, after=row - 1 if after is None else after)
         if view is None or not any(each.seq == row for each in view.rows):
             return _missing(request, "There is no such rejected row.")
         if view.steps is not None:
             may_read_events(request, user)
-        shown = show_user(workspace, view.run, row, who=f"{user.get_name()} in Airflow")
+        shown = show_user(workspace, view.run, row, who=_name(user))
     return _run_page(request, user, view, shown)
+
+
+@app.get("/look", dependencies=[Depends(may_see_users)])
+def look_page(request: Request) -> Response:
+    """Return the form that looks up a user."""
+    with _workspace() as workspace:
+        by_email = workspace.settings.page.look_up_by_email
+    return _html(request, "look.html", found=None, said="", by_email=by_email)
+
+
+@app.post("/look", dependencies=[Depends(may_see_users)])
+def looked_up(request: Request, user: GetUserDep, said: Said) -> Response:
+    """Return what `why` says of a user; that it was asked for is recorded first."""
+    asked = said.get("user", "").strip()
+    with _workspace() as workspace:
+        found = look_up(workspace, asked, who=_name(user)) if asked else None
+        by_email = workspace.settings.page.look_up_by_email
+    return _html(request, "look.html", found=found, said=asked, by_email=by_email)
+
+
+@app.post("/download", dependencies=[Depends(may_see_users)])
+def download(request: Request, user: GetUserDep, said: Said) -> Response:
+    """Return a list of users as CSV: changes of a run, those that Windsor rejected, or an audience's members."""
+    what = said.get("what", "")
+    if what == "members":
+        return _members(request, said.get("audience", ""), _name(user))
+    with _workspace() as workspace:
+        view = view_run(workspace, said.get("run", ""))
+    if view is None or view.steps is not None or what not in ("changes", "rejected"):
+        return _missing(request, "There is no such list.")
+    run = view.run
+    only = "rejected" if what == "rejected" else None
+    return _csv(
+        f"{run.audience}-run-{run.number}-{what}.csv", lambda open_: changes_csv(open_, run, who=_name(user), only=only)
+    )
+
+
+def _members(request: Request, key: str, who: str) -> Response:
+    with _workspace() as workspace:
+        view = view_audience(workspace, key)
+    if view is None:
+        return _missing(request, "No audience of this key was ever synced.")
+    audience_id = view.line.audience_id
+    return _csv(f"{key}-members.csv", lambda workspace: members_csv(workspace, audience_id, key, who=who))
+
+
+def _csv(name: str, rows: Callable[[Workspace], Iterator[str]]) -> Response:
+    """Send a file piece by piece; what keeps it from being read is told before the first."""
+
+    def pieces() -> Iterator[bytes]:
+        with _workspace() as workspace:
+            for piece in rows(workspace):
+                yield piece.encode(errors="replace")
+
+    found = pieces()
+    first = next(found, b"")
+    plain = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in name)
+    headers = {"Content-Disposition": f'attachment; filename="{plain}"'}
+    return StreamingResponse(chain([first], found), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+@app.post("/answer", dependencies=[Depends(may_answer)])
+def answer(request: Request, user: GetUserDep, said: Said) -> Response:
+    """Record a person's approval or refusal of what a run withheld."""
+    with _workspace() as workspace:
+        view = view_run(workspace, said.get("run", ""))
+        if view is None:
+            return _missing(request, "There is no such run.")
+        try:
+            answer_question(workspace, view.run, read_answer(said), user_id=str(user.get_id()), who=_name(user))
+            problem = None
+        except ConfigError as error:
+            problem = str(error)
+        view = view_run(workspace, view.run.run_id)
+    return _run_page(
+        request, user, view, None, problem=problem, given=PageAnswer.fields(said), status=422 if problem else 200
+    )
 
 
 @app.get("/events", dependencies=[Depends(may_read_events)])
@@ -117,7 +261,21 @@ def backfill_page(request: Request, audience: str) -> Response:
         view = view_audience(workspace, audience)
     if view is None:
         return _missing(request, "No audience of this key was ever synced.")
-    return _html(request, "backfill.html", line=view.line, dag_id=BACKFILL_DAG)
+    texts: dict[str, Any] = {"fields": BACKFILL, "modes": MODES, "sides": SIDES}
+    return _html(request, "backfill.html", line=view.line, dag_id=BACKFILL_DAG, now=view.now, **texts)
+
+
+@app.post("/backfill/check", dependencies=[Depends(may_start_backfill)])
+def backfill_check(said: Said) -> Response:
+    """Answer in words why a backfill cannot be had; nothing when it can."""
+    with _workspace() as workspace:
+        try:
+            (computation,) = workspace.settings.find([said.get("audience", "")])
+            if text := said.get("as_of", ""):
+                path_as_of(computation, moment_meant(text))
+        except WindsorSyncError as error:
+            return PlainTextResponse(for_browser(str(error)), 422)
+    return PlainTextResponse("")
 
 
 @app.get("/style.css")
@@ -181,13 +339,37 @@ def _is_of_the_page(request: Request) -> bool:
     return urlsplit(origin).netloc in own - {None, ""}
 
 
-def _run_page(request: Request, user: BaseUser, view: RunView | None, shown: Shown | None) -> Response:
+def _run_page(
+    request: Request,
+    user: BaseUser,
+    view: RunView | None,
+    shown: Shown | None,
+    *,
+    problem: str | None = None,
+    given: dict[str, str] | None = None,
+    status: int = 200,
+) -> Response:
     if view is None:
         return _missing(request, "There is no such run.")
     if view.steps is not None:
         may_read_events(request, user)
-    is_allowed = _is_allowed(may_start_backfill, request, user)
-    return _html(request, "run.html", view=view, shown=shown, may_start=is_allowed)
+    rights = _rights(request, user)
+    texts = {"problem": problem, "given": given or {}, "dag_id": SYNC_DAG}
+    return _html(request, "run.html", status, view=view, shown=shown, **texts, **rights)
+
+
+def _rights(request: Request, user: BaseUser) -> dict[str, bool]:
+    checks = {
+        "may_start": may_start_backfill,
+        "may_sync": may_start_sync,
+        "may_answer": may_answer,
+        "may_see_users": may_see_users,
+    }
+    return {name: _is_allowed(check, request, user) for name, check in checks.items()}
+
+
+def _name(user: BaseUser) -> str:
+    return f"{user.get_name()} in Airflow"
 
 
 def _is_allowed(check: Callable[[Request, BaseUser], None], request: Request, user: BaseUser) -> bool:
@@ -204,5 +386,7 @@ def _missing(request: Request, text: str) -> Response:
 
 def _html(request: Request, template: str, status: int = 200, **values: Any) -> Response:
     root = str(request.scope.get("root_path", ""))
-    links = Links(root, airflow=root.removesuffix("/windsor"))
+    links = Links(
+        root, airflow=root.removesuffix("/windsor"), shows_users=getattr(request.state, "may_see_users", False)
+    )
     return HTMLResponse(render(template, links=links, **values).encode(errors="replace"), status_code=status)

@@ -1,27 +1,13 @@
 """A backfill's plan in Markdown, as the approval form and the log show it; no user appears in it."""
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from windsor_sync.errors import harmless
 
 _SIMPLE = re.compile(r"(?:\w(?:[\w ,;%()'\"–-]|\.(?=\s|\d|$))*)?")
 _TICKS = re.compile(r"`+")
-
-COLUMNS = (
-    "audience",
-    "snapshot",
-    "members",
-    "entered",
-    "exited",
-    "updated",
-    "withheld",
-    "messages",
-    "requests",
-    "time",
-)
 
 
 def as_words(text: str) -> str:
@@ -38,11 +24,11 @@ def as_words(text: str) -> str:
 
 
 def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -> str:
-    """A row an audience, why something is withheld, an example of each, and what approving means."""
+    """A narrow table an audience, why something is withheld, and what approving means."""
     parts = ["\n".join(f"> {as_words(line)}".rstrip() for line in reason.splitlines())] if reason else []
-    moved = [name for name in ("moved", "moved_from") if any(one.get(name) for one in plans)]
-    columns = [*COLUMNS[:6], *moved, *COLUMNS[6:]]
-    parts.append("\n".join([_row(columns), _row(["---"] * len(columns)), *(_row(_cells(one, moved)) for one in plans)]))
+    for plan in plans:
+        rows = [_row(["audience", as_words(plan["audience"])]), _row(["---"] * 2), *map(_row, _facts(plan))]
+        parts.append("\n".join(rows))
     parts += [
         " ".join(
             [
@@ -53,24 +39,26 @@ def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -
         for one in plans
         for why in one["withheld_because"]
     ]
-    parts += [as_words(json.dumps(one["example"], ensure_ascii=False)) for one in plans if one["example"]]
+    later = sum(one.get("later", 0) for one in plans)
+    left = f"The next sync sends the other {later:,}, without asking. " if later else ""
     parts.append(
-        "Requests and time are estimates, at the pace that is free now. The comparison is made again before anything is "
-        "sent, and no more changes go out than are shown here; what is withheld is not yet in Windsor, and the next scheduled "
-        "sync asks about it."
+        f"{left}No more than is shown goes out: the comparison is made again before anything is sent. What is withheld is not "
+        "yet in Windsor, and the next sync asks about it."
     )
     return harmless("\n\n".join(parts), keeps="\n")
 
 
-def _cells(plan: Mapping[str, Any], moved: Sequence[str]) -> list[str]:
-    names = ("members", "entered", "exited", "updated", *moved, "withheld", "messages", "requests")
-    counts = [f"{plan[name]:,}" for name in names]
-    return [
-        as_words(plan["audience"]),
-        f"{plan['taken_at'][:16].replace('T', ' ')}",
-        *counts,
-        _duration(plan["seconds"]),
-    ]
+def _facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what a plan says, without the counts that are zero beside those that somebody looks for."""
+    yield "snapshot", f"{plan['taken_at'][:16].replace('T', ' ')} UTC"
+    for name in ("members", "entered", "exited"):
+        yield name, f"{plan[name]:,}"
+    for name in ("updated", "moved", "moved_from", "withheld"):
+        if plan.get(name):
+            yield name.replace("_", " "), f"{plan[name]:,}"
+    if plan.get("later"):
+        yield "left for the next sync", f"{plan['later']:,}"
+    yield "goes out", f"{plan['messages']:,} in about {_duration(plan['seconds'])}"
 
 
 def _duration(seconds: float) -> str:

@@ -12,8 +12,18 @@ from windsor_sync.errors import ConfigError
 
 @click.command(short_help="Let withheld changes go out with the next sync.")
 @click.argument("run")
-@click.option("--max-exited", type=click.IntRange(min=0), metavar="N", help="Up to so many exits.")
-@click.option("--max-entered", type=click.IntRange(min=0), metavar="N", help="Up to so many entries.")
+@click.option(
+    "--max-exited",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="At most so many exits: all, or none if there are more.",
+)
+@click.option(
+    "--max-entered",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="At most so many entries: all or none.",
+)
 @click.option("--reason", metavar="TEXT", help="Why, for the record.")
 @as_json
 @click.pass_obj

@@ -8,10 +8,10 @@ import duckdb
 
 from windsor_sync.diff import statement
 from windsor_sync.diff.task import DiffTask, MergeFiles, Tally
-from windsor_sync.domain.change import COLUMNS
+from windsor_sync.domain.change import COLUMNS, Turnover
 from windsor_sync.domain.identity import BATCH_ALIASES, Alias
 from windsor_sync.state.ledger import Head
-from windsor_sync.storage.duckdb_engine import open_stored, parquet, quoted
+from windsor_sync.storage.duckdb_engine import open_stored, parquet, parquet_files, quoted
 
 __all__ = ["DiffTask", "Remains", "Tally", "define_ledger", "duckdb_diff", "remains", "tally"]
 
@@ -40,7 +40,20 @@ def duckdb_diff(task: DiffTask, draft: Path) -> Tally:
             has_suppressed=bool(task.suppressed),
         )
         write(connection, changes, draft, task.stamp, has_false=task.may_tell_false)
-        return replace(tally(connection, str(draft)), merged=merged)
+        found = f"SELECT identity, change, since_run FROM {parquet(str(draft))}"
+        _view(connection, "found_changes", found)
+        return replace(tally(connection, str(draft)), merged=merged, turnover=_turnover(connection, task, merged))
+
+
+def _turnover(connection: duckdb.DuckDBPyConnection, task: DiffTask, merged: int) -> Turnover | None:
+    """Count who differs from the snapshot before; a narrowed pair of snapshots has them all."""
+    if task.head is not None and task.head.snapshot is None:
+        return None
+    if task.head is None:
+        [(rows,)] = connection.execute("SELECT count(*) FROM snapshot_now").fetchall()
+        return Turnover(entered=int(rows) - merged)
+    [counts] = connection.execute(statement.sql("turnover")).fetchall()
+    return Turnover(*counts)
 
 
 def write(
@@ -99,22 +112,31 @@ class Remains:
     """of all these"""
     later: int = 0
     """of what is owed: what a backfill's limits leave to the next sync"""
+    untold: int = 0
+    """members whom Windsor was never told of"""
+    still_true: int = 0
+    """users who are no members any more, and whom Windsor has as true"""
 
 
-def remains(head: Head) -> Remains:
-    """Count what Windsor has not acknowledged of the ledger's outbox."""
+def remains(head: Head, *, doubts_all: bool = False) -> Remains:
+    """Count what Windsor has not acknowledged of the ledger's outbox.
+
+    A resync `doubts_all` that Windsor was told; in doubt is only what it sent itself, and had no answer to.
+    """
     if head.outbox is None:
         return Remains(0, 0, 0, 0)
     with open_stored() as connection:
         define_ledger(connection, head)
-        row = connection.execute("""
+        row = connection.execute(f"""
             SELECT
                 count(*) FILTER (o.status = 'later' OR (o.status = 'send' AND (v.verdict IS NULL OR v.verdict = 'unanswered'))),
                 count(*) FILTER (o.status = 'withheld' OR v.verdict = 'suppressed'),
                 count(*) FILTER (o.status = 'deferred' OR v.verdict = 'rejected'),
-                count(*) FILTER (o.in_doubt OR coalesce(v.in_doubt, FALSE)
+                count(*) FILTER ((o.in_doubt AND NOT {doubts_all}) OR coalesce(v.in_doubt, FALSE)
                     OR (o.status = 'send' AND v.verdict IS NULL AND o.seq >= p.position AND o.seq < p.reach)),
-                count(*) FILTER (o.status = 'later')
+                count(*) FILTER (o.status = 'later'),
+                count(*) FILTER (o.identity IS NOT NULL AND NOT {statement.SAYS_FALSE} AND NOT o.was_told),
+                count(*) FILTER (o.identity IS NOT NULL AND {statement.SAYS_FALSE} AND o.was_told)
             FROM outbox_before o
             LEFT JOIN progress_before p ON o.seq >= p.first AND o.seq < p.last
             LEFT JOIN verdicts_before v ON o.seq = v.seq
@@ -122,6 +144,36 @@ def remains(head: Head) -> Remains:
         """).fetchone()
     assert row is not None
     return Remains(*row)
+
+
+def told_false(head: Head, outboxes: Sequence[str]) -> int:
+    """Count the users whom Windsor has as false, by what it acknowledged of `outboxes`: all that are kept of the audience."""
+    query = FALSE_NOW.format(
+        outboxes=parquet_files(outboxes), snapshot=parquet(head.snapshot or ""), says_false=statement.SAYS_FALSE
+    )
+    with open_stored() as connection:
+        define_ledger(connection, head)
+        [(number,)] = connection.execute(query).fetchall()
+    return int(number)
+
+
+FALSE_NOW = """
+    WITH left_once AS (SELECT DISTINCT identity FROM {outboxes} WHERE {says_false} AND identity IS NOT NULL),
+    unanswered AS (
+        SELECT o.identity, o.change, o.was_told
+        FROM outbox_before o
+        LEFT JOIN progress_before p ON o.seq >= p.first AND o.seq < p.last
+        LEFT JOIN verdicts_before v ON o.seq = v.seq
+        WHERE o.status <> 'send' OR v.verdict <> 'delivered' OR (v.verdict IS NULL AND o.seq >= p.position)
+    ),
+    members AS (
+        SELECT coalesce('u' || user_id, 'a' || anonymous_id) AS identity FROM {snapshot}
+        EXCEPT SELECT identity FROM unanswered WHERE NOT {says_false} AND NOT was_told
+        UNION ALL SELECT identity FROM unanswered WHERE {says_false}
+    )
+    SELECT count(*) FROM left_once ANTI JOIN members USING (identity)
+"""
+"""Those who were to be told false once, without members who were told true and exits that were not acknowledged."""
 
 
 def acknowledged_joins(head: Head) -> Iterator[list[Alias]]:

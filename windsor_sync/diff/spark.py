@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from windsor_sync.diff import duckdb, statement
 from windsor_sync.diff.task import DiffTask, Tally
-from windsor_sync.domain.change import COLUMNS
+from windsor_sync.domain.change import COLUMNS, Turnover
 from windsor_sync.errors import ConfigError
 from windsor_sync.state.ledger import Head
 from windsor_sync.storage.duckdb_engine import open_duckdb, parquet_files
@@ -54,9 +54,19 @@ def spark_diff(task: DiffTask, draft: Path) -> Tally:
         changes.write.parquet(str(parts))
         with open_duckdb(str(draft.parent)) as connection:
             duckdb.write(connection, _parts(parts), draft, task.stamp, has_false=task.may_tell_false)
-            return replace(duckdb.tally(connection, str(draft)), merged=merged)
+            turnover = _turnover(spark, task, parts)
+            return replace(duckdb.tally(connection, str(draft)), merged=merged, turnover=turnover)
     finally:
         shutil.rmtree(parts, ignore_errors=True)
+
+
+def _turnover(spark: SparkSession, task: DiffTask, changes: Path) -> Turnover | None:
+    """Count who differs from the snapshot before; None where that is not known."""
+    if task.head is not None and task.head.snapshot is None:
+        return None
+    _view(spark, "found_changes", f"SELECT * FROM {_file(str(changes))}")
+    [counts] = spark.sql(statement.sql("turnover")).collect()
+    return Turnover(*counts)
 
 
 def _parts(folder: Path) -> str:

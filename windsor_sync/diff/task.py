@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from windsor_sync.domain.change import Limits
+from windsor_sync.domain.change import Limits, Turnover
 from windsor_sync.domain.suppression import Suppressed
 from windsor_sync.state.ledger import Head
 
@@ -96,6 +96,8 @@ class Tally:
     """their old ids, where Windsor may not have merged the two"""
     merged: int = 0
     """further rows of persons who have several rows in the snapshot"""
+    turnover: Turnover | None = None
+    """None where the snapshot before is not known"""
 
     @property
     def changes(self) -> int:

@@ -53,6 +53,18 @@ KINDS = {"entered": ("entered", "updated", "moved", "moved_from"), "exited": ("e
 
 
 @dataclass(frozen=True, slots=True)
+class Turnover:
+    """The persons who differ between a snapshot and the one before, whatever Windsor was told of either."""
+
+    entered: int = 0
+    exited: int = 0
+    updated: int = 0
+    """in both, with another value or e-mail"""
+    moved: int = 0
+    """found under another id, or an id was merged into theirs; counted nowhere else"""
+
+
+@dataclass(frozen=True, slots=True)
 class Retry:
     """The rejected changes that a person wants tried again."""
 

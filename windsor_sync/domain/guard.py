@@ -4,6 +4,7 @@ Facts: a truncated download looks exactly like users leaving. So exits are limit
 configured; the other side is never held up, and withheld changes are not yet in Windsor.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from windsor_sync.domain.change import KINDS
@@ -28,6 +29,19 @@ class Ceiling:
 
     max_exited: int | None = None
     max_entered: int | None = None
+
+
+def too_low(ceiling: Ceiling, held: Sequence[str], *, exited: int, entered: int) -> str | None:
+    """Return why an approval would send nothing of what is `held`; None where it would send something."""
+    if ceiling == Ceiling():
+        return "No number was approved."
+    sides = (("exited", ceiling.max_exited, exited, "exits"), ("entered", ceiling.max_entered, entered, "entries"))
+    for side, top, waiting, many in sides:
+        if side in held and top is not None and top < waiting:
+            return f"{waiting:,} {many} wait, and at most {top:,} were approved: none would be sent."
+    if not any(top is not None for side, top, _, _ in sides if side in held):
+        return "What was approved is not what waits: nothing would be sent."
+    return None
 
 
 @dataclass(frozen=True, slots=True)

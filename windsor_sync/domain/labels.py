@@ -1,5 +1,6 @@
 """Our codes in words that somebody who has never seen Segment understands, and how numbers and moments are written."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -75,6 +76,21 @@ CODES = {
 }
 
 
+_COMMAND = "`windsor-sync "
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z`])")
+_APPROVE = re.compile(r"run `windsor-sync approve [^`]*`")
+
+
+def for_browser(sentences: str) -> str:
+    """Return sentences without the commands that they name: the page has a button or a link instead."""
+    kept = []
+    for sentence in _SENTENCE.split(_APPROVE.sub("approve it", sentences)):
+        clauses = [clause for clause in sentence.split("; ") if _COMMAND not in clause]
+        text = "; ".join(clauses)
+        kept.append(text if not text or text.endswith((".", "!", "?")) else f"{text}.")
+    return " ".join(filter(None, kept))
+
+
 def state_words(state: "RunState") -> StateWords:
     """The state in words, with its colour."""
     return STATES[state]
@@ -107,7 +123,7 @@ def counted(number: int, one: str, many: str = "") -> str:
 
 def short(number: float) -> str:
     """A number for an axis: 950, 12k, 1.5M."""
-    for size, letter in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
+    for size, letter in ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k")):
         if abs(number) >= size:
             return f"{number / size:.3g}{letter}"
     return f"{number:.0f}"

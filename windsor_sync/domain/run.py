@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, TypeVar
 
+from windsor_sync.domain.change import Turnover
 from windsor_sync.errors import WindsorSyncError
 
 
@@ -50,11 +51,20 @@ class Books:
     owed: int = 0
     in_doubt: int = 0
     """of the changes not delivered: those Windsor may have applied without our knowing"""
+    turnover: Turnover | None = None
+    """who differs from the snapshot before; None where that is not known"""
+    told_true: int | None = None
+    """users whom Windsor has as true, by what it acknowledged; None until the run ends, and of runs of before"""
 
     @property
     def changes(self) -> int:
         """All changes of the run."""
         return self.entered + self.exited + self.updated + self.moved + self.moved_from
+
+    @property
+    def since_last(self) -> Turnover:
+        """Return who differs from the snapshot before; of a run of before this was counted, its changes."""
+        return self.turnover or Turnover(self.entered, self.exited, self.updated, self.moved)
 
     @property
     def moved_kinds(self) -> dict[str, int]:
@@ -102,8 +112,15 @@ class Run:
     options: Mapping[str, Any]
     retry_after_s: float | None = None
     """how long Windsor asked to wait, when that ended it just now"""
+    reason: str | None = None
+    """why a person started it"""
     unit: ClassVar[str] = "change"
     """what its outbox has"""
+
+    @property
+    def is_resync(self) -> bool:
+        """Whether it tells every member again."""
+        return self.options.get("mode") == "resync" or bool(self.options.get("is_recovery"))
 
     @property
     def title(self) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from math import ceil, floor, log10
 
 from windsor_sync.domain.labels import counted, moment, short
@@ -60,6 +61,8 @@ class Chart:
     """series → what it shows"""
     bars: tuple[Bar, ...] = ()
     dots: tuple[Dot, ...] = ()
+    nothing: str = "There was no run in this time."
+    """what stands in place of an empty chart"""
 
     @property
     def line(self) -> str:
@@ -98,7 +101,7 @@ def size_over_time(runs: Sequence[Run]) -> Chart:
             y=scale.y(run.books.members),
             stripe_x=LEFT + index * stripe,
             stripe_width=stripe,
-            title=f"{moment(run.taken_at)}: {counted(run.books.members, 'member')}",
+            title=f"{moment(run.started_at)}: {counted(run.books.members, 'member')}",
         )
         for index, run in enumerate(runs)
     )
@@ -108,17 +111,14 @@ def size_over_time(runs: Sequence[Run]) -> Chart:
 def entered_and_exited(runs: Sequence[Run]) -> Chart:
     """Return how many users entered (up) and exited (down) at each run."""
     runs, unit = _without_the_first(runs, "users a run")
-    highest = _ceiling(max((run.books.entered for run in runs), default=0))
-    lowest = max((run.books.exited for run in runs), default=0)
+    highest = _ceiling(max((run.books.since_last.entered for run in runs), default=0))
+    lowest = max((run.books.since_last.exited for run in runs), default=0)
     scale = _Scale(-_ceiling(lowest) if lowest else 0.0, highest)
-    bars = [
-        bar
-        for index, run in enumerate(runs)
-        for bar in (
-            _bar(scale, runs, index, 0, run.books.entered, "entered", counted(run.books.entered, "user") + " entered"),
-            _bar(scale, runs, index, -run.books.exited, 0, "exited", counted(run.books.exited, "user") + " exited"),
-        )
-    ]
+    bars = []
+    for index, since in enumerate(run.books.since_last for run in runs):
+        came, went = f"{counted(since.entered, 'user')} entered", f"{counted(since.exited, 'user')} exited"
+        bars.append(_bar(scale, runs, index, 0, since.entered, "entered", came))
+        bars.append(_bar(scale, runs, index, -since.exited, 0, "exited", went))
     legend = (("entered", "users entered"), ("exited", "users exited"))
     return _chart("Entered and exited", unit, scale, runs, legend, bars=_visible(bars))
 
@@ -169,13 +169,21 @@ def _chart(
         title=title,
         unit=unit,
         ticks=scale.ticks(),
-        first=f"{runs[0].started_at:%Y-%m-%d}" if runs else "",
-        last=f"{runs[-1].started_at:%Y-%m-%d}" if runs else "",
+        first=_label(runs, 0) if runs else "",
+        last=_label(runs, -1) if runs else "",
         zero=scale.y(0),
         legend=legend,
         bars=bars,
         dots=dots,
+        nothing="Nothing of the kind in this time." if runs else "There was no run in this time.",
     )
+
+
+def _label(runs: Sequence[Run], place: int) -> str:
+    """Return an end of the time axis: a day, or a moment where the days would be the same."""
+    is_short = runs[-1].started_at - runs[0].started_at < timedelta(days=2)
+    when = runs[place].started_at
+    return moment(when) if is_short else f"{when:%Y-%m-%d}"
 
 
 def _bar(scale: _Scale, runs: Sequence[Run], index: int, low: float, high: float, series: str, said: str) -> Bar:

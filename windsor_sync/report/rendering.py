@@ -1,5 +1,6 @@
 """View models → HTML. Everything is escaped; nothing that is rendered holds a script, a style or an event handler."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,10 +24,16 @@ class Links:
     root: str
     airflow: str = ""
     """the path that Airflow itself is served from"""
+    shows_users: bool = False
+    """whether the reader may see users"""
 
-    def audiences(self, after: int | None = None) -> str:
+    def audiences(self) -> str:
         """Return the list of audiences as HTML."""
-        return f"{self.root}/" + _query(after=after)
+        return f"{self.root}/"
+
+    def find(self, query: Mapping[str, Any]) -> str:
+        """Return the list of audiences as a person searches and sorts it."""
+        return f"{self.root}/" + _query(**query)
 
     def audience(self, key: str, before: int | None = None) -> str:
         """Return one audience as HTML."""
@@ -36,9 +43,9 @@ class Links:
         """Return one run as HTML."""
         return f"{self.root}/runs/{quote(run_id, safe='')}" + _query(after=after)
 
-    def user(self, run_id: str, seq: int) -> str:
-        """Return where the user of a rejected row is asked for."""
-        return f"{self.root}/users" + _query(run=run_id, row=seq)
+    def user(self, run_id: str, seq: int, after: int = -1) -> str:
+        """Return where the user of a rejected row is asked for, on the page of rows behind `after`."""
+        return f"{self.root}/users" + _query(run=run_id, row=seq, after=after if after >= 0 else None)
 
     def events(self, before: int | None = None) -> str:
         """Return the event forwarding as HTML."""
@@ -98,6 +105,7 @@ def _environment() -> Environment:
         "code_words": words.code_words,
         "count": words.count,
         "counted": words.counted,
+        "for_browser": words.for_browser,
         "lasting": words.lasting,
         "left_out_words": words.left_out_words,
         "moved_words": words.MOVED_WORDS.__getitem__,

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from windsor_sync.state.database import Database
-from windsor_sync.state.runs import last_trigger_since
+from windsor_sync.state.runs import last_trigger_since, triggers_since
 
 LOOKS_BACK = timedelta(days=1)
 """A schedule that has started nothing for so long, or for two of its intervals, is paused or not there."""
@@ -15,14 +15,30 @@ def last_scheduled(database: Database, dag_id: str, since: datetime) -> datetime
     trigger = last_trigger_since(database, start, since)
     if trigger is None:
         return None
-    try:
-        found = datetime.fromisoformat(trigger.removeprefix(start).split()[0])
-    except (ValueError, IndexError):  # Airflow can be told to name its runs otherwise
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return _moment(trigger.removeprefix(start))
 
 
 def next_scheduled(database: Database, dag_id: str, interval: timedelta) -> datetime | None:
     """Return when the schedule starts the DAG again, whoever started the runs since; None when that is not known."""
     last = last_scheduled(database, dag_id, datetime.now(UTC) - max(LOOKS_BACK, interval * 2))
     return last + interval if last is not None else None
+
+
+def next_of_each(database: Database, interval: timedelta) -> dict[int, datetime]:
+    """Return when the schedule starts the sync of each audience again, whatever DAG does it; without those not known."""
+    last: dict[int, datetime] = {}
+    for audience_id, trigger in triggers_since(database, "airflow ", datetime.now(UTC) - max(LOOKS_BACK, interval * 2)):
+        _, is_scheduled, name = trigger.partition(" scheduled__")
+        found = _moment(name) if is_scheduled else None
+        if found is not None:
+            last[audience_id] = max(found, last.get(audience_id, found))
+    return {audience_id: found + interval for audience_id, found in last.items()}
+
+
+def _moment(name: str) -> datetime | None:
+    """Return the moment in the name of a run of the schedule; Airflow can be told to name its runs otherwise."""
+    try:
+        found = datetime.fromisoformat(name.split()[0])
+    except (ValueError, IndexError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

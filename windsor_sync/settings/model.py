@@ -396,6 +396,14 @@ class Events(Section):
     )
 
 
+class Page(Section):
+    """The page "Audiences" in Airflow."""
+
+    look_up_by_email: Boolean = Field(
+        default=False, description="Whether the page's look-up finds users by e-mail too, for who may see users."
+    )
+
+
 class WindsorYaml(Section):
     """The whole file."""
 
@@ -432,6 +440,7 @@ class WindsorYaml(Section):
     alerts: tuple[AlertSettings, ...] = Field(
         default=(), description="Who is told when something goes wrong, and when it is over."
     )
+    page: Page = Field(default_factory=Page, description="What the page in Airflow does beyond showing numbers.")
     audiences: tuple[Audience, ...] = Field(default=(), description="The audiences to sync.")
     computed_traits: tuple[ComputedTrait, ...] = Field(default=(), description="The computed traits to sync.")
     events: Events | None = Field(

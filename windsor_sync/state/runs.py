@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Select, delete, func, or_, select, update
 
+from windsor_sync.domain.change import Turnover
 from windsor_sync.domain.run import Books, ForwardingRun, Run, RunState
 from windsor_sync.state.database import Database, StateRow, Transaction
 from windsor_sync.state.leases import Lease
@@ -67,11 +68,18 @@ def outlines(database: Database, audience_id: int, limit: int) -> list[Outline]:
         return [Outline(*row) for row in connection.execute(query)]
 
 
-def history(database: Database, audience_id: int, *, before: int | None = None, limit: int = 20) -> list[Run]:
-    """One audience's newest runs, newest first; `before`: of those with a smaller number. Reads no other rows."""
+def history(
+    database: Database, audience_id: int, *, before: int | None = None, since: datetime | None = None, limit: int = 20
+) -> list[Run]:
+    """One audience's newest runs, newest first; `before`: of those with a smaller number. Reads no other rows.
+
+    `since`: of those started at or after this moment.
+    """
     query = _with_snapshots().where(runs.c.audience_id == audience_id).order_by(runs.c.number.desc()).limit(limit)
     if before is not None:
         query = query.where(runs.c.number < before)
+    if since is not None:
+        query = query.where(runs.c.started_at >= since)
     with database.read() as connection:
         return [_run(row) for row in connection.execute(query)]
 
@@ -104,6 +112,15 @@ def _with_snapshots() -> Select[Any]:
     )
 
 
+def numbers_of_starts(database: Database, audience_id: int, moments: Sequence[datetime]) -> dict[datetime, StateRow]:
+    """Return id, number, options and state of the audience's runs that began at these moments, by moment."""
+    columns = (runs.c.id, runs.c.number, runs.c.options, runs.c.state, runs.c.started_at)
+    query = select(*columns).where(runs.c.audience_id == audience_id, runs.c.started_at.in_(moments))
+    with database.read() as connection:
+        rows: list[StateRow] = list(connection.execute(query))
+    return {row.started_at: row for row in rows}
+
+
 def outboxes_of(database: Database, audience_id: int) -> list[tuple[str, int, str]]:
     """The outboxes of all of an audience's runs: id and number of the run, and the path below the file store."""
     here = (runs.c.audience_id == audience_id, runs.c.outbox.is_not(None))
@@ -120,6 +137,14 @@ def last_trigger_since(database: Database, prefix: str, since: datetime) -> str 
     with database.read() as connection:
         found: str | None = connection.execute(query).scalar_one()
     return found
+
+
+def triggers_since(database: Database, prefix: str, since: datetime) -> list[tuple[int, str]]:
+    """Return audience and trigger of the runs since a moment whose trigger starts with `prefix`."""
+    here = (runs.c.started_at >= since, runs.c.trigger.startswith(prefix, autoescape=True))
+    query = select(runs.c.audience_id, runs.c.trigger).where(*here)
+    with database.read() as connection:
+        return [(audience_id, trigger) for audience_id, trigger in connection.execute(query)]
 
 
 def delivered_so_far(database: Database, run_ids: Sequence[str]) -> dict[str, int]:
@@ -210,6 +235,7 @@ def finish(
             update(runs)
             .where(runs.c.id == run_id)
             .values(
+                **_with_told_true(connection, run_id, books.told_true),
                 state=state.value,
                 finished_at=moment,
                 sentence=sentence,
@@ -220,6 +246,13 @@ def finish(
                 in_doubt=books.in_doubt,
             )
         )
+
+
+def _with_told_true(connection: Transaction, run_id: str, told_true: int | None) -> dict[str, Any]:
+    if told_true is None:
+        return {}
+    options = connection.execute(select(runs.c.options).where(runs.c.id == run_id)).scalar_one()
+    return {"options": {**options, "told_true": told_true}}
 
 
 def _run(row: StateRow) -> Run:
@@ -235,6 +268,7 @@ def _run(row: StateRow) -> Run:
         "started_at": row.started_at,
         "finished_at": row.finished_at,
         "sentence": row.sentence,
+        "reason": row.reason,
         "held": tuple(row.held),
         "outbox": row.outbox,
         "audience_id": row.audience_id,
@@ -252,6 +286,8 @@ def _run(row: StateRow) -> Run:
             withheld=row.withheld,
             owed=row.owed,
             in_doubt=row.in_doubt,
+            turnover=Turnover(**row.options["turnover"]) if row.options.get("turnover") else None,
+            told_true=row.options.get("told_true"),
         ),
     }
     return Run(**facts) if row.intake is None else ForwardingRun(**facts, intake=row.intake)

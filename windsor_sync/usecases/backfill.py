@@ -69,6 +69,7 @@ def plan(workspace: Workspace, computation: Computation, request: Request) -> di
     takes = estimate(workspace.settings, workspace.database, found["messages"])
     return {
         **found,
+        "later": tally.later,
         "to_send": tally.changes - tally.deferred - tally.later,
         "requests": takes.requests,
         "seconds": round(takes.seconds, 1),

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from windsor_sync.delivery.bounds import Delivery
 from windsor_sync.delivery.verdicts import NOT_IMPLEMENTED, judges_address
-from windsor_sync.diff.duckdb import remains
+from windsor_sync.diff.duckdb import Remains, remains
 from windsor_sync.domain.labels import counted
 from windsor_sync.domain.run import AnyRun, Books, ForwardingRun, Run, RunState, UnbalancedBooksError
 from windsor_sync.errors import (
@@ -117,7 +117,14 @@ def closing_books(workspace: Workspace, run: Run) -> Books:
         return run.books
     if ledger.outbox_path is not None:
         workspace.stored.confirm(ledger.outbox_path)
-    rest = remaining(ledger) if isinstance(run, ForwardingRun) else remains(ledger)
+    if isinstance(run, ForwardingRun):
+        return _with_rest(run, ledger, remaining(ledger))
+    rest = remains(ledger, doubts_all=run.is_resync)
+    told_true = run.books.members - rest.untold + rest.still_true
+    return replace(_with_rest(run, ledger, rest), told_true=told_true)
+
+
+def _with_rest(run: Run, ledger: Head, rest: Remains) -> Books:
     return replace(
         run.books,
         delivered=sum(shard.delivered for shard in ledger.shards),

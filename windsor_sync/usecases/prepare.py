@@ -14,7 +14,7 @@ from pathlib import Path
 from windsor_sync.diff.duckdb import DiffTask, Tally
 from windsor_sync.diff.engines import engine
 from windsor_sync.diff.task import Record
-from windsor_sync.domain.change import KINDS, Limits
+from windsor_sync.domain.change import KINDS, Limits, Turnover
 from windsor_sync.domain.guard import Limit, Ruling, judge, withhold_unknown
 from windsor_sync.domain.labels import counted
 from windsor_sync.domain.progress import FIRST_SHARD, ShardProgress
@@ -42,7 +42,7 @@ from windsor_sync.usecases.workspace import Workspace
 _log = logging.getLogger(__name__)
 
 
-NOTHING = Tally(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+NOTHING = Tally(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, turnover=Turnover())
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ one by one.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -152,6 +153,9 @@ def _row_of(prepared: Prepared, request: Request) -> dict[str, Any]:
             **({"emails_left_out": left_out} if (left_out := prepared.snapshot.emails_left_out) else {}),
             **({"without_email": without} if (without := prepared.without_email) else {}),
             "is_recovery": prepared.is_recovery,
+            **_wished(request),
+            **({"uses_approval": True} if prepared.ruling.uses_approval else {}),
+            **({"turnover": asdict(turnover)} if (turnover := prepared.tally.turnover) else {}),
             "to_send": prepared.tally.changes - prepared.tally.deferred - prepared.tally.later - prepared.withheld,
         },
         "members_before": prepared.members_before,
@@ -163,6 +167,13 @@ def _row_of(prepared: Prepared, request: Request) -> dict[str, Any]:
         "merged": prepared.tally.merged,
         "merges": prepared.merges,
     }
+
+
+def _wished(request: Request) -> dict[str, Any]:
+    """Return how the run departs from an ordinary sync, as a person asked for it."""
+    limits = request.limits
+    wished = {"mode": "resync" if limits.is_resync else None, "only": limits.only, "limit": limits.count}
+    return {name: value for name, value in wished.items() if value is not None}
 
 
 def deliver_run(

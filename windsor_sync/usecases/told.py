@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from windsor_sync.diff.duckdb import told_false
 from windsor_sync.diff.task import Record
 from windsor_sync.domain.progress import ShardProgress
+from windsor_sync.errors import StateUnavailable, StoredFileError
 from windsor_sync.state.audiences import Registered
 from windsor_sync.state.database import Database
 from windsor_sync.state.ledger import Head, Ledger
@@ -14,6 +16,9 @@ from windsor_sync.usecases.workspace import Workspace
 
 ALL_ROWS = 1 << 62
 """No outbox has as many."""
+
+MOST_OUTBOXES = 200
+"""So many are read while a person waits for a page."""
 
 
 def exits(workspace: Workspace, known: Registered) -> tuple[Record, ...]:
@@ -25,6 +30,22 @@ def exits(workspace: Workspace, known: Registered) -> tuple[Record, ...]:
         for _, number, path in outboxes_of(workspace.database, known.audience_id)
         if workspace.files.exists(path)
     )
+
+
+def count_false(workspace: Workspace, audience_id: int) -> int | None:
+    """Count the users whom Windsor has as false, by what it acknowledged of the outboxes that are kept.
+
+    None where there are too many to look at for a page, and where a file is out of reach.
+    """
+    head = workspace.ledger.head(audience_id)
+    kept = [path for _, _, path in outboxes_of(workspace.database, audience_id)]
+    if head is None or head.snapshot is None or not 0 < len(kept) <= MOST_OUTBOXES:
+        return 0 if head is not None and not kept else None
+    try:
+        files = [workspace.files.location(path) for path in kept if workspace.files.exists(path)]
+        return told_false(head, files)
+    except (StoredFileError, StateUnavailable):
+        return None
 
 
 def everyone_told(workspace: Workspace, known: Registered) -> tuple[Record, ...]:
