@@ -239,8 +239,8 @@ def view_banner(workspace: Workspace) -> str | None:
     since = f"since {moment(last.finished_at)}"
     if last.state is RunState.REFUSED:
         key = f"until the connection {connection} has a valid one"
-        return f"Windsor refuses the key {since}: nothing is sent {key}. What waits stays owed."
-    return f"Windsor does not answer {since}. What waits stays owed, and the next run sends it."
+        return f"Windsor refuses the key {since}: nothing is sent {key}."
+    return f"Windsor does not answer {since}. The next run sends what waits."
 
 
 @dataclass(frozen=True, slots=True)
