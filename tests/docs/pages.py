@@ -28,6 +28,7 @@ HELD_ELSEWHERE = {
     "docs/sources/warehouse.md": "tests/docs/test_warehouse_page.py",
     "docs/sources/public-api.md": "tests/cli/test_from_segment.py",
     "docs/deploy.md": "tests/deployment",
+    "docs/moving-in.md": "tests/docs/test_moving_in_page.py",
     "docs/moving.md": "tests/docs/test_moving_page.py",
     "docs/page.md": "tests/airflow",
     "docs/benchmarks.md": "benchmarks",
