@@ -13,14 +13,17 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
+from sqlalchemy import delete, select
 
 from tests.airflow.serving import Site
 from tests.support.history import HOSTILE, HOSTILE_KEY, REJECTED, USERS
 from tests.support.showcase import SHOP, show
 from tests.support.world import AUDIENCE, KEY
+from windsor_sync.airflow import approval
 from windsor_sync.report.document import report
 from windsor_sync.report.views import view_events
 from windsor_sync.state.database import open_database
+from windsor_sync.state.runs import history
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / ".artefacts" / "page"
@@ -276,17 +279,94 @@ def test_a_person_finds_the_page_in_airflows_navigation_and_its_theme_holds(
     picture(signed_in, "in-airflow-light")
 
 
-@pytest.fixture
-def backfill_dag(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real DAG, as this site's configuration makes it, known to Airflow."""
-    monkeypatch.setenv("WINDSOR_SYNC_CONFIG", str(site.world.config))
+def make_known(name: str) -> None:
+    """Let Airflow know a DAG file, as this site's configuration makes it."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
     DagBundlesManager().sync_bundles_to_db()
-    bag = DagBag(str(ROOT / "dags" / "engage_audience_backfill.py"))
+    bag = DagBag(str(ROOT / "dags" / name))
     assert bag.import_errors == {}
     sync_bag_to_db(bag, "dags-folder", None)
+
+
+@pytest.fixture
+def backfill_dag(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real DAG, as this site's configuration makes it, known to Airflow."""
+    monkeypatch.setenv("WINDSOR_SYNC_CONFIG", str(site.world.config))
+    make_known("engage_audience_backfill.py")
+
+
+@pytest.fixture
+def question(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Airflow asks about what is withheld, as the task does; no scheduler is here, so its rows are written by hand."""
+    monkeypatch.setenv("WINDSOR_SYNC_CONFIG", str(site.world.config))
+    make_known("engage_audience_sync.py")
+    with site.client("ana") as client:
+        started = client.post("/api/v2/dags/engage_audience_sync/dagRuns", json={"logical_date": None}).json()
+    from airflow.models.hitl import HITLDetail
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.sdk.definitions.param import ParamsDict
+    from airflow.utils.session import create_session
+    from airflow.utils.state import TaskInstanceState
+
+    run = history(site.world.workspace.database, 2, limit=1)[0]
+    assert run.audience == KEY
+    asked = ParamsDict({name: param for name, param in approval.FORM.items() if name != "max_entered"})
+    asked["max_exited"] = run.books.exited
+    with create_session() as session:
+        here = (TaskInstance.run_id == started["dag_run_id"], TaskInstance.task_id == "sync_audience.approve")
+        task = session.scalars(select(TaskInstance).where(*here, TaskInstance.map_index == 0)).one()
+        task.state = getattr(TaskInstanceState, "AWAITING_INPUT", TaskInstanceState.DEFERRED)
+        task._rendered_map_index = KEY
+        session.add(
+            HITLDetail(
+                ti_id=task.id,
+                options=[approval.APPROVE, approval.REFUSE],
+                subject=f"{run.name}: {run.books.withheld} changes are withheld",
+                body=approval._body(run),
+                defaults=[approval.REFUSE],
+                multiple=False,
+                params={name: asked.get_param(name).serialize() for name in asked},
+                assignees=[],
+            )
+        )
+    yield
+    with create_session() as session:
+        session.execute(delete(HITLDetail))
+
+
+VISIBLE = """
+    const text = arguments[0], seen = [...document.querySelectorAll("button")].find((one) => one.textContent.trim() === text);
+    if (!seen) return null;
+    const place = seen.getBoundingClientRect();
+    return place.top >= 0 && place.bottom <= window.innerHeight;
+"""
+
+
+@pytest.mark.usefixtures("question")
+def test_one_click_leads_from_the_list_to_airflows_open_question_which_explains_itself(
+    signed_in: webdriver.Chrome, site: Site
+) -> None:
+    wait = WebDriverWait(signed_in, 60)
+    look(signed_in, WIDE, "light", height=1000)
+    signed_in.get(f"{site.url}/windsor/?q=order")
+    link = (By.CSS_SELECTOR, "a[data-question]")
+    wait.until(lambda driver: "required_actions" in (driver.find_element(*link).get_attribute("href") or ""))
+    address = signed_in.find_element(*link).get_attribute("href") or ""
+    for width, height in ((1400, 1000), (1280, 720)):
+        look(signed_in, width, "light", height=height)
+        signed_in.get(address)
+        wait.until(
+            lambda driver: (
+                "all of them go out, or none if there are more" in driver.find_element(By.TAG_NAME, "body").text
+            )
+        )
+        picture(signed_in, f"question-{width}")
+        assert [signed_in.execute_script(VISIBLE, name) for name in ("Approve", "Refuse")] == [True, True], (
+            width,
+            height,
+        )
 
 
 @pytest.mark.usefixtures("backfill_dag")

@@ -9,8 +9,9 @@ from tests.support.world import AUDIENCE, KEY, World
 from windsor_sync.domain.guard import Ceiling
 from windsor_sync.domain.run import RunState
 from windsor_sync.report.document import report
+from windsor_sync.report.finding import FILTERS, SORTS, AudienceSearch, find_audiences
 from windsor_sync.report.rendering import Links, render
-from windsor_sync.report.views import list_audiences, view_audience
+from windsor_sync.report.views import view_audience
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.approvals import approve
 from windsor_sync.usecases.orphans import orphans
@@ -64,15 +65,16 @@ def test_an_orphaned_key_is_named_wherever_audiences_are_shown(told: World) -> N
         status, text = run(told, *words.split())
         assert (status, f"Windsor was told {KEY} of users" in text) == (0, True), words
         assert f"set `trait: {KEY}` in its new entry; if it is over, run `windsor-sync retire {KEY}`." in text
-    page, links = list_audiences(told.workspace), Links("")
+    links, found = Links(""), find_audiences(told.workspace, AudienceSearch())
     view = view_audience(told.workspace, KEY)
     for html in (
-        render("audiences.html", page=page, links=links),
-        render("audience.html", view=view, links=links, is_paged=False, may_start=False),
-        report(told.workspace),
+        render("audiences.html", found=found, links=links, filters=FILTERS, sorts=SORTS),
+        render("audience.html", view=view, links=links),
     ):
-        assert f"<code>trait: {KEY}</code>" in html
-        assert f"<code>windsor-sync retire {KEY}</code>" in html
+        assert f"<code>trait: {KEY}</code> in its new entry; if it is over, have it retired." in html
+    html = report(told.workspace)
+    assert f"<code>trait: {KEY}</code>" in html
+    assert f"<code>windsor-sync retire {KEY}</code>" in html
 
 
 def test_a_key_under_which_nobody_is_true_is_not_orphaned(told: World) -> None:

@@ -16,6 +16,7 @@ from windsor_sync.domain.labels import moment
 from windsor_sync.domain.run import RunState
 from windsor_sync.errors import SnapshotError
 from windsor_sync.report.document import report
+from windsor_sync.report.finding import FILTERS, SORTS, AudienceSearch, find_audiences
 from windsor_sync.report.rendering import Links, render
 from windsor_sync.report.views import list_audiences, view_audience
 from windsor_sync.usecases.audit import audit
@@ -100,8 +101,8 @@ def test_the_age_of_a_snapshot_stands_where_its_members_do(world: World) -> None
     taken_at = world.sync().taken_at
     assert re.search(rf"{KEY} +3 days old +2 ", run(world, "plan", KEY)[1])
     assert re.search(rf"{KEY} +audience +3 days ", run(world, "audiences")[1])
-    page, links = list_audiences(world.workspace), Links("")
-    assert ">3 days old</time>" in render("audiences.html", page=page, links=links)
+    links, found = Links(""), find_audiences(world.workspace, AudienceSearch())
+    assert ">3 days old</time>" in render("audiences.html", found=found, links=links, filters=FILTERS, sorts=SORTS)
     view = view_audience(world.workspace, KEY)
     assert ">3 days old</time>" in render("audience.html", view=view, links=links, is_paged=False, may_start=False)
     assert f">{moment(taken_at)}</time>" in report(world.workspace)

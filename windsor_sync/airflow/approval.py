@@ -41,7 +41,7 @@ FORM = {
         minimum=0,
         maximum=LARGEST,
         title="Exits",
-        description="The most exits that may go out: all of them go out, or none if there are more.",
+        description="At most so many exits: all of them go out, or none if there are more.",
     ),
     "max_entered": Param(
         None,
@@ -49,7 +49,7 @@ FORM = {
         minimum=0,
         maximum=LARGEST,
         title="Entries",
-        description="The most entries that may go out: all of them go out, or none if there are more.",
+        description="At most so many entries: all of them go out, or none if there are more.",
     ),
     "note": Param(None, type=["null", "string"], title="Note", description="Why, for the record."),
 }
@@ -95,8 +95,12 @@ class ApproveOperator(AudienceOperator, HITLOperator):
         are = "is" if run.books.withheld == 1 else "are"
         self.subject = f"{harmless(run.name)}: {counted(run.books.withheld, 'change')} {are} withheld"
         self.body = _body(run)
-        self.params["max_exited"] = run.books.exited if "exited" in run.held else None
-        self.params["max_entered"] = run.books.entered if "entered" in run.held else None
+        waiting = {"exited": run.books.exited, "entered": run.books.entered}
+        for side, number in waiting.items():  # a form with few fields has its buttons in view
+            if side in run.held:
+                self.params[f"max_{side}"] = number
+            else:
+                self.params.pop(f"max_{side}", None)
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
@@ -175,19 +179,14 @@ def _whole(answer: Mapping[str, Any], field: str, run: "Run") -> int | None:
 
 
 def _body(run: "Run") -> str:
-    """The counts in two columns, so that the form's buttons stay in view."""
+    """Return few lines, so that the form's buttons stay in view."""
     books = run.books
     reasons = "\n".join(f"- {as_words(reason)}" for reason in run.options.get("withheld_because", ()))
     remedy = run.options.get("withheld_remedy")
-    rows = {
-        "Members before": books.members_before,
-        "Members now": books.members,
-        **({"Exits that wait": books.exited} if "exited" in run.held else {}),
-        **({"Entries that wait": books.entered} if "entered" in run.held else {}),
-    }
-    table = "\n".join(f"| {name} | {number:,} |" for name, number in rows.items())
+    waiting = {"exits": ("exited", books.exited), "entries": ("entered", books.entered)}
+    waits = " and ".join(f"{number:,} {many}" for many, (side, number) in waiting.items() if side in run.held)
     return (
-        f"{reasons}\n\n{as_words(remedy) if remedy else ''}\n\n| {as_words(run.name)} | users |\n|---|---|\n{table}\n\n"
-        "A number is all or nothing: at most so many go out, and none if there are more by then. A number below what waits "
-        "sends none, and you are asked again. Without an answer nothing goes out."
+        f"{reasons}\n\n{as_words(remedy) if remedy else ''}\n\n"
+        f"Members: {books.members_before:,} before, {books.members:,} now. {waits or 'Nothing'} would be told: all or none. A "
+        "lower number sends none, and you are asked again."
     )

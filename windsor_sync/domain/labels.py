@@ -78,13 +78,18 @@ CODES = {
 
 _COMMAND = "`windsor-sync "
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z`])")
-_APPROVE = re.compile(r"run `windsor-sync approve [^`]*`")
+_DEEDS = (
+    (re.compile(r"run `windsor-sync approve [^`]*`"), "approve it"),
+    (re.compile(r"run `windsor-sync retire [^`]*`"), "have it retired"),
+)
 
 
 def for_browser(sentences: str) -> str:
     """Return sentences without the commands that they name: the page has a button or a link instead."""
+    for command, deed in _DEEDS:
+        sentences = command.sub(deed, sentences)
     kept = []
-    for sentence in _SENTENCE.split(_APPROVE.sub("approve it", sentences)):
+    for sentence in _SENTENCE.split(sentences):
         clauses = [clause for clause in sentence.split("; ") if _COMMAND not in clause]
         text = "; ".join(clauses)
         kept.append(text if not text or text.endswith((".", "!", "?")) else f"{text}.")

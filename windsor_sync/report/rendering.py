@@ -69,6 +69,15 @@ class InOneFile:
         return f"#audience-{quote(key, safe='')}"
 
 
+UNSAID: Mapping[str, Any] = {
+    **dict.fromkeys(("may_start", "may_sync", "may_answer", "may_see_users", "is_paged"), False),
+    **dict.fromkeys(("banner", "problem", "shown"), None),
+    "given": {},
+    "dag_id": "",
+}
+"""Values of a page where nobody says otherwise: a reader without further rights."""
+
+
 def render(template: str, **values: Any) -> str:
     """Return a page as HTML."""
     return _environment().get_template(template).render(values)
@@ -115,6 +124,7 @@ def _environment() -> Environment:
         "unit_of": unit_of,
     }
     environment.globals |= {
+        **UNSAID,
         "STEPS": words.STEPS,
         "deliveries": deliveries,
         "entered_and_exited": entered_and_exited,

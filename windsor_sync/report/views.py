@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from windsor_sync.domain.change import Turnover
-from windsor_sync.domain.labels import class_words, for_browser, moment
+from windsor_sync.domain.labels import class_words, moment
 from windsor_sync.domain.run import ForwardingRun, Run, RunState
 from windsor_sync.events.books import overview
 from windsor_sync.report.endings import Ending, Happening, endings, permissions
@@ -317,7 +317,7 @@ def how_all_stand(workspace: Workspace) -> Standing:
     """Return which audiences are synced, what is to be looked at, and when the next run is due."""
     found: defaultdict[int, list[str]] = defaultdict(list)
     for one in warnings(workspace):
-        found[one.audience_id].append(for_browser(str(one)))
+        found[one.audience_id].append(str(one))
     return Standing(
         synced=entries_by_id(workspace.settings, workspace.registry.known()).keys(),
         warnings={audience_id: tuple(texts) for audience_id, texts in found.items()},
