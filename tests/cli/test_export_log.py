@@ -18,6 +18,7 @@ from tests.docs.pages import DOCS
 from tests.support.history import configure, live
 from tests.support.postgres import Postgres
 from tests.support.world import KEY, World
+from windsor_sync.cli import main
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.tables import audit_trail
 from windsor_sync.usecases import export_targets
@@ -144,6 +145,15 @@ def test_a_table_that_cannot_be_written_is_named_without_a_row(world: World, mon
         True,
     )
     assert "canary" not in ended.stderr
+
+
+def test_a_url_with_a_password_is_no_connection_and_is_not_repeated(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--config", str(world.config), "export", "log", "--to", "postgresql://me:canary@db/x", "--table", "log"])
+    printed = capsys.readouterr()
+    assert (ended.value.code, "canary" in printed.err + printed.out) == (2, False)
 
 
 def test_a_stop_leaves_no_partial_file(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,6 +168,11 @@ def test_quiet_leaves_errors_and_json_and_verbose_says_more(world: World) -> Non
     world.snapshot(["ben", "cy"])
     refused = run("--quiet", *arguments, WINDSOR_API_KEY="wrong")
     assert (refused.status, refused.out, "Windsor refused the API key" in refused.err) == (5, "", True)
+    world.document["files"] = ""
+    named = run("--config", str(world.config), "check", "--offline", "--quiet")
+    assert (named.status, named.out, "error: configuration: windsor.yaml:" in named.err) == (2, "", True)
+    del world.document["files"]
+    _ = world.config
     told = run(*arguments, "-v", **key)
     assert f"{KEY}: 3 of 3 changes answered" in told.err
 

@@ -59,6 +59,10 @@ def log_command(config: Path | None, place: str, table: str | None, days: int, i
     from windsor_sync.state.audit_log import this_person
     from windsor_sync.usecases.export_log import export_log
 
+    if table and "://" in place:
+        raise click.UsageError(
+            "With --table, --to is the name of a connection: a URL here could show a password to others."
+        )
     shown = f"table {table} at {place}" if table else without_secrets(place)
     with (
         open_for_command(load_settings(config)) as workspace,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from windsor_sync.cli.options import as_json, audience_names, load_settings
-from windsor_sync.cli.output import echo, print_json, progress, run_as_json
+from windsor_sync.cli.output import echo, level, print_json, progress, run_as_json
 from windsor_sync.errors import ConfigError, harmless
-from windsor_sync.report.tables import print_pairs, print_table, with_moved
+from windsor_sync.report.tables import print_pairs, print_table, say, with_moved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -250,7 +250,10 @@ def audit_command(config: Path | None, repair: bool, is_quick: bool, is_json: bo
         for one in found:
             marks = {"mended": one.is_mended, "going": one.is_going, "warning": one.is_warning}
             mark = next((mark for mark, holds in marks.items() if holds), "found")
-            click.echo(f"{mark}: {one.audience}: {harmless(one.text)} {harmless(one.remedy)}")
+            line = f"{mark}: {one.audience}: {harmless(one.text)} {harmless(one.remedy)}"
+            click.echo(line)
+            if level.is_quiet and mark == "found":
+                say(line)
         if all(one.is_going for one in found):
             echo("Everything is as it should be.")
     return 0 if all(one.is_mended or one.is_going or one.is_warning for one in found) else 1

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from windsor_sync.cli.options import as_json, load_settings
-from windsor_sync.cli.output import echo, print_json
+from windsor_sync.cli.output import echo, level, print_json
 from windsor_sync.errors import ConfigError, CredentialsRefused, SegmentUnavailable, harmless
-from windsor_sync.report.tables import print_table
+from windsor_sync.report.tables import print_table, say
 
 if TYPE_CHECKING:
     from windsor_sync.settings import Computation
@@ -153,6 +153,8 @@ def check_command(config: Path | None, is_offline: bool, is_due: bool, is_json: 
         if not is_json:  # one by one: Airflow and a Windsor that is not there take their time
             mark = click.style(f"{finding.level.value:8}", fg=MARKS[finding.level.value])
             click.echo(f"{mark}{harmless(finding.subject)}: {harmless(finding.text)}")
+        if level.is_quiet and finding.level.value == "error":
+            say(f"error: {finding.subject}: {finding.text}")
     if is_json:
         print_json([{"subject": f.subject, "level": f.level.value, "text": f.text} for f in findings])
     return ConfigError.exit_status if any(f.level.value == "error" for f in findings) else 0
