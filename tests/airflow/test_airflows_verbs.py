@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -230,6 +229,7 @@ def test_airflow_refuses_a_backfill_of_files_without_dates_before_a_run_starts(
     company: World, load_dags: Callable[[], dict[str, Any]], register_dag: Callable[[Any], None]
 ) -> None:
     from airflow.models import backfill
+    from airflow.models.dagrun import DagRun
 
     every = {"cron": "0 */3 * * *"}
     named = {"path": "snapshots/vip/*.csv", "taken_at": "%Y-%m-%d"}
@@ -240,12 +240,15 @@ def test_airflow_refuses_a_backfill_of_files_without_dates_before_a_run_starts(
     for dag_id in ("engage_audience_sync", "engage_audience_sync_vip"):
         register_dag(dags[dag_id])
         days = {"from_date": datetime(2026, 11, 1, tzinfo=UTC), "to_date": datetime(2026, 11, 2, tzinfo=UTC)}
-        with create_session() as session:
-            ask = partial(backfill._do_dry_run, dag_id=dag_id, reverse=False, reprocess_behavior="none", **days)
-            try:
-                found[dag_id] = len(list(ask(session=session)))
-            except AirflowException as error:
-                found[dag_id] = type(error).__name__
+        how = {"max_active_runs": 1, "reverse": False, "dag_run_conf": None, "triggering_user_name": "ana"}
+        try:
+            backfill._create_backfill(dag_id=dag_id, reprocess_behavior="none", **days, **how)
+        except AirflowException as error:
+            found[dag_id] = type(error).__name__
+        else:
+            with create_session() as session:
+                made = session.query(DagRun).filter(DagRun.dag_id == dag_id, DagRun.run_type == "backfill")
+                found[dag_id] = made.count()
     assert found == {"engage_audience_sync": "DagRunTypeNotAllowed", "engage_audience_sync_vip": 9}
 
 

@@ -71,6 +71,7 @@ def without_policies(execute: Callable[..., Any], *, sends: bool) -> Callable[..
         try:
             return execute(*given, **named)
         except Exception as error:
+            given[0].failure = error  # for its callbacks: `airflow dags test` hands them no exception
             if fails_at_once(error, sends=sends):
                 raise AirflowFailException(str(error)) from error
             raise

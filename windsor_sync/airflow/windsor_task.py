@@ -24,6 +24,9 @@ class WindsorOperator(BaseOperator):
 
     _stop: "CancelToken | None" = None
 
+    failure: Exception | None = None
+    """the error that made it fail, where Airflow has no retry policies"""
+
     template_fields: Sequence[str] = ("windsor_conn_id",)
 
     def __init__(self, *, windsor_conn_id: str | None = None, **kwargs: Any) -> None:

@@ -50,7 +50,8 @@ class AudienceStateNotifier(BaseNotifier):
         from windsor_sync.usecases.alerts import after_failure, after_run, look_at_all
 
         key = getattr(context["task"], "audience", None)
-        error, run = context.get("exception"), _last_run(workspace, key)
+        error = context.get("exception") or getattr(context["task"], "failure", None)
+        run = _last_run(workspace, key)
         if run is not None:
             after_run(workspace, run)
         if isinstance(error, BaseException) and key is not None:
