@@ -85,7 +85,9 @@ def named_sources(settings: Settings) -> Iterator[Finding]:
 def _named(computation: Computation) -> str:
     snapshot = computation.snapshot
     if snapshot.path is not None:
-        return f"{snapshot.path} ({snapshot.format})"
+        return (
+            f"{snapshot.path.replace('/./', '/', 1)} ({snapshot.format})"  # the dot keeps a folder and a pattern apart
+        )
     what = "a query" if snapshot.query is not None else f"the tables of {snapshot.profiles_sync or snapshot.engage}"
     return f"{what} over connection {snapshot.connection}"
 
