@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from airflow.sdk import dag
 
 from windsor_sync.airflow.backfill import backfill_form
-from windsor_sync.airflow.configuration import names_by_key
+from windsor_sync.airflow.configuration import names_by_key, task_timeout
 from windsor_sync.airflow.groups import backfill_audiences
 
 
@@ -16,7 +16,7 @@ from windsor_sync.airflow.groups import backfill_audiences
     start_date=datetime(2025, 1, 1, tzinfo=UTC),
     catchup=False,
     params=backfill_form(names_by_key()),
-    default_args={"owner": "windsor_sync", "retries": 3},
+    default_args={"owner": "windsor_sync", "retries": 3, "execution_timeout": task_timeout()},
     tags=["segment", "windsor"],
 )
 def engage_audience_backfill() -> None:

@@ -17,7 +17,7 @@ for each in audience_dags():
         catchup=False,
         max_active_runs=1,
         allowed_run_types=each.run_types,
-        default_args={"owner": "windsor_sync", "retries": 3},
+        default_args={"owner": "windsor_sync", "retries": 3, "execution_timeout": each.task_timeout},
         tags=["segment", "windsor"],
     ):
         sync_audiences(each.audiences, each.interval)

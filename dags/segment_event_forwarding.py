@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import DeltaTriggerTimetable, dag
 
-from windsor_sync.airflow.configuration import events_interval
+from windsor_sync.airflow.configuration import events_interval, task_timeout
 from windsor_sync.airflow.groups import forward_events
 
 INTERVAL = events_interval()
@@ -17,7 +17,7 @@ INTERVAL = events_interval()
     start_date=datetime(2025, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={"owner": "windsor_sync", "retries": 3},
+    default_args={"owner": "windsor_sync", "retries": 3, "execution_timeout": task_timeout()},
     tags=["segment", "windsor"],
 )
 def segment_event_forwarding() -> None:

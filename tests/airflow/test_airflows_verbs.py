@@ -1,7 +1,7 @@
 """Clear, mark, pause, catch up, backfill, two runs at once: what Airflow's buttons do is what our state says was sent."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -182,6 +182,29 @@ def test_a_dag_that_was_paused_for_a_week_runs_once_with_the_newest_snapshot(
     run_sync()
     assert company.members_shown() == {"ana", "cid"}
     assert company.sent == 2
+
+
+def test_a_try_that_takes_too_long_is_stopped_and_the_next_one_goes_on_where_it_stopped(
+    company: World, load_dags: Callable[[], dict[str, Any]], run_sync: Run
+) -> None:
+    company.document["schedule"] = {"audiences": "2h", "task_timeout": "20m"}
+    company.destination["max_in_flight"] = 1
+    users = [f"user-{number}" for number in range(12)]
+    company.snapshot(users)
+    company.windsor.set_faults(Faults(latency_ms=(400, 400)))
+    dag = load_dags()["engage_audience_sync"]
+    limits = {task.task_id.partition(".")[2]: task.execution_timeout for task in dag.tasks}
+    asking = limits.pop("approve")
+    assert (asking, set(limits.values())) == (None, {timedelta(minutes=20)})
+    deliver = dag.get_task("sync_audience.deliver")
+    deliver.execution_timeout, deliver.retries = timedelta(seconds=2), 0
+    assert states(dag.test())["deliver"] == "failed"
+    assert 0 < len(company.members_shown()) < len(users)
+    company.windsor.set_faults(Faults())
+    assert states(run_sync())["deliver"] == "success"
+    assert company.members_shown() == set(users)
+    for run in recent(company.workspace.database):
+        run.books.check(run.run_id)
 
 
 @pytest.fixture

@@ -11,6 +11,11 @@ def events_interval() -> timedelta | None:
     return settings.schedule.events if settings.events is not None else None
 
 
+def task_timeout() -> timedelta | None:
+    """Return how long one try of a task may take."""
+    return load().schedule.task_timeout
+
+
 def names_by_key() -> dict[str, str]:
     """The name in Segment of each enabled audience and computed trait, by its trait key."""
     return {str(computation.key): computation.name for computation in load().computations if computation.enabled}

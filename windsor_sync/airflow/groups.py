@@ -51,7 +51,9 @@ def forward_events(then: Callable[[dict[str, Any]], Any] | None = None) -> None:
 def backfill_audiences(then: Callable[[dict[str, Any]], Any] | None = None) -> None:
     """Plan what the form asks for, have it approved, and send it: a task an audience."""
     planned = PlanBackfillOperator(task_id="plan")
-    approved = ApproveBackfillOperator(task_id="approve", plans=planned.output, params=dict(NOTE))
+    approved = ApproveBackfillOperator(
+        task_id="approve", plans=planned.output, params=dict(NOTE, execution_timeout=None)
+    )
     task_group(group_id="backfill_audience")(_backfill_audience).partial(told=_telling(then)).expand(
         audience=approved.output
     )
@@ -87,7 +89,9 @@ def _sync_audience(audience: str, shards: int, interval: timedelta, told: dict[s
             task_id = f"deliver_{shard}_of_{shards}"
             share = DeliverShardOperator(task_id=task_id, audience=audience, run=changes.output, shard=shard, pool=POOL)
             changes >> first >> share >> delivered
-    approved = ApproveOperator(task_id="approve", audience=audience, run=changes.output, interval=interval)
+    approved = ApproveOperator(
+        task_id="approve", audience=audience, run=changes.output, interval=interval, execution_timeout=None
+    )
     released = DeliverApprovedOperator(
         task_id="deliver_approved", audience=audience, run=changes.output, pool=POOL, **told
     )

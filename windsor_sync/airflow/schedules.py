@@ -30,6 +30,8 @@ class AudienceDag:
     """whether events are forwarded beside them"""
     is_dated: bool
     """whether a snapshot of a past day can be found for any of them"""
+    task_timeout: timedelta | None
+    """how long one try of a task may take"""
 
     @property
     def run_types(self) -> Any:
@@ -54,16 +56,23 @@ def audience_dags() -> list[AudienceDag]:
     settings = load()
     enabled = [each for each in settings.computations if each.enabled]
     shared = [each for each in enabled if each.schedule is None]
+    limit = settings.schedule.task_timeout
     main = AudienceDag(
         SYNC_DAG,
         settings.schedule.audiences,
         _by_shards(shared),
         settings.events is not None,
         any(map(is_dated, shared)),
+        limit,
     )
     own = [
         AudienceDag(
-            _dag_id(str(each.key)), each.schedule, _by_shards([each]), has_events=False, is_dated=is_dated(each)
+            _dag_id(str(each.key)),
+            each.schedule,
+            _by_shards([each]),
+            has_events=False,
+            is_dated=is_dated(each),
+            task_timeout=limit,
         )
         for each in enabled
         if each.schedule is not None

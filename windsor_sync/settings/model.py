@@ -160,6 +160,11 @@ class Schedule(Section):
         "written with its time zone behind it.",
     )
     events: Interval = Field(default=timedelta(minutes=15), description="How often new events are forwarded.")
+    task_timeout: Interval | None = Field(
+        default=None,
+        description="How long one try of a task may take in Airflow, the query of a snapshot included; then it is stopped and "
+        "tried again, and goes on where it stopped. By default as long as it needs.",
+    )
 
 
 ROLE = "role:"

@@ -48,6 +48,7 @@ destination:
 schedule:
   audiences: 2h30m
   events: 15m
+  # task_timeout: 2h               # how long one try of an Airflow task may take; then it is tried again where it stopped
 
 # What holds for every audience and computed trait below; each may say otherwise under the same key.
 defaults:
