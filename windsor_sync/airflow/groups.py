@@ -52,7 +52,7 @@ def backfill_audiences(then: Callable[[dict[str, Any]], Any] | None = None) -> N
     """Plan what the form asks for, have it approved, and send it: a task an audience."""
     planned = PlanBackfillOperator(task_id="plan")
     approved = ApproveBackfillOperator(
-        task_id="approve", plans=planned.output, params=dict(NOTE, execution_timeout=None)
+        task_id="approve", plans=planned.output, params=dict(NOTE), execution_timeout=None
     )
     task_group(group_id="backfill_audience")(_backfill_audience).partial(told=_telling(then)).expand(
         audience=approved.output
