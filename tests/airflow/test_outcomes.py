@@ -106,7 +106,7 @@ OUTCOMES = {
     "refused": Outcome(
         members=HALF,
         answer="Refuse",
-        states="sssKK",
+        states="ssssK",
         pushed={"state": "withheld", "delivered": 1, "withheld": 100},
         runs=((RunState.WITHHELD, {"entered": 1, "exited": 100, "delivered": 1, "withheld": 100}),),
         received=1,

@@ -5,7 +5,6 @@ starting. The answer becomes an approval in our state, and only that lets change
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +59,7 @@ class _UnusableAnswerError(Exception):
 
 
 class ApproveOperator(AudienceOperator, HITLOperator):
-    """Wait for a person's word on what a run withheld; skipped when it withheld nothing, or when they refuse."""
+    """Wait for a person's word on what a run withheld; skipped when it withheld nothing."""
 
     template_fields = ("audience", "run", "subject", "body")
     follows = "run"
@@ -104,7 +103,7 @@ class ApproveOperator(AudienceOperator, HITLOperator):
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
-        """Record the answer; raises AirflowSkipException on a refusal, AirflowFailException without an answer.
+        """Record the answer; raises AirflowFailException without one.
 
         An answer that would send nothing is told in the log, and the same question is asked again while its time lasts.
         """
@@ -117,21 +116,29 @@ class ApproveOperator(AudienceOperator, HITLOperator):
         answer = event.get("params_input") or {}
         note = str(answer.get("note") or "") or None
         if event["chosen_options"] != [APPROVE]:
-            self._refuse(name, note)
-            raise AirflowSkipException(f"{name} refused. {STAYS}; the next run asks again if it still finds them.")
+            return self._refused(name, note)
         try:
             return self._approve(who, answer, note)
         except _UnusableAnswerError as problem:
             self.log.warning("%s %s. The question is asked again.", problem, STAYS)
             return self.execute(context)
 
-    def _refuse(self, who: str, note: str | None) -> None:
-        """Record the refusal, unless a newer run has taken the question over."""
+    def _refused(self, who: str, note: str | None) -> dict[str, Any]:
+        """Record the refusal; raises AirflowSkipException where a newer run has taken the question over.
+
+        The task ends well: somebody decided. Only where there was nothing to decide it is skipped.
+        """
         from windsor_sync.errors import ConfigError
         from windsor_sync.state.approvals import refuse
 
-        with self.opened() as (workspace, _), suppress(ConfigError):
-            refuse(workspace.database, run_named(workspace, self.run), who=who, why=note)
+        with self.opened() as (workspace, _):
+            run = run_named(workspace, self.run)
+            try:
+                refuse(workspace.database, run, who=who, why=note)
+            except ConfigError as error:
+                raise AirflowSkipException(str(error)) from None
+        self.log.info("%s refused. %s; the next run asks again if it still finds them.", who, STAYS)
+        return {"run": run.run_id, "refused": True}
 
     def _approve(self, who: Mapping[str, Any], answer: Mapping[str, Any], note: str | None) -> dict[str, Any]:
         from windsor_sync.domain.guard import Ceiling, too_low

@@ -81,7 +81,7 @@ class PlanBackfillOperator(WindsorOperator):
 
 
 class ApproveBackfillOperator(WindsorOperator, HITLOperator):
-    """Show the plan and wait for a person's word; skipped when nothing would be sent, and when they refuse."""
+    """Show the plan and wait for a person's word; skipped when nothing would be sent."""
 
     template_fields: Sequence[str] = ("plans", "subject", "body")
 
@@ -113,13 +113,14 @@ class ApproveBackfillOperator(WindsorOperator, HITLOperator):
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[str]:
-        """Record the permission and return whom it is for; raises AirflowSkipException on a refusal."""
+        """Record the permission and return whom it is for: nobody after a refusal."""
         who = event.get("responded_by_user")
         if "error" in event or who is None:
             raise AirflowFailException("Nobody answered within a day. Nothing was sent. Start the backfill again.")
         name = name_of(who)
         if event["chosen_options"] != [APPROVE]:
-            raise AirflowSkipException(f"{name} refused. Nothing was sent.")
+            self.log.info("%s refused. Nothing was sent.", name)
+            return []
         from windsor_sync.errors import ConfigError
         from windsor_sync.usecases.backfill import permit
 

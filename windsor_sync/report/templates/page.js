@@ -132,7 +132,7 @@ function backfillState(run, tasks) {
   const sends = stateOf("deliver"), asked = stateOf("approve")[0];
   if (run.conf.dry_run && run.state === "success") return "plan only";
   if (sends.includes("success") && run.state === "success") return "sent";
-  if (run.state === "success") return asked === "skipped" ? "refused, or nothing to send" : "done";
+  if (run.state === "success") return asked === "skipped" ? "nothing to send" : "refused: nothing was sent";
   if (run.state === "failed") return sends.some((state) => state === "failed") ? "failed or cancelled while sending" : "failed, cancelled or not answered: nothing was sent";
   if (["awaiting_input", "deferred"].includes(asked)) return "waits for approval";
   return sends.some((state) => state === "running") ? "sending" : "planning";
