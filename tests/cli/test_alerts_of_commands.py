@@ -11,6 +11,8 @@ from tests.support.world import KEY, World
 from windsor_sync.cli import cli
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.tables import runs
+from windsor_sync.usecases.alert_targets import webhooks
+from windsor_sync.usecases.alerts import tell
 
 
 def command(world: World, *words: str) -> tuple[int, str]:
@@ -71,3 +73,12 @@ def test_the_next_command_tells_that_nothing_ran_before_it(watched: World, recei
         connection.execute(update(runs).values(started_at=begun - timedelta(hours=9)))
     assert command(watched, "sync", "--all")[0] == 0
     assert receiver.events == ["late", "recovered"]
+
+
+def test_a_command_that_lacks_a_secret_leaves_the_message_to_whoever_has_it(watched: World, receiver: Receiver) -> None:
+    watched.document["alerts"] = [{"connection": "pager"}]
+    watched.windsor.set_faults(Faults(revoked_after=0))
+    assert command(watched, "sync", "--all")[0] == 5
+    watched.reopen()
+    assert tell(watched.workspace, webhooks(watched.workspace.settings, lambda _: receiver.url)) == 1
+    assert receiver.events == ["credentials_refused"]

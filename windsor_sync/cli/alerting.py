@@ -41,12 +41,12 @@ class Watch:
     def look_and_tell(self) -> None:
         """Look at all audiences, and tell everybody what they do not know."""
         if self.is_on:
-            from windsor_sync.usecases.alert_targets import webhooks
+            from windsor_sync.usecases.alert_targets import webhooks_from_here
             from windsor_sync.usecases.alerts import harmlessly, look_at_all, tell
 
             with harmlessly():
                 look_at_all(self._workspace, is_due_looked_for=True)
-                tell(self._workspace, webhooks(self._workspace.settings))
+                tell(self._workspace, webhooks_from_here(self._workspace.settings))
 
 
 @contextmanager

@@ -51,6 +51,14 @@ def webhooks(settings: Settings, secret_of: SecretOf = secret_from_environment) 
     ]
 
 
+def webhooks_from_here(settings: Settings) -> list[AlertTarget]:
+    """Return the webhooks whose secrets the environment has: what it cannot tell is not put off for a task of Airflow's."""
+    known = [
+        each for each in settings.alerts if each.connection is None or os.environ.get(variable_of(each.connection))
+    ]
+    return webhooks(settings.model_copy(update={"alerts": tuple(known)}))
+
+
 def webhook_of(target: AlertSettings, secret_of: SecretOf) -> Webhook:
     """Return where a receiver is reached; raises ConfigError where its secret is missing or no address."""
     secret = secret_of(target.connection) if target.connection is not None else None
