@@ -62,7 +62,7 @@ def test_the_reference_describes_every_setting_and_is_ready_for_json() -> None:
 
 def test_every_variable_of_the_reference_sets_its_setting(folder: Folder) -> None:
     env = {
-        row["variable"]: "6" if isinstance(row["default"], int) else str(row["default"])
+        row["variable"]: "6" if type(row["default"]) is int else str(row["default"]).lower()
         for row in describe()
         if row["variable"] and row["default"] is not None and not isinstance(row["default"], list)
     }

@@ -67,6 +67,10 @@ defaults:
 # approval:
 #   approvers: [ana, "role:Op"]
 
+# The page "Audiences" in Airflow.
+# page:
+#   look_up_by_email: false        # whether its look-up finds users by e-mail too
+
 # Who is told when something goes wrong, once, and once when it is over: a webhook, or in Airflow any notifier.
 # alerts:
 #   - webhook: https://chat.example/hooks/data     # gets JSON with `text`

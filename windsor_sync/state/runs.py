@@ -43,7 +43,7 @@ def recent(
 
 
 class Outline(NamedTuple):
-    """What one has to know of a run to look for somebody in its outbox."""
+    """The facts of a run that a look for somebody in its outbox needs."""
 
     run_id: str
     outbox: str | None
