@@ -147,11 +147,13 @@ def test_a_finished_task_shows_its_link(configured: World, run_sync: Run) -> Non
 def test_metrics_count_what_was_sent_and_what_is_owed(
     configured: World, run_sync: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow.sdk.observability import stats
+    from windsor_sync.airflow.metrics import airflows_metrics
 
     seen: dict[str, Any] = {}
     for kind in ("incr", "gauge"):
-        monkeypatch.setattr(stats, kind, lambda name, value=1, **more: seen.update({name: (value, more.get("tags"))}))
+        monkeypatch.setattr(
+            airflows_metrics(), kind, lambda name, value=1, **more: seen.update({name: (value, more.get("tags"))})
+        )
     configured.document["computed_traits"] = []
     configured.windsor.set_faults(Faults(rejected_users=frozenset({"ben"})))
     configured.snapshot(["ana", "ben"])

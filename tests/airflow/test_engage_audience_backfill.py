@@ -20,6 +20,9 @@ Run = Callable[..., Any]
 USERS = [f"user-{number:02}" for number in range(40)]
 DELIVER = "backfill_audience.deliver"
 
+INVALID = (ParamValidationError, ValueError)
+"""What Airflow raises for a form that does not fit; before 3.3 a ValueError."""
+
 
 @pytest.fixture
 def synced(configured: World) -> World:
@@ -212,7 +215,7 @@ def test_one_audience_that_fails_holds_no_other(synced: World, backfill: Run, an
     ],
 )
 def test_a_form_that_makes_no_sense_starts_nothing(synced: World, backfill: Run, form: dict[str, Any]) -> None:
-    with pytest.raises(ParamValidationError):
+    with pytest.raises(INVALID):
         backfill(**form)
 
 
@@ -242,7 +245,7 @@ def test_what_airflow_does_not_check_the_plan_does(
         try:
             assert states(backfill(mode="resync", **form))["plan"] == "failed"
             assert is_said in seen[0]
-        except ParamValidationError:  # where Airflow can check dates
+        except INVALID:  # where Airflow can check dates
             assert "as_of" in form
     assert (answer.asked, synced.sent) == ([], before)
 

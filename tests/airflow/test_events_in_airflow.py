@@ -162,11 +162,13 @@ def test_lineage_leads_from_the_archive_to_windsors_events(
 def test_metrics_count_events_and_what_of_them_is_owed(
     configured: World, archive: Archive, run_dag: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow.sdk.observability import stats
+    from windsor_sync.airflow.metrics import airflows_metrics
 
     seen: dict[str, Any] = {}
     for kind in ("incr", "gauge"):
-        monkeypatch.setattr(stats, kind, lambda name, value=1, **more: seen.update({name: (value, more.get("tags"))}))
+        monkeypatch.setattr(
+            airflows_metrics(), kind, lambda name, value=1, **more: seen.update({name: (value, more.get("tags"))})
+        )
     archive.write([archive.message("track", user) for user in ("ana", "ben")])
     run_dag()
     tags = {"audience": "events"}

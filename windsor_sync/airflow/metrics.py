@@ -23,7 +23,7 @@ class Meter:
         """Count what this try sent, however it ended."""
         if self._delivery is None:
             return
-        stats = _stats()
+        stats = airflows_metrics()
         seconds = max(time.monotonic() - self._began, 0.001)
         stats.incr("windsor_sync.sent", self._delivery.delivered, tags=self._tags)
         stats.incr("windsor_sync.rejected", self._delivery.rejected, tags=self._tags)
@@ -32,11 +32,11 @@ class Meter:
 
 def owed(audience: str, number: int) -> None:
     """Return the number of changes that Windsor has not been told, once the run is closed."""
-    _stats().gauge("windsor_sync.owed", number, tags={"audience": audience})
+    airflows_metrics().gauge("windsor_sync.owed", number, tags={"audience": audience})
 
 
-def _stats() -> Any:
-    """Airflow's metrics: functions of a module since 3.3, of a class before."""
+def airflows_metrics() -> Any:
+    """Return what has Airflow's metrics as functions: a module since 3.3, a class before."""
     from airflow.sdk.observability import stats
 
     return stats if hasattr(stats, "incr") else stats.Stats
