@@ -14,6 +14,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.status = 200
+        self.refused_event = ""
         self.got: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
@@ -24,10 +25,12 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.paths.append(self.path)
                 receiver.headers.append(dict(self.headers.items()))
-                if receiver.status == 200:
-                    receiver.got.append(json.loads(body))
-                self.send_response(receiver.status)
-                if receiver.status == 302:
+                document = json.loads(body)
+                status = 400 if document.get("event") == receiver.refused_event else receiver.status
+                if status == 200:
+                    receiver.got.append(document)
+                self.send_response(status)
+                if status == 302:
                     self.send_header("Location", "/elsewhere")
                 self.send_header("Content-Length", "0")
                 self.end_headers()

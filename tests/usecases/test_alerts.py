@@ -269,6 +269,39 @@ def test_a_receiver_that_is_down_loses_nothing_and_is_not_flooded(
     assert len({headers["Idempotency-Key"] for headers in receiver.headers}) == 1
 
 
+def test_a_message_that_a_receiver_never_takes_keeps_no_other_from_arriving(
+    watched: World, receiver: Receiver
+) -> None:
+    receiver.refused_event = "credentials_refused"
+    watched.snapshot(MANY)
+    synced(watched)
+    watched.snapshot(MANY[:10])
+    after_run(watched.workspace, watched.sync())
+    watched.windsor.set_faults(Faults(revoked_after=0))
+    watched.values({"ana": 1.5})
+    after_run(watched.workspace, watched.sync("total_revenue_180_days"))
+    now = datetime.now(UTC)
+    for minutes in (0, 2, 4, 8, 16):
+        at(watched, now + timedelta(minutes=minutes))
+    assert receiver.events == ["withheld"]
+    receiver.refused_event = ""
+    at(watched, now + timedelta(hours=2))
+    assert receiver.events == ["withheld", "credentials_refused"]
+
+
+def test_a_clock_that_was_put_back_a_year_keeps_no_message(watched: World, receiver: Receiver) -> None:
+    next_year = datetime.now(UTC) + 365 * DAY
+    receiver.status = 500
+    after_failure(watched.workspace, KEY, SnapshotError("The header is gone."), next_year)
+    tell(watched.workspace, webhooks(watched.workspace.settings), now=next_year)
+    receiver.status = 200
+    at(watched, datetime.now(UTC))
+    watched.snapshot(MANY)
+    after_run(watched.workspace, watched.sync())
+    at(watched, datetime.now(UTC))
+    assert receiver.events == ["unusable", "recovered"]
+
+
 def test_what_came_and_went_while_the_receiver_was_down_is_told_as_its_end(watched: World, receiver: Receiver) -> None:
     watched.snapshot(MANY)
     watched.windsor.set_faults(Faults(revoked_after=0))

@@ -7,10 +7,10 @@ came and went while nobody could be reached is told as one message about its end
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, delete, insert, select, update
+from sqlalchemy import Connection, Table, and_, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -26,6 +26,9 @@ CLAIMED_FOR = timedelta(minutes=5)
 
 LONGEST_PAUSE = timedelta(hours=1)
 """A message that does not arrive is tried again after 1, 2, 4 … minutes, and at least hourly."""
+
+CLOCKS_DIFFER = timedelta(minutes=5)
+"""What was recorded further in the future than this came from a clock that was put back since: it makes no news old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ def begin_condition(database: Database, found: Condition, at: datetime) -> None:
             row = connection.execute(select(conditions).where(_is(conditions, found))).one_or_none()
             if row is None:
                 connection.execute(insert(conditions).values(**_key(found), **values))
-            elif row.is_over and row.changed_at < at:
+            elif row.is_over and (row.changed_at < at or row.changed_at > _latest()):
                 connection.execute(update(conditions).where(_is(conditions, found)).values(**values))
     except IntegrityError:  # PostgreSQL: another task recorded it at the same moment
         return
@@ -63,7 +66,8 @@ def end_condition(database: Database, destination: str, audience: str, event: Al
     here = and_(
         conditions.c.destination == destination, conditions.c.audience == audience, conditions.c.event == event.value
     )
-    is_news = and_(here, conditions.c.is_over.is_(False), conditions.c.changed_at < at)
+    is_newer = or_(conditions.c.changed_at < at, conditions.c.changed_at > _latest())
+    is_news = and_(here, conditions.c.is_over.is_(False), is_newer)
     with database.write() as connection:
         connection.execute(update(conditions).where(is_news).values(is_over=True, changed_at=at))
 
@@ -108,13 +112,14 @@ def arrived(database: Database, tellings: Sequence[Telling]) -> None:
                 connection.execute(update(told_alerts).where(here).values(state=TOLD))
 
 
-def put_off(database: Database, tellings: Sequence[Telling], now: datetime) -> None:
-    """Record that the message did not arrive, as far as is known: it is tried again later."""
+def put_off(database: Database, failed: Sequence[Telling], unsent: Sequence[Telling], now: datetime) -> None:
+    """Record that a message did not arrive, as far as is known, and that others were not sent after it: all are due later."""
+    pause = min(timedelta(minutes=2 ** min(min(one.tries for one in failed) - 1, 10)), LONGEST_PAUSE)
     with database.write() as connection:
-        for one in tellings:
-            pause = min(timedelta(minutes=2 ** min(one.tries - 1, 10)), LONGEST_PAUSE)
+        for one in (*failed, *unsent):
+            tries = one.tries if one in failed else one.tries - 1
             here = _told(one.target, one.condition)
-            connection.execute(update(told_alerts).where(here).values(next_try_at=now + pause))
+            connection.execute(update(told_alerts).where(here).values(next_try_at=now + pause, tries=tries))
 
 
 def _claimed(
@@ -125,7 +130,7 @@ def _claimed(
     if told is None:
         return None if row.is_over else _first(connection, target.key, condition, now)
     is_known = told.state == TOLD and not row.is_over
-    if is_known or (told.state != TOLD and told.next_try_at > now):
+    if is_known or (told.state != TOLD and now < told.next_try_at <= now + LONGEST_PAUSE):
         return None
     here = _told(target.key, condition)
     if row.is_over and AlertEvent.RECOVERED not in target.events:
@@ -143,6 +148,11 @@ def _first(connection: Connection, target: str, condition: Condition, now: datet
     values = {"state": TELLING, "tries": 1, "next_try_at": now + CLAIMED_FOR}
     connection.execute(insert(told_alerts).values(target=target, **_key(condition), **values))
     return Telling(target, condition, is_end=False, tries=1)
+
+
+def _latest() -> datetime:
+    """Return the latest moment that can be right."""
+    return datetime.now(UTC) + CLOCKS_DIFFER
 
 
 def _of(connection: Connection, table: Table, here: ColumnElement[bool]) -> dict[tuple[str, str], StateRow]:

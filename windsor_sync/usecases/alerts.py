@@ -133,14 +133,16 @@ def _tell(workspace: Workspace, target: Target, link_of: Callable[[Sequence[str]
     by_event: dict[tuple[AlertEvent, bool], list[state.Telling]] = defaultdict(list)
     for one in state.claim(workspace.database, target, workspace.settings.destination.name, now):
         by_event[one.condition.event, one.is_end].append(one)
-    messages = list(by_event.values())
+    # One that a receiver never takes comes last, so that it keeps no other from arriving.
+    messages = sorted(by_event.values(), key=lambda each: min(one.tries for one in each))
     for number, tellings in enumerate(messages):
         try:
             target.send(_alert(workspace, target.key, tellings, link_of))
         except Exception as error:  # whatever a notifier raises, in words that can hold an address
             shown = str(error) if isinstance(error, WebhookError | WindsorSyncError) else type(error).__name__
             _log.warning("An alert did not reach %s: %s. It is tried again later.", target.key, shown)
-            state.put_off(workspace.database, [one for each in messages[number:] for one in each], now)
+            unsent = [one for each in messages[number + 1 :] for one in each]
+            state.put_off(workspace.database, tellings, unsent, now)
             return number
         state.arrived(workspace.database, tellings)
     return len(messages)

@@ -21,7 +21,7 @@ MANY = 10**6
 
 def late_audiences(workspace: Workspace, now: datetime) -> dict[str, str]:
     """Return a sentence for each audience that is late, by trait key; one for the whole destination where all are."""
-    due = _due(workspace)
+    due = _due(workspace, now)
     late = {audience: at for audience, (at, grace) in due.items() if now > at + grace}
     if not late:
         return {}
@@ -30,8 +30,11 @@ def late_audiences(workspace: Workspace, now: datetime) -> dict[str, str]:
     return {audience: _one_late(audience, at) for audience, at in late.items()}
 
 
-def _due(workspace: Workspace) -> dict[str, tuple[datetime, timedelta]]:
-    """Return when each audience that was ever synced is due, and how much later it may begin."""
+def _due(workspace: Workspace, now: datetime) -> dict[str, tuple[datetime, timedelta]]:
+    """Return when each audience that was ever synced is due, and how much later it may begin.
+
+    A moment after `now` is of a clock that was put back since, and does not count.
+    """
     destination, rows = workspace.settings.destination.name, workspace.registry.known()
     entries = entries_by_id(workspace.settings, rows)
     begun = {run.audience_id: run.started_at for run in newest_of_each(workspace.database, destination, limit=MANY)}
@@ -41,7 +44,7 @@ def _due(workspace: Workspace) -> dict[str, tuple[datetime, timedelta]]:
     for row in rows:
         if row.id in entries and row.id in begun:
             known = (begun[row.id], tries.get(row.trait_key), resumed_at)
-            last = max(at for at in known if at is not None)
+            last = max((at for at in known if at is not None and at <= now), default=now)
             found[row.trait_key] = due_after(workspace.settings, entries[row.id], last)
     return found
 
