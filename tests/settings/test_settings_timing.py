@@ -52,6 +52,10 @@ def test_a_variable_says_a_cron_expression_with_its_zone(tmp_path: Path) -> None
         "'0 * * * * Mars/Olympus'",
         "{cron: '0 * * * *', timezone: '../../etc/passwd'}",
         "{cron: '0 * * * *', every: 2h}",
+        "'0 0 30 2 *'",  # never
+        "{cron: '0 0 31 4,6 *'}",
+        "'R * * * *'",  # another time whenever it is asked
+        "'0 R(1-5) * * *'",
         "{on: []}",
         "{on: s3://x}",
         "{every: 2h}",

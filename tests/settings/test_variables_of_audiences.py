@@ -107,6 +107,21 @@ def test_a_word_that_means_two_audiences_is_refused(folder: Folder) -> None:
     assert "found A, which means 2 of audiences; expected a word that means one" in mistake
 
 
+def test_a_word_that_is_one_audience_s_key_and_another_one_s_name_is_refused(folder: Folder) -> None:
+    gold, silver = (
+        "{name: VIP, trait: gold, snapshot: {path: a.csv}}",
+        "{name: Silver, trait: vip, snapshot: {path: b.csv}}",
+    )
+    (mistake,) = folder.mistakes(
+        f"{URL}audiences: [{gold}, {silver}]\n", {"WINDSOR_SYNC_AUDIENCES__VIP__SNAPSHOT__PATH": "c.csv"}
+    )
+    assert "found VIP, which means 2 of audiences; expected a word that means one" in mistake
+    settings = folder.load(
+        f"{URL}audiences: [{gold}, {silver}]\n", {"WINDSOR_SYNC_AUDIENCES__SILVER__SNAPSHOT__PATH": "c.csv"}
+    )
+    assert [Path(each.snapshot.path or "").name for each in settings.audiences] == ["a.csv", "c.csv"]
+
+
 def test_variables_for_a_file_without_audiences_say_so(folder: Folder) -> None:
     (mistake,) = folder.mistakes(URL, {"WINDSOR_SYNC_AUDIENCES__VIP__ENABLED": "no"})
     assert "expected audiences in the file, to which a variable can give values" in mistake

@@ -269,9 +269,7 @@ def test_a_receiver_that_is_down_loses_nothing_and_is_not_flooded(
     assert len({headers["Idempotency-Key"] for headers in receiver.headers}) == 1
 
 
-def test_a_message_that_a_receiver_never_takes_keeps_no_other_from_arriving(
-    watched: World, receiver: Receiver
-) -> None:
+def test_a_message_that_a_receiver_never_takes_keeps_no_other_from_arriving(watched: World, receiver: Receiver) -> None:
     receiver.refused_event = "credentials_refused"
     watched.snapshot(MANY)
     synced(watched)

@@ -62,13 +62,14 @@ def setting_meant(variable: str, items: Mapping[str, Named]) -> tuple[Where, Fie
 def _position(word: str, kind: str, items: Named) -> int | str:
     """Return the position of the item that a word means, or what is wrong with the word."""
     keys, names = items
-    found = keys.get(word) or names.get(word) or []
+    found = sorted({*keys.get(word, []), *names.get(word, [])})
     if len(found) == 1:
         return found[0]
     what = "audience" if kind == "audiences" else "computed trait"
     if found:
         return found_but(
-            f"{word}, which means {len(found)} of {kind}", "a word that means one: give them a trait key each"
+            f"{word}, which means {len(found)} of {kind}",
+            "a word that means one: take its trait key or its name, whichever no other has, or give it another trait key",
         )
     known = [*keys, *(name for name in names if name not in keys)]
     near = did_you_mean(word, known)

@@ -17,6 +17,9 @@ _FIELDS = 5
 _ON = {"true": "on", "True": "on"}
 """What a program that rewrites YAML makes of the key `on`, which YAML 1.1 takes for a boolean."""
 
+_RANDOM = re.compile(r"(?<![A-Za-z])R(?![A-Za-z])", re.IGNORECASE)
+"""A field for which croniter picks another value each time."""
+
 _LOOKED_AT = 50
 """So many times of a cron expression say how far apart they are."""
 
@@ -94,17 +97,24 @@ def _section(given: Mapping[str, object]) -> Timing:
 
 
 def _cron(expression: str, timezone: str, fields: int) -> Cron:
-    from croniter import croniter
+    from croniter import CroniterBadDateError, croniter
 
     if fields not in (_FIELDS, _FIELDS + 1) or len(expression.split()) != _FIELDS or not croniter.is_valid(expression):
         raise Mismatch("text that is neither a duration nor a cron expression of five fields")
+    if _RANDOM.search(expression):
+        raise Mismatch("a cron expression with R, which means another time whenever it is asked")
     if not re.fullmatch(r"[\w+/-]{1,64}", timezone, re.ASCII):
         raise Mismatch("a time zone that is not known")
     try:
         ZoneInfo(timezone)
     except (KeyError, ValueError, OSError):
         raise Mismatch("a time zone that is not known") from None
-    return Cron(expression, timezone)
+    found = Cron(expression, timezone)
+    try:
+        interval_of(found)
+    except CroniterBadDateError:
+        raise Mismatch("a cron expression of a day that no month has, such as 30 February") from None
+    return found
 
 
 TIMING = Reading(
