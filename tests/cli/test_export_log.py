@@ -1,6 +1,7 @@
 """`export log`: what became of every change, where other programs can query it."""
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -154,6 +155,42 @@ def test_a_url_with_a_password_is_no_connection_and_is_not_repeated(
         main(["--config", str(world.config), "export", "log", "--to", "postgresql://me:canary@db/x", "--table", "log"])
     printed = capsys.readouterr()
     assert (ended.value.code, "canary" in printed.err + printed.out) == (2, False)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--to", ""),
+        ("--to", " "),
+        ("--to", "warehouse", "--table", ""),
+        ("--to", "", "--table", "t"),
+        ("--to", "memory://x"),
+    ],
+)
+def test_a_place_that_a_script_left_empty_or_that_does_not_stay_gets_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    world.snapshot(["ana"])
+    world.sync()
+    here = world.folder / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert call(world, "export", "log", *arguments).status == 2
+    assert list(here.iterdir()) == []
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next_one_and_a_running_one_is_left_alone(world: World) -> None:
+    world.snapshot(["ana"])
+    world.sync()
+    folder = world.folder / "log"
+    exported(world, "--to", str(folder))
+    (file,) = folder.rglob("*.parquet")
+    old, new = (file.with_name(f".{file.name}.{end}") for end in ("0123abcd", "4567cdef"))
+    old.write_bytes(file.read_bytes())
+    os.utime(old, (0, 0))
+    file.rename(new)
+    exported(world, "--to", str(folder))
+    assert sorted(path.name for path in file.parent.iterdir()) == sorted([new.name, file.name])
 
 
 def test_a_stop_leaves_no_partial_file(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

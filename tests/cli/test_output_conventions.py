@@ -155,6 +155,11 @@ def test_the_rows_of_a_run_are_shown_to_who_asks_and_that_they_asked_is_recorded
     assert [(row.subject, row.details["run"]) for row in trail] == [(KEY, run_id)] * 2
     assert all("ben" not in str(row) and row.who for row in trail)
     assert call(world, "runs", "--rows").status == 2
+    assert call(world, "forget", "ben").status == 0
+    assert re.findall(r"ana|ben|None|\(forgotten\)", call(world, "runs", run_id, "--rows").out) == [
+        "(forgotten)",
+        "ana",
+    ]
 
 
 def test_quiet_leaves_errors_and_json_and_verbose_says_more(world: World) -> None:

@@ -52,6 +52,6 @@ def _number(said: Mapping[str, str], name: str) -> int | None:
     text = said.get(name, "").strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()) or int(text[:20]) > LARGEST:
+    if not (text.isascii() and text.isdigit()) or len(text) > len(str(LARGEST)) or int(text) > LARGEST:
         raise ConfigError(f"{text[:40]} is not a whole number from 0 to {LARGEST:,}. Nothing was recorded.")
     return int(text)

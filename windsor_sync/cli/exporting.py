@@ -9,7 +9,7 @@ import click
 
 from windsor_sync.cli.options import as_json, load_settings
 from windsor_sync.cli.output import echo, print_json, progress
-from windsor_sync.errors import StoredFileError, without_secrets
+from windsor_sync.errors import StoredFileError, harmless
 from windsor_sync.report.tables import say
 
 if TYPE_CHECKING:
@@ -59,11 +59,13 @@ def log_command(config: Path | None, place: str, table: str | None, days: int, i
     from windsor_sync.state.audit_log import this_person
     from windsor_sync.usecases.export_log import export_log
 
+    if not place.strip() or (table is not None and not table.strip()):
+        raise click.UsageError("--to and --table are names, and one of them is empty. Nothing was written.")
     if table and "://" in place:
         raise click.UsageError(
             "With --table, --to is the name of a connection: a URL here could show a password to others."
         )
-    shown = f"table {table} at {place}" if table else without_secrets(place)
+    shown = harmless(f"table {table} at {place}" if table else place)
     with (
         open_for_command(load_settings(config)) as workspace,
         progress() as view,

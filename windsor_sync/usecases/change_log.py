@@ -26,8 +26,8 @@ class ChangeRow:
     """One change of a run, and what became of it."""
 
     seq: int
-    user: str
-    """user id, or the anonymous id of someone without one"""
+    user: str | None
+    """user id, or the anonymous id of someone without one; None of a user who was forgotten"""
     change: str
     value: Any
     """what Windsor was to be told"""

@@ -1,7 +1,9 @@
 """The places for the delivery log: a Parquet file, a folder of them, or a table of somebody's warehouse."""
 
+import glob
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -20,6 +22,9 @@ from windsor_sync.storage.scratch import scratch_folder
 from windsor_sync.usecases.export_log import COLUMNS, LogTarget, merged, rows_in
 
 CHUNK_ROWS = 5_000
+
+STALE_S = 600.0
+"""A draft that grew no more for so long was left by an export that was killed."""
 
 KINDS: dict[str, Any] = {
     "VARCHAR": Text(),
@@ -133,7 +138,14 @@ class _Store:
         self._to = to
         with self._reached():
             self._fs, self._root = file_system(to)
-        self._is_local = "file" in (self._fs.protocol if isinstance(self._fs.protocol, tuple) else (self._fs.protocol,))
+        if "memory" in self._protocols:
+            raise ConfigError("A log in memory:// is gone with this command. Nothing was written. Name a folder.")
+        self._is_local = "file" in self._protocols
+
+    @property
+    def _protocols(self) -> tuple[str, ...]:
+        found = self._fs.protocol
+        return found if isinstance(found, tuple) else (found,)
 
     def exists(self, path: str) -> bool:
         with self._reached():
@@ -146,6 +158,7 @@ class _Store:
                 return
             final = Path(self._full(path))
             make_folder(final.parent)
+            _remove_stale(final)
             draft = final.with_name(f".{final.name}.{secrets.token_hex(4)}")
             with ExitStack() as undone:
                 undone.callback(_remove, draft)
@@ -170,6 +183,14 @@ class _Store:
             f"The log cannot be written to {self._to}: {problem}. What was written before is whole. Name a folder or a "
             ".parquet file in which this user may write, or the URL of an object store whose fsspec package is installed."
         )
+
+
+def _remove_stale(final: Path) -> None:
+    """Remove the drafts of a file that killed exports left beside it: they name users."""
+    for draft in final.parent.glob(f".{glob.escape(final.name)}.????????"):
+        with suppress(OSError):
+            if time.time() - draft.stat().st_mtime > STALE_S:
+                draft.unlink()
 
 
 def _remove(path: Path) -> None:
