@@ -1,6 +1,8 @@
 """`airflow-setup --dags` puts the DAG files where Airflow looks for them."""
 
 import re
+import resource
+import signal
 from hashlib import sha256
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from tests.cli.test_command_line import run
 from windsor_sync.airflow import dag_files
 from windsor_sync.airflow.dag_files import MARK, write_dags
+from windsor_sync.errors import ConfigError
 
 SHIPPED = {path.name: path.read_bytes() for path in (Path(__file__).parents[2] / "dags").glob("*.py")}
 SYNC = "engage_audience_sync.py"
@@ -76,6 +79,31 @@ def test_what_a_person_adds_below_or_above_the_line_is_a_change(tmp_path: Path) 
         (tmp_path / SYNC).write_bytes(changed)
         assert "changed by somebody" in write(tmp_path)
         assert (tmp_path / SYNC).read_bytes() == changed
+
+
+def test_a_write_that_fails_leaves_the_file_of_before_and_a_link_stays_a_link(tmp_path: Path) -> None:
+    target, shared = tmp_path / "dags", tmp_path / "shared.py"
+    write(target)
+    old = b"# of an earlier version\n"
+    shared.write_bytes(old + MARK + sha256(old).hexdigest().encode() + b"\n")
+    shared.chmod(0o664)
+    (target / SYNC).unlink()
+    (target / SYNC).symlink_to(shared)
+    before = shared.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # as a full disk
+        with pytest.raises(ConfigError, match="cannot be written"):
+            write(target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert shared.read_bytes() == before
+    assert "replaced" in write(target)
+    assert ((target / SYNC).is_symlink(), shared.stat().st_mode & 0o777) == (True, 0o664)
+    assert shared.read_bytes().startswith(SHIPPED[SYNC])
+    assert {path.suffix for path in (*target.iterdir(), *tmp_path.glob("*.*"))} == {".py"}
 
 
 def test_a_folder_that_cannot_be_written_is_named_with_the_remedy(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ somebody has changed it.
 """
 
 import hashlib
+import os
 import re
+import shutil
 from dataclasses import dataclass
 from difflib import unified_diff
 from pathlib import Path
@@ -57,8 +59,8 @@ def write_dags(target: Path) -> list[Written]:
         return [_written(source, target / source.name) for source in sorted(dags_folder().glob("*.py"))]
     except OSError as error:
         raise ConfigError(
-            f"The DAG files cannot be written to {target}: {error.strerror}. What was there before may be partly replaced. "
-            "Name a folder in which this user may write, then run this again."
+            f"The DAG files cannot be written to {target}: {error.strerror}. Some files there may be of this version, "
+            "others of the one before; each is whole. Name a folder in which this user may write, then run this again."
         ) from None
 
 
@@ -69,12 +71,24 @@ def _written(source: Path, path: Path) -> Written:
     if before in (content, shipped):
         return Written(path, "unchanged")
     if before is None or _is_ours(before):
-        path.write_bytes(content)
+        _write_whole(path.resolve(), content)
         return Written(path, "written" if before is None else "replaced")
     beside = path.with_name(f"{path.name}.new")
-    beside.write_bytes(content)
+    _write_whole(beside, content)
     what = f"changed by somebody, so it stays. {beside.name} beside it is this version; take over what it has, and remove it"
     return Written(path, what, tuple(_differences(before, shipped, path.name, beside.name)))
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Put a file in the place of another one, whole or not at all; Airflow may read it at any moment."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(content)
+        if path.exists():
+            shutil.copymode(path, draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _is_ours(content: bytes) -> bool:
