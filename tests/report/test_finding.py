@@ -77,6 +77,15 @@ def test_the_next_run_is_that_of_whichever_dag_syncs_the_audience(company: World
     assert line.next_at == moment + timedelta(hours=2, minutes=30)
 
 
+def test_the_next_run_of_an_audience_follows_its_own_schedule(company: World) -> None:
+    company.document["audiences"][0]["schedule"] = "15 7 * * mon Europe/Berlin"
+    company.snapshot(USERS)
+    last = datetime(2026, 10, 19, 5, 15, tzinfo=UTC)  # the Monday before the clocks are put back
+    company.sync(request=Request(trigger=f"airflow engage_audience_sync_{KEY} scheduled__{last.isoformat()}"))
+    (line,) = list_audiences(company.workspace).lines
+    assert line.next_at == datetime(2026, 10, 26, 6, 15, tzinfo=UTC)
+
+
 def test_a_banner_stands_while_the_key_is_refused_and_goes_with_the_first_run_that_is_answered(company: World) -> None:
     company.snapshot(USERS)
     company.windsor.set_faults(Faults(revoked_after=0))

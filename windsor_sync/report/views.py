@@ -13,7 +13,6 @@ from windsor_sync.events.books import overview
 from windsor_sync.report.endings import Ending, Happening, endings, permissions
 from windsor_sync.report.schedule import next_of_each, next_scheduled
 from windsor_sync.segment.trait_keys import TraitKey
-from windsor_sync.settings.timing import interval_of
 from windsor_sync.state.audiences import EVENTS, EVENTS_CLASS, audience_by_key, audiences_of, can_be_stored
 from windsor_sync.state.database import Database, StateRow
 from windsor_sync.state.rejections import RejectedRow, RejectionGroup, rejected_rows, rejection_groups
@@ -318,10 +317,14 @@ def how_all_stand(workspace: Workspace) -> Standing:
     found: defaultdict[int, list[str]] = defaultdict(list)
     for one in warnings(workspace):
         found[one.audience_id].append(str(one))
+    shared, entries = (
+        workspace.settings.schedule.audiences,
+        entries_by_id(workspace.settings, workspace.registry.known()),
+    )
     return Standing(
-        synced=entries_by_id(workspace.settings, workspace.registry.known()).keys(),
+        synced=entries.keys(),
         warnings={audience_id: tuple(texts) for audience_id, texts in found.items()},
-        next_at=next_of_each(workspace.database, interval_of(workspace.settings.schedule.audiences)),
+        next_at=next_of_each(workspace.database, {number: each.schedule or shared for number, each in entries.items()}),
     )
 
 

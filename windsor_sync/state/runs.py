@@ -139,12 +139,12 @@ def last_trigger_since(database: Database, prefix: str, since: datetime) -> str 
     return found
 
 
-def triggers_since(database: Database, prefix: str, since: datetime) -> list[tuple[int, str]]:
-    """Return audience and trigger of the runs since a moment whose trigger starts with `prefix`."""
+def triggers_since(database: Database, prefix: str, since: datetime) -> list[tuple[int, str, datetime]]:
+    """Return audience, trigger and start of the runs since a moment whose trigger starts with `prefix`."""
     here = (runs.c.started_at >= since, runs.c.trigger.startswith(prefix, autoescape=True))
-    query = select(runs.c.audience_id, runs.c.trigger).where(*here)
+    query = select(runs.c.audience_id, runs.c.trigger, runs.c.started_at).where(*here)
     with database.read() as connection:
-        return [(audience_id, trigger) for audience_id, trigger in connection.execute(query)]
+        return [(audience_id, trigger, at) for audience_id, trigger, at in connection.execute(query)]
 
 
 def delivered_so_far(database: Database, run_ids: Sequence[str]) -> dict[str, int]:
