@@ -13,7 +13,7 @@ from windsor_sync.errors import StoredFileError
 from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.state.audit_log import trail
 from windsor_sync.state.runs import recent
-from windsor_sync.storage.duckdb_engine import open_duckdb, quoted
+from windsor_sync.storage.duckdb_engine import open_duckdb, parquet_files, quoted
 from windsor_sync.storage.scratch import scratch_folder
 from windsor_sync.usecases.change_log import fates_of
 from windsor_sync.usecases.why import FATE
@@ -168,8 +168,9 @@ def _select(computation_class: str) -> str:
 
 def merged(files: Sequence[Path], to: Path) -> None:
     """Make one Parquet file of several; an empty one of none."""
-    rows = f"read_parquet([{', '.join(quoted(str(file)) for file in files)}])"
-    if not files:
+    if files:
+        rows = parquet_files(list(map(str, files)))
+    else:
         rows = "(SELECT " + ", ".join(f"NULL::{kind} AS {name}" for name, (kind, _) in COLUMNS.items()) + " LIMIT 0)"
     with open_duckdb() as connection:
         connection.execute(f"COPY (FROM {rows}) TO {quoted(str(to))} (FORMAT parquet)")

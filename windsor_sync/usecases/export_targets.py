@@ -1,6 +1,5 @@
 """The places for the delivery log: a Parquet file, a folder of them, or a table of somebody's warehouse."""
 
-import glob
 import os
 import secrets
 import time
@@ -187,9 +186,11 @@ class _Store:
 
 def _remove_stale(final: Path) -> None:
     """Remove the drafts of a file that killed exports left beside it: they name users."""
-    for draft in final.parent.glob(f".{glob.escape(final.name)}.????????"):
+    beginning = f".{final.name}."
+    for draft in final.parent.iterdir():
+        is_draft = draft.name.startswith(beginning) and len(draft.name) == len(beginning) + 8
         with suppress(OSError):
-            if time.time() - draft.stat().st_mtime > STALE_S:
+            if is_draft and time.time() - draft.stat().st_mtime > STALE_S:
                 draft.unlink()
 
 
