@@ -396,6 +396,20 @@ def test_what_is_right_is_looked_at_in_the_same_go_as_what_is_wrong(world: World
     assert ("schedule" in levels, "left out below: audiences, schedule.audiences, unknown" in ran.out) == (False, True)
 
 
+@pytest.mark.parametrize("offline", [(), ("--offline",)])
+def test_an_audience_whose_source_is_wrong_is_not_called_ok(world: World, offline: tuple[str, ...]) -> None:
+    for name, snapshot in {
+        "Ending": {"path": "/etc/hosts"},
+        "Format": {"path": "x.csv", "format": "nix"},
+        "Query": {"query": 5, "connection": ["x"]},
+    }.items():
+        world.document["audiences"].append({"name": name, "snapshot": snapshot})
+    world.document["schedule"] = {"audiences": "0 0 30 2 *"}
+    world.snapshot(["ana"])
+    levels = {finding["subject"]: finding["level"] for finding in printed(world, "--json", *offline).json}
+    assert (levels[AUDIENCE], levels.keys() & {"Ending", "Format", "Query"}) == ("ok", set())
+
+
 @pytest.mark.parametrize("key", ["state", "files", "destination"])
 def test_no_other_state_is_made_or_opened_while_where_it_is_is_wrong(world: World, key: str) -> None:
     world.values({"ana": 1})

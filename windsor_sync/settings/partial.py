@@ -15,6 +15,8 @@ from windsor_sync.settings.validation import validated
 NOWHERE = "https://windsor.invalid/"
 """Stands for a destination that cannot be used; nothing is ever sent there."""
 
+_SOURCE = frozenset({"path", "format", "query", "connection", "profiles_sync", "engage"})
+
 _MOST_ROUNDS = 20  # each takes away what the round before found; a file needs two or three
 
 
@@ -35,8 +37,8 @@ def examined(path: Path | None = None, env: Mapping[str, str] = os.environ) -> E
     Raises ConfigError for a file that cannot be read as settings at all.
     """
     document = read_with_variables(path, env)
-    unusable = [where for where in document.wrong if where[-1:] == ("snapshot",)]
     found = validated(document)
+    unusable = [where[:3] for where in document.wrong if _is_source(where)]
     if found is not None and not document.mistakes:
         return Examined(completed(found, document), (), frozenset())
     mistakes = InvalidSettings(document.file, document.mistakes).mistakes
@@ -51,6 +53,11 @@ def examined(path: Path | None = None, env: Mapping[str, str] = os.environ) -> E
             return Examined(completed(found, rest), mistakes, frozenset(left_out))
         wrong = list(rest.wrong)
     return Examined(None, mistakes, frozenset(left_out))
+
+
+def _is_source(where: Where) -> bool:
+    """Tell whether a place says what a snapshot is read from: without it the audience cannot be looked at."""
+    return where[2:3] == ("snapshot",) and (not where[3:] or where[3] in _SOURCE)
 
 
 def _leave_out(rest: Document, wrong: list[Where], left_out: set[str]) -> None:
