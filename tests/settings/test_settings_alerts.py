@@ -42,6 +42,17 @@ def test_a_webhook_is_told_everything_unless_it_says_otherwise(tmp_path: Path) -
     assert [one.events for one in found] == [tuple(AlertEvent)] * 2
 
 
+def test_a_receiver_in_two_entries_has_other_events_in_each(tmp_path: Path) -> None:
+    one, two = (
+        "webhook: 'https://h.example/', events: [late, recovered]",
+        "webhook: 'https://h.example/', events: [stale, recovered]",
+    )
+    assert len(read(tmp_path, f"alerts: [{{{one}}}, {{{two}}}, {{{two}, connection: other}}]\n").alerts) == 3
+    for again in (one, "webhook: 'https://h.example/'"):
+        with pytest.raises(InvalidSettings, match="found a receiver that stands above for the same event"):
+            read(tmp_path, f"alerts: [{{{one}}}, {{{again}}}]\n")
+
+
 @pytest.mark.parametrize(
     ("item", "said"),
     [

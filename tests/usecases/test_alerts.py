@@ -387,6 +387,18 @@ def test_a_connection_beside_an_address_is_a_bearer_token(
     assert receiver.headers[0]["Authorization"] == "Bearer t0ken"
 
 
+def test_receivers_behind_one_address_are_told_apart_by_their_tokens(
+    watched: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for team in ("ops", "crm"):
+        monkeypatch.setenv(f"WINDSOR_CONNECTION_{team.upper()}", team)
+    watched.document["alerts"] = [{"webhook": receiver.url, "connection": team} for team in ("ops", "crm")]
+    watched.windsor.set_faults(Faults(revoked_after=0))
+    watched.snapshot(MANY)
+    synced(watched)
+    assert sorted(headers["Authorization"] for headers in receiver.headers) == ["Bearer crm", "Bearer ops"]
+
+
 @pytest.mark.parametrize("secret", ["", "http://example.com/hook", "https://u:p@example.com/x", "ftp://h/x"])
 def test_an_address_that_cannot_be_right_is_logged_and_stops_nothing(
     watched: World, secret: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

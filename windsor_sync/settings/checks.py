@@ -6,6 +6,7 @@ Mistakes are looked for in the file's tree and not in the models, so that they a
 from collections.abc import Iterator
 from datetime import timedelta
 
+from windsor_sync.domain.alert import AlertEvent
 from windsor_sync.segment.trait_keys import TraitKey, collisions, key_problem, trait_key
 from windsor_sync.settings.addresses import has_password
 from windsor_sync.settings.choices import SnapshotFormat, format_of
@@ -43,8 +44,9 @@ def check_together(document: Document) -> None:
 
 
 def _check_alerts(document: Document) -> None:
-    """Note a receiver that is no receiver, or two."""
+    """Note a receiver that is no receiver, or two, or that stands in two places for the same event."""
     items = document.tree.get("alerts")
+    before: dict[str, set[str]] = {}
     for position, item in enumerate(items if isinstance(items, list) else ()):
         if not isinstance(item, dict):
             continue
@@ -56,6 +58,16 @@ def _check_alerts(document: Document) -> None:
         elif "arguments" in given and not is_notifier:
             found = found_but("arguments without a notifier", "them only beside notifier")
             document.complain(("alerts", position, "arguments"), found)
+        else:
+            receiver = str(sorted((key, str(item[key])) for key in given - {"events"}))
+            asked = item.get("events")
+            events = set(map(str, asked)) if isinstance(asked, list) else set(AlertEvent)
+            if (events - {AlertEvent.RECOVERED}) & before.get(receiver, set()):
+                found = found_but(
+                    "a receiver that stands above for the same event", "each receiver once for each event"
+                )
+                document.complain(("alerts", position), found)
+            before.setdefault(receiver, set()).update(events)
 
 
 def _computations(document: Document) -> Iterator[tuple[Where, dict[str, Tree]]]:

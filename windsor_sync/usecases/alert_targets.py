@@ -96,5 +96,8 @@ def _key(target: AlertSettings) -> str:
     """Return a name that shows no more of an address than its host."""
     if target.webhook is None:
         return f"webhook {target.connection}"
-    digest = hashlib.sha256(target.webhook.encode()).hexdigest()[:8]
+    whose = "\n".join(
+        filter(None, (target.webhook, target.connection))
+    )  # several may share an address, each with a token
+    digest = hashlib.sha256(whose.encode()).hexdigest()[:8]
     return f"webhook {re.sub(r'[^a-z0-9.:-]', '', urlsplit(target.webhook).hostname or '')} {digest}"
