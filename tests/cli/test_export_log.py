@@ -21,6 +21,7 @@ from tests.support.postgres import Postgres
 from tests.support.world import KEY, World
 from windsor_sync.cli import main
 from windsor_sync.sandbox import Faults
+from windsor_sync.state.suppressions import hash_in_use, suppress_for_good
 from windsor_sync.state.tables import audit_trail
 from windsor_sync.usecases import export_targets
 from windsor_sync.usecases.export_log import COLUMNS
@@ -93,6 +94,22 @@ def test_an_export_again_adds_new_runs_only_and_changes_no_other_file(world: Wor
     assert exported(world, "--to", str(folder))["runs"] == 0
     assert sorted(rows(f"{folder}/*/*.parquet", "user_id")) == [("ana",), ("ben",)]
     assert [path for path in folder.rglob("*") if path.name.startswith(".")] == []
+
+
+def test_who_is_suppressed_and_not_purged_yet_is_not_named_by_the_log_and_by_rows(world: World) -> None:
+    world.snapshot(["ana", "canary"])
+    run = world.sync()
+    database = world.workspace.database
+    canary = hash_in_use(database).of("canary")
+    with database.write() as connection:
+        suppress_for_good(connection, {canary})
+    exported(world, "--to", str(world.folder / "log.parquet"))
+    assert rows(str(world.folder / "log.parquet"), "user_id, fate", "ORDER BY ALL") == [
+        ("ana", "delivered"),
+        (None, "delivered"),
+    ]
+    shown = call(world, "runs", run.run_id, "--rows").out
+    assert ("canary" in shown, "(suppressed)" in shown) == (False, True)
 
 
 def test_an_object_store_takes_the_log(world: World, s3: Any) -> None:

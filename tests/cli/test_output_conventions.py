@@ -156,8 +156,8 @@ def test_the_rows_of_a_run_are_shown_to_who_asks_and_that_they_asked_is_recorded
     assert all("ben" not in str(row) and row.who for row in trail)
     assert call(world, "runs", "--rows").status == 2
     assert call(world, "forget", "ben").status == 0
-    assert re.findall(r"ana|ben|None|\(forgotten\)", call(world, "runs", run_id, "--rows").out) == [
-        "(forgotten)",
+    assert re.findall(r"ana|ben|None|\(suppressed\)", call(world, "runs", run_id, "--rows").out) == [
+        "(suppressed)",
         "ana",
     ]
 

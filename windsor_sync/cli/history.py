@@ -128,7 +128,7 @@ def _show_rows(workspace: "Workspace", run_id: str, *, is_json: bool) -> int:
         return 0
     shown = [
         [
-            row.user or "(forgotten)",
+            row.user or "(suppressed)",
             row.change,
             json.dumps(row.value),
             row.fate,

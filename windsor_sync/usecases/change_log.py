@@ -16,8 +16,9 @@ from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.state.audit_log import trail
 from windsor_sync.state.ledger import Head
 from windsor_sync.state.runs import run_of
+from windsor_sync.state.suppressions import suppressed_users
 from windsor_sync.storage.duckdb_engine import open_stored
-from windsor_sync.usecases.why import FATE
+from windsor_sync.usecases.why import FATE, ROWS_AT_A_TIME
 from windsor_sync.usecases.workspace import Workspace
 
 
@@ -27,7 +28,7 @@ class ChangeRow:
 
     seq: int
     user: str | None
-    """user id, or the anonymous id of someone without one; None of a user who was forgotten"""
+    """user id, or the anonymous id of someone without one; None of a user who is suppressed"""
     change: str
     value: Any
     """what Windsor was to be told"""
@@ -54,9 +55,18 @@ def changes_of_run(workspace: Workspace, run_id: str, *, who: str) -> list[Chang
         if found is None:
             return []
         engine, messages = found
+        suppressed = {seq for (seq,) in engine.execute("FROM suppressed_rows").fetchall()}
         rows = engine.execute(f"SELECT * FROM ({FATE}) ORDER BY seq").fetchall()
     return [
-        ChangeRow(seq, user, change, told(computation_class, change, value), fate, code, messages.get(seq))
+        ChangeRow(
+            seq,
+            None if seq in suppressed else user,
+            change,
+            told(computation_class, change, value),
+            fate,
+            code,
+            messages.get(seq),
+        )
         for seq, user, change, value, _, _, fate, code in rows
     ]
 
@@ -65,14 +75,31 @@ def changes_of_run(workspace: Workspace, run_id: str, *, who: str) -> list[Chang
 def fates_of(
     workspace: Workspace, run: Run
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, dict[int, str | None]] | None]:
-    """An engine with the run's outbox, progress and verdicts, and Windsor's words by row; None where no outbox is kept."""
+    """An engine with the run's outbox, progress and verdicts, and Windsor's words by row; None where no outbox is kept.
+
+    Its table `suppressed_rows` has the rows whose users are suppressed by now: they are not named any more.
+    """
     ledger: Head | None = workspace.ledger.of_run(run.run_id)
     if ledger is None or ledger.outbox is None:
         yield None
         return
     with open_stored() as connection:
         define_ledger(connection, ledger)
+        _find_suppressed(workspace, connection)
         yield connection, {verdict.seq: verdict.message for verdict in ledger.verdicts}
+
+
+def _find_suppressed(workspace: Workspace, engine: duckdb.DuckDBPyConnection) -> None:
+    engine.execute("CREATE TEMP TABLE suppressed_rows (seq BIGINT)")
+    suppressed = suppressed_users(workspace.database)
+    if not suppressed:
+        return
+    found: list[int] = []
+    rows = engine.execute("SELECT seq, user_id, anonymous_id FROM outbox_before WHERE identity IS NOT NULL")
+    while chunk := rows.fetchmany(ROWS_AT_A_TIME):
+        found += [seq for seq, *ids in chunk if any(each in suppressed for each in ids)]
+    if found:
+        engine.execute("INSERT INTO suppressed_rows SELECT unnest(?::BIGINT[])", [found])
 
 
 def told(computation_class: str, change: str, value: str | None) -> Any:

@@ -32,7 +32,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "class": ("VARCHAR", "audience or trait"),
     "snapshot_taken_at": ("TIMESTAMP WITH TIME ZONE", "when the snapshot was taken that the run compared"),
     "seq": ("BIGINT", "the number of the change in its run; with `run_id` it names the row"),
-    "user_id": ("VARCHAR", "the user id; null for somebody without one"),
+    "user_id": ("VARCHAR", "the user id; null for somebody without one, and for somebody who is suppressed"),
     "anonymous_id": ("VARCHAR", "the anonymous id, where there is one"),
     "change": ("VARCHAR", "entered, exited, updated, moved or moved_from"),
     "value": ("VARCHAR", "what Windsor was to be told, as JSON"),
@@ -156,13 +156,13 @@ def _select(computation_class: str) -> str:
         value = f"CASE WHEN {is_false} THEN NULL ELSE f.value END"
     known = {
         "seq": "f.seq",
-        "user_id": "o.user_id",
-        "anonymous_id": "o.anonymous_id",
+        "user_id": "CASE WHEN s.seq IS NULL THEN o.user_id END",
+        "anonymous_id": "CASE WHEN s.seq IS NULL THEN o.anonymous_id END",
         "value": f"coalesce({value}, 'null')",
     }
     known |= {"change": "f.change", "fate": "f.fate", "code": "f.code", "message": "w.message"}
     columns = ", ".join(f"{known.get(name, f'facts.{name}')}::{kind} AS {name}" for name, (kind, _) in COLUMNS.items())
-    rows = f"({FATE}) f JOIN outbox_before o USING (seq) LEFT JOIN words w USING (seq)"
+    rows = f"({FATE}) f JOIN outbox_before o USING (seq) LEFT JOIN words w USING (seq) LEFT JOIN suppressed_rows s USING (seq)"
     return f"SELECT {columns} FROM {rows}, facts ORDER BY f.seq"
 
 
