@@ -8,6 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command as migrations
+from alembic.config import Config
 from sqlalchemy import create_engine, inspect, select, text
 
 from tests.cli.test_remedies import run as command
@@ -22,7 +24,7 @@ from windsor_sync.state.database import open_database, upgrade_database
 from windsor_sync.state.suppression_key import VARIABLE, KeyPlace, key_place
 from windsor_sync.state.suppressions import hash_in_use
 from windsor_sync.state.tables import installation, suppressions
-from windsor_sync.state.upgrading import VERSION_TABLE
+from windsor_sync.state.upgrading import MIGRATIONS
 from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.forget import forget, is_suppressed
 from windsor_sync.usecases.forward import ForwardRequest, forward
@@ -124,16 +126,15 @@ def test_an_upgrade_that_cannot_make_a_key_changes_nothing_and_says_how_to_give_
 
 def older(url: str) -> None:
     """Make a state as it was before there was a key, with ana forgotten."""
-    upgrade_database(url)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
     engine = create_engine(url)
     with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        migrations.upgrade(config, BEFORE)
         salt = connection.execute(select(installation.c.id)).scalar_one()
         row = {"user_hash": salted(salt, "ana"), "origin": "forget"}
         connection.execute(text("INSERT INTO suppressions VALUES (:user_hash, :origin, now())"), row)
-        connection.execute(
-            text("ALTER TABLE installation DROP COLUMN suppression_check, DROP COLUMN has_unkeyed_files")
-        )
-        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '{BEFORE}'"))
     engine.dispose()
 
 
