@@ -8,7 +8,9 @@ from windsor_sync.domain.guard import Ceiling
 from windsor_sync.errors import ConfigError
 
 
-@pytest.mark.parametrize("typed", ["-1", "1.5", "1e3", "²", "٣", "zero", str(LARGEST + 1), "0" * 20 + "9" * 20, "9" * 5_000])
+@pytest.mark.parametrize(
+    "typed", ["-1", "1.5", "1e3", "²", "٣", "zero", str(LARGEST + 1), "0" * 20 + "9" * 20, "9" * 5_000]
+)
 def test_what_is_no_number_of_users_is_refused_in_words(typed: str) -> None:
     with pytest.raises(ConfigError, match="is not a whole number from 0 to"):
         read_answer({"answer": "approve", "max_exited": typed})

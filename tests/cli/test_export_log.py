@@ -6,8 +6,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from threading import Thread
+from time import sleep
 from typing import Any
 
 import duckdb
@@ -24,7 +27,8 @@ from windsor_sync.sandbox import Faults
 from windsor_sync.state.suppressions import hash_in_use, suppress_for_good
 from windsor_sync.state.tables import audit_trail
 from windsor_sync.usecases import export_targets
-from windsor_sync.usecases.export_log import COLUMNS
+from windsor_sync.usecases.export_log import COLUMNS, rows_of
+from windsor_sync.usecases.export_targets import TableTarget
 
 
 def rows(file: str, what: str = "*", rest: str = "") -> list[tuple[Any, ...]]:
@@ -147,6 +151,33 @@ def test_a_table_takes_the_log_once_whatever_happens_in_between(
         found = connection.execute(text("SELECT user_id, fate, code FROM windsor_log ORDER BY seq")).all()
     engine.dispose()
     assert sorted(map(tuple, found)) == [(name, "delivered", None) for name in ("ana", "ben", "cy")]
+
+
+def test_two_exports_at_once_write_each_row_once(
+    world: World, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slowly = export_targets.rows_in
+
+    def rows_in(file: Path, most: int) -> Iterator[list[tuple[Any, ...]]]:
+        sleep(0.3)  # the other one has looked by then
+        yield from slowly(file, most)
+
+    monkeypatch.setattr(export_targets, "rows_in", rows_in)
+    world.snapshot(["ana", "ben"])
+    run = world.sync()
+    with postgres.nothing() as url, rows_of(world.workspace, run, "audience") as (file, _):
+        targets = [TableTarget(create_engine(url), "windsor_log", "shop") for _ in range(2)]
+        writers = [Thread(target=target.take, args=(run, file)) for target in targets]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT count(*) FROM windsor_log")).scalar_one() == 2
+        for target in targets:
+            target.finish()
+        engine.dispose()
 
 
 def test_a_table_that_cannot_be_written_is_named_without_a_row(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

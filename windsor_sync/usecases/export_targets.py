@@ -9,7 +9,20 @@ from pathlib import Path
 from shutil import copyfile, copyfileobj
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, Table, Text, delete, func, insert, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    DateTime,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
 from windsor_sync.domain.run import Run
@@ -86,6 +99,7 @@ class TableTarget:
         self._rows: dict[tuple[str, str], int] = {}
         key = (self._table.c.destination, self._table.c.run_id)
         with self._understood(), engine.begin() as connection:
+            self._wait_for_turn(connection)
             self._table.create(connection, checkfirst=True)
             counted = connection.execute(select(*key, func.count()).group_by(*key))
             self._rows = {(destination, run_id): rows for destination, run_id, rows in counted}
@@ -97,6 +111,7 @@ class TableTarget:
     def take(self, run: Run, rows: Path) -> None:
         """Put the run's rows in the place of what an export of before may have left."""
         with self._understood(), self._engine.begin() as connection:
+            self._wait_for_turn(connection)
             connection.execute(delete(self._table).where(self._table.c.run_id == run.run_id))
             for chunk in rows_in(rows, CHUNK_ROWS):
                 connection.execute(insert(self._table), [dict(zip(COLUMNS, row, strict=True)) for row in chunk])
@@ -104,6 +119,11 @@ class TableTarget:
     def finish(self) -> None:
         """Let go of the connections."""
         self._engine.dispose()
+
+    def _wait_for_turn(self, connection: Connection) -> None:
+        """Let one export at a time write: in PostgreSQL neither of two would delete what the other one is about to commit."""
+        if self._engine.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(self._table.fullname))))
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
