@@ -101,7 +101,7 @@ class World:
     def workspace(self) -> Workspace:
         """Opened once; `reopen` makes it anew, as another process would."""
         if self._workspace is None:
-            if "state" not in self.document:
+            if not {"state", "readable_by"} & self.document.keys():
                 fresh_state(self.folder / ".windsor" / "state.db")
             self._workspace = self._opened.enter_context(
                 open_workspace(load(self.config, env={}), lambda: self.windsor.api_key)
