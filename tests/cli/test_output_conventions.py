@@ -8,6 +8,7 @@ import sys
 from contextlib import redirect_stdout
 from datetime import datetime
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -160,6 +161,18 @@ def test_the_rows_of_a_run_are_shown_to_who_asks_and_that_they_asked_is_recorded
         "(suppressed)",
         "ana",
     ]
+
+
+def test_a_full_disk_behind_standard_output_stops_no_sync_and_is_said(world: World) -> None:
+    world.snapshot(["ana"])
+    world.values({"ana": 1})
+    line = [sys.executable, "-m", "windsor_sync.cli", "--config", str(world.config), "sync", "--all"]
+    key = clean_environment() | {"WINDSOR_API_KEY": world.windsor.api_key}
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, env=key, check=False)
+    assert (ran.returncode, world.shown(), world.shown(TRAIT_KEY)) == (1, {"ana": True}, {"ana": 1})
+    assert "standard output could not be written (No space left on device)" in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_quiet_leaves_errors_and_json_and_verbose_says_more(world: World) -> None:

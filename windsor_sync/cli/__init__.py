@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from windsor_sync import __version__
-from windsor_sync.cli.streams import end_quietly_with_reader
+from windsor_sync.cli.streams import end_quietly_with_reader, lost_output
 from windsor_sync.cli.verbosity import add_to, options
 from windsor_sync.errors import WindsorSyncError
 
@@ -155,7 +155,14 @@ def main(arguments: list[str] | None = None) -> None:
             )  # a terminal without UTF-8 shows ? for →; standard error does so itself
     try:
         result: Any = cli.main(arguments, standalone_mode=False)
-        sys.exit(result if isinstance(result, int) else 0)
+        status = result if isinstance(result, int) else 0
+        if why := lost_output():
+            click.echo(
+                f"windsor-sync: standard output could not be written ({why}). The command ran to its end; what it printed "
+                "is not whole. Make room, then run it again if you need its words.",
+                err=True,
+            )
+        sys.exit(status or int(why is not None))
     except WindsorSyncError as error:
         click.echo(f"windsor-sync: {error}", err=True)
         sys.exit(error.exit_status)
