@@ -24,7 +24,7 @@ CONFIGURATION = """\
 - **Which file**: `--config FILE`, else the variable `WINDSOR_SYNC_CONFIG`, else `./windsor.yaml`.
 - **Paths** that are relative count from the file's folder, also where they come from a variable.
 - **Variables**: any value can come from the environment, as `WINDSOR_SYNC_` and the key in capitals, with `__` between section
-  and key. A variable counts before the file; an empty one counts as not set; `null` unsets what may be null. For an audience's
+  and key. A variable counts before the file; an empty one counts as not set; `null` takes it out of the file. For an audience's
   setting its trait key or name stands between them: `WINDSOR_SYNC_AUDIENCES__VIP__SNAPSHOT__PATH`
   ([two environments](environments.md)).
 - **Secrets** never stand in the file: Windsor's key is in an Airflow connection or in `WINDSOR_API_KEY`

@@ -55,6 +55,25 @@ def test_a_variable_gives_what_the_file_leaves_out(folder: Folder) -> None:
     assert settings.computed_traits[0].sends_null_when_missing
 
 
+def test_null_takes_words_out_and_is_no_word_itself(folder: Folder) -> None:
+    text = (
+        FILE.replace("destination: {", "destination: {name: crm, ") + "approval: {approvers: [ana]}\nfiles: elsewhere\n"
+    )
+    assert "name: crm" in text
+    names = ("DESTINATION__NAME", "APPROVAL__APPROVERS", "FILES", "AUDIENCES__VIP__SNAPSHOT__COLUMNS__USER_ID")
+    for null in ("null", "~"):
+        found = folder.load(text, {f"WINDSOR_SYNC_{name}": null for name in names})
+        usual = folder.load(FILE.replace("columns: {user_id: customer}", "columns: {}"), {})
+        assert (found.destination.name, found.approval.approvers, found.files) == (
+            usual.destination.name,
+            (),
+            usual.files,
+        )
+        assert found.audiences[0].snapshot.columns == {}
+    (mistake,) = folder.mistakes(FILE, {"WINDSOR_SYNC_AUDIENCES__VIP__NAME": "null"})
+    assert "found nothing" in mistake
+
+
 def test_an_empty_variable_changes_no_audience(folder: Folder) -> None:
     settings = folder.load(FILE, {"WINDSOR_SYNC_AUDIENCES__VIP__SNAPSHOT__PATH": ""})
     assert Path(settings.audiences[0].snapshot.path or "") == folder.file.parent / "vip/*.jsonl"

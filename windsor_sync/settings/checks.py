@@ -126,8 +126,9 @@ def _check_names(document: Document, named: list[tuple[Where, str]]) -> None:
     for where, name in named:
         earlier = first.setdefault(name.strip().casefold(), where)
         if earlier != where:
-            line = document.place((*earlier, "name")).line
-            document.complain((*where, "name"), found_but(f"a name that is taken (line {line})", "each name once"))
+            place = document.place((*earlier, "name"))
+            by = f"line {place.line}" if place.line else str(place)
+            document.complain((*where, "name"), found_but(f"a name that is taken ({by})", "each name once"))
 
 
 def _check_keys(document: Document, named: list[tuple[Where, str]]) -> None:

@@ -11,11 +11,15 @@ from windsor_sync.settings.named_items import NAMED_LISTS, named_items, setting_
 
 CONFIG_VARIABLE = "WINDSOR_SYNC_CONFIG"
 
+_WORDS = (str, tuple[str, ...])
+"""Settings that would take `null` for a word."""
+
 
 def apply_variables(document: Document, env: Mapping[str, str]) -> None:
     """Put the environment's values into the document, over the file's; note variables that mean nothing.
 
-    A variable that is empty counts as not set; `null` unsets a setting that may be null. A list has commas.
+    A variable that is empty counts as not set; `null` unsets a setting that may be null, and takes text, a list or a column out
+    of the file. A list has commas.
     """
     settings = {variable: setting for setting in all_settings() if (variable := setting.variable)}
     items = {name: named_items(document.tree.get(name)) for name in NAMED_LISTS.values()}
@@ -34,10 +38,22 @@ def apply_variables(document: Document, env: Mapping[str, str]) -> None:
 def _give(document: Document, where: Where, field: FieldInfo | None, value: str, variable: str) -> None:
     if not value:
         return
+    is_null = value in ("null", "~")
+    if is_null and (field is None or (field.annotation in _WORDS and not field.is_required())):
+        _take_out(document, where)
+        return
     # on_missing has no other value than null, and no null of its own
-    may_unset = field is not None and (is_nullable(field) or field.validation_alias is not None)
-    unset = value in ("null", "~") and may_unset
-    _put(document, where, None if unset else value, SettingPlace(variable))
+    may_unset = field is not None and (
+        is_nullable(field) or field.validation_alias is not None or field.annotation in _WORDS
+    )
+    _put(document, where, None if is_null and may_unset else value, SettingPlace(variable))
+
+
+def _take_out(document: Document, where: Where) -> None:
+    """Let a setting be as if the file had not said it."""
+    target = document.at(where[:-1])
+    if isinstance(target, dict):
+        target.pop(str(where[-1]), None)
 
 
 def _put(document: Document, where: Where, value: str | None, place: SettingPlace) -> None:
