@@ -65,7 +65,7 @@ def test_the_form_shows_counts_and_proposes_what_is_withheld(tripped: World, run
     run_sync()
     (form,) = answer.asked
     assert "150 of 200 members exited" in form.body
-    assert "Members: 200 before, 51 now. 150 exits would be told: all or none." in form.body
+    assert "Members: 200 before, 51 now. 150 exits would be sent: all or none." in form.body
     assert dict(form.params) == {"max_exited": EXITS, "note": None}
     assert all(form.params.get_param(name).serialize()["description"] for name in form.params)
     assert form.subject == "Order Completed Last 30days: 150 changes are withheld"

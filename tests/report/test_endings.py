@@ -43,7 +43,7 @@ def test_each_run_of_the_shrink_story_says_who_decided_and_what_came_of_it(compa
     refused, too_low, sent = (view.endings[run.run_id].decisions for run in runs[1:4])
     assert [(one.text, one.note) for one in refused] == [
         ("Refused by ana: none of them was sent.", "looks like half a file"),
-        ("What it withheld, run 3 took over.", None),
+        ("Run 3 took over the withheld changes.", None),
     ]
     assert [one.text for one in too_low] == [
         "Approved by ben: at most 110 exits.",

@@ -197,7 +197,7 @@ def test_an_unusual_size_is_told_once_and_a_lasting_one_is_not_called_over_at_th
     synced(watched)
     synced(watched)
     assert receiver.events == ["size"]
-    assert "130 members now; in the 5 runs before it had 196 to 200" in receiver.got[0]["text"]
+    assert "130 members now; it had 196 to 200 in the 5 runs before" in receiver.got[0]["text"]
     watched.snapshot(MANY)
     synced(watched)
     assert receiver.events == ["size", "recovered"]

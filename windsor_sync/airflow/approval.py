@@ -194,6 +194,6 @@ def _body(run: "Run") -> str:
     waits = " and ".join(f"{number:,} {many}" for many, (side, number) in waiting.items() if side in run.held)
     return (
         f"{reasons}\n\n{as_words(remedy) if remedy else ''}\n\n"
-        f"Members: {books.members_before:,} before, {books.members:,} now. {waits or 'Nothing'} would be told: all or none. A "
-        "lower number sends none, and you are asked again."
+        f"Members: {books.members_before:,} before, {books.members:,} now. {waits or 'Nothing'} would be sent: all or none. With "
+        "a lower number none is sent, and you are asked again."
     )

@@ -41,7 +41,7 @@ def users_of(role: str) -> Collection[str]:
     found = [pair[0] for pair in pairs if len(pair) > 1 and pair[1].casefold() == role.casefold()]
     if not found:
         raise ConfigError(
-            f"approval.approvers names the role {harmless(role)}, but {manager} tells this task of no user with it. Nobody was "
+            f"approval.approvers names the role {harmless(role)}, but {manager} lists no user with this role. Nobody was "
             "asked; the changes stay withheld. Name users by their ids in approval.approvers, or run `windsor-sync approve`."
         )
     return found

@@ -59,7 +59,7 @@ def skip_if_overtaken(workspace: "Workspace", run: "Run") -> None:
     head = workspace.ledger.head(run.audience_id)
     if head is not None and head.run_id != run.run_id and run.state is not RunState.DONE:
         raise AirflowSkipException(
-            f"superseded: {head.run_id} is newer than {run.run_id}, and took over what that one owed. Nothing was sent."
+            f"superseded: {head.run_id} is newer than {run.run_id}, and took over its changes. Nothing was sent."
         )
 
 

@@ -75,7 +75,9 @@ def _written(source: Path, path: Path) -> Written:
         return Written(path, "written" if before is None else "replaced")
     beside = path.with_name(f"{path.name}.new")
     _write_whole(beside, content)
-    what = f"changed by somebody, so it stays. {beside.name} beside it is this version; take over what it has, and remove it"
+    what = (
+        f"changed by somebody, so it stays. {beside.name} beside it is this version: copy its changes, then remove it"
+    )
     return Written(path, what, tuple(_differences(before, shipped, path.name, beside.name)))
 
 

@@ -20,17 +20,19 @@ BACKFILL = {
     "audiences": FieldText("Audiences and computed traits"),
     "mode": FieldText(
         "Mode",
-        "Changes only: what Windsor has not been told. Resync: true to every member again, and false to everyone who was told "
-        "true once and is not one.",
+        "Changes only: sends what Windsor has not been told. Resync: sends true again for every member, and false for every "
+        "user who was true once and is not a member now.",
     ),
-    "only": FieldText("Sides", "A side that is left out stays owed, and the next sync sends it."),
+    "only": FieldText("Sides", "The next sync sends a side that is left out, unless the guard withholds it."),
     "limit": FieldText(
         "At most",
-        "So many changes of each audience. The next sync sends all the others, without asking: a limit only tries out.",
+        "At most this many changes of each audience, to try it out. The next sync sends all the others, and asks only where the "
+        "guard withholds them.",
     ),
     "as_of": FieldText(
         "As of",
-        "Use the snapshot that was the newest then; empty: the newest there is. The next sync goes back to the newest.",
+        "The backfill uses the snapshot that was the newest at that time; without a time, the newest of all. The next sync uses "
+        "the newest again.",
     ),
     "reason": FieldText("Reason", "For the record."),
     "dry_run": FieldText("Only show the plan", "Nobody is asked and nothing is sent."),

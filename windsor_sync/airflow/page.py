@@ -82,7 +82,7 @@ def note_rights(request: Request, user: GetUserDep) -> None:
 async def said(request: Request) -> dict[str, str]:
     """The fields of a form of the page itself."""
     if not _is_of_the_page(request):
-        raise HTTPException(403, "Ask from the page itself.")
+        raise HTTPException(403, "The request did not come from the page. Nothing was done. Use the form on the page.")
     body = (await request.body()).decode(errors="replace")
     return dict(parse_qsl(body, keep_blank_values=True, max_num_fields=50))
 

@@ -24,7 +24,7 @@ def as_words(text: str) -> str:
 
 
 def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -> str:
-    """A narrow table an audience, why something is withheld, and what approving means."""
+    """Return a narrow table for each audience, why something is withheld, and what approving means."""
     parts = ["\n".join(f"> {as_words(line)}".rstrip() for line in reason.splitlines())] if reason else []
     for plan in plans:
         rows = [_row(["audience", as_words(plan["audience"])]), _row(["---"] * 2), *map(_row, _facts(plan))]
@@ -40,10 +40,10 @@ def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -
         for why in one["withheld_because"]
     ]
     later = sum(one.get("later", 0) for one in plans)
-    left = f"The next sync sends the other {later:,}, without asking. " if later else ""
+    left = f"The next sync sends the other {later:,}, and asks only where the guard withholds them. " if later else ""
     parts.append(
-        f"{left}No more than is shown goes out: the comparison is made again before anything is sent. What is withheld is not "
-        "yet in Windsor, and the next sync asks about it."
+        f"{left}Never more than these numbers goes out: the comparison is repeated before anything is sent. Withheld changes are "
+        "not yet in Windsor, and the next sync asks about them."
     )
     return harmless("\n\n".join(parts), keeps="\n")
 

@@ -16,13 +16,13 @@ from windsor_sync.errors import ConfigError
     "--max-exited",
     type=click.IntRange(min=0),
     metavar="N",
-    help="At most so many exits: all, or none if there are more.",
+    help="Send the exits if there are at most N; if more, send none.",
 )
 @click.option(
     "--max-entered",
     type=click.IntRange(min=0),
     metavar="N",
-    help="At most so many entries: all or none.",
+    help="Send the entries if there are at most N; if more, send none.",
 )
 @click.option("--reason", metavar="TEXT", help="Why, for the record.")
 @as_json

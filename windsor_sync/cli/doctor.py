@@ -52,10 +52,12 @@ def findings_about(config: Path | None, *, is_offline: bool = False) -> Iterator
 
 def _left_out(found: Examined) -> Iterator[Finding]:
     if found.settings is None:
-        yield Finding("configuration", Level.SKIPPED, "Nothing else was looked at, because of these mistakes.")
+        yield Finding("configuration", Level.SKIPPED, "Nothing else was checked, because of these mistakes.")
     elif found.left_out:
         wrong = ", ".join(sorted(found.left_out))
-        yield Finding("configuration", Level.SKIPPED, f"What these mistakes are about was left out below: {wrong}.")
+        yield Finding(
+            "configuration", Level.SKIPPED, f"Because of these mistakes, the checks below leave out: {wrong}."
+        )
 
 
 def _offline(settings: Settings, found: Examined) -> Iterator[Finding]:
@@ -66,8 +68,8 @@ def _offline(settings: Settings, found: Examined) -> Iterator[Finding]:
     yield Finding(
         "offline",
         Level.SKIPPED,
-        f"Not looked at: the state, the files, Airflow, Windsor and its key{asked}, the clock, and what the snapshots hold. "
-        "`windsor-sync check` looks at them, where they are.",
+        f"Not checked: the state, the files, Airflow, Windsor and its key{asked}, the clock, and the content of snapshots. "
+        "`windsor-sync check` checks them, on a machine that can reach them.",
     )
 
 
@@ -94,7 +96,7 @@ def _everything(settings: Settings, found: Examined) -> Iterator[Finding]:
 
 
 def _unopened() -> Iterator[Finding]:
-    yield Finding("state", Level.SKIPPED, "not opened, nor the files, while what windsor.yaml says of them is wrong")
+    yield Finding("state", Level.SKIPPED, "state and files were not opened: their settings have a mistake")
 
 
 def _destination(settings: Settings) -> Iterator[Finding]:
@@ -106,7 +108,9 @@ def _destination(settings: Settings) -> Iterator[Finding]:
         key()
     except WindsorSyncError as error:
         yield Finding("API key", Level.ERROR, str(error))
-    yield Finding("destination", Level.SKIPPED, "not asked, nor its clock, while its URL is wrong")
+    yield Finding(
+        "destination", Level.SKIPPED, "Windsor and its clock were not asked, because destination.url has a mistake"
+    )
 
 
 def _key(connection: str) -> Key:

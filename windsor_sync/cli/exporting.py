@@ -27,27 +27,27 @@ def export_command() -> None:
     """
 
 
-@export_command.command("log", short_help="One row a change, with its fate.")
+@export_command.command("log", short_help="Write one row for each change, with its fate.")
 @click.option(
     "--to",
     "place",
     metavar="PLACE",
     required=True,
-    help="A folder, a .parquet file, a URL of an object store; or, with --table, a connection.",
+    help="A folder, a .parquet file or a URL of an object store; with --table, a connection.",
 )
 @click.option("--table", metavar="[SCHEMA.]TABLE", help="Write into this table of the connection that --to names.")
 @click.option("--days", type=click.IntRange(min=1), default=90, show_default=True, help="How far back.")
 @as_json
 @click.pass_obj
 def log_command(config: Path | None, place: str, table: str | None, days: int, is_json: bool) -> int:
-    """Write one row a change of every ended run, with its user and its fate; that you did so is recorded.
+    """Write one row for each change of every ended run, with its user and its fate.
 
-    Runs that are there already are left alone, so that it can run each hour. A single .parquet file is made anew. It goes back
-    as far as outboxes are kept (`state prune`). Ctrl-C leaves whole runs only. The rows name users, as `why` does, and no e-mail;
-    `forget` does not reach them.
+    Your name is written into the audit trail first. The command may run each hour: it skips runs that were exported before.
+    A single .parquet file is written anew. Runs whose outboxes are not kept any more are left out (`state prune`). After Ctrl-C
+    only whole runs are there. The rows have user ids and no e-mail; `forget` does not remove them from an export.
 
-    With --table, --to is a connection as `snapshot.connection` names one (docs: environments). The table is made where there
-    is none.
+    With --table, --to is the name of a connection, as in `snapshot.connection` (docs: environments). The table is created if
+    it does not exist.
 
     \b
     Example:
@@ -63,7 +63,7 @@ def log_command(config: Path | None, place: str, table: str | None, days: int, i
         raise click.UsageError("--to and --table are names, and one of them is empty. Nothing was written.")
     if table and "://" in place:
         raise click.UsageError(
-            "With --table, --to is the name of a connection: a URL here could show a password to others."
+            "With --table, --to is the name of a connection, because a URL could show a password to others. Nothing was exported."
         )
     shown = harmless(f"table {table} at {place}" if table else place)
     with (
@@ -105,9 +105,9 @@ def _show(done: "Exported", place: str) -> None:
         f"{counted(done.rows, 'change')} of {counted(done.runs, 'run')} {'is' if done.rows == 1 else 'are'} in {place}.{before}"
     )
     if done.pruned:
-        echo(f"Not there: {counted(done.pruned, 'run')} whose outboxes are not kept any more.")
+        echo(f"Left out: {counted(done.pruned, 'run')} whose outboxes are not kept any more.")
     if done.lost:
         say(
             f"windsor-sync: The outboxes of {counted(len(done.lost), 'run')} are lost or damaged: {', '.join(done.lost)}. "
-            "Their rows are not in the log. Run `windsor-sync audit`: it names the command that heals what stands on them."
+            "Their rows are not in the log. Run `windsor-sync audit`: it names the command that repairs the ledger."
         )

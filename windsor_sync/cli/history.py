@@ -39,11 +39,11 @@ IN_WORDS: "Mapping[str, str]" = {
 """Words for the kinds of change whose names need an explanation."""
 
 
-@click.command(short_help="What the last runs did, of all or of one audience, or one run in full.")
+@click.command(short_help="Show the last runs, those of one audience, or one run in full.")
 @click.argument("named", metavar="[RUN|AUDIENCE]", required=False, shell_complete=audience_names)
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many runs to list.")
 @click.option(
-    "--rows", "is_rows", is_flag=True, help="Every change of the run, with its user: that you asked is recorded."
+    "--rows", "is_rows", is_flag=True, help="Show every change of the run with its user. Your name is recorded."
 )
 @as_json
 @click.pass_obj
@@ -53,8 +53,8 @@ def runs_command(config: Path | None, named: str | None, limit: int, is_rows: bo
     Every row of a snapshot is a member or left out for a reason, and every change is delivered, rejected,
     withheld or owed: the numbers of a run add up.
 
-    With --rows the users of one run are shown, as `why` shows one: what changed for whom, and what became of it. Who asked is
-    written into the audit trail first.
+    With --rows it shows every change of one run: the user, the change and what became of it. Your name is written into the
+    audit trail first.
 
     \b
     Example:

@@ -116,10 +116,10 @@ def _next_steps(path: Path, has_audiences: bool) -> str:
 
 @click.command(short_help="Look at everything a sync needs; sends nothing.")
 @click.option(
-    "--offline", "is_offline", is_flag=True, help="Look at windsor.yaml alone: needs no network, key, state or Airflow."
+    "--offline", "is_offline", is_flag=True, help="Check windsor.yaml only: needs no network, key, state or Airflow."
 )
 @click.option(
-    "--due", "is_due", is_flag=True, help="Look only whether a sync that was due did not run, and tell alerts."
+    "--due", "is_due", is_flag=True, help="Check only whether a sync that was due did not run, and send alerts."
 )
 @as_json
 @click.pass_obj
@@ -130,7 +130,7 @@ def check_command(config: Path | None, is_offline: bool, is_due: bool, is_json: 
     clock, and where each snapshot comes from: the first rows of each file, and of what each query returns, are read as a sync
     would. Windsor is asked whether it takes the key in a way that leaves no trace there. Exit status 2 where there is an error.
 
-    With --offline, as before a merge, only the configuration is looked at, and nothing else is needed or touched.
+    With --offline, for example before a merge, it checks the configuration only, and needs nothing else.
 
     \b
     Example:
@@ -140,7 +140,7 @@ def check_command(config: Path | None, is_offline: bool, is_due: bool, is_json: 
       windsor-sync check --due         # from cron, on a machine that is not the scheduler's
     """
     if is_due and is_offline:
-        raise click.UsageError("--due looks at the state, which --offline leaves alone: give one of them.")
+        raise click.UsageError("--due reads the state, and --offline does not: give only one of them.")
     if is_due:
         from windsor_sync.cli.alerting import show_late
 

@@ -28,7 +28,7 @@ def options(*, is_hidden: bool) -> list[click.Parameter]:
             expose_value=False,
             hidden=is_hidden,
             callback=_quieten,
-            help="Print errors only, and JSON where it is asked for.",
+            help="Print only errors, and the output of --json.",
         ),
         click.Option(
             ["-v", "--verbose"],
@@ -36,7 +36,7 @@ def options(*, is_hidden: bool) -> list[click.Parameter]:
             expose_value=False,
             hidden=is_hidden,
             callback=_tell_more,
-            help="Say on standard error what is done, as it is done.",
+            help="Print each step on standard error.",
         ),
     ]
 

@@ -40,7 +40,7 @@ def too_low(ceiling: Ceiling, held: Sequence[str], *, exited: int, entered: int)
         if side in held and top is not None and top < waiting:
             return f"{waiting:,} {many} wait, and at most {top:,} were approved: none would be sent."
     if not any(top is not None for side, top, _, _ in sides if side in held):
-        return "What was approved is not what waits: nothing would be sent."
+        return "The approval names no side that waits: nothing would be sent."
     return None
 
 

@@ -175,7 +175,7 @@ def _chart(
         legend=legend,
         bars=bars,
         dots=dots,
-        nothing="Nothing of the kind in this time." if runs else "There was no run in this time.",
+        nothing="Nothing to show in this time." if runs else "There was no run in this time.",
     )
 
 

@@ -81,7 +81,7 @@ def _ending(
     words = state_words(run.state)
     if run.state is not RunState.WITHHELD:
         left = run.books.changes - run.books.delivered
-        taken_over = (by.took_over("What it left"),) if left and not by.is_none and not _is_forwarding(run) else ()
+        taken_over = (by.took_over("the rest"),) if left and not by.is_none and not _is_forwarding(run) else ()
         return Ending(words.text, words.tone, taken_over, needs_person=words.tone in ("no", "warn") and by.is_none)
     said = sorted([*(_approved(one, began) for one in given), *(_refused(one) for one in refused)], key=_moment)
     answers: list[Approval | RefusedApproval] = [*given, *refused]
@@ -93,7 +93,7 @@ def _ending(
         return Ending(text, "yes", decisions)
     if by.is_none:
         return _open(last, decisions)
-    replaced = (*decisions, by.took_over("What it withheld", last.ceiling if isinstance(last, Approval) else None))
+    replaced = (*decisions, by.took_over("the withheld changes", last.ceiling if isinstance(last, Approval) else None))
     if isinstance(last, RefusedApproval):
         return Ending(f"refused by {last.who}, replaced by run {by.number}", "calm", replaced)
     if isinstance(last, Approval):
@@ -130,7 +130,7 @@ class _Next:
 
     def took_over(self, what: str, ceiling: Ceiling | None = None) -> Happening:
         """Say that it took over; `ceiling` was approved and not used."""
-        text = f"{what}, run {self.number} took over."
+        text = f"Run {self.number} took over {what}."
         if self.found is None:
             return Happening(text)
         more = _beyond(ceiling, self.found) if ceiling else []
@@ -166,12 +166,12 @@ def _approved(one: Approval, began: Mapping[datetime, StateRow]) -> tuple[Happen
     if run is None:
         return (given,)
     is_used = run.options.get("uses_approval", True)
-    became = f"Sent in run {run.number}." if is_used else f"Not needed any more in run {run.number}."
+    became = f"Sent in run {run.number}." if is_used else f"The approval was not needed any more in run {run.number}."
     return given, Happening(became, run.started_at, run_id=run.id)
 
 
 def _refused(one: RefusedApproval) -> tuple[Happening, ...]:
-    return (Happening(f"Refused by {one.who}: none of them was sent.", one.at, one.why),)
+    return (Happening(f"Refused by {one.who}: no withheld change was sent.", one.at, one.why),)
 
 
 def _moment(said: tuple[Happening, ...]) -> datetime:

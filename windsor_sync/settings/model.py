@@ -155,15 +155,15 @@ class Schedule(Section):
 
     audiences: Annotated[Timing, TIMING] = Field(
         default=USUAL,
-        description="When audiences and computed traits are synced: every 2h to 3h; at the times of a cron expression in a time "
-        "zone; or when an upstream asset has changed, and at the latest after `every`. In a variable a cron expression is "
-        "written with its time zone behind it.",
+        description="When audiences and computed traits are synced: after an interval (every 2h to 3h); at the times of a cron "
+        "expression in a time zone; or when an upstream asset has changed, and at the latest after `every`. In a variable, write "
+        "the time zone after the cron expression.",
     )
     events: Interval = Field(default=timedelta(minutes=15), description="How often new events are forwarded.")
     task_timeout: Interval | None = Field(
         default=None,
-        description="How long one try of a task may take in Airflow, the query of a snapshot included; then it is stopped and "
-        "tried again, and goes on where it stopped. By default as long as it needs.",
+        description="How long one try of a task may take in Airflow, the query of a snapshot included. Then Airflow stops it, "
+        "and the next try goes on where it stopped. By default there is no limit.",
     )
 
 
@@ -176,9 +176,9 @@ class ApprovalSettings(Section):
 
     approvers: Annotated[tuple[str, ...], distinct_lines("a list of user ids, and of roles as role:NAME")] = Field(
         default=(),
-        description="The users who may approve, by the id that Airflow has for them or, at a command line, by their name on that "
-        "machine; `role:NAME` stands for the users of a role of Airflow's SimpleAuthManager. With none, whoever may start "
-        "the DAG may approve.",
+        description="The users who may approve: user ids of Airflow's auth manager, and for the command line user names of that "
+        "machine. `role:NAME` stands for the users of a role of Airflow's SimpleAuthManager. Without approvers, every user who "
+        "may start the DAG may approve.",
     )
 
 
@@ -187,13 +187,13 @@ class AlertSettings(Section):
 
     webhook: Annotated[str, URL] | None = Field(
         default=None,
-        description="Where each message is posted as JSON, with `text` as chat programs read it. No part of it is secret.",
+        description="The URL that gets each message as JSON, with `text` as chat programs read it. The URL must not be a secret.",
     )
     connection: Line | None = Field(
         default=None,
-        description="The Airflow connection of a webhook whose address is a secret: the whole URL is its password. With "
-        "`webhook` the password is sent as a bearer token. Outside Airflow the same stands in the variable "
-        "WINDSOR_CONNECTION_ and the connection's name in capitals.",
+        description="The Airflow connection whose password is the whole URL of a webhook, for a URL that is a secret. With "
+        "`webhook` beside it, the password is sent as a bearer token. Outside Airflow the variable WINDSOR_CONNECTION_ and the "
+        "connection's name in capitals has the password.",
     )
     notifier: Annotated[str, CLASS_PATH] | None = Field(
         default=None,
@@ -202,11 +202,11 @@ class AlertSettings(Section):
     )
     arguments: Annotated[dict[str, Any], ARGUMENTS] = Field(
         default_factory=dict,
-        description="What the notifier's class is called with; in its templates `windsor` is the message, such as "
+        description="The arguments of the notifier's class. In their templates `windsor` is the message, such as "
         "{{ windsor.title }} and {{ windsor.text }}.",
     )
     events: Annotated[tuple[AlertEvent, ...], several_of(AlertEvent)] = Field(
-        default=tuple(AlertEvent), description="The events that it is told about; by default all."
+        default=tuple(AlertEvent), description="The events that this receiver is told about; by default all."
     )
 
 
@@ -299,8 +299,8 @@ class Snapshot(Section):
     )
     connection: Line | None = Field(
         default=None,
-        description="The Airflow connection of the warehouse. On the command line its SQLAlchemy URL in the variable "
-        "WINDSOR_CONNECTION_ and the connection's name in capitals comes first.",
+        description="The Airflow connection of the warehouse. On the command line, the variable WINDSOR_CONNECTION_ and the "
+        "connection's name in capitals comes first; its value is a SQLAlchemy URL.",
     )
     query: Text | None = Field(default=None, description="The SQL whose rows are the members.")
     profiles_sync: Schema | None = Field(
@@ -341,7 +341,7 @@ class Computation(Handling):
     )
     schedule: Annotated[Timing, TIMING] | None = Field(
         default=None,
-        description="When it is synced, where that is not as `schedule.audiences` says: it gets a DAG of its own then, "
+        description="When this one is synced, instead of `schedule.audiences`. It then has a DAG of its own, named "
         "engage_audience_sync_ and its trait key.",
     )
     snapshot: Snapshot = Field(description="Where its members or values are read.")
@@ -405,7 +405,8 @@ class Page(Section):
     """The page "Audiences" in Airflow."""
 
     look_up_by_email: Boolean = Field(
-        default=False, description="Whether the page's look-up finds users by e-mail too, for who may see users."
+        default=False,
+        description="Whether the look-up of the page, for readers who may see users, also accepts an e-mail.",
     )
 
 
@@ -443,7 +444,7 @@ class WindsorYaml(Section):
     )
     approval: ApprovalSettings = Field(default=ApprovalSettings(), description="Who may approve what is withheld.")
     alerts: tuple[AlertSettings, ...] = Field(
-        default=(), description="Who is told when something goes wrong, and when it is over."
+        default=(), description="The receivers of a message when something goes wrong, and when it is over."
     )
     page: Page = Field(default_factory=Page, description="What the page in Airflow does beyond showing numbers.")
     audiences: tuple[Audience, ...] = Field(default=(), description="The audiences to sync.")

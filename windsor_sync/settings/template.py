@@ -48,7 +48,7 @@ destination:
 schedule:
   audiences: 2h30m
   events: 15m
-  # task_timeout: 2h               # how long one try of an Airflow task may take; then it is tried again where it stopped
+  # task_timeout: 2h               # limit of one try of an Airflow task; the next try goes on where it stopped
 
 # What holds for every audience and computed trait below; each may say otherwise under the same key.
 defaults:
@@ -63,19 +63,19 @@ defaults:
   guard_floor: 100               # an audience with fewer members is never held back
   max_rejected_percent: 0        # a run of which Windsor rejects more than this fails
 
-# Who may approve what is withheld; with nobody named, whoever may start the DAG.
+# Who may approve withheld changes; without this section, every user who may start the DAG.
 # approval:
 #   approvers: [ana, "role:Op"]
 
 # The page "Audiences" in Airflow.
 # page:
-#   look_up_by_email: false        # whether its look-up finds users by e-mail too
+#   look_up_by_email: false        # whether the look-up of users also accepts an e-mail
 
-# Who is told when something goes wrong, once, and once when it is over: a webhook, or in Airflow any notifier.
+# Receivers of one message when something goes wrong and one when it is over: webhooks, or in Airflow any notifier.
 # alerts:
 #   - webhook: https://chat.example/hooks/data     # gets JSON with `text`
-#   - connection: pager          # a webhook whose address is a secret: an Airflow connection's password; elsewhere the
-#                                # variable WINDSOR_CONNECTION_PAGER
+#   - connection: pager          # a webhook whose URL is a secret: the password of this Airflow connection; outside
+#                                # Airflow, the variable WINDSOR_CONNECTION_PAGER
 #     events: [withheld, credentials_refused, unavailable, unusable, stale, late, rejected, size, orphaned, recovered]
 #   - notifier: airflow.providers.smtp.notifications.smtp.SmtpNotifier
 #     arguments: {to: data@example.com, subject: "{{ windsor.title }}", html_content: "{{ windsor.text }}"}

@@ -36,8 +36,8 @@ def secret_from_environment(connection: str) -> str:
     found = clean_key(os.environ.get(variable, ""), "The address of a webhook", variable)
     if not found:
         raise ConfigError(
-            f"There is no address for the alerts' connection {connection}. Nobody was told. Set the environment variable "
-            f"{variable}; in Airflow, put it into the password of a connection of that id."
+            f"The connection {connection} under `alerts` has no URL. Nobody was told. Set the environment variable {variable}; "
+            "in Airflow, put the URL into the password of a connection with this id."
         )
     return found
 
@@ -68,8 +68,8 @@ def webhook_of(target: AlertSettings, secret_of: SecretOf) -> Webhook:
         return Webhook(secret_url(secret))
     except ValueError as error:
         raise ConfigError(
-            f"The alerts' connection {target.connection} has no address of a webhook: found {error}. Nobody was told. Put the "
-            "whole https URL there."
+            f"The connection {target.connection} under `alerts` has no URL of a webhook: found {error}. Nobody was told. Put the "
+            "whole https URL into its password."
         ) from None
 
 

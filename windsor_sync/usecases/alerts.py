@@ -58,7 +58,7 @@ def harmlessly() -> Iterator[None]:
         yield
     except Exception as error:  # also what a notifier raises, whose words can hold an address
         words = str(error) if isinstance(error, WindsorSyncError) else type(error).__name__
-        _log.warning("Alerts could not be looked at: %s. The next run or command looks again.", words)
+        _log.warning("Alerts could not be checked: %s. The sync goes on; the next run or command checks again.", words)
 
 
 def after_run(workspace: Workspace, run: Run) -> None:
@@ -209,9 +209,9 @@ def _judge_size(workspace: Workspace, run: Run, at: datetime) -> None:
         state.end_condition(workspace.database, destination, run.audience, AlertEvent.SIZE, at)
         return
     sentence = (
-        f"{harmless(run.name)} has {counted(run.books.members, 'member')} now; in the {len(before)} runs before it had "
-        f"{min(before):,} to {max(before):,}. What the guard does not withhold was sent. Look whether its "
-        f"source is whole, and whether somebody changed its definition in Segment: windsor-sync runs {run.run_id}"
+        f"{harmless(run.name)} has {counted(run.books.members, 'member')} now; it had "
+        f"{min(before):,} to {max(before):,} in the {len(before)} runs before. The guard decided whether its changes were "
+        f"sent. Check whether its source is complete and its definition in Segment has changed: windsor-sync runs {run.run_id}"
     )
     state.begin_condition(
         workspace.database, Condition(destination, run.audience, AlertEvent.SIZE, sentence, at, run.run_id), at

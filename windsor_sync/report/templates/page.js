@@ -38,7 +38,7 @@ function confOf(form) {
 async function start(event) {
   event.preventDefault();
   const form = event.target, conf = confOf(form), answer = document.getElementById("answer");
-  answer.textContent = "Looking…";
+  answer.textContent = "Checking…";
   const problem = (await checked(form, conf)) || (conf.dry_run ? "" : await another(form, conf));
   if (problem) {
     answer.textContent = `Not started: ${problem}`;
@@ -81,7 +81,7 @@ async function showPlan(form, run) {
     if (state === "failed") break;
     await new Promise((done) => setTimeout(done, 2000));
   }
-  place.textContent = "There is no plan: the run in Airflow says why.";
+  place.textContent = "The run made no plan. Its page in Airflow says why.";
 }
 
 function plansOf(value) {
@@ -141,7 +141,7 @@ function backfillState(run, tasks) {
 function cancelButton(at) {
   const button = document.createElement("button");
   button.textContent = "Cancel";
-  button.title = "What was sent by then stays sent; the run under the audience says how much";
+  button.title = "Changes that were sent stay in Windsor. The run on the audience's page says how many.";
   button.addEventListener("click", async () => {
     button.disabled = true;
     const body = JSON.stringify({ state: "failed" });
