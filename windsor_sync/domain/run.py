@@ -120,7 +120,12 @@ class Run:
     @property
     def is_resync(self) -> bool:
         """Whether it tells every member again."""
-        return self.options.get("mode") == "resync" or bool(self.options.get("is_recovery"))
+        return self.options.get("mode") == "resync" or self.is_recovery
+
+    @property
+    def is_recovery(self) -> bool:
+        """Whether it does so because it was lost what Windsor had been told."""
+        return bool(self.options.get("is_recovery"))
 
     @property
     def title(self) -> str:

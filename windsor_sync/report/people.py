@@ -54,7 +54,7 @@ def changes_csv(workspace: Workspace, run: Run, *, who: str, only: str | None = 
             f"The changes of run {run.number} of {run.name} are not kept any more, or there were none."
         )
     messages = {verdict.seq: verdict.message for verdict in head.verdicts}
-    found = changes_with_fate(head, REJECTED if only else ())
+    found = changes_with_fate(run, head, REJECTED if only else ())
     rows = ((*row[1:], messages.get(row[0])) for row in _allowed(workspace, found, 1))
     yield from _csv(("user_id", "anonymous_id", "change", "value", "fate", "code", "windsors_message"), rows)
 

@@ -18,7 +18,7 @@ from windsor_sync.state.ledger import Head
 from windsor_sync.state.runs import run_of
 from windsor_sync.state.suppressions import suppressed_users
 from windsor_sync.storage.duckdb_engine import open_stored
-from windsor_sync.usecases.why import FATE, ROWS_AT_A_TIME
+from windsor_sync.usecases.why import ROWS_AT_A_TIME, fate_of
 from windsor_sync.usecases.workspace import Workspace
 
 
@@ -56,7 +56,7 @@ def changes_of_run(workspace: Workspace, run_id: str, *, who: str) -> list[Chang
             return []
         engine, messages = found
         suppressed = {seq for (seq,) in engine.execute("FROM suppressed_rows").fetchall()}
-        rows = engine.execute(f"SELECT * FROM ({FATE}) ORDER BY seq").fetchall()
+        rows = engine.execute(f"SELECT * FROM ({fate_of(run)}) ORDER BY seq").fetchall()
     return [
         ChangeRow(
             seq,
