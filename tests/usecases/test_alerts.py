@@ -215,7 +215,7 @@ def test_a_sync_that_did_not_run_is_told_once_by_whatever_still_runs(watched: Wo
     at(watched, now + DAY, is_due_looked_for=True)
     assert receiver.events == ["late"]
     assert receiver.got[0]["audiences"] == []
-    assert "Look whether the scheduler runs" in receiver.got[0]["text"]
+    assert "Check that the scheduler runs" in receiver.got[0]["text"]
 
 
 def test_a_sync_that_begins_late_tells_nobody_so_and_the_end_of_what_was_told_is_one_message(

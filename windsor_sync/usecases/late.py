@@ -57,14 +57,14 @@ def due_after(settings: Settings, computation: Computation, last: datetime) -> t
 
 def _one_late(audience: str, due: datetime) -> str:
     return (
-        f"{harmless(audience)} was due at {moment(due)} and was not synced since. What Windsor was told stands. Look at its "
-        f"tasks in Airflow, or sync it now: windsor-sync sync {harmless(audience)}"
+        f"{harmless(audience)} was due at {moment(due)} and was not synced since. Windsor has the state of the last sync. Check "
+        f"its tasks in Airflow, or sync it now: windsor-sync sync {harmless(audience)}"
     )
 
 
 def _all_late(workspace: Workspace, due: datetime, number: int) -> str:
     return (
         f"Nothing was synced to {harmless(workspace.settings.destination.name)} since {counted(number, 'audience')} "
-        f"{'was' if number == 1 else 'were'} due ({moment(due)}). What Windsor was told stands. Look whether the scheduler runs "
-        "and engage_audience_sync is not paused, or sync now: windsor-sync sync --all"
+        f"{'was' if number == 1 else 'were'} due ({moment(due)}). Windsor has the state of the last sync. Check that the "
+        "scheduler runs and engage_audience_sync is not paused, or sync now: windsor-sync sync --all"
     )

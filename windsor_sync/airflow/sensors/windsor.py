@@ -62,7 +62,7 @@ class NewerSnapshotSensor(AudienceOperator, BaseSensorOperator):
             ended = AirflowSkipException if self.soft_fail else AirflowSensorTimeout
             raise ended(
                 f"No snapshot of {self.audience} came within {lasting(self._time_out)} that is newer than what Windsor was told. "
-                "Nothing was sent. Look whether its source still writes them."
+                "Nothing was sent. Check that its source still writes them."
             ) from None
 
     @property
