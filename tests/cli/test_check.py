@@ -393,7 +393,7 @@ def test_what_is_right_is_looked_at_in_the_same_go_as_what_is_wrong(world: World
         "ok",
         False,
     )
-    assert ("schedule" in levels, "left out below: audiences, schedule.audiences, unknown" in ran.out) == (False, True)
+    assert ("schedule" in levels, "leave out: audiences, schedule.audiences, unknown" in ran.out) == (False, True)
 
 
 @pytest.mark.parametrize("offline", [(), ("--offline",)])
@@ -452,7 +452,7 @@ def test_a_configuration_is_checked_offline_without_network_key_state_or_airflow
 def test_offline_a_mistake_ends_with_2_and_what_was_not_looked_at_is_said(world: World) -> None:
     world.document["audiences"][0]["snapshot"] = {"path": "a.txt"}
     ran = printed(world, "--offline")
-    assert (ran.status, "a path whose end names no format" in ran.out, "skipped offline: Not looked" in ran.out) == (
+    assert (ran.status, "a path whose end names no format" in ran.out, "skipped offline: Not checked" in ran.out) == (
         2,
         True,
         True,

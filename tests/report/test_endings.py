@@ -42,7 +42,7 @@ def test_each_run_of_the_shrink_story_says_who_decided_and_what_came_of_it(compa
     assert not any(ending.can_be_answered for ending in view.endings.values())
     refused, too_low, sent = (view.endings[run.run_id].decisions for run in runs[1:4])
     assert [(one.text, one.note) for one in refused] == [
-        ("Refused by ana: none of them was sent.", "looks like half a file"),
+        ("Refused by ana: no withheld change was sent.", "looks like half a file"),
         ("Run 3 took over the withheld changes.", None),
     ]
     assert [one.text for one in too_low] == [
