@@ -14,7 +14,10 @@ from time import sleep
 from typing import Any
 
 import duckdb
+import fsspec
 import pytest
+from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.implementations.local import LocalFileSystem
 from sqlalchemy import create_engine, select, text
 
 from tests.cli.test_tables_and_words import call
@@ -122,6 +125,37 @@ def test_an_object_store_takes_the_log(world: World, s3: Any) -> None:
     for place in ("s3://acme/log", "s3://acme/log.parquet"):
         assert exported(world, "--to", place)["rows"] == 1
     assert [path.endswith(".parquet") for path in s3.find("acme")] == [True, True]
+
+
+def test_a_remote_file_system_that_shows_files_as_they_arrive_gets_whole_ones_only(world: World) -> None:
+    place = world.folder / "remote"
+    place.mkdir()
+    cut = iter([True, False, False, False])
+
+    class Remote(DirFileSystem):
+        protocol = "remote"
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__(path=str(place), fs=LocalFileSystem(), **options)
+
+        def put_file(self, lpath: str, rpath: str, *_: Any, **__: Any) -> None:
+            content, is_cut = Path(lpath).read_bytes(), next(cut)
+            with self.open(rpath, "wb") as file:
+                file.write(content[: len(content) // 2] if is_cut else content)
+            if is_cut:
+                raise OSError("connection lost")
+
+    fsspec.register_implementation("remote", Remote, clobber=True)
+    world.snapshot(["ana"])
+    world.sync()
+    assert call(world, "export", "log", "--to", "remote://log").status == 2
+    for number in (1, 0):
+        assert exported(world, "--to", "remote://log")["runs"] == number
+    for _ in range(2):
+        assert exported(world, "--to", "remote://all.parquet")["runs"] == 1
+    for pattern in ("log/*/*.parquet", "*.parquet"):
+        assert rows(f"{place}/{pattern}", "user_id") == [("ana",)]
+    assert {path.suffix for path in place.rglob("*") if path.is_file()} == {".parquet"}
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

@@ -30,6 +30,7 @@ from windsor_sync.errors import ConfigError
 from windsor_sync.private import make_folder, open_new
 from windsor_sync.state.stored_files import storage_name
 from windsor_sync.storage.errors import file_system, missing_package, trouble, words_of_failure
+from windsor_sync.storage.file_store import OBJECT_STORES
 from windsor_sync.storage.scratch import scratch_folder
 from windsor_sync.usecases.export_log import COLUMNS, LogTarget, merged, rows_in
 
@@ -173,7 +174,7 @@ class _Store:
     def put(self, file: Path, path: str) -> None:
         with self._reached():
             if not self._is_local:
-                self._fs.put_file(str(file), self._full(path))
+                self._upload(file, self._full(path))
                 return
             final = Path(self._full(path))
             make_folder(final.parent)
@@ -184,6 +185,25 @@ class _Store:
                 with file.open("rb") as source, open_new(draft) as target:
                     copyfileobj(source, target)
                 os.replace(draft, final)  # noqa: PTH105
+
+    def _upload(self, file: Path, final: str) -> None:
+        """Object stores take a whole file; other remote file systems show one that is arriving."""
+        if OBJECT_STORES.intersection(self._protocols):
+            self._fs.put_file(str(file), final)
+            return
+        folder, slash, name = final.rpartition("/")
+        arriving = f"{folder}{slash}.{name}.{secrets.token_hex(4)}"
+        if folder:
+            self._fs.makedirs(folder, exist_ok=True)
+        try:
+            self._fs.put_file(str(file), arriving)
+            if self._fs.exists(final):
+                self._fs.rm_file(final)
+            self._fs.mv(arriving, final)
+        except BaseException:
+            with suppress(Exception):
+                self._fs.rm_file(arriving)
+            raise
 
     def _full(self, path: str) -> str:
         return f"{self._root.rstrip('/')}/{path}" if path else self._root
