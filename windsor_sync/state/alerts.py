@@ -130,7 +130,7 @@ def _claimed(
     if told is None:
         return None if row.is_over else _first(connection, target.key, condition, now)
     is_known = told.state == TOLD and not row.is_over
-    if is_known or (told.state != TOLD and now < told.next_try_at <= now + LONGEST_PAUSE):
+    if is_known or (told.state != TOLD and now < told.next_try_at <= now + LONGEST_PAUSE + CLOCKS_DIFFER):
         return None
     here = _told(target.key, condition)
     if row.is_over and AlertEvent.RECOVERED not in target.events:
