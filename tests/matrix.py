@@ -24,7 +24,8 @@ OF_ITS_TIME = ("pydantic<2.13", "fastapi<0.130")
 
 TESTS = ("tests/airflow", "tests/docs/test_airflow_page.py")
 OF_LIBRARIES = (
-    "tests/settings", "tests/contracts", "tests/sources/test_table_of_types.py", "tests/sources/test_plan_frames.py",
+    "tests/settings", "tests/contracts/test_ledger.py", "tests/contracts/test_state_opening.py",
+    "tests/contracts/test_file_store.py", "tests/sources/test_table_of_types.py", "tests/sources/test_plan_frames.py",
     "tests/delivery/test_transport.py",
 )  # fmt: skip
 """What the oldest libraries have to pass too: settings, the state, DataFrames, requests."""
