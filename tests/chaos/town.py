@@ -22,7 +22,7 @@ from tests.chaos.company import Company, Row, Setup
 from tests.chaos.mortal import Died, Life
 from tests.support import backups
 from tests.support.postgres import Postgres
-from windsor_sync.cli import main
+from windsor_sync.cli import main, opening
 from windsor_sync.domain.change import Limits
 from windsor_sync.domain.progress import ShardProgress
 from windsor_sync.domain.run import Run
@@ -35,7 +35,6 @@ from windsor_sync.state.runs import recent
 from windsor_sync.state.stored_files import Stamp, stamp_of
 from windsor_sync.state.tables import leases
 from windsor_sync.storage.duckdb_engine import open_duckdb, parquet
-from windsor_sync.usecases import workspace as wiring
 from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.forget import forget, is_suppressed
 from windsor_sync.usecases.prepare import Request
@@ -232,7 +231,7 @@ class Site(Company):
 
         before = self.in_no_file()
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
-            patch.setattr(wiring, "open_workspace", opened)
+            patch.setattr(opening, "open_workspace", opened)
             patch.setenv("WINDSOR_API_KEY", self.windsor.api_key)
             with pytest.raises(SystemExit) as ended:
                 main(["--config", str(self.config), *words])

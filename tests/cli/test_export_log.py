@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -277,7 +276,7 @@ def test_what_a_killed_export_left_is_removed_by_the_next_one_and_a_running_one_
 
 def test_a_stop_leaves_no_partial_file(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(*_: object) -> None:
-        signal.raise_signal(signal.SIGINT)
+        raise KeyboardInterrupt  # what Ctrl-C becomes
 
     world.snapshot(["ana"])
     world.sync()

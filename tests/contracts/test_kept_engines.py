@@ -18,6 +18,13 @@ from windsor_sync.storage.duckdb_engine import open_duckdb, parquet, quoted
 from windsor_sync.storage.kept_engines import engines_kept
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else in this process keeps engines: other tests may have a workspace open for a whole session."""
+    monkeypatch.setattr(kept_engines, "_keepers", 0)
+    monkeypatch.setattr(kept_engines, "_idle", [])
+
+
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[kept_engines.KeptEngine]:
     """The engines that were started since."""
