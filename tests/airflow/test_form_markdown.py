@@ -36,6 +36,7 @@ WORDS = (
     "a\u202eb\x1b[31m\x00",
     "mailto:ana@example.com",
     "&#33;[](https://evil.example)",
+    "http://`?",  # the sign of a shortened address took the place of the mark that ends the code
 )
 HARMLESS = {"p", "ul", "li", "code", "blockquote", "table", "thead", "tbody", "tr", "th", "td", "em", "br", "pre"}
 

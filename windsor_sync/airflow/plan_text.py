@@ -45,7 +45,7 @@ def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -
         f"{left}Never more than these numbers goes out: the comparison is repeated before anything is sent. Withheld changes are "
         "not yet in Windsor, and the next sync asks about them."
     )
-    return harmless("\n\n".join(parts), keeps="\n")
+    return "\n\n".join(parts)
 
 
 def _facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
