@@ -106,14 +106,20 @@ def test_a_run_that_another_one_overtook_before_it_sent_is_skipped(
     assert [run.state for run in recent(company.workspace.database)] == [RunState.DONE, RunState.INTERRUPTED]
 
 
-def test_an_old_delivery_that_is_cleared_sends_nothing_once_a_newer_run_is_there(
-    company: World, run_task: Callable[..., Any]
-) -> None:
+def owed_by_an_old_run(company: World) -> dict[str, str]:
+    """What a task hands on of a run that Windsor's outage stopped; Windsor is there again."""
     company.destination["give_up_after_s"] = 0.2
     company.snapshot(["ana", "ben"])
     company.windsor.set_faults(Faults(outage=Outage.UNAVAILABLE))
     old = {"run": company.sync().run_id, "audience": KEY}
     company.windsor.set_faults(Faults())
+    return old
+
+
+def test_an_old_delivery_that_is_cleared_sends_nothing_once_a_newer_run_is_there(
+    company: World, run_task: Callable[..., Any]
+) -> None:
+    old = owed_by_an_old_run(company)
     company.snapshot(["ana"])
     company.sync()
     sent = company.sent
@@ -127,11 +133,7 @@ def test_an_old_delivery_that_is_cleared_sends_nothing_once_a_newer_run_is_there
 def test_an_old_delivery_that_is_cleared_goes_on_where_it_stopped_while_no_newer_run_is_there(
     company: World, run_task: Callable[..., Any]
 ) -> None:
-    company.destination["give_up_after_s"] = 0.2
-    company.snapshot(["ana", "ben"])
-    company.windsor.set_faults(Faults(outage=Outage.UNAVAILABLE))
-    old = {"run": company.sync().run_id, "audience": KEY}
-    company.windsor.set_faults(Faults())
+    old = owed_by_an_old_run(company)
     assert run_task(DeliverOperator, "deliver", audience=KEY, run=old)["delivered"] == 2
     assert run_task(DeliverOperator, "again", audience=KEY, run=old)["delivered"] == 2
     assert company.sent == 2

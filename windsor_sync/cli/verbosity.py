@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from contextlib import redirect_stdout
+from functools import partial
 
 import click
 
@@ -21,23 +22,10 @@ def add_to(command: click.Command) -> None:
 
 def options(*, is_hidden: bool) -> list[click.Parameter]:
     """Return the two options."""
+    flag = partial(click.Option, is_flag=True, expose_value=False, hidden=is_hidden)
     return [
-        click.Option(
-            ["-q", "--quiet"],
-            is_flag=True,
-            expose_value=False,
-            hidden=is_hidden,
-            callback=_quieten,
-            help="Print only errors, and the output of --json.",
-        ),
-        click.Option(
-            ["-v", "--verbose"],
-            is_flag=True,
-            expose_value=False,
-            hidden=is_hidden,
-            callback=_tell_more,
-            help="Print each step on standard error.",
-        ),
+        flag(["-q", "--quiet"], callback=_quieten, help="Print only errors, and the output of --json."),
+        flag(["-v", "--verbose"], callback=_tell_more, help="Print each step on standard error."),
     ]
 
 

@@ -14,7 +14,7 @@ import httpx
 from windsor_sync.delivery.endings import redirected
 from windsor_sync.delivery.protocols.segment_webhook import WebhookWire
 from windsor_sync.delivery.protocols.windsor_hook import HookWire
-from windsor_sync.delivery.transport import HttpTransport
+from windsor_sync.delivery.transport import HttpTransport, always
 from windsor_sync.delivery.verdicts import Answer
 from windsor_sync.http.client import FAILURES, Client
 from windsor_sync.http.opening import tls_of
@@ -63,10 +63,10 @@ async def _date_of(destination: Destination) -> str | None:
 
 async def _probe(destination: Destination, api_key: str) -> ProbeFinding:
     async with HttpTransport(connections=1, timeout_s=TIMEOUT_S, tls=tls_of(destination)) as transport:
-        answer = await transport.send(_nothing_at_all(destination, api_key), _always)
+        answer = await transport.send(_nothing_at_all(destination, api_key), always)
         if not _may_be_about_the_message(answer):
             return _finding(answer)
-        control = await transport.send(_nothing_at_all(destination, NO_KEY), _always)
+        control = await transport.send(_nothing_at_all(destination, NO_KEY), always)
     if control.status in REFUSED:
         return ProbeFinding(True, "Windsor is there and takes the key. Nothing was sent that it could keep.")
     return ProbeFinding(
@@ -106,7 +106,3 @@ def _finding(answer: Answer) -> ProbeFinding:
     return ProbeFinding(
         False, f"No webhook answers at this address ({answer.status}). Check the URL. Nothing was sent."
     )
-
-
-def _always() -> None:
-    """A probe needs nobody's permission: it holds no lease, since it changes nothing."""

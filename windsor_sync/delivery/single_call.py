@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from windsor_sync.delivery.protocols.segment_webhook import WebhookWire
-from windsor_sync.delivery.protocols.windsor_hook import HookWire
-from windsor_sync.delivery.transport import HttpTransport
+from windsor_sync.delivery.protocols import WireProtocol
+from windsor_sync.delivery.protocols.wires import WIRES
+from windsor_sync.delivery.transport import HttpTransport, always
 from windsor_sync.delivery.verdicts import Answer
 from windsor_sync.errors import ConfigError, CredentialsRefused, DestinationUnavailable, MessagesRejected
 from windsor_sync.http.opening import tls_of
 from windsor_sync.segment.calls import encode, normalise, validate
-from windsor_sync.settings import Destination, WireName
+from windsor_sync.settings import Destination
 
 WAIT = (408, 423, 429)
 
@@ -21,7 +21,7 @@ WAIT = (408, 423, 429)
 def send_one(destination: Destination, api_key: str, call: Mapping[str, Any]) -> None:
     """Send a call and take the answer; raises ConfigError before it, or what the answer stands for."""
     message = _encoded(call)
-    wire = (HookWire if destination.wire is WireName.WINDSOR_HOOK else WebhookWire)(destination.url, api_key)
+    wire = WIRES[destination.wire](destination.url, api_key)
     encoded = wire.encoded(message)
     if encoded is None:
         raise ConfigError(
@@ -45,9 +45,9 @@ def _encoded(call: Mapping[str, Any]) -> bytes:
     return message
 
 
-async def _sent(destination: Destination, wire: HookWire | WebhookWire, message: bytes) -> None:
+async def _sent(destination: Destination, wire: WireProtocol, message: bytes) -> None:
     async with HttpTransport(connections=1, timeout_s=destination.timeout_s, tls=tls_of(destination)) as transport:
-        answer = await transport.send(wire.request([message]), _always)
+        answer = await transport.send(wire.request([message]), always)
     _judge(answer)
 
 
@@ -68,7 +68,3 @@ def _judge(answer: Answer) -> None:
     raise MessagesRejected(
         f"Windsor rejected the call ({answer.status}). It was not applied. Correct the call or the URL."
     )
-
-
-def _always() -> None:
-    """A single call needs nobody's permission: it holds no lease."""

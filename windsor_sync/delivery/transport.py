@@ -44,6 +44,10 @@ class Transport(Protocol):
         ...
 
 
+def always() -> None:
+    """Permit every request: one outside of a run holds no lease."""
+
+
 class HttpTransport:
     """Keeps up to `connections` connections open.
 

@@ -64,6 +64,14 @@ class Document:
                 return None
         return value
 
+    def take_out(self, where: Where) -> None:
+        """Remove what stands at a place, if anything does: the document is as if the file had not said it."""
+        inside = self.at(where[:-1]) if where else None
+        if isinstance(inside, dict):
+            inside.pop(str(where[-1]), None)
+        elif isinstance(inside, list) and isinstance(where[-1], int):
+            del inside[where[-1]]
+
     def is_wrong_already(self, where: Where) -> bool:
         """Tell whether a place holds nothing because what stands there is a mistake that has been noted."""
         return where in self.wrong and self.at(where) is None

@@ -40,20 +40,13 @@ def _give(document: Document, where: Where, field: FieldInfo | None, value: str,
         return
     is_null = value in ("null", "~")
     if is_null and (field is None or (field.annotation in _WORDS and not field.is_required())):
-        _take_out(document, where)
+        document.take_out(where)
         return
     # on_missing has no other value than null, and no null of its own
     may_unset = field is not None and (
         is_nullable(field) or field.validation_alias is not None or field.annotation in _WORDS
     )
     _put(document, where, None if is_null and may_unset else value, SettingPlace(variable))
-
-
-def _take_out(document: Document, where: Where) -> None:
-    """Let a setting be as if the file had not said it."""
-    target = document.at(where[:-1])
-    if isinstance(target, dict):
-        target.pop(str(where[-1]), None)
 
 
 def _put(document: Document, where: Where, value: str | None, place: SettingPlace) -> None:

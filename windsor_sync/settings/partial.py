@@ -65,7 +65,7 @@ def _leave_out(rest: Document, wrong: list[Where], left_out: set[str]) -> None:
     left_out |= {".".join(step for step in where[:2] if isinstance(step, str)) for where in wrong}
     is_address_wrong = ("destination", "url") in wrong
     for where in sorted({_there(rest, where) for where in wrong}, key=_by_place, reverse=True):
-        _take_out(rest, where)
+        rest.take_out(where)
     destination = rest.tree.get("destination")
     kept = destination if isinstance(destination, dict) else {}
     if is_address_wrong or "url" not in kept:
@@ -88,12 +88,3 @@ def _stands(rest: Document, where: Where) -> bool:
 
 def _by_place(where: Where) -> list[tuple[int, str]]:
     return [(step, "") if isinstance(step, int) else (0, step) for step in where]
-
-
-def _take_out(rest: Document, where: Where) -> None:
-    """Remove what stands at a place; what stood in it is gone before."""
-    inside = rest.at(where[:-1]) if where else None
-    if isinstance(inside, dict):
-        inside.pop(str(where[-1]), None)
-    elif isinstance(inside, list) and isinstance(where[-1], int):
-        del inside[where[-1]]

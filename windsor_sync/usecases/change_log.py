@@ -1,6 +1,5 @@
 """Every change of a run with its user and its fate: for a person who asks, and that they asked is written down first."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,16 +8,14 @@ from typing import Any
 import duckdb
 
 from windsor_sync.diff.duckdb import define_ledger
-from windsor_sync.domain.change import FALSE_FIRST
 from windsor_sync.domain.run import ForwardingRun, Run
 from windsor_sync.errors import ConfigError
-from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.state.audit_log import trail
 from windsor_sync.state.ledger import Head
 from windsor_sync.state.runs import run_of
 from windsor_sync.state.suppressions import suppressed_users
 from windsor_sync.storage.duckdb_engine import open_stored
-from windsor_sync.usecases.why import ROWS_AT_A_TIME, fate_of
+from windsor_sync.usecases.why import ROWS_AT_A_TIME, fate_of, value_told
 from windsor_sync.usecases.workspace import Workspace
 
 
@@ -62,7 +59,7 @@ def changes_of_run(workspace: Workspace, run_id: str, *, who: str) -> list[Chang
             seq,
             None if seq in suppressed else user,
             change,
-            told(computation_class, change, value),
+            value_told(computation_class, change, value),
             fate,
             code,
             messages.get(seq),
@@ -100,10 +97,3 @@ def _find_suppressed(workspace: Workspace, engine: duckdb.DuckDBPyConnection) ->
         found += [seq for seq, *ids in chunk if any(each in suppressed for each in ids)]
     if found:
         engine.execute("INSERT INTO suppressed_rows SELECT unnest(?::BIGINT[])", [found])
-
-
-def told(computation_class: str, change: str, value: str | None) -> Any:
-    """Return the value that a change tells Windsor."""
-    if computation_class == ComputationClass.AUDIENCE.value:
-        return change not in FALSE_FIRST
-    return json.loads(value) if value is not None and change not in FALSE_FIRST else None

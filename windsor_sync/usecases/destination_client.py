@@ -1,25 +1,16 @@
 """The HTTP client of the destination that windsor.yaml describes."""
 
 import ssl
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from windsor_sync.delivery.bounds import EngineLimits
 from windsor_sync.delivery.protocols import WireProtocol
-from windsor_sync.delivery.protocols.segment_webhook import WebhookWire
-from windsor_sync.delivery.protocols.windsor_hook import HookWire
 from windsor_sync.delivery.rate import Rate
 from windsor_sync.delivery.shared_rate import Weight, sharing
 from windsor_sync.delivery.transport import HttpTransport, Transport
 from windsor_sync.settings import Destination
-from windsor_sync.settings import WireName as WireName
 from windsor_sync.state.database import Database
-
-WIRES: Mapping[WireName, type[WebhookWire] | type[HookWire]] = {
-    WireName.SEGMENT_WEBHOOK: WebhookWire,
-    WireName.WINDSOR_HOOK: HookWire,
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from windsor_sync.delivery.protocols.wires import WIRES
 from windsor_sync.delivery.shared_rate import share_of_newcomer
 from windsor_sync.settings import Settings
 from windsor_sync.state.database import Database
-from windsor_sync.usecases.destination_client import WIRES
 from windsor_sync.usecases.prepare import Prepared
 
 HIDDEN = "•••"

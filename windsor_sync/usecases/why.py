@@ -321,12 +321,12 @@ def _steps(ledger: Ledger, run: Outline, computation_class: str, person: Person)
             started_at=run.started_at,
             taken_at=run.taken_at,
             change=change,
-            value=_value(computation_class, change, value),
+            value=value_told(computation_class, change, value),
             fate=fate,
             code=code,
             message=_message(found, seq),
             was_told_before=was_told,
-            told_before=_value(computation_class, "entered", told_value) if was_told else None,
+            told_before=value_told(computation_class, "entered", told_value) if was_told else None,
         )
         for seq, user, change, value, was_told, told_value, fate, code in rows
     ]
@@ -391,10 +391,11 @@ def _value_in_snapshot(head: Head | None, computation_class: str, person: Person
         row = connection.execute(
             f"SELECT value FROM {parquet(head.snapshot or '')} o WHERE {person.condition} LIMIT 1"
         ).fetchone()
-    return _value(computation_class, "entered", row[0] if row else None)
+    return value_told(computation_class, "entered", row[0] if row else None)
 
 
-def _value(computation_class: str, change: str, value: str | None) -> Any:
+def value_told(computation_class: str, change: str, value: str | None) -> Any:
+    """Return the value that a change tells Windsor."""
     if computation_class == ComputationClass.AUDIENCE.value:
         return change not in FALSE_FIRST
     return json.loads(value) if value is not None and change not in FALSE_FIRST else None

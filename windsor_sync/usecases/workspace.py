@@ -69,7 +69,8 @@ class Workspace:
 
         Raises StoredFileError where the state is not the one that told this destination last.
         """
-        from windsor_sync.usecases.destination_client import WIRES, HttpDestinationClient
+        from windsor_sync.delivery.protocols.wires import WIRES
+        from windsor_sync.usecases.destination_client import HttpDestinationClient
 
         destination = self.settings.destination
         api_key, tls = self._credentials()
@@ -86,7 +87,7 @@ class Workspace:
     @property
     def supported_calls(self) -> frozenset[str]:
         """The calls that the destination's protocol supports."""
-        from windsor_sync.usecases.destination_client import WIRES
+        from windsor_sync.delivery.protocols.wires import WIRES
 
         return WIRES[self.settings.destination.wire].calls
 

@@ -29,5 +29,5 @@ class WireProtocol(Protocol):
         ...
 
     def request(self, messages: Sequence[bytes]) -> httpx.Request:
-        """The request that delivers messages as `said` gave them, in this order."""
+        """The request that delivers messages as `encoded` gave them, in this order."""
         ...
