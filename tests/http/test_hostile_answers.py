@@ -119,7 +119,7 @@ def test_what_drips_ends_with_the_time_of_the_whole_answer(kind: str) -> None:
     began = time.monotonic()
     (got,) = asked(handle, BODY, timeout_s=0.1)
     assert (got.message, may_have_been_applied(got)) == ("time-out", True)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("status", [200, 400])
@@ -145,7 +145,7 @@ def test_who_reads_nothing_and_says_nothing_is_left_in_time() -> None:
     began = time.monotonic()
     (got,) = asked(handle, LARGE, timeout_s=0.2)
     assert (got.message, may_have_been_applied(got)) == ("time-out", True)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
 
 
 QUITE_RIGHT = {

@@ -9,7 +9,6 @@ import importlib
 import itertools
 import re
 import signal
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import windsor_sync
+from tests.support.clocks import seconds
 from windsor_sync.sources import dates, warehouse_errors
 
 PACKAGE = Path(windsor_sync.__file__).parent
@@ -225,16 +225,6 @@ def cut_off() -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
-
-
-def seconds(use: Callable[[Any], object], text: Any, times: int = 1) -> float:
-    """Return the processor time of the fastest of some uses."""
-    taken = []
-    for _ in range(times):
-        began = time.thread_time()
-        use(text)
-        taken.append(time.thread_time() - began)
-    return min(taken)
 
 
 def is_slow(use: Callable[[Any], object], build: Callable[[int], Any]) -> bool:

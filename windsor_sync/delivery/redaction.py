@@ -77,7 +77,7 @@ def _plain(text: str) -> str:
 
 
 def _needles(value: str) -> Iterator[str]:
-    for whole in (value, *_leaves(value)):
+    for whole in {value, *_leaves(value)}:
         part = whole[:LOOKED_AT]  # more of it does not fit
         plain = _plain(part)
         for spelling in (plain, *_encoded(part), *_encoded(plain)):
