@@ -134,6 +134,10 @@ ONE_MISTAKE = {
         snapshot("{query: select 1}"),
         "windsor.yaml:4 audiences['VIP'].snapshot: found a query without a connection; expected either path",
     ),
+    "query_timeout beside path": (
+        snapshot("{path: a.csv, query_timeout: 5m}"),
+        "windsor.yaml:4 audiences['VIP'].snapshot.query_timeout: found query_timeout beside path; expected it only",
+    ),
     "a connection beside path": (
         snapshot("{path: a.csv, connection: w}"),
         "windsor.yaml:4 audiences['VIP'].snapshot.connection: found a connection beside path",

@@ -1,9 +1,11 @@
 """A warehouse that refuses, breaks off or is not there: said in our words, with what to do, and never with its own."""
 
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,48 @@ def test_a_query_past_its_time_is_no_snapshot(bench: Bench, on_postgres: Warehou
     hurried = Warehouse(f"{on_postgres.url}&options=-cstatement_timeout%3D50", "public")
     found = refusal(bench, hurried.query("SELECT pg_sleep(20), 1 AS user_id"), SnapshotError)
     assert "by a time-out" in found
+
+
+# -- query_timeout -------------------------------------------------------------------------------------------
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) AS user_id FROM n"
+SLOW = {
+    "postgresql, before the first row": "SELECT pg_sleep(600), 1 AS user_id",
+    "postgresql, half-way": "SELECT i AS user_id, CASE WHEN i = 45000 THEN pg_sleep(600) END FROM generate_series(1, 99999) i",
+    "sqlite": ENDLESS,
+}
+
+
+@pytest.mark.parametrize("sql", SLOW.values(), ids=SLOW)
+def test_a_query_that_takes_longer_than_query_timeout_is_cancelled_and_nothing_is_sealed(
+    request: pytest.FixtureRequest, bench: Bench, tmp_path: Path, sql: str
+) -> None:
+    is_sqlite = sql is ENDLESS
+    where = Warehouse(f"sqlite:///{tmp_path}/w.db", "main") if is_sqlite else request.getfixturevalue("on_postgres")
+    source = WarehouseSource("warehouse", Query(sql, {}), where.connect, timedelta(seconds=0.2))
+    found = refusal(bench, source, SnapshotError)
+    assert "did not return the last row within" in found
+    assert "The query was cancelled." in found
+    if not is_sqlite:
+        asked = (
+            "SELECT 1 AS user_id FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()"
+        )
+        assert bench.user_ids(where.query(asked)) == []
+
+
+def test_a_driver_that_cannot_cancel_is_left_at_the_next_rows(
+    bench: Bench, on_postgres: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("windsor_sync.sources.warehouse_deadline._CANCELS", ())
+    slow = "SELECT i AS user_id, CASE WHEN i % 1000 = 0 THEN pg_sleep(0.02) END FROM generate_series(1, 99999) i"
+    source = WarehouseSource("warehouse", Query(slow, {}), on_postgres.connect, timedelta(seconds=0.1))
+    assert "may still run: its driver cannot cancel it" in refusal(bench, source, SnapshotError)
+
+
+def test_an_answer_in_time_is_a_snapshot_and_no_thread_stays(bench: Bench, warehouse: Warehouse) -> None:
+    source = WarehouseSource("warehouse", Query("SELECT 7 AS user_id", {}), warehouse.connect, timedelta(hours=1))
+    assert bench.user_ids(source) == ["7"]
+    assert not [thread for thread in threading.enumerate() if "query_timeout" in thread.name]
 
 
 def test_a_table_that_this_account_may_not_read_is_said(bench: Bench, on_postgres: Warehouse) -> None:

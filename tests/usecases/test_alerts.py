@@ -9,11 +9,13 @@ import pytest
 from sqlalchemy import select, update
 
 from tests.support.receiver import Receiver
-from tests.support.world import KEY, TRAIT_KEY, World
+from tests.support.world import AUDIENCE, KEY, TRAIT_KEY, World
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import SnapshotError, WindsorSyncError
 from windsor_sync.sandbox import Faults
 from windsor_sync.sandbox.faults import Outage
+from windsor_sync.sources import warehouse_session
+from windsor_sync.sources.warehouse_deadline import Deadline
 from windsor_sync.state import alerts as state
 from windsor_sync.state.tables import runs
 from windsor_sync.usecases.alert_targets import webhooks
@@ -172,6 +174,24 @@ def test_a_stale_snapshot_that_fails_its_sync_is_not_told_twice(watched: World, 
     watched.reopen()
     assert isinstance(synced(watched), SnapshotError)
     assert receiver.events == ["stale"]
+
+
+def test_a_query_that_takes_too_long_tells_windsor_nothing_and_is_an_unusable_snapshot(
+    watched: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WINDSOR_CONNECTION_WAREHOUSE", f"sqlite:///{watched.folder}/warehouse.db")
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) AS user_id FROM n"
+    snapshot = {"connection": "warehouse", "query": "SELECT 'ana' AS user_id"}
+    watched.document["audiences"] = [{"name": AUDIENCE, "snapshot": snapshot}]
+    synced(watched)
+    soon = timedelta(seconds=0.1)  # a file may not say less than a minute
+    monkeypatch.setattr(warehouse_session, "Deadline", lambda _: Deadline(soon))
+    snapshot["query"] = endless
+    watched.reopen()
+    assert isinstance(synced(watched), SnapshotError)
+    assert receiver.events == ["unusable"]
+    assert "`query_timeout`" in receiver.got[0]["text"]
+    assert watched.shown() == {"ana": True}
 
 
 def test_a_key_without_an_audience_is_told(watched: World, receiver: Receiver) -> None:

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from windsor_sync.settings.durations import format_duration
-from windsor_sync.settings.model import FRESHNESS, Handling, Section, WindsorYaml
+from windsor_sync.settings.model import SNAPSHOT_DEFAULTS, Handling, Section, WindsorYaml
 from windsor_sync.settings.readings import Reading
 
 VARIABLE_PREFIX = "WINDSOR_SYNC_"
@@ -37,7 +37,7 @@ class Setting:
 
     def described(self) -> dict[str, Any]:
         """Return the setting's row of the reference, ready for JSON."""
-        inherits = _ITEM in self.where and self.where[-1] in {*Handling.model_fields, *FRESHNESS}
+        inherits = _ITEM in self.where and self.where[-1] in {*Handling.model_fields, *SNAPSHOT_DEFAULTS}
         return {
             "name": self.name,
             "type": shape_of(self.field),

@@ -111,6 +111,9 @@ def _check_path(document: Document, where: Where, snapshot: dict[str, Tree], giv
     if "connection" in given:
         expected = "it only beside query, profiles_sync or engage"
         document.complain((*where, "connection"), found_but("a connection beside path", expected))
+    if "query_timeout" in given:
+        expected = "it only beside query, profiles_sync or engage"
+        document.complain((*where, "query_timeout"), found_but("query_timeout beside path", expected))
     if "format" not in given and known is None and isinstance(path, str) and path.strip():
         formats = ", ".join(SnapshotFormat)
         expected = f"an ending .csv, .parquet, .jsonl or .ndjson, or format: one of {formats}"

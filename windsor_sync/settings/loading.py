@@ -11,7 +11,15 @@ from windsor_sync.settings.checks import check_together, warnings_about
 from windsor_sync.settings.document import Document, read_document
 from windsor_sync.settings.environment import CONFIG_VARIABLE, apply_variables
 from windsor_sync.settings.mistakes import InvalidSettings, Mistake, SettingPlace
-from windsor_sync.settings.model import FRESHNESS, Computation, Defaults, Destination, Handling, Settings, WindsorYaml
+from windsor_sync.settings.model import (
+    SNAPSHOT_DEFAULTS,
+    Computation,
+    Defaults,
+    Destination,
+    Handling,
+    Settings,
+    WindsorYaml,
+)
 from windsor_sync.settings.patterns import below
 from windsor_sync.settings.validation import validated
 
@@ -121,7 +129,7 @@ def _complete(computation: C, defaults: Defaults, folder: Path) -> C:
     handling = {name: getattr(defaults, name) for name in Handling.model_fields}
     said = {name: getattr(computation, name) for name in Handling.model_fields if name in computation.model_fields_set}
     snapshot = computation.snapshot
-    fresh = {name: getattr(defaults, name) for name in FRESHNESS if name not in snapshot.model_fields_set}
+    general = {name: getattr(defaults, name) for name in SNAPSHOT_DEFAULTS if name not in snapshot.model_fields_set}
     path = {} if snapshot.path is None else {"path": below(folder, snapshot.path)}
-    snapshot = snapshot.model_copy(update={**fresh, **path})
+    snapshot = snapshot.model_copy(update={**general, **path})
     return computation.model_copy(update={**handling, **said, "snapshot": snapshot})

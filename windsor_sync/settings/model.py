@@ -256,7 +256,15 @@ def _max_age_action() -> Any:
     )
 
 
-FRESHNESS = ("max_age", "max_age_action")
+def _query_timeout() -> Any:
+    return Field(
+        default=timedelta(hours=1),
+        description="How long a warehouse may take to return every row of a snapshot. Then the query is cancelled and the "
+        "snapshot is refused; null sets no limit.",
+    )
+
+
+SNAPSHOT_DEFAULTS = ("max_age", "max_age_action", "query_timeout")
 """What `defaults` says for all snapshots, and each of them may say for itself."""
 
 
@@ -268,6 +276,7 @@ class Defaults(Handling):
     )
     max_age: Interval | None = _max_age()
     max_age_action: Annotated[MaxAgeAction, one_of(MaxAgeAction)] = _max_age_action()
+    query_timeout: Interval | None = _query_timeout()
     max_rejected_percent: Share = Field(
         default=0.0,
         description="A run fails when Windsor rejects more than this share of its changes, or of the messages it forwards; up "
@@ -312,6 +321,7 @@ class Snapshot(Section):
     )
     max_age: Interval | None = _max_age()
     max_age_action: Annotated[MaxAgeAction, one_of(MaxAgeAction)] = _max_age_action()
+    query_timeout: Interval | None = _query_timeout()
     max_malformed_percent: Share = Field(
         default=0.1, description="The snapshot is refused when more than this share of its rows cannot be read."
     )

@@ -60,6 +60,7 @@ defaults:
   unreadable_rows: withhold_exits # a row that names nobody may be any member's: exits wait for a person; or tell
   max_age: 36h                   # an older snapshot file is stale; null lets it be of any age
   max_age_action: warn           # a stale snapshot is synced with a warning; or fail, and nothing is sent
+  query_timeout: 1h              # a query of a warehouse that takes longer is cancelled; null sets no limit
   guard_floor: 100               # an audience with fewer members is never held back
   max_rejected_percent: 0        # a run of which Windsor rejects more than this fails
 

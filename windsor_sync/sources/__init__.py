@@ -12,6 +12,7 @@ A row that names several user ids yields as many rows of the same number.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Protocol, TypedDict
 
@@ -113,6 +114,8 @@ class SnapshotSettings(Protocol):
     def profiles_sync(self) -> str | None: ...
     @property
     def engage(self) -> str | None: ...
+    @property
+    def query_timeout(self) -> timedelta | None: ...
 
 
 class SourceSettings(Protocol):
@@ -201,7 +204,7 @@ def _warehouse_source(computation: SourceSettings, connections: Connections) -> 
             question = ProfilesSync(wanted)
         else:
             question = EngageTables(wanted, with_anonymous=computation.identify_by == "anonymous_id")
-    return WarehouseSource(settings.connection or "", question, connections)
+    return WarehouseSource(settings.connection or "", question, connections, settings.query_timeout)
 
 
 class Keys(TypedDict):

@@ -6,6 +6,7 @@ answer that breaks off is no snapshot.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from itertools import count, islice
 from typing import Any, NamedTuple, Protocol
@@ -140,11 +141,18 @@ class WarehouseSource:
     numbers = None
     """its types say what is a number"""
 
-    def __init__(self, connection: str, question: Question, connections: Connections = engine_from_environment) -> None:
+    def __init__(
+        self,
+        connection: str,
+        question: Question,
+        connections: Connections = engine_from_environment,
+        query_timeout: timedelta | None = None,
+    ) -> None:
         self.columns: frozenset[str] = frozenset()
         self._place = f"connection {connection}"
         self._question = question
         self._engine = partial(connections, connection)
+        self._query_timeout = query_timeout
 
     def describe(self) -> str:
         """Say what is read."""
@@ -153,14 +161,14 @@ class WarehouseSource:
     def load(self, connection: duckdb.DuckDBPyConnection, most: int | None = None) -> None:
         """Define the view `rows`, of the first `most` rows where it is given.
 
-        Raises ConfigError or SnapshotError for a warehouse that does not answer, or not to the end of what is asked for.
+        Raises ConfigError or SnapshotError for a warehouse that does not answer, or not to the end of what is asked for in time.
         """
         define_macros(connection)
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE staged (line BIGINT, user_id VARCHAR, anonymous_id VARCHAR, emails VARCHAR, "
             "profile_id VARCHAR, value VARCHAR, malformed VARCHAR)"
         )
-        with opened(self._engine(), self._place) as warehouse:
+        with opened(self._engine(), self._place, self._query_timeout) as warehouse:
             self.columns, rows, flag = self._question.rows(warehouse)
             _stage(connection, islice(rows, most))
         is_flag = define_rows(connection, _select(is_json=flag is None), flag, self.describe())

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Executable, create_engine, inspect
@@ -15,6 +16,7 @@ from sqlalchemy.types import TypeEngine
 
 from windsor_sync.errors import ConfigError
 from windsor_sync.sources.refusal import unusable
+from windsor_sync.sources.warehouse_deadline import Deadline
 from windsor_sync.sources.warehouse_errors import translated
 
 CHUNK_ROWS = 10_000
@@ -44,10 +46,11 @@ class Warehouse:
     connection: Connection
     place: str
     """the connection as messages name it"""
+    deadline: Deadline
 
     def ask(self, question: str | Executable) -> QueryResult:
         """Ask for rows; a text goes to the database to the letter. Raises ConfigError or SnapshotError."""
-        with translated(self.place):
+        with self._asking():
             if isinstance(question, str):
                 # Without parameters, so that no driver takes the % of a LIKE for one.
                 result = self.connection.exec_driver_sql(question, None, {**STREAMED, "no_parameters": True})
@@ -59,7 +62,7 @@ class Warehouse:
 
     def columns_of(self, table: str, schema: str) -> dict[str, TypeEngine[Any]] | None:
         """The columns of a table with their types; None where there is no such table."""
-        with translated(self.place):
+        with self._asking():
             try:
                 columns = inspect(self.connection).get_columns(table, schema=schema)
             except NoSuchTableError:
@@ -73,9 +76,14 @@ class Warehouse:
         quote = self.connection.dialect.identifier_preparer.quote
         return quoted_name(".".join(quote(part) for part in schema.split(".")), quote=False)
 
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        with self.deadline.kept(self.place), translated(self.place):
+            yield
+
     def _chunks(self, result: Any) -> Iterator[Sequence[Sequence[Any]]]:
         while True:
-            with translated(self.place):
+            with self._asking():
                 rows = result.fetchmany(CHUNK_ROWS)
             if not rows:
                 return
@@ -83,15 +91,20 @@ class Warehouse:
 
 
 @contextmanager
-def opened(engine: Engine, place: str) -> Iterator[Warehouse]:
-    """Connect, and let go of everything afterwards. Raises ConfigError or SnapshotError when that fails."""
+def opened(engine: Engine, place: str, limit: timedelta | None = None) -> Iterator[Warehouse]:
+    """Connect, and let go of everything afterwards. Raises ConfigError or SnapshotError when that fails.
+
+    What is asked has to be answered within `limit`: after it the driver is told to cancel the query.
+    """
+    deadline = Deadline(limit)
     try:
         with translated(place, connecting=True):
             connection = engine.connect()
         with connection:
             if engine.dialect.name == "postgresql":
                 connection.execution_options(postgresql_readonly=True)
-            yield Warehouse(connection, place)
+            with deadline.running(connection):
+                yield Warehouse(connection, place, deadline)
     finally:
         engine.dispose()
 

@@ -27,8 +27,8 @@ from windsor_sync.usecases import segment_check as segment_view
 from windsor_sync.usecases import suppression_list as segment_suppressions
 from windsor_sync.usecases.workspace import Workspace
 
-NOT_IN_RECIPE = {"path", "consists_of", "max_age", "max_age_action", "size_tolerance_percent"}
-"""Settings of a snapshot that say which file is read, or whether, and not how."""
+NOT_IN_RECIPE = {"path", "consists_of", "max_age", "max_age_action", "query_timeout", "size_tolerance_percent"}
+"""Settings of a snapshot that say which file is read, or whether, or in what time, and not how."""
 
 FOLDER = "snapshots"
 

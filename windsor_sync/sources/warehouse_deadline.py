@@ -1,0 +1,78 @@
+"""Ends a query that takes too long: a thread asks the driver to cancel it, and reading stops with an error in our words."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from threading import Event, Thread
+from typing import Any
+
+from sqlalchemy import Connection
+
+from windsor_sync.errors import WindsorSyncError
+from windsor_sync.settings.durations import format_duration
+from windsor_sync.sources.refusal import unusable
+
+AGAIN_S = 0.5
+"""Between two attempts: a cancel that comes between two statements cancels nothing."""
+
+LAST_ATTEMPT_S = 5.0
+"""How long closing waits for an attempt to cancel that is under way."""
+
+_CANCELS = ("cancel_safe", "cancel", "interrupt")
+"""What drivers call it: psycopg, psycopg2 and Oracle, then SQLite and DuckDB. Other threads may call each of them."""
+
+
+class Deadline:
+    """The time that one reading of a warehouse may take."""
+
+    def __init__(self, limit: timedelta | None) -> None:
+        self._limit = limit
+        self._is_over, self._has_passed = Event(), Event()
+        self._cancel: Callable[[], Any] | None = None
+
+    @contextmanager
+    def running(self, connection: Connection) -> Iterator[None]:
+        """Watch over what is asked on a connection; without a limit nothing is watched."""
+        if self._limit is None:
+            yield
+            return
+        driver = connection.connection.driver_connection
+        found = (getattr(driver, name, None) for name in _CANCELS)
+        self._cancel = next(filter(callable, found), None)
+        watch = Thread(target=self._watch, name="windsor_sync query_timeout", daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            self._is_over.set()
+            watch.join(LAST_ATTEMPT_S)
+
+    def _watch(self) -> None:
+        assert self._limit is not None
+        wait_s = self._limit.total_seconds()
+        while not self._is_over.wait(wait_s):
+            self._has_passed.set()
+            if self._cancel is not None:
+                with suppress(Exception):  # the connection may be lost: who waits for its answer learns that
+                    self._cancel()
+            wait_s = AGAIN_S
+
+    @contextmanager
+    def kept(self, place: str) -> Iterator[None]:
+        """Raise SnapshotError once the time has passed, before what is asked inside or instead of its error."""
+        self._refuse(place)
+        try:
+            yield
+        except WindsorSyncError:
+            self._refuse(place)
+            raise
+
+    def _refuse(self, place: str) -> None:
+        if self._limit is None or not self._has_passed.is_set():
+            return
+        limit = format_duration(self._limit)
+        what = "was cancelled" if self._cancel else "may still run: its driver cannot cancel it"
+        raise unusable(
+            f"The warehouse of {place} did not return the last row within {limit} (`query_timeout`). The query {what}.",
+            "Make the query cheaper (a table instead of a view), or raise `query_timeout` of the snapshot in windsor.yaml.",
+        ) from None
