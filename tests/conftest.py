@@ -1,5 +1,6 @@
 """Fixtures for every room."""
 
+import gc
 import os
 import re
 import shutil
@@ -70,13 +71,22 @@ def has_room(folder: Path) -> bool:
     return available is not None and min(shutil.disk_usage(folder).free, int(available[1]) << 10) > ROOM_BYTES
 
 
+def pytest_collection(session: pytest.Session) -> None:
+    """What is collected stays: to look through it for garbage again and again took a third of the collection's time."""
+    gc.disable()
+    session.config.add_cleanup(gc.unfreeze)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Give each process a temporary folder of its own: `audit` reports what any process is doing in the one they share."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         if has_room(IN_MEMORY) and not {"TMPDIR", "PYTEST_DEBUG_TEMPROOT"} & set(os.environ):
-            os.environ["TMPDIR"] = tempfile.tempdir = str(
-                IN_MEMORY
-            )  # no test cuts the power: nothing has to reach a disk
+            os.environ["TMPDIR"] = tempfile.tempdir = str(IN_MEMORY)  # no test cuts the power: no disk is needed
         return
     folder = Path(tempfile.mkdtemp(prefix="windsor-"))
     folder.chmod(0o1777)  # as the one that all share: PostgreSQL and some tests are another user
