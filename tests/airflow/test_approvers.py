@@ -139,3 +139,58 @@ def test_at_the_command_line_the_systems_name_counts(
     assert json.loads(done.stdout)["max_exited"] == EXITS
     assert world.sync().state is RunState.DONE
     assert world.members_shown() == set(AFTER)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("retire", KEY),
+        ("backfill", KEY, "--mode", "resync"),
+        ("backfill", "--all", "--mode", "resync"),
+        ("backfill", KEY, "--limit", "1"),
+    ],
+)
+def test_a_command_that_sends_beyond_the_schedule_is_for_approvers_alone(
+    approvers: Callable[..., World], words: tuple[str, ...]
+) -> None:
+    from click.testing import CliRunner
+
+    from windsor_sync.cli import cli
+
+    def ended(*words: str) -> Any:
+        return CliRunner().invoke(cli, ["--config", str(world.config), *words], standalone_mode=False)
+
+    world = approvers("ben", "role:Op")
+    sent = world.sent
+    refused = ended(*words)
+    assert isinstance(refused.exception, ConfigError)
+    assert "Nothing was approved or sent" in str(refused.exception)
+    assert "A command knows no roles" in str(refused.exception)
+    assert world.sent == sent
+    if words[0] == "backfill":
+        assert ended(*words, "--dry-run").exception is None
+    assert ended("retry").exception is None
+    sent = world.sent
+    approvers("ben", user_of_this_process())
+    assert ended(*words).exception is None
+    assert world.sent > sent
+
+
+def test_a_role_of_another_auth_manager_is_refused_by_check_and_by_the_task(
+    approvers: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from windsor_sync.airflow.approvers import assigned_users
+    from windsor_sync.cli.airflow_look import examine_airflow
+    from windsor_sync.usecases.check import Level
+
+    world = approvers("3", "role:Op")
+    monkeypatch.setenv(
+        "AIRFLOW__CORE__AUTH_MANAGER", "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
+    )
+    with pytest.raises(ConfigError, match="FabAuthManager does not tell a task who has it"):
+        assigned_users(world.workspace.settings)
+    found = {finding.subject: finding.level for finding in examine_airflow(world.workspace.settings)}
+    assert found["approvers"] is Level.ERROR
+    settings = approvers("3").workspace.settings
+    assert assigned_users(settings) == [{"id": "3", "name": "3"}]
+    assert "approvers" in {finding.subject for finding in examine_airflow(settings) if finding.level is Level.OK}

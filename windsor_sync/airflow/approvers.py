@@ -36,7 +36,13 @@ def users_of(role: str) -> Collection[str]:
     from airflow.sdk import conf
 
     manager = str(conf.get("core", "auth_manager", fallback="") or SIMPLE).rpartition(".")[2]
-    listed = str(conf.get("core", "simple_auth_manager_users", fallback="") or "") if manager == SIMPLE else ""
+    if manager != SIMPLE:
+        raise ConfigError(
+            f"approval.approvers names the role {harmless(role)}, but {manager} does not tell a task who has it. Nobody was "
+            "asked; the changes stay withheld. Name users by their ids in approval.approvers (`airflow users list` shows the ids "
+            "of FabAuthManager), or run `windsor-sync approve`."
+        )
+    listed = str(conf.get("core", "simple_auth_manager_users", fallback="") or "")
     pairs = [each.strip().split(":") for each in listed.split(",")]
     found = [pair[0] for pair in pairs if len(pair) > 1 and pair[1].casefold() == role.casefold()]
     if not found:

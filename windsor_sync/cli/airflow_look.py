@@ -1,12 +1,14 @@
 """Looks at the pool and the connection of the Airflow in this environment, for `check`."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from windsor_sync.cli.airflow_connections import connection_in_airflow, has_airflow, slots_in_airflow
 from windsor_sync.domain.labels import counted
+from windsor_sync.errors import harmless
 from windsor_sync.settings import Settings
 from windsor_sync.settings.keys import clean_key
-from windsor_sync.usecases.check import Finding, Level
+from windsor_sync.usecases.check import Finding, Level, tried
 
 POOL = "windsor_api"
 REMEDY = "Run `airflow db migrate` if that was not done; then, with WINDSOR_API_KEY set, `windsor-sync airflow-setup` makes it."
@@ -19,6 +21,15 @@ def examine_airflow(settings: Settings) -> Iterator[Finding]:
         return
     yield _pool()
     yield _connection(settings.destination.connection)
+    if settings.approval.approvers:
+        yield tried("approvers", partial(_approvers, settings))
+
+
+def _approvers(settings: Settings) -> str:
+    from windsor_sync.airflow.approvers import assigned_users
+
+    users = assigned_users(settings) or ()
+    return f"the form of an approval goes to {', '.join(harmless(user['id']) for user in users)}"
 
 
 def key_in_airflow(connection: str) -> str | None:

@@ -74,7 +74,8 @@ def approve_command(
 def retire_command(config: Path | None, audience: str, reason: str | None, is_json: bool) -> int:
     """Take an audience out of Windsor: everyone who was told true is told false, and its key is retired.
 
-    Works for an audience that is gone from windsor.yaml too. Run it again to send what stayed owed.
+    Works for an audience that is gone from windsor.yaml too. Run it again to send what stayed owed. Where
+    `approval.approvers` names users, only they may retire.
 
     \b
     Example:
@@ -88,6 +89,7 @@ def retire_command(config: Path | None, audience: str, reason: str | None, is_js
         config,
         [(audience, lambda here, stop, view: retire_one(here, audience, who, reason, stop, view))],
         is_json=is_json,
+        is_for_approvers=True,
     )
 
 

@@ -78,7 +78,13 @@ def plan_audiences(
 
 
 def run_audiences(
-    config: Path | None, words: tuple[str, ...], make: "MakeRequest", *, is_all: bool, is_json: bool
+    config: Path | None,
+    words: tuple[str, ...],
+    make: "MakeRequest",
+    *,
+    is_all: bool,
+    is_json: bool,
+    is_for_approvers: bool = False,
 ) -> int:
     """Run the audiences one after the other; one that fails holds no other. Returns the exit status."""
     from windsor_sync.usecases.sync import sync
@@ -87,20 +93,31 @@ def run_audiences(
         return lambda workspace, stop, view: sync(workspace, computation, make(computation), stop, view)
 
     found = chosen(load_settings(config), words, is_all=is_all)
-    return run_jobs(config, [(str(one.key), job(one)) for one in found], is_json=is_json)
+    jobs = [(str(one.key), job(one)) for one in found]
+    return run_jobs(config, jobs, is_json=is_json, is_for_approvers=is_for_approvers)
 
 
-def run_jobs(config: Path | None, jobs: "list[tuple[str, RunOne]]", *, is_json: bool) -> int:
-    """Run (trait key, what to do) one after the other and show the books; returns the exit status."""
+def run_jobs(
+    config: Path | None, jobs: "list[tuple[str, RunOne]]", *, is_json: bool, is_for_approvers: bool = False
+) -> int:
+    """Run (trait key, what to do) one after the other and show the books; returns the exit status.
+
+    Where it `is_for_approvers`, raises ConfigError for a user whom `approval.approvers` leaves out.
+    """
     from windsor_sync.cli.opening import open_for_command
     from windsor_sync.delivery.cancel import CancelToken
     from windsor_sync.settings import load
+    from windsor_sync.state.audit_log import user_of_this_process
+    from windsor_sync.usecases.approvers import permission_of
     from windsor_sync.usecases.close_run import error_of
 
+    settings = load(config)
+    if is_for_approvers:
+        permission_of(settings, user_of_this_process())
     runs: list[Run] = []
     failures: list[WindsorSyncError] = []
     with (
-        open_for_command(load(config), sends=True) as workspace,
+        open_for_command(settings, sends=True) as workspace,
         progress() as view,
         stopping(CancelToken()) as stop,
         alerting(workspace) as watch,

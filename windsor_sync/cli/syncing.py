@@ -96,7 +96,7 @@ def backfill_command(
     dry_run: bool,
     is_json: bool,
 ) -> int:
-    """Run audiences by hand, beyond what the schedule does.
+    """Run audiences by hand, beyond what the schedule does. Where `approval.approvers` names users, only they may.
 
     \b
     Example:
@@ -122,7 +122,7 @@ def backfill_command(
 
     if dry_run:
         return plan_audiences(config, audiences, make, is_all=is_all, is_json=is_json)
-    return run_audiences(config, audiences, make, is_all=is_all, is_json=is_json)
+    return run_audiences(config, audiences, make, is_all=is_all, is_json=is_json, is_for_approvers=True)
 
 
 @click.command(short_help="Send rejected messages again now, whenever they would be due.")

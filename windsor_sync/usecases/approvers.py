@@ -17,18 +17,22 @@ def no_users(role: str) -> Collection[str]:  # noqa: ARG001
     return ()
 
 
+_NO_ROLES = " A command knows no roles: name its users in approval.approvers too."
+
+
 def permission_of(settings: Settings, user: str, users_of: UsersOf = no_users) -> str | None:
     """Return the entry of `approval.approvers` that lets a user approve; None where nobody is named. Raises ConfigError."""
     approvers = settings.approval.approvers
     if not approvers:
         return None
+    roles = [entry for entry in approvers if entry.startswith(ROLE)]
     for entry in approvers:
         role = entry.removeprefix(ROLE)
         if entry == user or (role != entry and user in users_of(role)):
             return entry
     raise ConfigError(
-        f"{harmless(user)} may not approve: approval.approvers names {harmless(', '.join(approvers))}. Nothing was approved. Let "
-        "one of them answer."
+        f"{harmless(user)} may not approve or start this: approval.approvers names {harmless(', '.join(approvers))}. Nothing was "
+        f"approved or sent. Let one of them do it.{'' if users_of is not no_users or not roles else _NO_ROLES}"
     )
 
 
