@@ -84,7 +84,7 @@ def measure(work: Work) -> Measured:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
         seen_mb = 0.0
         while process.poll() is None:
-            seen_mb = max(seen_mb, sum(map(_resident_mb, _tree(process.pid))))
+            seen_mb = max(seen_mb, sum(map(resident_mb, _tree(process.pid))))
             time.sleep(1 / LOOKS_A_SECOND)
         assert process.stdout is not None
         assert process.stderr is not None
@@ -130,7 +130,7 @@ def _tree(process: int) -> list[int]:
     return found
 
 
-def _resident_mb(process: int) -> float:
+def resident_mb(process: int) -> float:
     try:
         pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     except (OSError, IndexError):
