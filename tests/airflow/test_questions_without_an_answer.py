@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from tests.support.world import KEY, World
 from windsor_sync.airflow.approval import APPROVE, ApproveOperator
 from windsor_sync.domain.run import RunState
-from windsor_sync.state.approvals import standing
+from windsor_sync.state.approvals import unsettled_approval
 from windsor_sync.usecases.prepare import Request
 
 BEFORE = [f"user-{number:03}" for number in range(200)]
@@ -60,5 +60,5 @@ def test_an_approval_without_a_number_lets_nothing_out(
     with mock.patch.object(HITLOperator, "execute", return_value="asked again"):
         assert approve.execute_complete(context(began), answer) == "asked again"
     run = configured.sync()
-    assert standing(configured.workspace.database, run.audience_id) is None
+    assert unsettled_approval(configured.workspace.database, run.audience_id) is None
     assert (run.books.withheld, configured.members_shown()) == (150, set(BEFORE))

@@ -31,7 +31,7 @@ from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import ConfigError, SnapshotError
 from windsor_sync.sandbox import Faults, Sandbox
 from windsor_sync.sandbox.faults import Outage
-from windsor_sync.state.approvals import approve, standing
+from windsor_sync.state.approvals import approve, unsettled_approval
 from windsor_sync.state.runs import recent
 from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.forget import forget, is_suppressed
@@ -359,7 +359,7 @@ class Chaos(RuleBasedStateMachine):
 
     def standing_ceiling(self) -> int | None:
         """How many exits are approved."""
-        found = standing(self.company.workspace.database, self.company.row.id) if self.company.row else None
+        found = unsettled_approval(self.company.workspace.database, self.company.row.id) if self.company.row else None
         return found.ceiling.max_exited if found else None
 
     @rule(weather=st.one_of(FAIR, STORMS))

@@ -21,7 +21,7 @@ from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.errors import LeaseHeld, StateUnavailable
 from windsor_sync.settings import load
-from windsor_sync.state import engines
+from windsor_sync.state import connections
 from windsor_sync.state.runs import recent
 from windsor_sync.state.tables import leases
 from windsor_sync.usecases import forward
@@ -217,7 +217,7 @@ def stands_still(run: Command) -> bool:
 def is_state_busy(world: World) -> bool:
     """Whether the process was stopped inside a transaction, in which nobody else can take the lease."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engines, "BUSY_TIMEOUT_S", 0.05)
+        patch.setattr(connections, "BUSY_TIMEOUT_S", 0.05)
         try:
             with open_workspace(load(world.config, env={})) as workspace, workspace.database.write() as connection:
                 connection.execute(select(leases).with_for_update())
@@ -248,7 +248,7 @@ def are_leases_over(world: World) -> bool:
 def hasty_workspace(world: World) -> Iterator[Workspace]:
     """A workspace that waits for no other writer."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engines, "BUSY_TIMEOUT_S", 0.05)
+        patch.setattr(connections, "BUSY_TIMEOUT_S", 0.05)
         with open_workspace(load(world.config, env={}), lambda: world.windsor.api_key) as workspace:
             yield workspace
 

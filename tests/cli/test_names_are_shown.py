@@ -22,7 +22,7 @@ from windsor_sync.domain.alert import Alert, AlertEvent
 from windsor_sync.errors import ConfigError, harmless
 from windsor_sync.report.document import report
 from windsor_sync.report.rendering import Links, render
-from windsor_sync.report.tables import print_table, say
+from windsor_sync.report.terminal import print_table, say
 from windsor_sync.sandbox import Faults
 from windsor_sync.usecases.alert_targets import AlertTarget
 from windsor_sync.usecases.alerts import after_run, tell

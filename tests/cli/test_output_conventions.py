@@ -21,7 +21,7 @@ from tests.cli.test_tables_and_words import call
 from tests.support.commands import clean_environment
 from tests.support.history import configure, live
 from tests.support.world import AUDIENCE, KEY, TRAIT_KEY, World
-from windsor_sync.report import tables
+from windsor_sync.report import terminal
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.tables import audit_trail
 
@@ -43,8 +43,8 @@ def test_every_column_stands_below_its_header(
     columns = [letter.upper() * titles[place] for place, letter in enumerate(letters)]
     row = [letter * size for letter, size in zip(letters, [*words, *numbers], strict=True)]
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out:
-        patch.setattr(tables, "_width", lambda: width)
-        tables.print_table(columns, [row], numbers=frozenset(columns[len(words) :]))
+        patch.setattr(terminal, "_width", lambda: width)
+        terminal.print_table(columns, [row], numbers=frozenset(columns[len(words) :]))
     _, *lines = out.getvalue().splitlines()
     rule = next(place for place, line in enumerate(lines) if line.startswith("─"))
     head, body = lines[:rule], lines[rule + 1 : -1]

@@ -26,7 +26,7 @@ from windsor_sync.cli import main, output
 from windsor_sync.cli.output import ProgressView
 from windsor_sync.domain.labels import STATES
 from windsor_sync.domain.run import RunState
-from windsor_sync.report.tables import print_table
+from windsor_sync.report.terminal import print_table
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.tables import runs, snapshots
 

@@ -16,7 +16,7 @@ from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Integer, Table,
 from tests.contracts.stage import MOMENT, Wanted
 from tests.support.postgres import Postgres
 from windsor_sync.errors import ConfigError, LeaseHeld, StateUnavailable
-from windsor_sync.state import copying, engines
+from windsor_sync.state import connections, copying
 from windsor_sync.state.audiences import Registry
 from windsor_sync.state.audit_log import trail
 from windsor_sync.state.copying import Copied, copy_state, reopen
@@ -168,7 +168,7 @@ def test_the_old_state_is_refused_to_every_command_and_says_where_it_went(source
     copy_state(source, target)
     with pytest.raises(ConfigError, match=r"was moved to .*Write the new URL as `state` into windsor.yaml") as refused:
         open_database(source)
-    assert engines.shown_url(engines.make_engine(target).url) in str(refused.value)
+    assert connections.shown_url(connections.make_engine(target).url) in str(refused.value)
     open_database(target).close()
 
 
@@ -309,7 +309,7 @@ def test_a_run_on_the_copy_holds_a_repeat_up(source: str, target: str) -> None:
 def test_nobody_writes_to_either_side_while_the_copy_is_made(
     source: str, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(connections, "BUSY_TIMEOUT_S", 0.05)
     audience(source, "first")
     refused: list[str] = []
     with closing(open_database(source)) as beside:

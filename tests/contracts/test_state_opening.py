@@ -19,9 +19,9 @@ from sqlalchemy import func, inspect, select, text
 
 from tests.support.postgres import Postgres
 from windsor_sync.errors import ConfigError, StateUnavailable
-from windsor_sync.state import engines, tables
+from windsor_sync.state import connections, tables
+from windsor_sync.state.connections import make_engine
 from windsor_sync.state.database import open_database, upgrade_database
-from windsor_sync.state.engines import make_engine
 from windsor_sync.state.upgrading import MIGRATIONS, VERSION_TABLE, known_versions, needed_version
 
 ROOT = Path(__file__).parents[2]
@@ -234,7 +234,7 @@ def test_a_state_that_another_process_locks_is_waited_for_even_while_it_is_put_i
 
 
 def test_a_state_that_stays_locked_may_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(connections, "BUSY_TIMEOUT_S", 0.05)
     path = tmp_path / "state.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")

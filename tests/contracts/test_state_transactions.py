@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select, text, update
 from tests.contracts.stage import MOMENT
 from tests.support.postgres import END_OTHERS, Postgres
 from windsor_sync.errors import StateUnavailable
-from windsor_sync.state import engines
+from windsor_sync.state import connections
 from windsor_sync.state.database import Database, open_database
 from windsor_sync.state.leases import acquire
 from windsor_sync.state.tables import audit_trail, leases, suppressions
@@ -101,7 +101,7 @@ def test_a_reader_does_not_wait_for_a_writer_nor_see_what_is_not_committed(datab
 def test_a_writer_that_waits_too_long_for_another_one_gives_up_as_unavailable(
     state_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(connections, "BUSY_TIMEOUT_S", 0.05)
     first, second = open_database(state_url), open_database(state_url)
     acquire(first, "vip", "a test")
     everybody = update(leases).values(holder="somebody")
@@ -116,7 +116,7 @@ def test_a_writer_that_waits_too_long_for_another_one_gives_up_as_unavailable(
 def test_a_process_that_stands_still_inside_a_transaction_blocks_postgresql_only_for_a_while(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "IDLE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(connections, "IDLE_TIMEOUT_S", 0.1)
     with postgres.state() as url:
         still, other = open_database(url), open_database(url)
         lease = acquire(still, "vip", "stands still")

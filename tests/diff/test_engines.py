@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from windsor_sync.diff import duckdb
-from windsor_sync.diff.engines import engine
+from windsor_sync.diff.choice import engine
 from windsor_sync.errors import ConfigError
 
 

@@ -12,7 +12,7 @@ from windsor_sync.domain.change import Limits
 from windsor_sync.domain.guard import Ceiling
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.sandbox import Faults
-from windsor_sync.state.approvals import approve, standing
+from windsor_sync.state.approvals import approve, unsettled_approval
 from windsor_sync.usecases.alert_targets import AlertTarget
 from windsor_sync.usecases.alerts import after_run, tell
 from windsor_sync.usecases.backfill import Wish, plan
@@ -56,10 +56,10 @@ def test_an_approval_outlives_a_backfill_that_left_what_was_approved_for_later(c
     database, withheld = cut.workspace.database, cut.sync()
     approve(database, withheld, Ceiling(max_exited=180), who="ana", why=None)
     cut.sync(request=backfill(only="entered"))
-    assert standing(database, withheld.audience_id) is not None
+    assert unsettled_approval(database, withheld.audience_id) is not None
     assert cut.sync().state is RunState.DONE
     assert cut.members_shown() == {*CROWD[:20], "newcomer"}
-    assert standing(database, withheld.audience_id) is None
+    assert unsettled_approval(database, withheld.audience_id) is None
 
 
 def test_a_run_fails_by_the_share_of_what_it_tried_and_not_of_what_it_left(world: World) -> None:

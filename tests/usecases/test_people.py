@@ -14,7 +14,7 @@ from windsor_sync.domain.run import RunState
 from windsor_sync.errors import ConfigError, SnapshotError
 from windsor_sync.sandbox import Faults
 from windsor_sync.segment.trait_keys import TraitKey
-from windsor_sync.state.approvals import approve, standing
+from windsor_sync.state.approvals import approve, unsettled_approval
 from windsor_sync.state.runs import recent
 from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.forget import forget
@@ -72,7 +72,7 @@ def test_an_approval_is_a_ceiling_used_by_the_next_run(world: World) -> None:
     approve(database, again, Ceiling(max_exited=180), who="ana", why="sale ended")
     assert world.sync().state is RunState.DONE
     assert world.members_shown() == set(CROWD[:20])
-    assert standing(database, withheld.audience_id) is None
+    assert unsettled_approval(database, withheld.audience_id) is None
 
 
 def test_an_approval_is_spent_by_the_run_that_used_it(world: World) -> None:
@@ -354,6 +354,6 @@ def test_an_approval_in_the_state_names_who_when_and_why(world: World) -> None:
     world.sync()
     world.snapshot(CROWD[:20])
     given = approve(world.workspace.database, world.sync(), Ceiling(max_exited=200), who="ana", why="sale ended")
-    found = standing(world.workspace.database, recent(world.workspace.database)[0].audience_id)
+    found = unsettled_approval(world.workspace.database, recent(world.workspace.database)[0].audience_id)
     assert found is not None
     assert replace(found, at=given.at) == given

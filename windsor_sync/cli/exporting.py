@@ -10,7 +10,7 @@ import click
 from windsor_sync.cli.options import as_json, load_settings
 from windsor_sync.cli.output import echo, print_json, progress
 from windsor_sync.errors import StoredFileError, harmless
-from windsor_sync.report.tables import say
+from windsor_sync.report.terminal import say
 
 if TYPE_CHECKING:
     from windsor_sync.usecases.export_log import Exported, LogTarget

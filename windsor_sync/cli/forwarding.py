@@ -11,7 +11,7 @@ from windsor_sync.cli.options import as_json, load_settings
 from windsor_sync.cli.output import echo, print_json, progress, run_as_json
 from windsor_sync.cli.running import exit_status, reported, stopping
 from windsor_sync.domain.labels import counted
-from windsor_sync.report.tables import print_table
+from windsor_sync.report.terminal import print_table
 
 if TYPE_CHECKING:
     from windsor_sync.domain.run import ForwardingRun

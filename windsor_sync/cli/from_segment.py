@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from windsor_sync.cli.output import echo, print_json
 from windsor_sync.errors import ConfigError
-from windsor_sync.report.tables import print_table
+from windsor_sync.report.terminal import print_table
 
 if TYPE_CHECKING:
     from windsor_sync.settings import Settings

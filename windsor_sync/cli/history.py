@@ -10,7 +10,7 @@ import click
 from windsor_sync.cli.options import as_json, audience_names, load_settings
 from windsor_sync.cli.output import echo, level, print_json, progress, run_as_json
 from windsor_sync.errors import ConfigError, harmless
-from windsor_sync.report.tables import print_pairs, print_table, say, with_moved
+from windsor_sync.report.terminal import print_pairs, print_table, say, with_moved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

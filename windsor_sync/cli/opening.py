@@ -10,7 +10,7 @@ from windsor_sync.cli.airflow_connections import has_airflow
 from windsor_sync.settings import Settings
 from windsor_sync.sources import engine_from_environment
 from windsor_sync.sources.warehouse_session import variable_of
-from windsor_sync.state.engines import file_of, parsed_url
+from windsor_sync.state.connections import file_of, parsed_url
 from windsor_sync.state.suppression_key import given_by_environment
 from windsor_sync.usecases.workspace import (
     API_KEY_VARIABLE,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from windsor_sync.errors import harmless, without_secrets
-from windsor_sync.report.tables import say
+from windsor_sync.report.terminal import say
 
 if TYPE_CHECKING:
     from windsor_sync.delivery.bounds import Delivery

@@ -18,7 +18,7 @@ from windsor_sync.cli.options import chosen, load_settings
 from windsor_sync.cli.output import echo, print_json, progress, run_as_json
 from windsor_sync.errors import ConfigError, Interrupted, WindsorSyncError
 from windsor_sync.private import open_over
-from windsor_sync.report.tables import print_table, say, with_moved
+from windsor_sync.report.terminal import print_table, say, with_moved
 
 if TYPE_CHECKING:
     from windsor_sync.delivery.cancel import CancelToken

@@ -13,7 +13,7 @@ import click
 from windsor_sync.cli.options import as_json, load_settings
 from windsor_sync.cli.output import echo, level, print_json
 from windsor_sync.errors import ConfigError, CredentialsRefused, SegmentUnavailable, harmless
-from windsor_sync.report.tables import print_table, say
+from windsor_sync.report.terminal import print_table, say
 
 if TYPE_CHECKING:
     from windsor_sync.settings import Computation
@@ -184,7 +184,7 @@ def audiences_command(config: Path | None, from_segment: bool, writes: bool, is_
         return
     from windsor_sync.cli.opening import open_for_command
     from windsor_sync.usecases.orphans import orphans
-    from windsor_sync.usecases.standing import warnings
+    from windsor_sync.usecases.warnings import warnings
 
     rows = []
     with open_for_command(settings) as workspace:

@@ -9,7 +9,7 @@ import click
 from windsor_sync.cli.options import as_json, load_settings
 from windsor_sync.cli.output import echo, print_json, progress
 from windsor_sync.errors import WindsorSyncError
-from windsor_sync.report.tables import print_table
+from windsor_sync.report.terminal import print_table
 
 
 @click.group(short_help="Look after the state database.")

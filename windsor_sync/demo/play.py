@@ -204,7 +204,7 @@ def _runs(folder: Path) -> "tuple[list[Run], list[ForwardingRun]]":
 
 def _print_tables(synced: "list[Run]", forwarded: "list[ForwardingRun]") -> None:
     from windsor_sync.events.books import overview
-    from windsor_sync.report.tables import print_table
+    from windsor_sync.report.terminal import print_table
 
     print_table(
         ("day", "audience or trait", *COUNTS),

@@ -26,7 +26,7 @@ from windsor_sync.errors import SnapshotError
 from windsor_sync.private import make_folder
 from windsor_sync.sources import Source
 from windsor_sync.sources.csv_text import HEADER_AGAIN
-from windsor_sync.sources.disfigured import COUNTS, WHOLE, disfigured, has_rounded, rounded
+from windsor_sync.sources.damaged_ids import COUNTS, WHOLE, damage_of, has_rounded, rounded
 from windsor_sync.sources.files import confirm_unchanged, files_of
 from windsor_sync.sources.json_text import settle_numbers
 from windsor_sync.sources.refusal import unusable
@@ -141,7 +141,7 @@ def seal(
         _define_checked(connection, recipe)
         _write(connection, recipe, draft)
         rows_read, left_out = _tally(connection, draft)
-        _refuse_disfigured(connection, source, draft)
+        _refuse_damaged_ids(connection, source, draft)
         if left_out[LeftOut.MALFORMED]:
             source.refuse_cut_short(connection)
         _refuse_nobody(source, recipe, rows_read, left_out)
@@ -284,9 +284,9 @@ def _refuse_nobody(source: Source, recipe: Recipe, rows_read: int, left_out: Cou
         )
 
 
-def _refuse_disfigured(connection: duckdb.DuckDBPyConnection, source: Source, draft: Path) -> None:
+def _refuse_damaged_ids(connection: duckdb.DuckDBPyConnection, source: Source, draft: Path) -> None:
     [(ids, *counts)] = connection.execute(f"SELECT {COUNTS} FROM {parquet(str(draft))}").fetchall()
-    if refusal := disfigured(source.describe(), ids, counts):
+    if refusal := damage_of(source.describe(), ids, counts):
         raise refusal
     if has_rounded(counts):
         [(whole,)] = connection.execute(f"SELECT {WHOLE} FROM {parquet(str(draft))}").fetchall()

@@ -26,9 +26,9 @@ from windsor_sync.sources.files import SourceFile, files_of, newest
 from windsor_sync.sources.joined import JoinedSource
 from windsor_sync.sources.json_text import MaybeNumbers
 from windsor_sync.sources.refusal import AGAIN, unusable
-from windsor_sync.sources.tables import DataFrameSource, ParquetSource
 from windsor_sync.sources.text import scratch_folder_of
 from windsor_sync.sources.text_tables import CsvSource, JsonLinesSource
+from windsor_sync.sources.typed_tables import DataFrameSource, ParquetSource
 from windsor_sync.sources.warehouse import (
     Connections,
     EngageTables,

@@ -111,7 +111,7 @@ def refusals_of(database: Database, audience: str) -> list[RefusedApproval]:
     ]
 
 
-def standing(database: Database, audience_id: int) -> Approval | None:
+def unsettled_approval(database: Database, audience_id: int) -> Approval | None:
     """The approval that the audience's next run may use."""
     query = select(approvals).where(approvals.c.audience_id == audience_id, approvals.c.settled_at.is_(None))
     with database.read() as connection:

@@ -35,8 +35,8 @@ from sqlalchemy import (
 from windsor_sync.errors import ConfigError, StateUnavailable
 from windsor_sync.private import Access
 from windsor_sync.state.audit_log import trail
+from windsor_sync.state.connections import READ_OPTIONS, shown_url
 from windsor_sync.state.database import Database, open_database, opened_as_it_is, upgrade_database
-from windsor_sync.state.engines import READ_OPTIONS, shown_url
 from windsor_sync.state.leases import require_nobody
 from windsor_sync.state.moved import Moved, mark, moved, unmark
 from windsor_sync.state.suppression_key import KeyPlace, key_place

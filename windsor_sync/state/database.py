@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from windsor_sync.errors import ConfigError, StateUnavailable
 from windsor_sync.private import Access
 from windsor_sync.state import tables
-from windsor_sync.state.engines import ALONE, READ_OPTIONS, make_engine, scrub, shown_url
+from windsor_sync.state.connections import ALONE, READ_OPTIONS, make_engine, scrub, shown_url
 from windsor_sync.state.moved import require_unmoved
 from windsor_sync.state.suppression_key import KeyPlace, key_place
 from windsor_sync.state.upgrading import needed_version, require_needed, upgrade, version_of

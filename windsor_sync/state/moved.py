@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from sqlalchemy import URL, Connection, select, update
 
 from windsor_sync.errors import ConfigError
-from windsor_sync.state.engines import shown_url
+from windsor_sync.state.connections import shown_url
 from windsor_sync.state.tables import installation
 
 

@@ -11,7 +11,7 @@ from windsor_sync.domain.suppression import keyed
 from windsor_sync.errors import ConfigError
 from windsor_sync.private import make_folder, open_new, sync_to_disk
 from windsor_sync.settings.keys import clean_key
-from windsor_sync.state.engines import file_of, parsed_url
+from windsor_sync.state.connections import file_of, parsed_url
 
 VARIABLE = "WINDSOR_SUPPRESSION_KEY"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, func, inspect, select, text
 
 from windsor_sync.errors import ConfigError
-from windsor_sync.state.engines import READ_OPTIONS, shown_url
+from windsor_sync.state.connections import READ_OPTIONS, shown_url
 from windsor_sync.state.suppression_key import KeyPlace
 
 VERSION_TABLE = "windsor_sync_version"

@@ -26,7 +26,7 @@ from windsor_sync.state import alerts as state
 from windsor_sync.state.runs import history
 from windsor_sync.state.tries import note_try
 from windsor_sync.usecases.late import late_audiences
-from windsor_sync.usecases.standing import orphan_warnings, stale_warnings
+from windsor_sync.usecases.warnings import orphan_warnings, stale_warnings
 from windsor_sync.usecases.workspace import Workspace
 
 _log = logging.getLogger(__name__)

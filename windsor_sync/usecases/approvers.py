@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from windsor_sync.errors import ConfigError, harmless
 from windsor_sync.settings import Settings
 from windsor_sync.settings.model import ROLE
-from windsor_sync.state.approvals import Approval, standing
+from windsor_sync.state.approvals import Approval, unsettled_approval
 from windsor_sync.state.database import Database
 
 UsersOf = Callable[[str], Collection[str]]
@@ -43,5 +43,5 @@ def is_permitted(settings: Settings, permitted_as: str | None) -> bool:
 
 def usable_approval(settings: Settings, database: Database, audience_id: int | None) -> Approval | None:
     """Return the approval that the audience's next run may use; not one by somebody who may not approve."""
-    found = standing(database, audience_id) if audience_id is not None else None
+    found = unsettled_approval(database, audience_id) if audience_id is not None else None
     return found if found is not None and is_permitted(settings, found.permitted_as) else None

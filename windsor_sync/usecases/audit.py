@@ -16,7 +16,7 @@ from windsor_sync.storage.file_store import FileStore
 from windsor_sync.storage.scratch import QUIET_S
 from windsor_sync.usecases.close_run import settle_dead
 from windsor_sync.usecases.forward import windows
-from windsor_sync.usecases.standing import warnings
+from windsor_sync.usecases.warnings import warnings
 from windsor_sync.usecases.workspace import Workspace
 
 RUNS_LOOKED_AT = 1_000

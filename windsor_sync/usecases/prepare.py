@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
+from windsor_sync.diff.choice import engine
 from windsor_sync.diff.duckdb import DiffTask, Tally
-from windsor_sync.diff.engines import engine
 from windsor_sync.diff.task import Record
 from windsor_sync.domain.change import KINDS, Limits, Turnover
 from windsor_sync.domain.guard import Limit, Ruling, judge, withhold_unknown
@@ -23,7 +23,7 @@ from windsor_sync.outbox.audiences import CHUNK_ROWS, Renderer, count_held, coun
 from windsor_sync.segment import identify as personas
 from windsor_sync.settings import Computation, ComputedTrait, Settings
 from windsor_sync.settings.choices import MaxAgeAction, UnreadableRows
-from windsor_sync.sources.disfigured import LEAST
+from windsor_sync.sources.damaged_ids import LEAST
 from windsor_sync.state.audiences import Registered
 from windsor_sync.state.database import Database
 from windsor_sync.state.ledger import Head, Ledger

@@ -281,13 +281,13 @@ class DeliverApprovedOperator(SendingOperator, ClosingOperator):
         """A sync, if the state has an approval; raises AirflowSkipException after a refusal."""
         from airflow.sdk.exceptions import AirflowSkipException
 
-        from windsor_sync.state.approvals import refusals_of, standing
+        from windsor_sync.state.approvals import refusals_of, unsettled_approval
         from windsor_sync.usecases.prepare import Request
         from windsor_sync.usecases.sync_approved import sync_approved
 
         withheld = run_named(workspace, self.run)
         refused = [one for one in refusals_of(workspace.database, withheld.audience) if one.run_id == withheld.run_id]
-        if refused and standing(workspace.database, withheld.audience_id) is None:
+        if refused and unsettled_approval(workspace.database, withheld.audience_id) is None:
             raise AirflowSkipException(f"{refused[0].who} refused. The changes stay withheld; the next run asks again.")
         request = Request(trigger=f"{trigger_of(context)} approved")
         run = sync_approved(workspace, computation, request, stop, self.report)

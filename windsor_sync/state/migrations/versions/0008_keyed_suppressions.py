@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import context, op
 
 from windsor_sync.domain.suppression import keyed
-from windsor_sync.state.engines import TO_SCRUB
+from windsor_sync.state.connections import TO_SCRUB
 from windsor_sync.state.suppression_key import KeyPlace, check_value
 
 revision = "0008"

@@ -64,7 +64,7 @@ WHOLE = "count(*) FILTER (regexp_full_match(user_id, '-?[0-9]+'))"
 COUNTS = ", ".join(["count(user_id)", *(f"count(*) FILTER ({damage.condition})" for damage in DAMAGES)])
 
 
-def disfigured(source: str, ids: int, counts: Sequence[int]) -> SnapshotError | None:
+def damage_of(source: str, ids: int, counts: Sequence[int]) -> SnapshotError | None:
     """The refusal of a source most of whose ids were changed; `ids` and `counts` are what COUNTS found."""
     for damage, count in zip(DAMAGES, counts, strict=True):
         if count >= LEAST and count * 2 > ids:
