@@ -434,7 +434,9 @@ def test_a_configuration_is_checked_offline_without_network_key_state_or_airflow
     world.document["audiences"].append({"name": "Asked", "snapshot": {"query": "select 1", "connection": "shop"}})
     world.document["segment"] = {"region": "eu"}
     world.document["space"] = "spa_1"
+    world.destination["url"] = "http://windsor.localhost/"
     monkeypatch.setattr(socket, "socket", None)
+    monkeypatch.setattr(socket, "getaddrinfo", None)
     monkeypatch.setenv("AIRFLOW_HOME", "/nowhere")
     monkeypatch.delenv("WINDSOR_API_KEY", raising=False)
     from windsor_sync.cli.doctor import findings_about

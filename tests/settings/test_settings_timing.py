@@ -58,6 +58,8 @@ def test_a_variable_says_a_cron_expression_with_its_zone(tmp_path: Path) -> None
         "'0 R(1-5) * * *'",
         "{on: []}",
         "{on: s3://x}",
+        "{on: ['s3://x'], true: ['s3://y']}",  # one of them would be lost
+        "{true: ['s3://x'], True: ['s3://y']}",
         "{every: 2h}",
         "10s",
     ],

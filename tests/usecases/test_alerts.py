@@ -194,6 +194,21 @@ def test_a_query_that_takes_too_long_tells_windsor_nothing_and_is_an_unusable_sn
     assert watched.shown() == {"ana": True}
 
 
+def test_no_name_is_a_mention_a_link_or_a_tag_to_who_reads_a_message(watched: World, receiver: Receiver) -> None:
+    name = "<!channel> @here <https://evil.example|your bank> [bank](https://evil.example) <b onclick=x>"
+    watched.document["audiences"][0]["name"] = name
+    watched.document["audiences"][0]["trait"] = "<@U1>"
+    watched.snapshot(MANY)
+    synced(watched, "<@U1>")
+    watched.snapshot(MANY[:10])
+    synced(watched, "<@U1>")
+    told = receiver.got[0]
+    assert "channel" in told["text"]
+    assert not set("<>@") & set(told["text"] + told["title"])
+    assert all(sign not in told["text"] for sign in ("](", "https:"))
+    assert (told["audiences"], told["subject"]) == (["<@U1>"], "<@U1> at windsor")
+
+
 def test_a_key_without_an_audience_is_told(watched: World, receiver: Receiver) -> None:
     watched.snapshot(["ana"])
     synced(watched)

@@ -244,6 +244,23 @@ def test_a_retired_key_is_refused_unless_it_is_reused_on_purpose(world: World) -
     assert len({one.message_id for one in world.windsor.store.accepted}) == 3
 
 
+def test_a_key_that_is_used_again_may_begin_with_an_old_snapshot_and_ends_with_the_newest(world: World) -> None:
+    old = world.snapshot(["ana", "ben"])
+    world.sync()
+    world.snapshot(["ben", "cy"])
+    world.sync()
+    retire(world.workspace, KEY, "ana", None, world.stop)
+    world.document["audiences"][0]["reuse_key"] = True
+    world.reopen()
+    assert world.sync(request=Request("backfill", snapshot_path=str(old))).state is RunState.DONE
+    assert world.shown() == {"ana": True, "ben": True, "cy": False}
+    assert world.sync().state is RunState.DONE
+    assert world.shown() == {"ana": False, "ben": True, "cy": True}
+    accepted = [one.message_id for one in world.windsor.store.accepted]
+    assert len(set(accepted)) == len(accepted)
+    assert world.sync().books.changes == 0
+
+
 def test_a_retirement_that_was_interrupted_is_finished_by_repeating_it(make_world: Callable[..., World]) -> None:
     world = make_world(give_up_after_s=0.2)
     world.snapshot(["ana", "ben"])

@@ -2,20 +2,27 @@
 
 from datetime import timedelta
 
-from windsor_sync.settings import load
+from windsor_sync.settings import Settings, load
+from windsor_sync.settings.addresses import without_network
+
+
+def settings_of_dags() -> Settings:
+    """Return the settings, without a look-up of any name."""
+    with without_network():
+        return load()
 
 
 def events_interval() -> timedelta | None:
     """Return how often new events are forwarded; None when no `events:` are configured."""
-    settings = load()
+    settings = settings_of_dags()
     return settings.schedule.events if settings.events is not None else None
 
 
 def task_timeout() -> timedelta | None:
     """Return how long one try of a task may take."""
-    return load().schedule.task_timeout
+    return settings_of_dags().schedule.task_timeout
 
 
 def names_by_key() -> dict[str, str]:
     """The name in Segment of each enabled audience and computed trait, by its trait key."""
-    return {str(computation.key): computation.name for computation in load().computations if computation.enabled}
+    return {str(one.key): one.name for one in settings_of_dags().computations if one.enabled}

@@ -9,7 +9,8 @@ from typing import Any
 
 from airflow.sdk import Asset, AssetAny, AssetOrTimeSchedule, CronTriggerTimetable, DeltaTriggerTimetable
 
-from windsor_sync.settings import Computation, load
+from windsor_sync.airflow.configuration import settings_of_dags
+from windsor_sync.settings import Computation
 from windsor_sync.settings.timing import Cron, OnAssets, Timing, interval_of
 
 SYNC_DAG = "engage_audience_sync"
@@ -53,7 +54,7 @@ class AudienceDag:
 
 def audience_dags() -> list[AudienceDag]:
     """Return the DAG of the audiences without a schedule of their own, and then one for each other."""
-    settings = load()
+    settings = settings_of_dags()
     enabled = [each for each in settings.computations if each.enabled]
     shared = [each for each in enabled if each.schedule is None]
     limit = settings.schedule.task_timeout

@@ -1,6 +1,7 @@
 """Everything `check` looks at, in the order in which a sync would fail."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from windsor_sync.cli.airflow_look import examine_airflow, key_in_airflow
 from windsor_sync.cli.opening import open_for_command, warehouse
 from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.settings import Examined, InvalidSettings, Settings, examined
+from windsor_sync.settings.addresses import without_network
 from windsor_sync.settings.partial import NOWHERE
 from windsor_sync.usecases.check import (
     Finding,
@@ -34,7 +36,8 @@ STATE_SETTINGS = frozenset(
 def findings_about(config: Path | None, *, is_offline: bool = False) -> Iterator[Finding]:
     """Look on after an error: a person mends everything in one go."""
     try:
-        found = examined(config)
+        with without_network() if is_offline else nullcontext():
+            found = examined(config)
     except InvalidSettings as error:
         yield from (Finding("configuration", Level.ERROR, str(mistake)) for mistake in error.mistakes)
         yield Finding(

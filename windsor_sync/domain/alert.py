@@ -1,5 +1,6 @@
 """The changes of state that people are told about, each once."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,6 +39,15 @@ EVENT_WORDS = {
 }
 
 
+_WEB = re.compile(r"\b(https?|mailto):", re.IGNORECASE)
+_MARKUP = str.maketrans({"<": "\u2039", ">": "\u203a", "@": "\uff20"})
+
+
+def without_markup(text: str) -> str:
+    """Return a text of which no chat program or mail reader makes a mention, a link or a tag: a name may look like one."""
+    return _WEB.sub("\\1\u2236", text.translate(_MARKUP).replace("](", "] ("))
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """Something that is wrong, or was, with an audience or with a whole destination; no user appears in it."""
@@ -60,12 +70,16 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One message for people: an event, and every audience that it happened to; of the names in it nothing is obeyed."""
+    """One message for people: an event, and every audience that it happened to; of the names in it nothing is obeyed.
+
+    `subject` and `audiences` are for programs and have the names as they are.
+    """
 
     event: AlertEvent
     subject: str
     """whom it is about, such as `vip at windsor`; of several, how many"""
     text: str
+    """without markup"""
     audiences: tuple[str, ...]
     """trait keys; none where the whole destination is concerned"""
     run_id: str | None
@@ -78,7 +92,7 @@ class Alert:
     @property
     def title(self) -> str:
         """Return the message's first line."""
-        return f"{self.subject}: {EVENT_WORDS[self.event]}"
+        return without_markup(f"{self.subject}: {EVENT_WORDS[self.event]}")
 
 
 class Target(Protocol):

@@ -3,6 +3,9 @@
 import os.path
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -16,6 +19,8 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+", re.ASCII)
 _PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^/@]*:[^/]*@", re.ASCII | re.IGNORECASE)
 _STATE = re.compile(r"(?P<engine>(?:sqlite|postgresql)(?:\+\w+)?)://(?P<rest>.*)", re.ASCII)
+
+_IS_WITHOUT_NETWORK = ContextVar("_IS_WITHOUT_NETWORK", default=False)
 
 
 def _url(value: object) -> str:
@@ -46,12 +51,27 @@ def _split(url: str) -> SplitResult:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether a host is this machine; a name below `localhost` counts only where it resolves to loopback addresses alone."""
+    """Whether a host is this machine; a name below `localhost` counts only where it resolves to loopback addresses alone.
+
+    `without_network` believes such a name: nothing is sent there then.
+    """
     name = host.rstrip(".")
     try:
         return ip_address(name).is_loopback
     except ValueError:
-        return name == "localhost" or (name.endswith(".localhost") and _resolves_to_loopback(name))
+        return name == "localhost" or (
+            name.endswith(".localhost") and (_IS_WITHOUT_NETWORK.get() or _resolves_to_loopback(name))
+        )
+
+
+@contextmanager
+def without_network() -> Iterator[None]:
+    """Let settings be read without a look-up of any name: offline, and where Airflow parses a DAG file."""
+    before = _IS_WITHOUT_NETWORK.set(True)
+    try:
+        yield
+    finally:
+        _IS_WITHOUT_NETWORK.reset(before)
 
 
 def _resolves_to_loopback(name: str) -> bool:

@@ -75,7 +75,11 @@ def _moments(cron: Cron, start: datetime, number: int) -> list[datetime]:
 
 def _timing(value: object) -> Timing:
     if isinstance(value, Mapping):
-        return _section({_ON.get(str(key), str(key)): each for key, each in value.items() if each is not None})
+        given = {str(key): each for key, each in value.items() if each is not None}
+        named = {_ON.get(key, key): each for key, each in given.items()}
+        if len(named) < len(given):
+            raise Mismatch("`on` several times (YAML reads `true` and `on` as the same key)")
+        return _section(named)
     text = line_of(value).strip()
     if " " not in text:
         return interval_of_text(text)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from windsor_sync.domain.alert import EVENT_WORDS, Alert, AlertEvent, Condition, Target
+from windsor_sync.domain.alert import EVENT_WORDS, Alert, AlertEvent, Condition, Target, without_markup
 from windsor_sync.domain.labels import counted, moment
 from windsor_sync.domain.run import ForwardingRun, Run, RunState
 from windsor_sync.errors import (
@@ -165,7 +165,7 @@ def _alert(
     return Alert(
         event=AlertEvent.RECOVERED if is_end else first.event,
         subject=first.subject if len(conditions) == 1 else harmless(several),
-        text=("\n".join(lines[:MAX_LINES]) + more)[:MAX_TEXT],
+        text=without_markup("\n".join(lines[:MAX_LINES]) + more)[:MAX_TEXT],
         audiences=tuple(map(harmless, audiences)),
         run_id=first.run_id,
         since=first.since,
