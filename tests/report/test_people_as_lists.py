@@ -9,6 +9,7 @@ from tests.support.world import KEY, TRAIT_KEY, World
 from windsor_sync.report.people import changes_csv, look_up, members_csv
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.audit_log import trailed
+from windsor_sync.state.suppressions import hash_in_use, suppress_for_good
 from windsor_sync.usecases.forget import forget
 
 FORMULAS = ["=1+1", "+49", "-2+3", "@sum", "00123", 'plain,"quoted"', "zoë"]
@@ -61,3 +62,20 @@ def test_a_forgotten_user_is_in_no_list(company: World) -> None:
     run = company.sync()
     forget(company.workspace, "ben", who="ana", why=None)
     assert [row["user_id"] for row in rows(changes_csv(company.workspace, run, who="ana"))] == ["ana"]
+
+
+def test_an_anonymous_id_that_is_suppressed_is_in_no_list(company: World) -> None:
+    company.document["defaults"]["identify_by"] = "anonymous_id"
+    folder = company.folder / "snapshots" / "audience"
+    folder.mkdir(parents=True)
+    (folder / "one.csv").write_text("user_id,anonymous_id\nana,a-1\nben,b-1\nben,b-2\n,c-1\n,c-2\n")
+    run = company.sync()
+    audience_id = company.workspace.registry.known()[0].id
+    database = company.workspace.database
+    hashed = hash_in_use(database).of
+    with database.write() as connection:  # as a suppression of Segment's does, which purges nothing
+        suppress_for_good(connection, [hashed("b-2"), hashed("c-2")])
+    changes = rows(changes_csv(company.workspace, run, who="ana"))
+    assert {row["user_id"] or row["anonymous_id"] for row in changes} == {"ana", "ben", "c-1"}
+    members = rows(members_csv(company.workspace, audience_id, KEY, who="ana"))
+    assert {(row["user_id"], row["anonymous_id"]) for row in members} == {("ana", "a-1"), ("ben", "b-1"), ("", "c-1")}

@@ -10,7 +10,8 @@ from windsor_sync.errors import StoredFileError
 from windsor_sync.snapshots.members import members_of, users_with_email
 from windsor_sync.state.audit_log import trail
 from windsor_sync.state.suppressions import hash_in_use, suppressed_users
-from windsor_sync.usecases.why import Account, changes_with_fate, why
+from windsor_sync.usecases.change_log import named_changes
+from windsor_sync.usecases.why import Account, why
 from windsor_sync.usecases.workspace import Workspace
 
 MOST_USERS = 10
@@ -48,14 +49,7 @@ def changes_csv(workspace: Workspace, run: Run, *, who: str, only: str | None = 
     """Yield the changes of a run with their fate; `only`: those that were rejected. Raises StoredFileError when not kept."""
     with workspace.database.write() as connection:
         trail(connection, who=who, what=f"download {only or 'changes'}", subject=run.audience, why=None, run=run.run_id)
-    head = workspace.ledger.of_run(run.run_id)
-    if head is None or head.outbox is None:
-        raise StoredFileError(
-            f"The changes of run {run.number} of {run.name} are not kept any more, or there were none."
-        )
-    messages = {verdict.seq: verdict.message for verdict in head.verdicts}
-    found = changes_with_fate(run, head, REJECTED if only else ())
-    rows = ((*row[1:], messages.get(row[0])) for row in _allowed(workspace, found, 1))
+    rows = named_changes(workspace, run, REJECTED if only else ())
     yield from _csv(("user_id", "anonymous_id", "change", "value", "fate", "code", "windsors_message"), rows)
 
 
@@ -66,14 +60,16 @@ def members_csv(workspace: Workspace, audience_id: int, audience: str, *, who: s
     head = workspace.ledger.head(audience_id)
     if head is None or head.snapshot is None:
         raise StoredFileError(f"No snapshot of {audience} is kept.")
-    rows = _allowed(workspace, members_of(head.snapshot), 0)
-    yield from _csv(("user_id", "anonymous_id", "value"), rows)
+    yield from _csv(("user_id", "anonymous_id", "value"), _not_suppressed(workspace, members_of(head.snapshot)))
 
 
-def _allowed(workspace: Workspace, rows: Iterable[tuple[Any, ...]], place: int) -> Iterator[tuple[Any, ...]]:
-    """Yield rows without suppressed users; at `place` stands the user id, then the anonymous id."""
+def _not_suppressed(workspace: Workspace, members: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """Yield members without those who are suppressed by now, and of the others the anonymous ids that are not."""
     suppressed = suppressed_users(workspace.database)
-    yield from (row for row in rows if (row[place] or row[place + 1]) not in suppressed)
+    for user_id, anonymous_ids, value in members:
+        left = [each for each in (anonymous_ids or "").split("\n") if each and each not in suppressed]
+        if user_id not in suppressed and (user_id or left):
+            yield user_id, "\n".join(left) or None, value
 
 
 def _csv(titles: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:

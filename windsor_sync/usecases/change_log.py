@@ -1,6 +1,6 @@
 """Every change of a run with its user and its fate: for a person who asks, and that they asked is written down first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +9,12 @@ import duckdb
 
 from windsor_sync.diff.duckdb import define_ledger
 from windsor_sync.domain.run import ForwardingRun, Run
-from windsor_sync.errors import ConfigError
+from windsor_sync.errors import ConfigError, StoredFileError
 from windsor_sync.state.audit_log import trail
 from windsor_sync.state.ledger import Head
 from windsor_sync.state.runs import run_of
 from windsor_sync.state.suppressions import suppressed_users
-from windsor_sync.storage.duckdb_engine import open_stored
+from windsor_sync.storage.duckdb_engine import open_stored, quoted
 from windsor_sync.usecases.why import ROWS_AT_A_TIME, fate_of, value_told
 from windsor_sync.usecases.workspace import Workspace
 
@@ -66,6 +66,27 @@ def changes_of_run(workspace: Workspace, run_id: str, *, who: str) -> list[Chang
         )
         for seq, user, change, value, _, _, fate, code in rows
     ]
+
+
+def named_changes(workspace: Workspace, run: Run, fates: Sequence[str] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield user id, anonymous id, change, value, fate, code and Windsor's words; `fates`: of these only.
+
+    Changes of users who are suppressed by now are left out. Raises StoredFileError when the run's outbox is not kept.
+    """
+    with fates_of(workspace, run) as found:
+        if found is None:
+            raise StoredFileError(
+                f"The changes of run {run.number} of {run.name} are not kept any more, or there were none."
+            )
+        engine, messages = found
+        among = f"AND fate IN ({', '.join(map(quoted, fates))})" if fates else ""
+        rows = engine.execute(
+            "SELECT seq, o.user_id, o.anonymous_id, f.change, f.value, f.fate, f.code "
+            f"FROM ({fate_of(run)}) f JOIN outbox_before o USING (seq) "
+            f"WHERE o.identity IS NOT NULL AND seq NOT IN (FROM suppressed_rows) {among} ORDER BY seq"
+        )
+        while chunk := rows.fetchmany(ROWS_AT_A_TIME):
+            yield from ((*row, messages.get(seq)) for seq, *row in chunk)
 
 
 @contextmanager

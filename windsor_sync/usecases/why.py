@@ -1,7 +1,7 @@
 """Tells why a user is, or is not, in an audience: every change we planned for them, what became of it, and what stands now."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -359,19 +359,6 @@ FATE = """
     LEFT JOIN progress_before p ON o.seq >= p.first AND o.seq < p.last
     LEFT JOIN verdicts_before v ON o.seq = v.seq
 """
-
-
-def changes_with_fate(run: Run, head: Head, fates: Sequence[str] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield row number, user id, anonymous id, change, value, fate and code of a run's changes; `fates`: of these only."""
-    among = f"WHERE f.fate IN ({', '.join(map(quoted, fates))})" if fates else ""
-    with open_stored() as connection:
-        define_ledger(connection, head)
-        found = connection.execute(
-            "SELECT o.seq, o.user_id, o.anonymous_id, f.change, f.value, f.fate, f.code "
-            f"FROM ({fate_of(run)} WHERE o.identity IS NOT NULL) f JOIN outbox_before o USING (seq) {among} ORDER BY o.seq"
-        )
-        while rows := found.fetchmany(ROWS_AT_A_TIME):
-            yield from rows
 
 
 def _is_in(snapshot: str, person: Person) -> bool:
