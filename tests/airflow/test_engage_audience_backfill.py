@@ -62,7 +62,7 @@ def test_a_resync_shows_its_plan_and_sends_everyone_again_once_approved(
     (form,) = answer.asked
     assert form.subject == f"Backfill of {KEY}"
     assert "> restored from a backup" in form.body
-    assert "| exited | 0 |\n| updated | 40 |\n| goes out | 40 in about 0 s |" in form.body
+    assert "| changes | 0 entered, 0 exited, 40 updated |\n| goes out | 40 in about 0 s |" in form.body
     assert "user-" not in form.body
     assert "@" not in form.body
     newest = recent(synced.workspace.database)[0]
@@ -77,7 +77,8 @@ def test_who_approved_what_and_why_is_kept(synced: World, backfill: Run, answer:
     answer(note="Windsor was restored")
     dag_run = backfill(mode="resync")
     with synced.workspace.database.read() as connection:
-        (kept,) = connection.execute(audit_trail.select())
+        planned, kept = connection.execute(audit_trail.select().order_by(audit_trail.c.id))
+    assert (planned.what, planned.subject) == ("plan backfill", KEY)
     assert (kept.who, kept.what, kept.subject, kept.why) == (
         "Ana in Airflow",
         "permit backfill",
@@ -188,6 +189,25 @@ def test_a_cleared_backfill_that_is_approved_once_more_is_sent_once_more(
     assert (again.state, again.books.delivered, synced.sent - before) == (RunState.DONE, 40, 40)
     assert backfills.run_backfill(synced.workspace, synced.computation(), request, synced.stop).run_id == again.run_id
     assert synced.sent - before == 40
+
+
+def test_a_second_backfill_of_an_audience_is_refused_until_the_first_has_ended(
+    synced: World, backfill: Run, answer: Person
+) -> None:
+    found: list[dict[str, str]] = []
+
+    def start_others() -> None:
+        answer.meanwhile = lambda: None
+        found.extend(
+            states(backfill(mode="resync", **form)) for form in ({}, {"dry_run": True}, {"audiences": [TRAIT_KEY]})
+        )
+
+    answer()
+    answer.meanwhile = start_others
+    first = states(backfill(mode="resync"))
+    assert (first["plan"], first[DELIVER]) == ("success", "success")
+    assert [one["plan"] for one in found] == ["failed", "success", "success"]
+    assert states(backfill(mode="resync"))[DELIVER] == "success"
 
 
 def test_one_audience_that_fails_holds_no_other(synced: World, backfill: Run, answer: Person) -> None:

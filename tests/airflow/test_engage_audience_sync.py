@@ -46,6 +46,23 @@ def test_the_dag_brings_windsor_up_to_date_and_then_sends_changes_only(configure
     assert configured.sent == 5
 
 
+def test_chosen_audiences_are_synced_beside_the_schedule_and_no_other(
+    configured: World, load_dags: Callable[[], dict[str, Any]]
+) -> None:
+    configured.snapshot(["ana", "ben"])
+    configured.values({"ana": 1.5})
+    dag = load_dags()["engage_sync_now"]
+    for task in dag.tasks:
+        task.retries = 0
+    found = states(dag.test(run_conf={"audiences": [TRAIT_KEY]}))
+    assert (found["sync_audience.deliver", 0], len(found)) == ("success", 6)
+    assert (configured.shown(), configured.shown(TRAIT_KEY)) == ({}, {"ana": 1.5})
+    before = configured.sent
+    for conf in ({}, {"audiences": []}, {"audiences": "vip"}, {"audiences": [KEY, "no_such_audience"]}):
+        assert states(dag.test(run_conf=conf))["choose", -1] == "failed", conf
+    assert configured.sent == before
+
+
 def test_plan_and_dag_agree_on_every_message(configured: World, run_sync: Run, tmp_path: Path) -> None:
     configured.snapshot([f"user-{number}" for number in range(30)])
     configured.values({f"user-{number}": number for number in range(20)})

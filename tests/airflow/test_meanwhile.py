@@ -136,7 +136,7 @@ def test_a_configuration_that_cannot_be_used_is_an_import_error_in_words_and_bre
     (dags / "other.py").write_text("from airflow.sdk import DAG\ndag = DAG('other', schedule=None)\n", encoding="utf-8")
     bag = DagBag(str(dags))
     assert set(bag.dags) == {"other"}
-    assert len(bag.import_errors) == 3
+    assert len(bag.import_errors) == 4
     for error in bag.import_errors.values():
         assert is_said in error
 

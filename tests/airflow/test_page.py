@@ -5,8 +5,10 @@ import sys
 from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, urlsplit
 
+import httpx
 import pytest
 import yaml
 from selenium import webdriver
@@ -20,10 +22,13 @@ from tests.support.history import HOSTILE, HOSTILE_KEY, REJECTED, USERS
 from tests.support.showcase import SHOP, show
 from tests.support.world import AUDIENCE, KEY
 from windsor_sync.airflow import approval
+from windsor_sync.airflow.backfill import NOTE
+from windsor_sync.airflow.plan_text import as_markdown
 from windsor_sync.report.document import report
 from windsor_sync.report.views import view_events
 from windsor_sync.state.database import open_database
 from windsor_sync.state.runs import history
+from windsor_sync.usecases.backfill import Wish, plan
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / ".artefacts" / "page"
@@ -304,42 +309,77 @@ def backfill_dag(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def question(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Airflow asks about what is withheld, as the task does; no scheduler is here, so its rows are written by hand."""
+def sync_dag(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real DAG of the audiences, known to Airflow."""
     monkeypatch.setenv("WINDSOR_SYNC_CONFIG", str(site.world.config))
     make_known("engage_audience_sync.py")
-    with site.client("ana") as client:
-        started = client.post("/api/v2/dags/engage_audience_sync/dagRuns", json={"logical_date": None}).json()
+    make_known("engage_sync_now.py")
+
+
+def ask(site: Site, dag_id: str, task_id: str, subject: str, body: str, params: Any, key: str | None = None) -> str:
+    """Start a DAG, let Airflow ask as its task does, and return where; no scheduler is here, so its rows are written by hand."""
     from airflow.models.hitl import HITLDetail
     from airflow.models.taskinstance import TaskInstance
-    from airflow.sdk.definitions.param import ParamsDict
     from airflow.utils.session import create_session
     from airflow.utils.state import TaskInstanceState
+
+    conf = {"audiences": [KEY]}
+    with site.client("ana") as client:
+        started = client.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf}).json()
+    with create_session() as session:
+        here = (TaskInstance.run_id == started["dag_run_id"], TaskInstance.task_id == task_id)
+        task = session.scalars(select(TaskInstance).where(*here, TaskInstance.map_index == (0 if key else -1))).one()
+        task.state = getattr(TaskInstanceState, "AWAITING_INPUT", TaskInstanceState.DEFERRED)
+        task._rendered_map_index = key
+        session.add(
+            HITLDetail(
+                ti_id=task.id,
+                options=[approval.APPROVE, approval.REFUSE],
+                subject=subject,
+                body=body,
+                defaults=[approval.REFUSE],
+                multiple=False,
+                params={name: params.get_param(name).serialize() for name in params},
+                assignees=[],
+            )
+        )
+    return f"{site.url}/dags/{dag_id}/runs/{quote(started['dag_run_id'])}/tasks/{task_id}/required_actions"
+
+
+def forget_questions() -> None:
+    from airflow.models.hitl import HITLDetail
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.execute(delete(HITLDetail))
+
+
+@pytest.fixture
+def question(site: Site, sync_dag: None) -> Iterator[None]:
+    """Airflow asks about what is withheld."""
+    from airflow.sdk.definitions.param import ParamsDict
 
     run = history(site.world.workspace.database, 2, limit=1)[0]
     assert run.audience == KEY
     asked = ParamsDict({name: param for name, param in approval.FORM.items() if name != "max_entered"})
     asked["max_exited"] = run.books.exited
-    with create_session() as session:
-        here = (TaskInstance.run_id == started["dag_run_id"], TaskInstance.task_id == "sync_audience.approve")
-        task = session.scalars(select(TaskInstance).where(*here, TaskInstance.map_index == 0)).one()
-        task.state = getattr(TaskInstanceState, "AWAITING_INPUT", TaskInstanceState.DEFERRED)
-        task._rendered_map_index = KEY
-        session.add(
-            HITLDetail(
-                ti_id=task.id,
-                options=[approval.APPROVE, approval.REFUSE],
-                subject=f"{run.name}: {run.books.withheld} changes are withheld",
-                body=approval._body(run),
-                defaults=[approval.REFUSE],
-                multiple=False,
-                params={name: asked.get_param(name).serialize() for name in asked},
-                assignees=[],
-            )
-        )
+    subject = f"{run.name}: {run.books.withheld} changes are withheld"
+    ask(site, "engage_audience_sync", "sync_audience.approve", subject, approval._body(run), asked, KEY)
     yield
-    with create_session() as session:
-        session.execute(delete(HITLDetail))
+    forget_questions()
+
+
+@pytest.fixture
+def planned(site: Site, backfill_dag: None) -> Iterator[str]:
+    """Airflow shows the plan of a limited backfill and asks about it; where."""
+    from airflow.sdk.definitions.param import ParamsDict
+
+    (computation,) = site.world.workspace.settings.find([KEY])
+    wish = Wish(is_resync=True, limit=5, reason="try it with five")
+    plans = [plan(site.world.workspace, computation, wish.request(computation, "a test"))]
+    form = ParamsDict(NOTE), as_markdown(plans, wish.reason)
+    yield ask(site, "engage_audience_backfill", "approve", f"Backfill of {KEY}", form[1], form[0])
+    forget_questions()
 
 
 VISIBLE = """
@@ -373,6 +413,50 @@ def test_one_click_leads_from_the_list_to_airflows_open_question_which_explains_
             width,
             height,
         )
+
+
+def test_a_backfills_plan_in_airflows_form_has_its_numbers_and_both_buttons_in_view(
+    signed_in: webdriver.Chrome, planned: str
+) -> None:
+    wait = WebDriverWait(signed_in, 60)
+    for width, height in ((1400, 1000), (1280, 720)):
+        look(signed_in, width, "light", height=height)
+        signed_in.get(planned)
+        wait.until(lambda driver: "left for the next sync" in driver.find_element(By.TAG_NAME, "body").text)
+        picture(signed_in, f"plan-{width}")
+        seen = [signed_in.execute_script(VISIBLE, name) for name in ("Approve", "Refuse")]
+        assert seen == [True, True], (width, height)
+        assert signed_in.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.usefixtures("sync_dag")
+def test_sync_now_on_an_audiences_page_syncs_it_alone(signed_in: webdriver.Chrome, site: Site) -> None:
+    wait = WebDriverWait(signed_in, 60)
+    confs = []
+    with site.client("ana") as client:
+        for path, button, dag_id in (
+            (f"audiences/{KEY}", "Sync now", "engage_sync_now"),
+            ("", "Sync all now", "engage_audience_sync"),
+        ):
+            signed_in.get(f"{site.url}/windsor/{path}")
+            signed_in.find_element(By.XPATH, f"//button[text()='{button}']").click()
+            link = wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "form.inline output a"))[0]
+            run = (link.get_attribute("href") or "").rpartition("/")[2]
+            confs.append(client.get(f"/api/v2/dags/{dag_id}/dagRuns/{run}").json()["conf"])
+    assert confs == [{"audiences": [KEY]}, {}]
+
+
+def test_a_user_who_is_shown_leads_to_the_same_user_in_the_sandbox(signed_in: webdriver.Chrome, site: Site) -> None:
+    user = USERS[20]
+    signed_in.get(f"{site.url}/windsor/look")
+    signed_in.find_element(By.NAME, "user").send_keys(user, Keys.ENTER)
+    links = (By.LINK_TEXT, "in the sandbox")
+    href = WebDriverWait(signed_in, 60).until(lambda driver: driver.find_elements(*links))[0].get_attribute("href")
+    assert href == f"{site.world.windsor.url}users/{quote(user, safe='')}"
+    assert user in httpx.get(href).text
+    signed_in.get(f"{site.url}/windsor/runs/{site.run_id()}")
+    signed_in.find_element(By.XPATH, "//button[text()='Show']").click()
+    WebDriverWait(signed_in, 60).until(lambda driver: driver.find_elements(*links))
 
 
 @pytest.mark.usefixtures("backfill_dag")

@@ -122,7 +122,7 @@ def test_every_dag_says_what_it_does_and_whose_it_is(
 ) -> None:
     configured.document["events"] = {"archive": "segment-logs"}
     found = load_dags()
-    assert len(found) == 3
+    assert len(found) == 4
     for dag in found.values():
         assert (bool(dag.description), bool(dag.doc_md)) == (True, True)
         assert {task.owner for task in dag.tasks} == {"windsor_sync"}

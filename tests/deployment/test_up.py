@@ -65,7 +65,7 @@ def everything_answers(airflow: str, windsor: str) -> None:
         http.headers["Authorization"] = f"Bearer {token}"
         dags = http.get(f"{airflow}/api/v2/dags").json()["dags"]
         assert {dag["dag_id"]: dag["is_paused"] for dag in dags} == dict.fromkeys(
-            ("engage_audience_backfill", "engage_audience_sync", "segment_event_forwarding"), False
+            ("engage_audience_backfill", "engage_audience_sync", "engage_sync_now", "segment_event_forwarding"), False
         )
         for page in ("required_actions", "dags/engage_audience_backfill", "plugin/windsor", "windsor/"):
             assert http.get(f"{airflow}/{page}").status_code == 200, page

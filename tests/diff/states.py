@@ -165,6 +165,7 @@ def outbox_rows(draw: st.DrawFn, identities: Sequence[str]) -> list[dict[str, An
                 "told_email": told_email,
                 "told_value": told_value,
                 "in_doubt": draw(st.booleans()),
+                "was_sent": draw(st.booleans()),
                 "since_run": draw(st.integers(1, 8)),
                 "since_at": draw(moments).replace(tzinfo=None),
                 "attempts": attempts,

@@ -54,6 +54,64 @@ def test_a_users_page_shows_properties_group_events_and_merged_ids(
     assert client.get(f"{windsor.url}api/users/visitor%2F1").json()["id"] == "u/1 ü"
 
 
+PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+SHOWN = {
+    PIXEL: "data:",
+    "https://cdn.example.com/a.png?size=64": "https://cdn.example.com",
+    "http://pictures.example.com:8080/ana": "http://pictures.example.com:8080",
+}
+NOT_SHOWN = (
+    "javascript:alert(1)", "data:text/html;base64,PHNjcmlwdD4=", "data:image/svg+xml;base64,PHN2Zy8+", "//cdn.example.com/a.png",
+    "http://127.0.0.1:8080/", "http://localhost/a.png", "http://[::1]/a.png", "http://169.254.169.254/", "http://intranet/a.png",
+    "https://ana:secret@example.com/a.png", "https://example.com;script-src.example/", "https://example.com/a.png' onerror=",
+    "https://printer.local/", "file:///etc/passwd", "https://example.com:99999/a", "ftp://example.com/a.png", "", 7, None, ["x"],
+    "https://example.com/" + "a" * 3_000, "data:image/png;base64," + "A" * 500_000,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("avatar", "source"), SHOWN.items())
+def test_an_avatar_is_a_picture_that_the_page_may_load_and_nothing_else(
+    windsor: Sandbox, send: Send, client: httpx.Client, avatar: str, source: str
+) -> None:
+    send(type="identify", userId="u-1", traits={"avatar": avatar})
+    page = client.get(f"{windsor.url}users/u-1")
+    (picture,) = re.findall(r"<img [^>]*>", page.text)
+    assert f'src="{avatar}"' in picture
+    assert 'referrerpolicy="no-referrer"' in picture
+    policy = dict(one.strip().partition(" ")[::2] for one in page.headers["content-security-policy"].split(";"))
+    assert (policy["img-src"], policy["default-src"], policy["style-src"]) == (source, "'none'", "'self'")
+    assert "img-src" not in client.get(f"{windsor.url}users").headers["content-security-policy"]
+
+
+def test_an_avatar_that_is_no_picture_of_the_public_network_is_text(
+    windsor: Sandbox, send: Send, client: httpx.Client
+) -> None:
+    for avatar in NOT_SHOWN:
+        send(type="identify", userId="u-1", traits={"avatar": avatar})
+        page = client.get(f"{windsor.url}users/u-1")
+        assert "<img" not in page.text, avatar
+        assert "img-src" not in page.headers["content-security-policy"], avatar
+
+
+def test_a_users_page_says_whom_windsor_merged_and_when(windsor: Sandbox, send: Send, client: httpx.Client) -> None:
+    send(type="identify", anonymousId="a-1", traits={"plan": "pro"})
+    send(type="alias", userId="u-1", previousId="a-1")
+    send(type="alias", userId="u-2", previousId="u-1")
+    said = text_of(client.get(f"{windsor.url}users/u-2").text)
+    assert re.search(r"Also known as u-1 \(merged [\d-]+ [\d:]+ UTC\), a-1 \(merged [\d-]+ [\d:]+ UTC\)", said), said
+
+
+def test_the_feed_shows_an_events_own_time_beside_that_of_its_arrival(
+    windsor: Sandbox, send: Send, client: httpx.Client
+) -> None:
+    send(type="track", userId="u-1", event="Signed Up", timestamp="2026-01-02T05:04:05+02:00")
+    send(type="track", userId="u-1", event="Long ago", timestamp="0001-01-01T00:00:00+12:00")
+    said = text_of(client.get(f"{windsor.url}feed").text)
+    assert re.search(r"Signed Up u-1 2026-01-02 03:04:05 · received 20", said), said
+    assert "0001-01-01T00:00:00+12:00 · received" in said
+
+
 def test_page_events_are_hidden_behind_show_hidden_events(windsor: Sandbox, send: Send, client: httpx.Client) -> None:
     send(type="page", userId="u-1", name="Pricing")
     send(type="track", userId="u-1", event="Signed Up")
@@ -92,11 +150,14 @@ def test_everything_is_escaped(windsor: Sandbox, send: Send, client: httpx.Clien
         assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
 
 
-def test_pages_load_nothing_from_elsewhere(windsor: Sandbox, send: Send, client: httpx.Client) -> None:
+def test_pages_load_nothing_from_elsewhere_but_the_picture_of_the_user_they_are_about(
+    windsor: Sandbox, send: Send, client: httpx.Client
+) -> None:
     send(type="identify", userId="u-1", traits={"avatar": "https://example.com/a.png", "name": "Ann"})
     for path in ("", "users", "users/u-1", "feed"):
         page = client.get(windsor.url + path).text
-        assert not re.search(r'(src|href)="(https?:)?//', page)
+        found = re.findall(r'(?:src|href)="((?:https?:)?//[^"]*)"', page)
+        assert found == (["https://example.com/a.png"] if path == "users/u-1" else []), path
         assert "<script" not in page
     style = client.get(f"{windsor.url}style.css")
     assert style.headers["Content-Type"].startswith("text/css")

@@ -68,3 +68,22 @@ def test_what_may_have_been_sent_by_a_run_that_is_not_kept_stays_in_doubt(told: 
     assert outbox.outbox_path is not None
     told.workspace.files.delete(outbox.outbox_path)
     assert account(told, "ana").is_in_doubt
+
+
+def test_what_a_resync_left_over_is_not_in_doubt_in_the_next_syncs_books_either(told: World) -> None:
+    assert told.sync(request=Request(limits=RESYNC_OF_NOBODY)).books.in_doubt == 0
+    run = told.sync(request=Request(limits=ENTRIES_LEFT_OUT))
+    assert (run.books.owed, run.books.in_doubt) == (2, 0)
+    assert [row.fate for row in changes_of_run(told.workspace, run.run_id, who="ana")] == ["owed", "owed"]
+
+
+def test_what_was_sent_without_an_answer_is_in_doubt_in_the_books_of_the_resync_too(told: World) -> None:
+    told.snapshot(["ben"])
+    told.windsor.set_faults(Faults(lost_answer_rate=1))
+    assert told.sync().books.in_doubt == 1
+    told.windsor.set_faults(Faults())
+    told.snapshot(["ana", "ben"])
+    run = told.sync(request=Request(limits=RESYNC_OF_NOBODY))
+    assert (run.books.owed, run.books.in_doubt) == (2, 1)
+    fates = {row.user: row.fate for row in changes_of_run(told.workspace, run.run_id, who="ana")}
+    assert fates == {"ana": "in doubt", "ben": "owed"}

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 RESPONSE_TIMEOUT = timedelta(hours=24)
 """How long the plan is up for approval: after a day it says little about what would be sent."""
 
+EARLIER_STARTS = 20
+"""How many earlier starts of an audience are looked at; of those before, none can go on."""
+
 NOTE = {"note": Param(None, type=["null", "string"], title="Note", description="Why, for the record.")}
 
 
@@ -61,10 +64,10 @@ def _words(name: str) -> dict[str, Any]:
 
 
 class PlanBackfillOperator(WindsorOperator):
-    """Check what the form says and plan it; records and sends nothing."""
+    """Check what the form says and plan it; sends nothing, and records only that it is planned."""
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Returns the plan of each audience; raises for the first that cannot be planned."""
+        """Returns the plan of each audience; raises for the first that cannot be planned, or whose backfill has not ended."""
         from windsor_sync.usecases.backfill import plan
 
         said: dict[str, Any] = dict(context["params"])
@@ -72,10 +75,10 @@ class PlanBackfillOperator(WindsorOperator):
         _refuse_too_many(said["audiences"])
         wish = wish_of(said)
         with self.opened_workspace(sends=True) as workspace:
-            plans = [
-                plan(workspace, one, wish.request(one, trigger_of(context)))
-                for one in workspace.settings.find(said["audiences"])
-            ]
+            found = workspace.settings.find(said["audiences"])
+            if not said["dry_run"]:
+                _refuse_second(context, workspace, [str(one.key) for one in found])
+            plans = [plan(workspace, one, wish.request(one, trigger_of(context))) for one in found]
         self.log.info("%s", as_markdown(plans))
         return plans
 
@@ -165,6 +168,24 @@ def wish_of(said: Any) -> "Wish":
         as_of=moment_meant(said["as_of"]) if said["as_of"] else None,
         reason=said["reason"],
     )
+
+
+def _refuse_second(context: Context, workspace: "Workspace", audiences: Sequence[str]) -> None:
+    """Two backfills of one audience at once would each be planned as if the other were not."""
+    from windsor_sync.errors import ConfigError
+    from windsor_sync.usecases.backfill import announce
+
+    dag_id, task = context["dag"].dag_id, context["ti"]
+    who = f"{getattr(context['dag_run'], 'triggering_user_name', None) or 'somebody'} in Airflow"
+    for audience, triggers in announce(workspace.database, trigger_of(context), audiences, who=who).items():
+        start = f"airflow {dag_id} "
+        runs = [each.removeprefix(start) for each in triggers[:EARLIER_STARTS] if each.startswith(start)]
+        going = [each for each in runs if task.get_dr_count(dag_id, run_ids=[each], states=["queued", "running"])]
+        if going:
+            raise ConfigError(
+                f"A backfill of {audience} has not ended: run {going[0]}. Nothing was planned or sent. Answer its "
+                "question, cancel it or wait for its end, and start this one again."
+            )
 
 
 def _refuse_too_many(audiences: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from windsor_sync.settings import Settings, load
 from windsor_sync.settings.addresses import without_network
+from windsor_sync.settings.timing import interval_of
 
 
 def settings_of_dags() -> Settings:
@@ -16,6 +17,11 @@ def events_interval() -> timedelta | None:
     """Return how often new events are forwarded; None when no `events:` are configured."""
     settings = settings_of_dags()
     return settings.schedule.events if settings.events is not None else None
+
+
+def audiences_interval() -> timedelta:
+    """Return the shortest time from one sync of the schedule that audiences share to the next."""
+    return interval_of(settings_of_dags().schedule.audiences)
 
 
 def task_timeout() -> timedelta | None:

@@ -8,6 +8,7 @@ from airflow.sdk import TaskGroup, task_group
 
 from windsor_sync.airflow.approval import ApproveOperator
 from windsor_sync.airflow.backfill import NOTE, ApproveBackfillOperator, BackfillOperator, PlanBackfillOperator
+from windsor_sync.airflow.choosing import ChooseAudiencesOperator
 from windsor_sync.airflow.forwarding import ForwardEventsOperator
 from windsor_sync.airflow.notifications.windsor import AudienceStateNotifier
 from windsor_sync.airflow.operators.windsor import (
@@ -37,6 +38,14 @@ def sync_audiences(
         task_group(group_id=group_id)(_sync_audience).partial(shards=shards, interval=interval, told=told).expand(
             audience=keys
         )
+
+
+def sync_chosen(interval: timedelta, then: Callable[[dict[str, Any]], Any] | None = None) -> None:
+    """Sync the audiences that the run's configuration names, each by a row of tasks. `then` is told of changes of state."""
+    chosen = ChooseAudiencesOperator(task_id="choose")
+    task_group(group_id="sync_audience")(_sync_audience).partial(
+        shards=1, interval=interval, told=_telling(then)
+    ).expand(audience=chosen.output)
 
 
 def forward_events(then: Callable[[dict[str, Any]], Any] | None = None) -> None:

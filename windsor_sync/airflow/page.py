@@ -18,7 +18,14 @@ from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_da
 from airflow.configuration import conf
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from fastapi.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 
 from windsor_sync.airflow.answers import PageAnswer, answer_question, read_answer
 from windsor_sync.airflow.forms import BACKFILL, MODES, SIDES
@@ -27,11 +34,12 @@ from windsor_sync.errors import ConfigError, WindsorSyncError
 from windsor_sync.report.finding import FILTERS, SORTS, AudienceSearch, find_audiences
 from windsor_sync.report.people import changes_csv, look_up, members_csv
 from windsor_sync.report.rendering import TEMPLATES, Links, render, style
-from windsor_sync.report.users import Shown, show_user
+from windsor_sync.report.users import Shown, sandbox_users, show_user
 from windsor_sync.report.views import (
     FORWARDING_DAG,
     SYNC_DAG,
     RunView,
+    backfills_of,
     view_audience,
     view_banner,
     view_events,
@@ -43,6 +51,7 @@ from windsor_sync.usecases.seal import path_as_of
 from windsor_sync.usecases.workspace import Workspace, open_workspace
 
 BACKFILL_DAG = "engage_audience_backfill"
+SYNC_NOW_DAG = "engage_sync_now"
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -60,6 +69,7 @@ RowCursor = Annotated[int | None, Query(ge=0, lt=2**63)]
 may_read_audiences = requires_access_dag("GET", DagAccessEntity.RUN, SYNC_DAG)
 may_read_events = requires_access_dag("GET", DagAccessEntity.RUN, FORWARDING_DAG)
 may_start_backfill = requires_access_dag("POST", DagAccessEntity.RUN, BACKFILL_DAG)
+may_sync_one = requires_access_dag("POST", DagAccessEntity.RUN, SYNC_NOW_DAG)
 may_start_sync = requires_access_dag("POST", DagAccessEntity.RUN, SYNC_DAG)
 may_answer = requires_access_dag("PUT", DagAccessEntity.HITL_DETAIL, SYNC_DAG)
 
@@ -137,7 +147,7 @@ def audience(
         return _missing(request, "No audience of this key was ever synced.")
     rights = _rights(request, user)
     return _html(
-        request, "audience.html", view=view, is_paged=before is not None, banner=banner, dag_id=SYNC_DAG, **rights
+        request, "audience.html", view=view, is_paged=before is not None, banner=banner, dag_id=SYNC_NOW_DAG, **rights
     )
 
 
@@ -174,7 +184,7 @@ def look_page(request: Request) -> Response:
     """Return the form that looks up a user."""
     with _workspace() as workspace:
         by_email = workspace.settings.page.look_up_by_email
-    return _html(request, "look.html", found=None, said="", by_email=by_email)
+    return _html(request, "look.html", found=None, said="", by_email=by_email, sandbox=None)
 
 
 @app.post("/look", dependencies=[Depends(may_see_users)])
@@ -183,8 +193,8 @@ def looked_up(request: Request, user: GetUserDep, said: Said) -> Response:
     asked = said.get("user", "").strip()
     with _workspace() as workspace:
         found = look_up(workspace, asked, who=_name(user)) if asked else None
-        by_email = workspace.settings.page.look_up_by_email
-    return _html(request, "look.html", found=found, said=asked, by_email=by_email)
+        by_email, sandbox = workspace.settings.page.look_up_by_email, sandbox_users(workspace.settings)
+    return _html(request, "look.html", found=found, said=asked, by_email=by_email, sandbox=sandbox)
 
 
 @app.post("/download", dependencies=[Depends(may_see_users)])
@@ -278,6 +288,15 @@ def backfill_check(said: Said) -> Response:
     return PlainTextResponse("")
 
 
+@app.get("/backfill/sent", dependencies=[Depends(may_start_backfill)])
+def backfills_sent(request: Request, audience: str) -> Response:
+    """Return what went out in each backfill of an audience, by the id of its run in Airflow."""
+    with _workspace() as workspace:
+        found = backfills_of(workspace, audience, BACKFILL_DAG)
+    links = _links(request)
+    return JSONResponse({name: {"text": one.text, "href": links.run(one.run_id)} for name, one in found.items()})
+
+
 @app.get("/style.css")
 def style_sheet() -> Response:
     """The style sheet."""
@@ -354,14 +373,15 @@ def _run_page(
     if view.steps is not None:
         may_read_events(request, user)
     rights = _rights(request, user)
-    texts = {"problem": problem, "given": given or {}, "dag_id": SYNC_DAG}
+    texts: dict[str, Any] = {"problem": problem, "given": given or {}, "dag_id": SYNC_NOW_DAG}
+    texts |= {"sandbox": sandbox_users(load()) if shown else None}
     return _html(request, "run.html", status, view=view, shown=shown, **texts, **rights)
 
 
 def _rights(request: Request, user: BaseUser) -> dict[str, bool]:
     checks = {
         "may_start": may_start_backfill,
-        "may_sync": may_start_sync,
+        "may_sync": may_sync_one,
         "may_answer": may_answer,
         "may_see_users": may_see_users,
     }
@@ -385,8 +405,11 @@ def _missing(request: Request, text: str) -> Response:
 
 
 def _html(request: Request, template: str, status: int = 200, **values: Any) -> Response:
+    page = render(template, links=_links(request), **values)
+    return HTMLResponse(page.encode(errors="replace"), status_code=status)
+
+
+def _links(request: Request) -> Links:
     root = str(request.scope.get("root_path", ""))
-    links = Links(
-        root, airflow=root.removesuffix("/windsor"), shows_users=getattr(request.state, "may_see_users", False)
-    )
-    return HTMLResponse(render(template, links=links, **values).encode(errors="replace"), status_code=status)
+    shows_users = getattr(request.state, "may_see_users", False)
+    return Links(root, airflow=root.removesuffix("/windsor"), shows_users=shows_users)

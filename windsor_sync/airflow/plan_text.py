@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from windsor_sync.domain.labels import counted
 from windsor_sync.errors import harmless
 
 _SIMPLE = re.compile(r"(?:\w(?:[\w ,;%()'\"–-]|\.(?=\s|\d|$))*)?")
@@ -24,10 +25,13 @@ def as_words(text: str) -> str:
 
 
 def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -> str:
-    """Return a narrow table for each audience, why something is withheld, and what approving means."""
+    """Return a narrow table for each audience, why something is withheld, and what approving means.
+
+    It is low: the form shows its buttons below it.
+    """
     parts = ["\n".join(f"> {as_words(line)}".rstrip() for line in reason.splitlines())] if reason else []
     for plan in plans:
-        rows = [_row(["audience", as_words(plan["audience"])]), _row(["---"] * 2), *map(_row, _facts(plan))]
+        rows = [_row([as_words(plan["audience"]), _snapshot(plan)]), _row(["---"] * 2), *map(_row, _facts(plan))]
         parts.append("\n".join(rows))
     parts += [
         " ".join(
@@ -40,25 +44,27 @@ def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -
         for why in one["withheld_because"]
     ]
     later = sum(one.get("later", 0) for one in plans)
-    left = f"The next sync sends the other {later:,}, and asks only where the guard withholds them. " if later else ""
-    parts.append(
-        f"{left}Never more than these numbers goes out: the comparison is repeated before anything is sent. Withheld changes are "
-        "not yet in Windsor, and the next sync asks about them."
-    )
+    withheld = sum(one["withheld"] for one in plans)
+    ends = [
+        f"The next sync sends the other {later:,}, and asks only where the guard withholds them." if later else "",
+        "Never more than this goes out: the comparison is repeated before anything is sent.",
+        "Withheld changes are not yet in Windsor, and the next sync asks about them." if withheld else "",
+    ]
+    parts.append(" ".join(filter(None, ends)))
     return "\n\n".join(parts)
+
+
+def _snapshot(plan: Mapping[str, Any]) -> str:
+    return f"{counted(plan['members'], 'member')} at {plan['taken_at'][:16].replace('T', ' ')} UTC"
 
 
 def _facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what a plan says, without the counts that are zero beside those that somebody looks for."""
-    yield "snapshot", f"{plan['taken_at'][:16].replace('T', ' ')} UTC"
-    for name in ("members", "entered", "exited"):
-        yield name, f"{plan[name]:,}"
-    for name in ("updated", "moved", "moved_from", "withheld"):
-        if plan.get(name):
-            yield name.replace("_", " "), f"{plan[name]:,}"
-    if plan.get("later"):
-        yield "left for the next sync", f"{plan['later']:,}"
-    yield "goes out", f"{plan['messages']:,} in about {_duration(plan['seconds'])}"
+    more = ("updated", "moved", "moved_from", "withheld")
+    shown = [name for name in ("entered", "exited", *more) if plan.get(name) or name not in more]
+    yield "changes", ", ".join(f"{plan[name]:,} {name.replace('_', ' ')}" for name in shown)
+    left = f", {plan['later']:,} left for the next sync" if plan.get("later") else ""
+    yield "goes out", f"{plan['messages']:,} in about {_duration(plan['seconds'])}{left}"
 
 
 def _duration(seconds: float) -> str:

@@ -5,7 +5,7 @@
 --   departed                       identity, user_id, anonymous_id, email, was_told: told true once (resync only); was_told
 --                                  false where a later record says that the user left
 --   merges                         what merges.sql finds: id, survivor, number
---   run                            one row: number, taken_at, moment, previous_number, is_resync, drops_exits,
+--   run                            one row: number, taken_at, moment, previous_number, is_resync, is_recovery, drops_exits,
 --                                  retries (whether rejected changes are tried now), retry_code and retry_since (which; null: all),
 --                                  merges_seen (the newest merge that the run before knew of), joins (whether Windsor merges
 --                                  the two ids of an identify)
@@ -50,7 +50,7 @@ told_rows AS (
     -- What Windsor was told: the last snapshot less the owed changes. In doubt means it may have been told otherwise.
     SELECT
         coalesce('u' || m.survivor, s.identity) AS person, s.identity, coalesce(m.survivor, s.user_id) AS user_id,
-        s.anonymous_id, s.email, s.profile_id, s.value, TRUE AS was_told, FALSE AS in_doubt, FALSE AS is_due,
+        s.anonymous_id, s.email, s.profile_id, s.value, TRUE AS was_told, FALSE AS in_doubt, FALSE AS was_sent, FALSE AS is_due,
         NULL AS joins, m.id IS NOT NULL AS is_merged
     FROM snapshot_before s
     CROSS JOIN run r
@@ -65,19 +65,21 @@ told_rows AS (
         CASE WHEN o.was_told THEN o.told_anonymous_id ELSE o.anonymous_id END,
         CASE WHEN o.was_told THEN o.told_email ELSE o.email END,
         coalesce(CASE WHEN o.change = 'moved_from' AND o.user_id IS NOT NULL THEN o.told_anonymous_id END, s.profile_id),
-        o.told_value, o.was_told, o.doubted, o.change = 'moved',
+        o.told_value, o.was_told, o.in_doubt OR o.is_unanswered, o.was_sent OR o.is_unanswered, o.change = 'moved',
         CASE WHEN o.change = 'moved' AND o.user_id IS NOT NULL AND o.joined IS NULL THEN o.anonymous_id END, o.is_merged
     FROM owed_persons o
     LEFT JOIN snapshot_before s ON s.identity = o.identity
-    WHERE o.was_told OR o.doubted
+    WHERE o.was_told OR o.in_doubt OR o.is_unanswered
     UNION ALL
-    SELECT 'u' || o.joined, 'a' || o.anonymous_id, o.joined, NULL, o.told_email, NULL, o.told_value, TRUE, FALSE, FALSE, NULL, TRUE
+    SELECT
+        'u' || o.joined, 'a' || o.anonymous_id, o.joined, NULL, o.told_email, NULL, o.told_value, TRUE, FALSE, FALSE, FALSE, NULL,
+        TRUE
     FROM owed_persons o
     WHERE o.joined IS NOT NULL AND o.was_told
     UNION ALL
     SELECT
         coalesce('u' || m.survivor, d.identity), d.identity, coalesce(m.survivor, d.user_id),
-        d.anonymous_id, d.email, NULL, NULL, d.was_told, TRUE, FALSE, NULL, m.id IS NOT NULL
+        d.anonymous_id, d.email, NULL, NULL, d.was_told, TRUE, FALSE, FALSE, NULL, m.id IS NOT NULL
     FROM departed d
     LEFT JOIN merges m ON m.id = coalesce(d.user_id, d.anonymous_id)
     WHERE NOT EXISTS (SELECT 1 FROM snapshot_before s WHERE s.identity = d.identity)
@@ -88,6 +90,7 @@ told_ranked AS (
         person, user_id, anonymous_id, email, profile_id, value,
         bool_or(was_told) OVER (PARTITION BY person) AS was_told,
         bool_or(in_doubt) OVER (PARTITION BY person) AS in_doubt,
+        bool_or(was_sent) OVER (PARTITION BY person) AS was_sent,
         bool_or(is_due) OVER (PARTITION BY person) AS is_due,
         max(joins) OVER (PARTITION BY person) AS joins,
         row_number() OVER (
@@ -99,12 +102,13 @@ told_ranked AS (
 ),
 told AS (
     SELECT
-        person, user_id, anonymous_id, email, profile_id, value, was_told, in_doubt, is_due, joins, FALSE AS is_touched
+        person, user_id, anonymous_id, email, profile_id, value, was_told, in_doubt, was_sent, is_due, joins,
+        FALSE AS is_touched
     FROM told_rows
     WHERE NOT is_merged
     UNION ALL
     SELECT
-        t.person, t.user_id, t.anonymous_id, t.email, t.profile_id, t.value, t.was_told, t.in_doubt,
+        t.person, t.user_id, t.anonymous_id, t.email, t.profile_id, t.value, t.was_told, t.in_doubt, t.was_sent,
         t.is_due OR x.survivor IS NOT NULL, t.joins, x.survivor IS NOT NULL
     FROM told_ranked t
     LEFT JOIN touched x ON x.survivor = t.user_id
@@ -118,8 +122,8 @@ matched AS (
         n.user_id, n.anonymous_id, n.email, n.value,
         t.user_id AS told_user_id, t.anonymous_id AS told_anonymous_id, t.email AS told_email, t.value AS told_value,
         t.profile_id AS told_profile_id,
-        coalesce(t.was_told, FALSE) AS was_told, coalesce(t.in_doubt, FALSE) AS in_doubt, coalesce(t.is_due, FALSE) AS is_due,
-        coalesce(t.is_touched, FALSE) AS is_touched, t.joins
+        coalesce(t.was_told, FALSE) AS was_told, coalesce(t.in_doubt, FALSE) AS in_doubt, coalesce(t.was_sent, FALSE) AS was_sent,
+        coalesce(t.is_due, FALSE) AS is_due, coalesce(t.is_touched, FALSE) AS is_touched, t.joins
     FROM told t
     FULL JOIN now_persons n ON n.person = t.person
 ),
@@ -178,6 +182,8 @@ changes AS (
         CASE WHEN m.was_told THEN m.told_value END AS told_value,
         -- A resync doubts all that Windsor was told; about who is new to it there is nothing to doubt.
         m.is_known AND (m.in_doubt OR r.is_resync) AS in_doubt,
+        -- After a loss nobody knows what was sent.
+        m.is_known AND (m.was_sent OR r.is_recovery) AS was_sent,
         m.is_touched OR f.found_as IS NOT NULL AS is_new
     FROM matched m
     CROSS JOIN run r
@@ -194,7 +200,8 @@ changes AS (
     UNION ALL
     -- A user who leaves before Windsor has acknowledged the call that merges two ids is told false under both ids.
     SELECT
-        'a' || m.joins, NULL, m.joins, m.told_email, NULL, 'moved_from', TRUE, m.joins, m.told_email, m.told_value, TRUE, FALSE
+        'a' || m.joins, NULL, m.joins, m.told_email, NULL, 'moved_from', TRUE, m.joins, m.told_email, m.told_value, TRUE,
+        m.was_sent OR r.is_recovery, FALSE
     FROM matched m
     CROSS JOIN run r
     WHERE NOT m.is_member AND m.joins IS NOT NULL AND NOT r.drops_exits
@@ -216,7 +223,7 @@ traced AS (
 )
 SELECT
     c.identity, c.user_id, c.anonymous_id, c.email, c.value, c.change,
-    c.was_told, c.told_anonymous_id, c.told_email, c.told_value, c.in_doubt,
+    c.was_told, c.told_anonymous_id, c.told_email, c.told_value, c.in_doubt, c.was_sent,
     CASE WHEN c.is_same THEN c.since_run ELSE r.number END AS since_run,
     CASE WHEN c.is_same THEN c.since_at ELSE r.taken_at END AS since_at,
     CASE WHEN c.is_same THEN c.attempts_made ELSE 0 END AS attempts,

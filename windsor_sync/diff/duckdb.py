@@ -11,7 +11,7 @@ from windsor_sync.diff.task import DiffTask, MergeFiles, Tally
 from windsor_sync.domain.change import COLUMNS, Turnover
 from windsor_sync.domain.identity import BATCH_ALIASES, Alias
 from windsor_sync.state.ledger import Head
-from windsor_sync.storage.duckdb_engine import open_stored, parquet, parquet_files, quoted
+from windsor_sync.storage.duckdb_engine import columns_of, open_stored, parquet, parquet_files, quoted
 
 __all__ = ["DiffTask", "Remains", "Tally", "define_ledger", "duckdb_diff", "remains", "tally"]
 
@@ -118,11 +118,8 @@ class Remains:
     """users who are no members any more, and whom Windsor has as true"""
 
 
-def remains(head: Head, *, doubts_all: bool = False) -> Remains:
-    """Count what Windsor has not acknowledged of the ledger's outbox.
-
-    A resync `doubts_all` that Windsor was told; in doubt is only what it sent itself, and had no answer to.
-    """
+def remains(head: Head) -> Remains:
+    """Count what Windsor has not acknowledged of the ledger's outbox."""
     if head.outbox is None:
         return Remains(0, 0, 0, 0)
     with open_stored() as connection:
@@ -132,7 +129,7 @@ def remains(head: Head, *, doubts_all: bool = False) -> Remains:
                 count(*) FILTER (o.status = 'later' OR (o.status = 'send' AND (v.verdict IS NULL OR v.verdict = 'unanswered'))),
                 count(*) FILTER (o.status = 'withheld' OR v.verdict = 'suppressed'),
                 count(*) FILTER (o.status = 'deferred' OR v.verdict = 'rejected'),
-                count(*) FILTER ((o.in_doubt AND NOT {doubts_all}) OR coalesce(v.in_doubt, FALSE)
+                count(*) FILTER (o.was_sent OR coalesce(v.in_doubt, FALSE)
                     OR (o.status = 'send' AND v.verdict IS NULL AND o.seq >= p.position AND o.seq < p.reach)),
                 count(*) FILTER (o.status = 'later'),
                 count(*) FILTER (o.identity IS NOT NULL AND NOT {statement.SAYS_FALSE} AND NOT o.was_told),
@@ -326,7 +323,7 @@ def define_merges(connection: duckdb.DuckDBPyConnection, files: MergeFiles) -> N
 
 def define_ledger(connection: duckdb.DuckDBPyConnection, head: Head | None) -> None:
     """The views outbox_before, progress_before and verdicts_before of `owed.sql`."""
-    _view(connection, "outbox_before", _outbox_before(head))
+    _view(connection, "outbox_before", _outbox_before(connection, head))
     _table(connection, "progress_before", statement.PROGRESS, statement.progress_rows(head))
     _table(connection, "verdicts_before", statement.VERDICTS, statement.verdict_rows(head))
 
@@ -337,10 +334,12 @@ def _members(location: str | None) -> str:
     return statement.snapshot_view(parquet(location, "file_row_number = true"), FILE_ROW)
 
 
-def _outbox_before(head: Head | None) -> str:
+def _outbox_before(connection: duckdb.DuckDBPyConnection, head: Head | None) -> str:
     if head is None or head.outbox is None:
         return statement.nobody(COLUMNS)
-    return f"SELECT * REPLACE ({statement.status_before(head)} AS status) FROM {parquet(head.outbox)}"
+    sent = statement.sent_before(columns_of(connection, head.outbox))
+    rows = f"SELECT * REPLACE ({statement.status_before(head)} AS status) FROM {parquet(head.outbox)}"
+    return rows if sent == "was_sent" else f"SELECT *, {sent} FROM ({rows})"
 
 
 def _view(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> None:

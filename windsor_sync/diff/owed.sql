@@ -14,9 +14,8 @@ WITH answerless AS (
 )
 SELECT
     o.*,
-    o.in_doubt
-        OR coalesce(v.in_doubt, FALSE)
-        OR (o.status = 'send' AND v.verdict IS NULL AND o.seq >= p.position AND o.seq < p.reach) AS doubted,
+    coalesce(v.in_doubt, FALSE)
+        OR (o.status = 'send' AND v.verdict IS NULL AND o.seq >= p.position AND o.seq < p.reach) AS is_unanswered,
     CASE WHEN v.verdict = 'rejected' THEN o.attempts + 1 ELSE o.attempts END AS attempts_made,
     CASE WHEN v.verdict = 'rejected' THEN r.previous_number ELSE o.tried_run END AS last_tried_run,
     CASE WHEN v.verdict = 'rejected' THEN v.answered_at ELSE o.tried_at END AS last_tried_at,

@@ -94,7 +94,7 @@ def _define_views(spark: SparkSession, task: DiffTask) -> None:
     before = head.snapshot if head else None
     _view(spark, "snapshot_now", statement.snapshot_view(_file(task.snapshot)))
     _view(spark, "snapshot_before", statement.snapshot_view(_file(before) if before else _no_members()))
-    _view(spark, "outbox_before", _outbox_before(head))
+    _view(spark, "outbox_before", _outbox_before(spark, head))
     for name, location in zip(task.merges._fields, task.merges, strict=True):
         rows = (
             statement.nobody(_spark_types(statement.MERGES)) if location is None else f"SELECT * FROM {_file(location)}"
@@ -111,11 +111,13 @@ def _define_views(spark: SparkSession, task: DiffTask) -> None:
     spark.sql(statement.sql("owed")).localCheckpoint(eager=False).createOrReplaceTempView("owed")
 
 
-def _outbox_before(head: Head | None) -> str:
+def _outbox_before(spark: SparkSession, head: Head | None) -> str:
     if head is None or head.outbox is None:
         return statement.nobody(_spark_types(COLUMNS))
-    columns = ", ".join(name for name in COLUMNS if name != "status")
-    return f"SELECT {columns}, {statement.status_before(head)} AS status FROM {_file(head.outbox)}"
+    rows = _file(head.outbox)
+    sent = statement.sent_before(spark.sql(f"SELECT * FROM {rows}").columns)
+    columns = ", ".join(name for name in COLUMNS if name not in ("was_sent", "status"))
+    return f"SELECT {columns}, {sent}, {statement.status_before(head)} AS status FROM {rows}"
 
 
 def _no_members() -> str:

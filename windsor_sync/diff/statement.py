@@ -1,7 +1,7 @@
 """The SQL that every engine runs, and what its views are made of."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -27,6 +27,7 @@ RUN = {
     "moment": "TIMESTAMP",
     "previous_number": "INTEGER",
     "is_resync": "BOOLEAN",
+    "is_recovery": "BOOLEAN",
     "drops_exits": "BOOLEAN",
     "retries": "BOOLEAN",
     "retry_code": "INTEGER",
@@ -220,6 +221,7 @@ def run_row(task: DiffTask) -> list[object]:
         naive(task.moment),
         task.head.number if task.head else 0,
         limits.is_resync,
+        limits.is_recovery,
         limits.drops_exits,
         retry is not None,
         retry.code if retry else None,
@@ -240,6 +242,11 @@ def verdict_rows(head: Head | None) -> list[tuple[object, ...]]:
     """The rows of `verdicts_before`."""
     verdicts = head.verdicts if head else ()
     return [(v.seq, v.verdict.value, v.code, v.in_doubt, naive(v.answered_at)) for v in verdicts]
+
+
+def sent_before(columns: Collection[str]) -> str:
+    """Return `was_sent` of a row of the last outbox, as SQL over its `columns`; an outbox of before knows no difference."""
+    return "was_sent" if "was_sent" in columns else "in_doubt AS was_sent"
 
 
 def status_before(head: Head) -> str:

@@ -16,7 +16,8 @@ COLUMNS = {
     "told_anonymous_id": "VARCHAR",  # of a user id that is `moved_from`: the profiles of that user, one a line
     "told_email": "VARCHAR",
     "told_value": "VARCHAR",
-    "in_doubt": "BOOLEAN",  # an earlier message may have been applied without our knowing
+    "in_doubt": "BOOLEAN",  # told again whatever the snapshots say: it was sent and not answered, or a resync doubts everything
+    "was_sent": "BOOLEAN",  # an earlier message was sent and not answered: Windsor may have applied it
     "since_run": "INTEGER",  # the run that first planned this very change
     "since_at": "TIMESTAMP",  # when its snapshot was taken
     "attempts": "INTEGER",  # how often Windsor rejected it

@@ -113,6 +113,7 @@ def _environment() -> Environment:
         "ago": words.ago,
         "code_words": words.code_words,
         "count": words.count,
+        "in_path": lambda text: quote(text, safe="", errors="replace"),
         "counted": words.counted,
         "for_browser": words.for_browser,
         "lasting": words.lasting,

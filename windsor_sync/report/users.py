@@ -1,9 +1,11 @@
 """Shows who one rejected row is about, to a person who asks for it; that they asked is kept in the audit trail."""
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from windsor_sync.domain.run import Run
 from windsor_sync.outbox.audiences import ids_in_row
+from windsor_sync.settings import Settings
 from windsor_sync.state.audit_log import trail
 from windsor_sync.usecases.workspace import Workspace
 
@@ -26,3 +28,15 @@ def show_user(workspace: Workspace, run: Run, seq: int, *, who: str) -> Shown:
     row = ids_in_row(files, seq) if files else None
     user_id, anonymous_id = row or (None, None)
     return Shown(seq, user_id or anonymous_id, is_anonymous=user_id is None and anonymous_id is not None)
+
+
+def sandbox_users(settings: Settings) -> str | None:
+    """Return below which address the sandbox shows its users; None where the destination is none that browsers can reach.
+
+    A destination on this machine is a sandbox: Windsor is reached over the network.
+    """
+    told = settings.page.sandbox_url
+    if told is not None:
+        return f"{told.rstrip('/')}/users/"
+    parts = urlsplit(settings.destination.url)
+    return f"{parts.scheme}://{parts.netloc}/users/" if parts.hostname in ("localhost", "127.0.0.1", "::1") else None

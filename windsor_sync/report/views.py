@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from windsor_sync.domain.change import Turnover
-from windsor_sync.domain.labels import class_words, moment
+from windsor_sync.domain.labels import class_words, counted, moment
 from windsor_sync.domain.run import ForwardingRun, Run, RunState
 from windsor_sync.events.books import overview
 from windsor_sync.report.endings import Ending, Happening, endings, permissions
@@ -363,6 +363,42 @@ def _page_of_runs(database: Database, audience_id: int, before: int | None) -> t
     found = _history(database, audience_id, before, RUNS_A_PAGE + 1)
     page = tuple(found[:RUNS_A_PAGE])
     return page, page[-1].number if len(found) > RUNS_A_PAGE else None
+
+
+BACKFILLS_SHOWN = 100
+"""Of an audience's newest runs, those that may be of the backfills in the list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A backfill in our books: what went out, in words."""
+
+    run_id: str
+    text: str
+
+
+def backfills_of(workspace: Workspace, key: str, dag_id: str) -> dict[str, Outcome]:
+    """Return what went out in the newest backfills of an audience, by the id of the DAG's run."""
+    row = audience_by_key(workspace.database, workspace.settings.destination.name, key)
+    start = f"airflow {dag_id} "
+    found = _history(workspace.database, row.id, None, BACKFILLS_SHOWN) if row is not None else []
+    return {
+        run.trigger.removeprefix(start): Outcome(run.run_id, _went_out(run))
+        for run in reversed(found)
+        if run.trigger.startswith(start)
+    }
+
+
+def _went_out(run: Run) -> str:
+    total = run.options.get("to_send", run.books.changes)
+    left = total - run.books.delivered - run.books.rejected
+    goes_on = run.state is RunState.OPEN
+    more = (
+        f"; {left:,} {'are' if left != 1 else 'is'} left, and the next sync sends them"
+        if left > 0 and not goes_on
+        else ""
+    )
+    return f"{run.books.delivered:,} of {counted(total, 'change')} went out{more}"
 
 
 def _history(database: Database, audience_id: int, before: int | None, limit: int) -> list[Run]:

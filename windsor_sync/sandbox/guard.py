@@ -13,9 +13,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_protocol import RequestHandler
 
+PAGE_POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
 _PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'",
+    "Content-Security-Policy": PAGE_POLICY,
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
@@ -75,7 +76,8 @@ def guard(names: Collection[str]) -> Middleware:
             error.headers.update(_PAGE_HEADERS)
             raise
         if request.method in _READING:
-            response.headers.update(_PAGE_HEADERS)
+            for name, value in _PAGE_HEADERS.items():
+                response.headers.setdefault(name, value)
         return response
 
     return check

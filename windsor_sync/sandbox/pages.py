@@ -11,7 +11,9 @@ from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from windsor_sync.sandbox.api import rows, where
+from windsor_sync.sandbox.avatars import avatar_of
 from windsor_sync.sandbox.faults import Faults
+from windsor_sync.sandbox.guard import PAGE_POLICY
 from windsor_sync.sandbox.receiver import Receiver
 from windsor_sync.sandbox.records import User
 
@@ -69,7 +71,11 @@ class Pages:
         user = self._store.user(request.match_info["id"])
         if user is None:
             return self._page("missing.html", status=404)
-        return self._page("user.html", user=user, events=user.events[::-1])
+        avatar = avatar_of(user.properties.get("avatar"))
+        page = self._page("user.html", user=user, events=user.events[::-1], avatar=avatar)
+        if avatar:
+            page.headers["Content-Security-Policy"] = f"{PAGE_POLICY}; img-src {avatar.source}"
+        return page
 
     async def feed(self, request: web.Request) -> web.Response:
         """The newest events first; page events only where `hidden=true` asks for them."""
@@ -107,6 +113,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "time": _time,
+        "own_time": _own_time,
         "json": _json,
         "text": _text,
         "user_link": _user_link,
@@ -119,6 +126,16 @@ def _environment() -> Environment:
 
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _own_time(timestamp: str) -> str:
+    """Return the moment that a message says of itself; one without a zone is UTC."""
+    moment = datetime.fromisoformat(timestamp)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except OverflowError:  # the first or the last day there is
+        return timestamp
 
 
 def _json(value: object) -> str:

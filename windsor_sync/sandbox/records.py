@@ -53,7 +53,8 @@ class User:
     properties: dict[str, Any] = field(default_factory=dict)
     group: SandboxGroup | None = None
     events: list[FeedEvent] = field(default_factory=list)
-    merged_ids: list[str] = field(default_factory=list)  # previous ids that an alias made this user's
+    merged_ids: list[str] = field(default_factory=list)  # previous ids that an alias or an identify made this user's
+    merged_at: dict[str, float] = field(default_factory=dict)  # when, by previous id
 
 
 @dataclass(slots=True)
@@ -107,4 +108,5 @@ def copy_of(user: User) -> User:
         group=user.group,
         events=list(user.events),
         merged_ids=list(user.merged_ids),
+        merged_at=dict(user.merged_at),
     )

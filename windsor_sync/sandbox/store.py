@@ -78,12 +78,12 @@ class Store:
             user = self._user_of(message, received_at)
             if call == "identify":
                 if self._identify_merges and message.get("userId") and message.get("anonymousId"):
-                    self._recognise(message["anonymousId"], user)
+                    self._recognise(message["anonymousId"], user, received_at)
                 user.properties.update(message.get("traits") or {})
             elif call == "group":
                 user.group = SandboxGroup(message["groupId"], message.get("traits") or {})
             elif call == "alias":
-                self._merge(message["previousId"], user)
+                self._merge(message["previousId"], user, received_at)
             elif is_new:
                 self._add_event(event_of(message, received_at), user)
 
@@ -103,18 +103,19 @@ class Store:
         user.events.append(event)
         self._feed.append(event)
 
-    def _recognise(self, anonymous_id: str, user: User) -> None:
+    def _recognise(self, anonymous_id: str, user: User, at: float) -> None:
         """Make the anonymous user part of `user`; an anonymous id of a user with another user id stays theirs.
 
         The identify's own traits come after the merge, so they stand under every rule.
         """
         anonymous = self._by_anonymous_id.setdefault(anonymous_id, user)
         if anonymous.is_anonymous:
-            self._absorb(anonymous, user)
+            self._absorb(anonymous, user, at)
         elif anonymous is user and anonymous_id not in (user.id, *user.merged_ids):
             user.merged_ids.append(anonymous_id)
+            user.merged_at[anonymous_id] = at
 
-    def _merge(self, previous_id: str, user: User) -> None:
+    def _merge(self, previous_id: str, user: User, at: float) -> None:
         """Make the user of `previous_id` part of `user`, for good: the previous id names `user` from now on.
 
         A previous id nobody has seen is remembered, since calls may arrive out of order.
@@ -123,18 +124,20 @@ class Store:
         if previous is user:
             return
         if previous is not None:
-            self._absorb(previous, user)
+            self._absorb(previous, user, at)
         if previous_id not in user.merged_ids:
             user.merged_ids.append(previous_id)
+        user.merged_at.setdefault(previous_id, at)
         for known in (self._by_user_id, self._by_anonymous_id):
             known.setdefault(previous_id, user)
 
-    def _absorb(self, previous: User, user: User) -> None:
+    def _absorb(self, previous: User, user: User, at: float) -> None:
         user.properties = self._merge_rule.of(previous.properties, user.properties)
         groups = self._merge_rule.of(_group_of(previous), _group_of(user))
         user.group = groups.get("group")
         user.events = sorted(previous.events + user.events, key=lambda event: event.received_at)
         user.first_seen_at = min(previous.first_seen_at, user.first_seen_at)
+        user.merged_at = {**previous.merged_at, previous.id: at, **user.merged_at}
         user.merged_ids += [name for name in (previous.id, *previous.merged_ids) if name not in user.merged_ids]
         self._rename(previous, user)
 

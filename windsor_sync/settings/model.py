@@ -418,6 +418,11 @@ class Page(Section):
         default=False,
         description="Whether the look-up of the page, for readers who may see users, also accepts an e-mail.",
     )
+    sandbox_url: Annotated[str, URL] | None = Field(
+        default=None,
+        description="Where readers' browsers find the sandbox, if `destination` is one: users who are shown link to it. "
+        "By default the destination's own host, where that is this machine.",
+    )
 
 
 class WindsorYaml(Section):

@@ -71,6 +71,7 @@ defaults:
 # The page "Audiences" in Airflow.
 # page:
 #   look_up_by_email: false        # whether the look-up of users also accepts an e-mail
+#   sandbox_url: http://127.0.0.1:8474/   # where browsers find the sandbox: users who are shown link to it
 
 # Receivers of one message when something goes wrong and one when it is over: webhooks, or in Airflow any notifier.
 # alerts:

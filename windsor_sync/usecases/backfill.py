@@ -27,6 +27,7 @@ from windsor_sync.usecases.seal import path_as_of
 from windsor_sync.usecases.workspace import Workspace
 
 KIND = "backfill"
+PLANNED = "plan backfill"
 PERMISSION = "permit backfill"
 
 
@@ -74,6 +75,19 @@ def plan(workspace: Workspace, computation: Computation, request: Request) -> di
         "requests": takes.requests,
         "seconds": round(takes.seconds, 1),
     }
+
+
+def announce(database: Database, trigger: str, audiences: Sequence[str], *, who: str) -> dict[str, list[str]]:
+    """Record that one start plans backfills; return the triggers of earlier starts by audience, newest first."""
+    with database.write() as connection:
+        for audience in audiences:
+            trail(connection, who=who, what=PLANNED, subject=audience, why=None, trigger=trigger)
+    earlier = {}
+    for audience in audiences:
+        triggers = [row.details["trigger"] for row in trailed(database, PLANNED, audience)]
+        before = triggers[triggers.index(trigger) + 1 :]
+        earlier[audience] = [each for each in dict.fromkeys(before) if each != trigger]
+    return earlier
 
 
 def permit(

@@ -15,7 +15,7 @@ from windsor_sync.state.ledger import Head
 from windsor_sync.state.runs import run_of
 from windsor_sync.state.suppressions import suppressed_users
 from windsor_sync.storage.duckdb_engine import open_stored, quoted
-from windsor_sync.usecases.why import ROWS_AT_A_TIME, fate_of, value_told
+from windsor_sync.usecases.why import FATES, ROWS_AT_A_TIME, value_told
 from windsor_sync.usecases.workspace import Workspace
 
 
@@ -53,7 +53,7 @@ def changes_of_run(workspace: Workspace, run_id: str, *, who: str) -> list[Chang
             return []
         engine, messages = found
         suppressed = {seq for (seq,) in engine.execute("FROM suppressed_rows").fetchall()}
-        rows = engine.execute(f"SELECT * FROM ({fate_of(run)}) ORDER BY seq").fetchall()
+        rows = engine.execute(f"SELECT * FROM ({FATES}) ORDER BY seq").fetchall()
     return [
         ChangeRow(
             seq,
@@ -82,7 +82,7 @@ def named_changes(workspace: Workspace, run: Run, fates: Sequence[str] = ()) -> 
         among = f"AND fate IN ({', '.join(map(quoted, fates))})" if fates else ""
         rows = engine.execute(
             "SELECT seq, o.user_id, o.anonymous_id, f.change, f.value, f.fate, f.code "
-            f"FROM ({fate_of(run)}) f JOIN outbox_before o USING (seq) "
+            f"FROM ({FATES}) f JOIN outbox_before o USING (seq) "
             f"WHERE o.identity IS NOT NULL AND seq NOT IN (FROM suppressed_rows) {among} ORDER BY seq"
         )
         while chunk := rows.fetchmany(ROWS_AT_A_TIME):

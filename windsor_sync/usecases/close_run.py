@@ -119,7 +119,7 @@ def closing_books(workspace: Workspace, run: Run) -> Books:
         workspace.stored.confirm(ledger.outbox_path)
     if isinstance(run, ForwardingRun):
         return _with_rest(run, ledger, remaining(ledger))
-    rest = remains(ledger, doubts_all=run.is_resync)
+    rest = remains(ledger)
     told_true = run.books.members - rest.untold + rest.still_true
     return replace(_with_rest(run, ledger, rest), told_true=told_true)
 

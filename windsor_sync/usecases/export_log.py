@@ -16,7 +16,7 @@ from windsor_sync.state.runs import recent
 from windsor_sync.storage.duckdb_engine import open_duckdb, parquet_files, quoted
 from windsor_sync.storage.scratch import scratch_folder
 from windsor_sync.usecases.change_log import fates_of
-from windsor_sync.usecases.why import fate_of
+from windsor_sync.usecases.why import FATES
 from windsor_sync.usecases.workspace import Workspace
 
 MOST_RUNS = 1_000_000
@@ -143,12 +143,12 @@ def rows_of(workspace: Workspace, run: Run, computation_class: str) -> Iterator[
             columns = [list(column) for column in zip(*said, strict=True)]
             engine.execute("INSERT INTO words SELECT unnest(?::BIGINT[]), unnest(?::VARCHAR[])", columns)
         path = folder / "log.parquet"
-        copied = engine.execute(f"COPY ({_select(run, computation_class)}) TO {quoted(str(path))} (FORMAT parquet)")
+        copied = engine.execute(f"COPY ({_select(computation_class)}) TO {quoted(str(path))} (FORMAT parquet)")
         (rows,) = copied.fetchone() or (0,)
         yield path, int(rows)
 
 
-def _select(run: Run, computation_class: str) -> str:
+def _select(computation_class: str) -> str:
     is_false = f"f.change IN ({', '.join(map(quoted, FALSE_FIRST))})"
     if computation_class == ComputationClass.AUDIENCE.value:
         value = f"CASE WHEN {is_false} THEN 'false' ELSE 'true' END"
@@ -162,7 +162,7 @@ def _select(run: Run, computation_class: str) -> str:
     }
     known |= {"change": "f.change", "fate": "f.fate", "code": "f.code", "message": "w.message"}
     columns = ", ".join(f"{known.get(name, f'facts.{name}')}::{kind} AS {name}" for name, (kind, _) in COLUMNS.items())
-    fates = f"({fate_of(run)}) f JOIN outbox_before o USING (seq)"
+    fates = f"({FATES}) f JOIN outbox_before o USING (seq)"
     rows = f"{fates} LEFT JOIN words w USING (seq) LEFT JOIN suppressed_rows s USING (seq)"
     return f"SELECT {columns} FROM {rows}, facts ORDER BY f.seq"
 

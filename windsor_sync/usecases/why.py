@@ -1,10 +1,9 @@
 """Tells why a user is, or is not, in an audience: every change we planned for them, what became of it, and what stands now."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -13,13 +12,12 @@ import duckdb
 from windsor_sync.diff.duckdb import define_ledger
 from windsor_sync.domain.change import FALSE_FIRST
 from windsor_sync.domain.labels import moment
-from windsor_sync.domain.run import Run
 from windsor_sync.errors import StoredFileError
 from windsor_sync.persons.merges import Kin
 from windsor_sync.segment.identify import ComputationClass
 from windsor_sync.state.database import Database
 from windsor_sync.state.ledger import Head, Ledger
-from windsor_sync.state.runs import Outline, outlines, run_of
+from windsor_sync.state.runs import Outline, outlines
 from windsor_sync.storage.duckdb_engine import open_duckdb, open_stored, parquet, parquet_files, quoted, stored_files
 from windsor_sync.storage.file_store import FileStore
 from windsor_sync.usecases.forget import is_suppressed
@@ -28,8 +26,6 @@ from windsor_sync.usecases.workspace import Workspace
 RUNS_LOOKED_AT = 1_000
 ROWS_AT_A_TIME = 5_000
 
-DOUBTED_BEFORE = "doubted before"
-"""Stands for the fate of a change that its run did not send, and that was in doubt before it: see `named_doubts`."""
 
 FILES_AT_ONCE = 500
 """The outboxes of one query."""
@@ -162,8 +158,7 @@ def _account(workspace: Workspace, row: Any, person: Person) -> Account:
     everything = outlines(workspace.database, row.id, RUNS_LOOKED_AT)
     runs, found = _about(workspace.files, workspace.ledger, everything, row.computation_class, person, owing)
     kept_since = _kept_since(runs)
-    named = named_doubts(found, partial(_is_resync, workspace.database), kept_since)
-    steps = tuple(_closed(workspace.database, person, step) for step in named)
+    steps = tuple(_closed(workspace.database, person, step) for step in found)
     is_in_snapshot = bool(head and head.snapshot and _is_in(head.snapshot, person))
     was_told, told = _told(head, row.computation_class, person, steps, is_in_snapshot=is_in_snapshot)
     return Account(
@@ -181,43 +176,6 @@ def _account(workspace: Workspace, row: Any, person: Person) -> Account:
         is_merged_since=bool(runs) and any(one.since > runs[0].started_at for one in person.kin),
         kept_since=kept_since,
     )
-
-
-def _is_resync(database: Database, run_id: str) -> bool:
-    """Whether the run told everybody again because a person wished it, and not because the state was lost."""
-    run = run_of(database, run_id)
-    return run is not None and run.is_resync and not run.is_recovery
-
-
-def named_doubts(
-    steps: Sequence[WhyStep], is_resync: Callable[[str], bool], kept_since: datetime | None
-) -> list[WhyStep]:
-    """Return the steps, newest first as they came; one that was doubted before its run is in doubt or owed.
-
-    A resync doubts all that Windsor was told, so that everybody is told again. In doubt is only what was sent and not
-    answered, in this run or before it. A doubt is in every run until it is answered, so a person without a step in the oldest
-    run since `kept_since` had none then; with one, a message may have been sent by a run that is not kept.
-    """
-    known = [step for step in steps if kept_since is None or step.started_at >= kept_since]
-    unanswered = {step.user for step in known} if any(step.started_at == kept_since for step in known) else set()
-    resynced: set[str] = set()
-    named = []
-    for step in reversed(known):
-        if step.fate == "delivered":
-            unanswered.discard(step.user)
-            resynced.discard(step.user)
-        elif step.fate in ("in doubt", "rejected"):  # an earlier try of what was rejected may have arrived
-            unanswered.add(step.user)
-        elif step.user in resynced or is_resync(step.run_id):
-            resynced.add(step.user)
-        elif step.fate == DOUBTED_BEFORE:
-            unanswered.add(step.user)
-        named.append(_named(step, "in doubt" if unanswered else "owed"))
-    return [*reversed(named), *(_named(step, "in doubt") for step in steps[len(known) :])]
-
-
-def _named(step: WhyStep, fate: str) -> WhyStep:
-    return replace(step, fate=fate) if step.fate == DOUBTED_BEFORE else step
 
 
 def _about(
@@ -313,7 +271,7 @@ def _steps(ledger: Ledger, run: Outline, computation_class: str, person: Person)
         return []
     with open_stored() as connection:
         define_ledger(connection, found)
-        rows = connection.execute(f"{_fate(DOUBTED_BEFORE)} WHERE {person.condition} ORDER BY o.seq DESC").fetchall()
+        rows = connection.execute(f"{FATES} WHERE {person.condition} ORDER BY o.seq DESC").fetchall()
     return [
         WhyStep(
             run_id=run.run_id,
@@ -332,17 +290,7 @@ def _steps(ledger: Ledger, run: Outline, computation_class: str, person: Person)
     ]
 
 
-def fate_of(run: Run) -> str:
-    """Return the query of a run's changes with their fate; what a resync tells again and did not send is owed."""
-    return _fate("owed" if run.is_resync and not run.is_recovery else "in doubt")
-
-
-def _fate(doubted_before: str) -> str:
-    """Return the query; `doubted_before`: the fate of a change that this run did not send, and that was in doubt before it."""
-    return FATE.format(doubted_before=quoted(doubted_before))
-
-
-FATE = """
+FATES = """
     SELECT
         o.seq, coalesce(o.user_id, o.anonymous_id), o.change, o.value, o.was_told, o.told_value,
         CASE
@@ -350,8 +298,7 @@ FATE = """
             WHEN v.verdict = 'suppressed' OR o.status = 'withheld' THEN coalesce(v.verdict, o.status)
             WHEN v.verdict = 'rejected' THEN 'rejected'
             WHEN o.status = 'deferred' THEN 'not due'
-            WHEN coalesce(v.in_doubt, o.status = 'send' AND o.seq < p.reach) THEN 'in doubt'
-            WHEN o.in_doubt THEN {doubted_before}
+            WHEN o.was_sent OR coalesce(v.in_doubt, o.status = 'send' AND o.seq < p.reach) THEN 'in doubt'
             ELSE 'owed'
         END AS fate,
         CASE WHEN fate = 'not due' THEN o.tried_code ELSE v.code END AS code

@@ -21,6 +21,8 @@ function openInAirflow(event) {
   event.preventDefault();
   const outside = window.parent.document.createElement("a");
   outside.href = link.href;
+  outside.target = link.target;
+  outside.rel = link.rel;
   window.parent.document.body.append(outside);
   outside.click();
   outside.remove();
@@ -101,30 +103,48 @@ function plansOf(value) {
 }
 
 const BACKFILLS_SHOWN = 10;
+const LOOKS_AGAIN_MS = 5000;
+let nextLook;
 
+// The list is asked for again while a backfill goes on; not while somebody is about to press a button in it.
 async function listBackfills() {
   const section = document.getElementById("backfills");
   if (!section) return;
+  clearTimeout(nextLook);
   const found = await ask(`${section.dataset.runs}?order_by=-run_after&limit=100`);
   const runs = (found?.dag_runs || []).filter((run) => run.conf?.audiences?.includes(section.dataset.audience));
-  const rows = await Promise.all(runs.slice(0, BACKFILLS_SHOWN).map((run) => backfillRow(section, run)));
-  section.querySelector("tbody").replaceChildren(...rows);
+  const sent = (await ask(section.dataset.sent)) || {};
+  const rows = await Promise.all(runs.slice(0, BACKFILLS_SHOWN).map((run) => backfillRow(section, run, sent[run.dag_run_id])));
+  const body = section.querySelector("tbody");
+  if (!body.contains(document.activeElement)) body.replaceChildren(...rows);
   section.hidden = !rows.length;
+  if (runs.some(goesOn)) nextLook = setTimeout(listBackfills, LOOKS_AGAIN_MS);
 }
 
-async function backfillRow(section, run) {
+async function backfillRow(section, run, sent) {
   const at = `${section.dataset.runs}/${encodeURIComponent(run.dag_run_id)}`;
   const tasks = (await ask(`${at}/taskInstances?limit=100`))?.task_instances || [];
-  const row = document.createElement("tr"), link = document.createElement("a");
-  link.href = `${section.dataset.dag}/runs/${encodeURIComponent(run.dag_run_id)}`;
+  const row = document.createElement("tr");
+  const link = linkTo(`${section.dataset.dag}/runs/${encodeURIComponent(run.dag_run_id)}`, new Date(run.run_after).toLocaleString("sv-SE").slice(0, 16));
   link.dataset.airflow = "";
-  link.textContent = new Date(run.run_after).toLocaleString("sv-SE").slice(0, 16);
   const what = [run.conf.mode, run.conf.only, run.conf.limit && `at most ${run.conf.limit}`, run.conf.reason];
   const texts = [link, what.filter(Boolean).join(", "), run.triggering_user_name || "–", backfillState(run, tasks)];
   for (const text of texts) row.insertCell().append(text);
+  if (sent) row.lastElementChild.append(": ", linkTo(sent.href, sent.text));
   const cell = row.insertCell();
-  if (run.state === "running" || run.state === "queued") cell.append(cancelButton(at));
+  if (goesOn(run)) cell.append(cancelButton(at));
   return row;
+}
+
+function goesOn(run) {
+  return run.state === "running" || run.state === "queued";
+}
+
+function linkTo(href, text) {
+  const link = document.createElement("a");
+  link.href = href;
+  link.textContent = text;
+  return link;
 }
 
 function backfillState(run, tasks) {
@@ -144,9 +164,11 @@ function cancelButton(at) {
   button.title = "Changes that were sent stay in Windsor. The run on the audience's page says how many.";
   button.addEventListener("click", async () => {
     button.disabled = true;
+    button.textContent = "Cancelling…";
     const body = JSON.stringify({ state: "failed" });
     await fetch(at, { method: "PATCH", headers: { "Content-Type": "application/json" }, body });
     await listBackfills();
+    nextLook = setTimeout(listBackfills, LOOKS_AGAIN_MS); // by then what was on its way is answered and counted
   });
   return button;
 }
@@ -163,10 +185,8 @@ async function begin(form, body, answer) {
     });
     const said = await response.json();
     if (response.ok) {
-      const link = document.createElement("a");
-      link.href = `${form.dataset.dag}/runs/${encodeURIComponent(said.dag_run_id)}`;
+      const link = linkTo(`${form.dataset.dag}/runs/${encodeURIComponent(said.dag_run_id)}`, "Started. See the run in Airflow");
       link.dataset.airflow = "";
-      link.textContent = "Started. See the run in Airflow";
       answer.replaceChildren(link);
       button.disabled = false;
       return said.dag_run_id;
@@ -220,7 +240,8 @@ async function startDag(event) {
   const form = event.target.closest("form[data-start]");
   if (!form || form.id === "backfill") return;
   event.preventDefault();
-  await begin(form, { logical_date: null }, form.querySelector("output"));
+  const conf = form.dataset.audience ? { audiences: [form.dataset.audience] } : {};
+  await begin(form, { logical_date: null, conf }, form.querySelector("output"));
 }
 
 // *Show* puts the user into its place in the list; the server has written down who asked.
@@ -230,7 +251,7 @@ async function showInPlace(event) {
   event.preventDefault();
   const response = await fetch(form.action, { method: "POST" });
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  const cell = page.querySelector(`#${form.dataset.show} .key`);
+  const cell = page.querySelector(`#${form.dataset.show} :is(.user, .key)`);
   form.replaceWith(cell ? document.importNode(cell, true) : "not to be seen");
 }
 

@@ -1,0 +1,21 @@
+"""Syncs chosen audiences and computed traits beside the schedule; the button *Sync now* on an audience's page starts it."""
+
+from datetime import UTC, datetime
+
+from airflow.sdk import DAG
+
+from windsor_sync.airflow.configuration import audiences_interval, task_timeout
+from windsor_sync.airflow.groups import sync_chosen
+
+with DAG(
+    "engage_sync_now",
+    description="Seal, compare and send the audiences that the run's configuration names, beside the schedule.",
+    doc_md=__doc__,
+    schedule=None,
+    start_date=datetime(2025, 1, 1, tzinfo=UTC),
+    catchup=False,
+    is_paused_upon_creation=False,
+    default_args={"owner": "windsor_sync", "retries": 3, "execution_timeout": task_timeout()},
+    tags=["segment", "windsor"],
+):
+    sync_chosen(audiences_interval())
