@@ -3,7 +3,8 @@
 import subprocess
 import sys
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -17,9 +18,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from sqlalchemy import delete, select, update
 
+from tests.airflow.contrast import too_faint
 from tests.airflow.serving import Site
 from tests.support.history import HOSTILE, HOSTILE_KEY, REJECTED, USERS
-from tests.support.showcase import SHOP, show
+from tests.support.showcase import RUNS, SHOP, show
 from tests.support.world import AUDIENCE, KEY
 from windsor_sync.airflow import approval
 from windsor_sync.airflow.backfill import NOTE
@@ -249,6 +251,7 @@ def test_every_page_fits_wide_and_narrow_in_light_and_dark(signed_in: webdriver.
             signed_in.get(site.url + path)
             colour = signed_in.execute_script("return getComputedStyle(document.body).backgroundColor")
             assert colour == {"light": "rgb(246, 245, 241)", "dark": "rgb(20, 22, 26)"}[scheme]
+            assert too_faint(signed_in) == [], (name, scheme)
             for width in WIDTHS if scheme == "light" else (NARROW, WIDE):
                 look(signed_in, width, scheme)
                 wanted = signed_in.execute_script("return document.documentElement.scrollWidth")
@@ -545,25 +548,65 @@ def test_from_the_list_to_an_answer_that_is_refused_while_it_is_too_low(
     picture(signed_in, "decided")
 
 
+@contextmanager
+def looking_at(site: Site, folder: Path, shop: Sequence[tuple[str, str, str, int]], last_run: int) -> Iterator[None]:
+    """The same Airflow, looking at another company."""
+    config, kept = site.world.config, site.world.config.read_text(encoding="utf-8")
+    state = f"sqlite:///{folder}/state.db"
+    audiences = [{"name": name, "trait": key, "snapshot": {"path": f"snapshots/{key}/*.csv"}} for name, key, *_ in shop]
+    document = {"state": state, "files": str(folder / "files"), "destination": site.world.destination}
+    config.write_text(yaml.safe_dump({**document, "audiences": audiences}), encoding="utf-8")
+    database = open_database(state)
+    show(database, "windsor", shop, last_run)
+    database.close()
+    try:
+        yield
+    finally:
+        config.write_text(kept, encoding="utf-8")
+
+
 @pytest.fixture
 def shop(site: Site, tmp_path: Path) -> Iterator[None]:
-    """The same Airflow, looking at a shop's month."""
-    config, kept = site.world.config, site.world.config.read_text(encoding="utf-8")
-    state = f"sqlite:///{tmp_path}/state.db"
-    document = {
-        "state": state,
-        "files": str(tmp_path / "files"),
-        "destination": site.world.destination,
-        "audiences": [
-            {"name": name, "trait": key, "snapshot": {"path": f"snapshots/{key}/*.csv"}} for name, key, *_ in SHOP
-        ],
-    }
-    config.write_text(yaml.safe_dump(document), encoding="utf-8")
-    database = open_database(state)
-    show(database, "windsor")
-    database.close()
-    yield
-    config.write_text(kept, encoding="utf-8")
+    """A shop's month."""
+    with looking_at(site, tmp_path, SHOP, RUNS):
+        yield
+
+
+SIXTY = [
+    (
+        f"{'Supercalifragilistic' * (number % 4)} Audience {number}",
+        f"{'long_' * (number % 20)}key_{number}",
+        "audience",
+        10 ** (number % 10),
+    )
+    for number in range(60)
+]
+
+
+def test_sixty_audiences_fit_every_width_and_break_no_number(
+    signed_in: webdriver.Chrome, site: Site, tmp_path: Path
+) -> None:
+    with looking_at(site, tmp_path, SIXTY, 2):
+        for width in WIDTHS:
+            look(signed_in, width, "light")
+            signed_in.get(f"{site.url}/windsor/")
+            assert len(signed_in.find_elements(By.CSS_SELECTOR, ".audiences tbody tr")) == 50
+            assert signed_in.execute_script("return document.documentElement.scrollWidth") <= width, width
+            assert signed_in.execute_script(BROKEN) == [], width
+            if width in (360, 1280):
+                picture(signed_in, f"sixty-{width}")
+
+
+BROKEN = r"""
+    const lines = (text) => {
+      const range = document.createRange();
+      range.selectNodeContents(text);
+      return range.getClientRects().length;
+    };
+    return [...document.querySelectorAll("td.number")].flatMap((cell) => [...cell.childNodes])
+      .filter((node) => node.nodeType === 3 && /^\s*[\d,.]+\s*$/.test(node.data) && lines(node) > 1)
+      .map((node) => node.data.trim());
+"""
 
 
 @pytest.mark.usefixtures("shop")
@@ -598,7 +641,23 @@ def test_the_report_fits_wide_and_narrow_and_asks_nobody_for_anything(
             look(browser, width, scheme)
             browser.get(file.as_uri())
             assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+            assert too_faint(browser) == [], scheme
             picture(browser, f"report-{width}-{scheme}")
+    rows = "return [...document.querySelectorAll('.audiences tbody tr')].filter((row) => row.checkVisibility()).length"
+    everybody = browser.execute_script(rows)
+    shown = {}
+    for label in browser.find_elements(By.CSS_SELECTOR, ".choose label"):
+        label.click()
+        shown[label.text] = (browser.execute_script(rows), int(label.find_element(By.CLASS_NAME, "count").text))
+    assert all(rows_shown == told for rows_shown, told in shown.values()), shown
+    assert {told for _, told in shown.values()} == {0, everybody}
+    browser.find_element(By.CSS_SELECTOR, "input[name=show][value=all]").click()
+    targets = [link.get_attribute("hash") for link in browser.find_elements(By.CSS_SELECTOR, ".contents a")]
+    assert len(targets) == everybody + 3
+    assert (
+        browser.execute_script("return arguments[0].filter((one) => !document.getElementById(one.slice(1)))", targets)
+        == []
+    )
     loaded = browser.execute_script("return performance.getEntriesByType('resource').map(each => each.name)")
     assert (browser.title, loaded) == ("Report · Windsor", [])
 

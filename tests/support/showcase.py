@@ -1,6 +1,7 @@
 """A month in the life of a shop's audiences, written straight into a state: what the pictures in the documents show."""
 
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,18 +22,20 @@ SHOP = (
 WITHHELD, REJECTING = "dormant_shoppers", "vip_customer"
 
 
-def show(database: Database, destination: str) -> None:
-    """Fill the state; the newest run began an hour ago."""
+def show(
+    database: Database, destination: str, shop: Sequence[tuple[str, str, str, int]] = SHOP, last: int = RUNS
+) -> None:
+    """Fill the state with so many runs of each audience; the newest run began an hour ago."""
     luck = random.Random(7)
     with database.write() as connection:
-        for audience_id, (name, key, computation_class, members) in enumerate(SHOP, 1):
-            began = datetime.now(UTC) - EVERY * (RUNS - 1) - timedelta(hours=1)
-            row = {"id": audience_id, "destination": destination, "trait_key": key, "name": name, "runs": RUNS}
+        for audience_id, (name, key, computation_class, members) in enumerate(shop, 1):
+            began = datetime.now(UTC) - EVERY * (last - 1) - timedelta(hours=1)
+            row = {"id": audience_id, "destination": destination, "trait_key": key, "name": name, "runs": last}
             connection.execute(insert(audiences).values(**row, computation_class=computation_class, created_at=began))
             before = 0
-            for number in range(1, RUNS + 1):
+            for number in range(1, last + 1):
                 moment = began + EVERY * (number - 1)
-                run, members_now = _run(luck, key, number, moment, before, members)
+                run, members_now = _run(luck, key, number, moment, before, members, last=last)
                 snapshot = _snapshot(number + audience_id * 1_000, audience_id, moment, members_now)
                 connection.execute(insert(snapshots).values(**snapshot))
                 connection.execute(insert(runs).values(**run, audience_id=audience_id, snapshot_id=snapshot["id"]))
@@ -40,17 +43,17 @@ def show(database: Database, destination: str) -> None:
 
 
 def _run(
-    luck: random.Random, key: str, number: int, moment: datetime, before: int, members: int
+    luck: random.Random, key: str, number: int, moment: datetime, before: int, members: int, *, last: int
 ) -> tuple[dict[str, Any], int]:
     """One run and how many members it left: an initial sync, then about one in a hundred comes or goes."""
     entered = members if number == 1 else int(before * luck.uniform(0.004, 0.016))
     exited = 0 if number == 1 else int(before * luck.uniform(0.002, 0.014))
     updated = int(before * luck.uniform(0.05, 0.09)) if key.startswith("total") else 0
-    is_last = number == RUNS
+    is_last = number == last
     withheld = 0
     if is_last and key == WITHHELD:
         exited = withheld = int(before * 0.46)
-    rejected = luck.randint(3, 9) if key == REJECTING and number > RUNS - 6 else 0
+    rejected = luck.randint(3, 9) if key == REJECTING and number > last - 6 else 0
     state = "withheld" if withheld else "rejected" if rejected else "done"
     delivered = entered + exited + updated - withheld - rejected
     sentence = f"Windsor was told {delivered:,} changes."

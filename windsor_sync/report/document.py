@@ -3,8 +3,10 @@
 from datetime import UTC, datetime
 
 from windsor_sync import __version__
+from windsor_sync.report.finding import FILTERS
 from windsor_sync.report.rendering import InOneFile, render, style
 from windsor_sync.report.views import (
+    AudienceLine,
     AudienceList,
     AudienceView,
     how_all_stand,
@@ -22,12 +24,16 @@ def report(workspace: Workspace) -> str:
     """The whole file as text; its size grows with the number of audiences, not with that of runs."""
     pages = _pages(workspace)
     lines = [line for page in pages for line in page.lines]
+    groups = {name: (text, sum(map(is_in, lines))) for name, (text, is_in) in FILTERS.items()}
     return render(
         "document.html",
         style=style(),
         links=InOneFile(),
         page=pages[0],
         lines=lines,
+        groups=groups,
+        groups_of=groups_of,
+        needing=[line for line in lines if line.needs_person],
         never_synced=pages[-1].never_synced,
         audiences=_audiences(workspace, [line.key for line in lines]),
         events=view_events(workspace),
@@ -47,3 +53,8 @@ def _pages(workspace: Workspace) -> list[AudienceList]:
 def _audiences(workspace: Workspace, keys: list[str]) -> list[AudienceView]:
     standing = how_all_stand(workspace)
     return [found for key in keys if (found := view_audience(workspace, key, standing=standing)) is not None]
+
+
+def groups_of(line: AudienceLine) -> str:
+    """Return the states of the list's filter that an audience is in, separated by blanks: the style sheet shows one of them."""
+    return " ".join(name for name, (_, is_in) in FILTERS.items() if name and is_in(line))
