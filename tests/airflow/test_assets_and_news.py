@@ -129,9 +129,9 @@ def test_the_shipped_dag_tells_whom_windsor_yaml_names(
 def test_the_link_leads_to_the_audiences_page_below_airflows_own_address(monkeypatch: pytest.MonkeyPatch) -> None:
     link, key = AudienceLink(), SimpleNamespace()
     about = SimpleNamespace(audience="a key/50%")
-    assert link.get_link(about, ti_key=key) == "/windsor/audiences/a%20key%2F50%25"  # type: ignore[arg-type]
+    assert link.get_link(about, ti_key=key) == "/plugin/windsor#audience=a%20key%2F50%25"  # type: ignore[arg-type]
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://example.com/airflow/")
-    assert link.get_link(about, ti_key=key) == "/airflow/windsor/audiences/a%20key%2F50%25"  # type: ignore[arg-type]
+    assert link.get_link(about, ti_key=key) == "/airflow/plugin/windsor#audience=a%20key%2F50%25"  # type: ignore[arg-type]
 
 
 def test_a_finished_task_shows_its_link(configured: World, run_sync: Run) -> None:
@@ -141,7 +141,7 @@ def test_a_finished_task_shows_its_link(configured: World, run_sync: Run) -> Non
     shown = dag_run.get_task_instance("sync_audience.deliver", map_index=0).xcom_pull(
         task_ids="sync_audience.deliver", map_indexes=0, key="_link_AudienceLink"
     )
-    assert shown == f"/windsor/audiences/{KEY}"
+    assert shown == f"/plugin/windsor#audience={KEY}"
 
 
 def test_metrics_count_what_was_sent_and_what_is_owed(

@@ -6,6 +6,7 @@ from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -25,6 +26,7 @@ from tests.support.showcase import RUNS, SHOP, show
 from tests.support.world import AUDIENCE, KEY
 from windsor_sync.airflow import approval
 from windsor_sync.airflow.backfill import NOTE
+from windsor_sync.airflow.links.windsor import AudienceLink
 from windsor_sync.airflow.plan_text import as_markdown
 from windsor_sync.report.document import report
 from windsor_sync.report.views import view_events
@@ -285,6 +287,18 @@ def test_a_person_finds_the_page_in_airflows_navigation_and_its_theme_holds(
     wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "svg .size-line"))
     signed_in.switch_to.default_content()
     picture(signed_in, "in-airflow-light")
+
+
+def test_a_tasks_link_leads_to_its_audience_inside_airflows_frame(signed_in: webdriver.Chrome, site: Site) -> None:
+    wait = WebDriverWait(signed_in, 60)
+    link = AudienceLink().get_link(SimpleNamespace(audience=KEY), ti_key=SimpleNamespace())  # type: ignore[arg-type]
+    signed_in.get(site.url + link)
+    signed_in.switch_to.frame(wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "iframe"))[0])
+    wait.until(lambda driver: [one.text for one in driver.find_elements(By.TAG_NAME, "h1")] == [AUDIENCE])
+    assert signed_in.execute_script("return parent.location.hash") == ""
+    signed_in.find_element(By.LINK_TEXT, "Audiences").click()
+    wait.until(lambda driver: [one.text for one in driver.find_elements(By.TAG_NAME, "h1")] == ["Audiences"])
+    signed_in.switch_to.default_content()
 
 
 def make_known(name: str) -> None:

@@ -17,16 +17,20 @@ def audience_page(key: str) -> str:
     return f"{PAGE}audiences/" + quote(key, safe="")
 
 
+IN_FRAME = "/plugin/windsor"
+"""Where Airflow shows the page in its own frame; Airflow keeps what stands behind `#`, and the page's script reads it there."""
+
+
 class AudienceLink(BaseOperatorLink):
     """A button "Audience" on the task."""
 
     name = "Audience"
 
     def get_link(self, operator: "BaseOperator", *, ti_key: "TaskInstanceKey") -> str:  # noqa: ARG002
-        """The page of the audience that the task is about, under the path that Airflow itself is served from."""
+        """The page of the audience that the task is about, inside Airflow's frame, under the path that Airflow is served from."""
         from urllib.parse import urlsplit
 
         from airflow.sdk import conf
 
         root = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
-        return root + audience_page(str(getattr(operator, "audience", "")))
+        return f"{root}{IN_FRAME}#audience=" + quote(str(getattr(operator, "audience", "")), safe="")

@@ -15,6 +15,14 @@ if (framed) {
   new MutationObserver(() => takeTheme(outer, document.documentElement)).observe(outer, { attributeFilter: ["class"] });
 }
 
+// A task's link *Audience* opens this page in Airflow's frame, and names the audience behind the `#`.
+function openNamed() {
+  const outer = window.parent, named = /^#audience=([\w.~%-]+)$/.exec(outer.location.hash);
+  if (!framed || !named) return;
+  outer.history.replaceState(outer.history.state, "", outer.location.pathname + outer.location.search);
+  location.replace(`${document.documentElement.dataset.airflowRoot}/windsor/audiences/${named[1]}`);
+}
+
 function openInAirflow(event) {
   const link = event.target.closest("a[data-airflow]");
   if (!link || !framed) return;
@@ -128,7 +136,7 @@ async function backfillRow(section, run, sent) {
   const link = linkTo(`${section.dataset.dag}/runs/${encodeURIComponent(run.dag_run_id)}`, new Date(run.run_after).toLocaleString("sv-SE").slice(0, 16));
   link.dataset.airflow = "";
   const what = [run.conf.mode, run.conf.only, run.conf.limit && `at most ${run.conf.limit}`, run.conf.reason];
-  const texts = [link, what.filter(Boolean).join(", "), run.triggering_user_name || "–", backfillState(run, tasks)];
+  const texts = [link, what.filter(Boolean).join(", "), run.triggering_user_name || "–", backfillState(run, tasks, sent)];
   for (const text of texts) row.insertCell().append(text);
   if (sent) row.lastElementChild.append(": ", linkTo(sent.href, sent.text));
   const cell = row.insertCell();
@@ -147,13 +155,13 @@ function linkTo(href, text) {
   return link;
 }
 
-function backfillState(run, tasks) {
+function backfillState(run, tasks, sent) {
   const stateOf = (end) => tasks.filter((task) => task.task_id.endsWith(end)).map((task) => task.state);
   const sends = stateOf("deliver"), asked = stateOf("approve")[0];
   if (run.conf.dry_run && run.state === "success") return "plan only";
-  if (sends.includes("success") && run.state === "success") return "sent";
+  if (run.state === "success" && (sent || sends.includes("success"))) return "sent";
   if (run.state === "success") return asked === "skipped" ? "nothing to send" : "refused: nothing was sent";
-  if (run.state === "failed") return sends.some((state) => state === "failed") ? "failed or cancelled while sending" : "failed, cancelled or not answered: nothing was sent";
+  if (run.state === "failed") return sent || sends.some((state) => state === "failed") ? "failed or cancelled while sending" : "failed, cancelled or not answered: nothing was sent";
   if (["awaiting_input", "deferred"].includes(asked)) return "waits for approval";
   return sends.some((state) => state === "running") ? "sending" : "planning";
 }
@@ -292,6 +300,7 @@ document.addEventListener("DOMContentLoaded", () => {
   document.addEventListener("click", openInAirflow);
   document.addEventListener("submit", startDag);
   document.addEventListener("submit", showInPlace);
+  openNamed();
   tellTime(document.body);
   document.querySelectorAll("figure.chart").forEach(tips);
   refresh();
