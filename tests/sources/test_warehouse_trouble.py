@@ -1,5 +1,7 @@
 """A warehouse that refuses, breaks off or is not there: said in our words, with what to do, and never with its own."""
 
+import os
+import signal
 import sys
 import threading
 import time
@@ -93,8 +95,9 @@ def test_a_query_past_its_time_is_no_snapshot(bench: Bench, on_postgres: Warehou
 # -- query_timeout -------------------------------------------------------------------------------------------
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) AS user_id FROM n"
+FIRST = "postgresql, before the first row"
 SLOW = {
-    "postgresql, before the first row": "SELECT pg_sleep(600), 1 AS user_id",
+    FIRST: "SELECT pg_sleep(600), 1 AS user_id",
     "postgresql, half-way": "SELECT i AS user_id, CASE WHEN i = 45000 THEN pg_sleep(600) END FROM generate_series(1, 99999) i",
     "sqlite": ENDLESS,
 }
@@ -115,6 +118,32 @@ def test_a_query_that_takes_longer_than_query_timeout_is_cancelled_and_nothing_i
             "SELECT 1 AS user_id FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()"
         )
         assert bench.user_ids(where.query(asked)) == []
+
+
+def test_a_server_that_does_not_react_to_a_cancel_is_hung_up_on(
+    bench: Bench, on_postgres: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("windsor_sync.sources.warehouse_deadline.HANG_UP_AFTER_S", 0.2)
+    stopped: list[int] = []
+
+    def stop_it() -> None:
+        asked = "SELECT pid FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()"
+        engine = create_engine(on_postgres.url)
+        with engine.connect() as connection:
+            while not stopped:
+                stopped.extend(connection.execute(text(asked)).scalars())
+                connection.rollback()
+        os.kill(stopped[0], signal.SIGSTOP)
+        engine.dispose()
+
+    helper = threading.Thread(target=stop_it)
+    helper.start()
+    source = WarehouseSource("warehouse", Query(SLOW[FIRST], {}), on_postgres.connect, timedelta(seconds=1))
+    try:
+        assert "did not return the last row within 1s" in refusal(bench, source, SnapshotError)
+    finally:
+        helper.join()
+        os.kill(stopped[0], signal.SIGCONT)
 
 
 def test_a_driver_that_cannot_cancel_is_left_at_the_next_rows(

@@ -1,9 +1,12 @@
 """Ends a query that takes too long: a thread asks the driver to cancel it, and reading stops with an error in our words."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from socket import SHUT_RDWR, socket
 from threading import Event, Thread
+from time import monotonic
 from typing import Any
 
 from sqlalchemy import Connection
@@ -18,6 +21,9 @@ AGAIN_S = 0.5
 LAST_ATTEMPT_S = 5.0
 """How long closing waits for an attempt to cancel that is under way."""
 
+HANG_UP_AFTER_S = 10.0
+"""How long a server that does not react to a cancel is waited for."""
+
 _CANCELS = ("cancel_safe", "cancel", "interrupt")
 """What drivers call it: psycopg, psycopg2 and Oracle, then SQLite and DuckDB. Other threads may call each of them."""
 
@@ -29,6 +35,7 @@ class Deadline:
         self._limit = limit
         self._is_over, self._has_passed = Event(), Event()
         self._cancel: Callable[[], Any] | None = None
+        self._driver: Any = None
 
     @contextmanager
     def running(self, connection: Connection) -> Iterator[None]:
@@ -36,7 +43,7 @@ class Deadline:
         if self._limit is None:
             yield
             return
-        driver = connection.connection.driver_connection
+        driver = self._driver = connection.connection.driver_connection
         found = (getattr(driver, name, None) for name in _CANCELS)
         self._cancel = next(filter(callable, found), None)
         watch = Thread(target=self._watch, name="windsor_sync query_timeout", daemon=True)
@@ -49,13 +56,16 @@ class Deadline:
 
     def _watch(self) -> None:
         assert self._limit is not None
-        wait_s = self._limit.total_seconds()
+        wait_s, hang_up_at = self._limit.total_seconds(), 0.0
         while not self._is_over.wait(wait_s):
             self._has_passed.set()
             if self._cancel is not None:
                 with suppress(Exception):  # the connection may be lost: who waits for its answer learns that
                     self._cancel()
             wait_s = AGAIN_S
+            hang_up_at = hang_up_at or monotonic() + HANG_UP_AFTER_S
+            if monotonic() >= hang_up_at:
+                _hang_up(self._driver)
 
     @contextmanager
     def kept(self, place: str) -> Iterator[None]:
@@ -76,3 +86,11 @@ class Deadline:
             f"The warehouse of {place} did not return the last row within {limit} (`query_timeout`). The query {what}.",
             "Make the query cheaper (a table instead of a view), or raise `query_timeout` of the snapshot in windsor.yaml.",
         ) from None
+
+
+def _hang_up(driver: Any) -> None:
+    """End the connection of a driver that tells its socket, so that who waits for an answer wakes up."""
+    with suppress(Exception):
+        end = socket(fileno=os.dup(driver.fileno()))
+        with end:
+            end.shutdown(SHUT_RDWR)
