@@ -20,7 +20,8 @@ README = ROOT / "README.md"
 TABLE = re.compile(r"(?<=<!-- make matrix -->\n).*?(?=\n<!-- end of it -->)", re.DOTALL)
 
 OF_ITS_TIME = ("pydantic<2.13", "fastapi<0.130")
-"""Airflow 3.2.0 breaks with newer ones, by itself."""
+OF_3_2_2 = ("pydantic<2.13", "fastapi<0.136")
+"""Airflow 3.2 breaks with newer ones, by itself."""
 
 TESTS = ("tests/airflow", "tests/docs/test_airflow_page.py")
 OF_LIBRARIES = (
@@ -53,7 +54,7 @@ class Row:
 
 ROWS = (
     Row("3.2.0", "3.11", OF_ITS_TIME, is_oldest=True),
-    Row("3.2.2", "3.12", OF_ITS_TIME[:1]),
+    Row("3.2.2", "3.12", OF_3_2_2),
     Row("3.3.0", "3.12"),
     Row("3.3.2", "3.13"),
 )

@@ -183,10 +183,26 @@ class Deployment:
         answer.raise_for_status()
         return answer.json()
 
+    def runs(self) -> list[dict[str, Any]]:
+        """The runs of the DAG, where Airflow knows it."""
+        if not any(dag["dag_id"] == DAG for dag in self.api("GET", "dags")["dags"]):
+            return []
+        return list(self.api("GET", f"dags/{DAG}/dagRuns")["dag_runs"])
+
+    def pause(self, *, is_paused: bool) -> None:
+        """Press the switch of the DAG."""
+        self.api("PATCH", f"dags/{DAG}", json={"is_paused": is_paused})
+
+    def clear(self, run_id: str, names: list[str]) -> None:
+        """Clear tasks of a run by their name within the group; returns when the run is under way again."""
+        tasks = [self.tasks(run_id)[name]["task_id"] for name in names]
+        chosen = {"dag_run_id": run_id, "task_ids": tasks, "dry_run": False, "only_failed": False}
+        self.api("POST", f"dags/{DAG}/clearTaskInstances", json=chosen)
+
     def unpause(self) -> str:
         """Let the DAG run, which it does at once; returns that run's id."""
         wait_until(lambda: any(dag["dag_id"] == DAG for dag in self.api("GET", "dags")["dags"]), "the DAG is there")
-        self.api("PATCH", f"dags/{DAG}", json={"is_paused": False})
+        self.pause(is_paused=False)
         wait_until(lambda: self.api("GET", f"dags/{DAG}/dagRuns")["dag_runs"], "the first run")
         return str(self.api("GET", f"dags/{DAG}/dagRuns")["dag_runs"][0]["dag_run_id"])
 
@@ -194,11 +210,14 @@ class Deployment:
         """Run the DAG now; returns the run's id."""
         return str(self.api("POST", f"dags/{DAG}/dagRuns", json={"logical_date": None})["dag_run_id"])
 
+    def state_of(self, run_id: str) -> str:
+        """The run's state now."""
+        return str(self.api("GET", f"dags/{DAG}/dagRuns/{run_id}")["state"])
+
     def wait_for(self, run_id: str) -> str:
         """The run's final state."""
-        path = f"dags/{DAG}/dagRuns/{run_id}"
-        wait_until(lambda: self.api("GET", path)["state"] in ("success", "failed"), "the run's end", 300)
-        return str(self.api("GET", path)["state"])
+        wait_until(lambda: self.state_of(run_id) in ("success", "failed"), "the run's end", 300)
+        return self.state_of(run_id)
 
     def tasks(self, run_id: str) -> dict[str, dict[str, Any]]:
         """The tasks of a run by their name within the group."""

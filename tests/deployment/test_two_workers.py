@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.chaos.processes import IS_CHAOS
 from tests.deployment.compose import ROOT, read_env
 from tests.deployment.deployment import DAG, WORKERS, Deployment, repeats
 from tests.deployment.processes import wait_until
@@ -25,10 +26,14 @@ RATE = 400
 SLOW = 100
 """At which nothing is through before a worker has heard that it is to stop."""
 
+SLOWEST = 60
+"""The same, for the fewer who leave from the third to the fourth day."""
+
 ON_ITS_WAY = 300
 KEY = str(trait_key(shop.AUDIENCE))
 FIRST, SECOND, THIRD = date(1997, 1, 20), date(1997, 2, 10), date(1997, 6, 1)
 """To the second most enter, so that tasks side by side are met half-way; to the third most leave, which one task tells."""
+FOURTH, FIFTH = date(1997, 8, 1), date(1997, 10, 1)
 SHARDS = {f"deliver_{number}_of_3" for number in (1, 2, 3)}
 EXITS = "deliver_exits"
 PATIENCE = {"TASK_RETRY_DELAY_S": "5", "TASK_HEARTBEAT_TIMEOUT_S": "20"}
@@ -103,7 +108,7 @@ def test_two_workers_share_a_sync_then_one_is_killed_and_at_last_a_person_stops_
     settings(deployment.folder, SLOW)
     before = len(received) + len(again)
     run_id = deployment.trigger()
-    stop_a_delivery_half_way(deployment, run_id, before)
+    mark_a_delivery_half_way(deployment, run_id, before, "failed")
     assert deployment.wait_for(run_id) == "failed"
     stopped = last_run(deployment)
     assert (stopped.state, stopped.books.in_doubt) == (RunState.INTERRUPTED, 0), "what was in flight was waited for"
@@ -114,6 +119,46 @@ def test_two_workers_share_a_sync_then_one_is_killed_and_at_last_a_person_stops_
     assert sorted(told) == sorted(second ^ third), "nobody is told twice"
     shows = deployment.shown(KEY)
     assert {name for name in second | third if shows[name]} == third
+
+
+@pytest.mark.skipif(not IS_CHAOS, reason="takes two minutes; make chaos runs it")
+def test_buttons_of_airflow_pressed_over_rest_lose_nothing_and_repeat_nothing(deployment: Deployment) -> None:
+    """*Mark success* while a task delivers, *Pause*, two runs at once, and *Clear* of an old run's delivery."""
+    bought = shop.purchases()
+    first, second, third = (set(shop.members_on(bought, day)) for day in (THIRD, FOURTH, FIFTH))
+    if not deployment.runs():
+        deployment.put_snapshots(str(THIRD))
+        assert deployment.wait_for(deployment.unpause()) == "success"
+    sent = deployment.count_messages()
+
+    deployment.put_snapshots(str(FOURTH))
+    settings(deployment.folder, SLOWEST)
+    marked = deployment.trigger()
+    mark_a_delivery_half_way(deployment, marked, sent, "success")
+    assert deployment.wait_for(marked) == "success"
+    told_once(deployment, sent, first, second)  # the run's other deliveries took over what was left
+
+    settings(deployment.folder)
+    deployment.put_snapshots(str(FIFTH))
+    deployment.pause(is_paused=True)
+    sent = deployment.count_messages()
+    both = [deployment.trigger(), deployment.trigger()]
+    assert {deployment.state_of(run_id) for run_id in both} == {"queued"}
+    deployment.pause(is_paused=False)
+    assert [deployment.wait_for(run_id) for run_id in both] == ["success", "success"]
+    told_once(deployment, sent, second, third)
+
+    sent = deployment.count_messages()
+    deployment.clear(marked, [name for name in deployment.tasks(marked) if name.startswith("deliver")])
+    deployment.wait_for(marked)
+    assert deployment.count_messages() == sent, "a delivery that is cleared has nothing left to send"
+
+
+def told_once(deployment: Deployment, sent: int, before: set[str], after: set[str]) -> None:
+    told = [one["userId"] for one in deployment.messages(after=sent)]
+    assert sorted(told) == sorted(before ^ after), "nobody is left out or told twice"
+    shows = deployment.shown(KEY)
+    assert {name for name in before | after if shows[name]} == after
 
 
 def both_took_a_share(deployment: Deployment, run_id: str) -> None:
@@ -141,13 +186,13 @@ def wait_until_through(deployment: Deployment, messages: int) -> None:
     wait_until(lambda: deployment.count_messages() > messages, f"{messages:,} messages are through")
 
 
-def stop_a_delivery_half_way(deployment: Deployment, run_id: str, before: int) -> None:
-    """Mark a task that delivers as failed, as a person does in Airflow's page: its worker ends it in order."""
+def mark_a_delivery_half_way(deployment: Deployment, run_id: str, before: int, state: str) -> None:
+    """Mark a task that delivers as failed or success, as a person does in Airflow's page: its worker ends it in order."""
     wait_until_through(deployment, before + ON_ITS_WAY)
     exits = deployment.tasks(run_id)[EXITS]
     assert exits["state"] == "running"
     task = f"dags/{DAG}/dagRuns/{run_id}/taskInstances/{exits['task_id']}/0"
-    deployment.api("PATCH", task, json={"new_state": "failed"})
+    deployment.api("PATCH", task, json={"new_state": state})
 
 
 def kill_one_half_way(deployment: Deployment, run_id: str, before: int) -> tuple[str, set[str]]:
