@@ -62,7 +62,8 @@ def test_a_resync_shows_its_plan_and_sends_everyone_again_once_approved(
     (form,) = answer.asked
     assert form.subject == f"Backfill of {KEY}"
     assert "> restored from a backup" in form.body
-    assert "| changes | 0 entered, 0 exited, 40 updated |\n| goes out | 40 in about 0 s |" in form.body
+    assert f"| {KEY} | 40 messages in about 0 s |" in form.body
+    assert " | 0 entered, 0 exited, 40 updated |" in form.body
     assert "user-" not in form.body
     assert "@" not in form.body
     newest = recent(synced.workspace.database)[0]

@@ -5,6 +5,7 @@ import sys
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -265,6 +266,49 @@ def test_every_page_fits_wide_and_narrow_in_light_and_dark(signed_in: webdriver.
     assert not [message for message in said if "/windsor/" in message]
 
 
+REACHABLE = """
+    const reachable = [...document.querySelectorAll("a[href], button, input, select, textarea, summary, svg[tabindex]")]
+      .filter((one) => one.checkVisibility() && one.type !== "hidden");
+"""
+FOCUS = f"""{REACHABLE}
+    const style = getComputedStyle(document.activeElement);
+    return [reachable.indexOf(document.activeElement), style.outlineStyle, style.outlineWidth];
+"""
+
+
+PARTS_OF_A_MOMENT = 6
+"""Tab stops within a field for a day and a time."""
+
+
+def test_the_keyboard_reaches_everything_in_the_order_of_the_page_and_shows_where_it_is(
+    signed_in: webdriver.Chrome, site: Site
+) -> None:
+    look(signed_in, WIDE, "light")
+    for path in (f"audiences/{KEY}", f"backfill?audience={KEY}", f"runs/{site.run_id()}"):
+        signed_in.get(f"{site.url}/windsor/{path}")
+        number = signed_in.execute_script(f"{REACHABLE} return reachable.length")
+        seen = []
+        for _ in range(number + PARTS_OF_A_MOMENT):
+            signed_in.switch_to.active_element.send_keys(Keys.TAB)
+            seen.append(signed_in.execute_script(FOCUS))
+        assert [place for place, _ in groupby(place for place, *_ in seen)][:number] == list(range(number)), path
+        assert {(style, width) for place, style, width in seen if place >= 0} == {("solid", "2px")}, path
+
+
+def test_on_paper_a_page_is_its_numbers_only_and_nothing_moves(signed_in: webdriver.Chrome, site: Site) -> None:
+    signed_in.get(f"{site.url}/windsor/audiences/{KEY}")
+    assert signed_in.execute_script("return document.getAnimations().length") == 0
+    names = ["header", ".actions", ".window", ".chart", "table"]
+    seen = f"return {names}.filter((one) => document.querySelector(one).checkVisibility())"
+    assert len(signed_in.execute_script(seen)) == 5
+    signed_in.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": []})
+    try:
+        assert signed_in.execute_script(seen) == [".chart", "table"]
+        assert too_faint(signed_in) == []
+    finally:
+        signed_in.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
 def test_a_person_finds_the_page_in_airflows_navigation_and_its_theme_holds(
     signed_in: webdriver.Chrome, site: Site
 ) -> None:
@@ -337,6 +381,7 @@ def ask(site: Site, dag_id: str, task_id: str, subject: str, body: str, params: 
     """Start a DAG, let Airflow ask as its task does, and return where; no scheduler is here, so its rows are written by hand."""
     from airflow.models.hitl import HITLDetail
     from airflow.models.taskinstance import TaskInstance
+    from airflow.providers.standard.operators.hitl import HITLOperator
     from airflow.utils.session import create_session
     from airflow.utils.state import TaskInstanceState
 
@@ -356,7 +401,7 @@ def ask(site: Site, dag_id: str, task_id: str, subject: str, body: str, params: 
                 body=body,
                 defaults=[approval.REFUSE],
                 multiple=False,
-                params={name: params.get_param(name).serialize() for name in params},
+                params=HITLOperator(task_id="as", subject="it", options=["does"], params=params).serialized_params,
                 assignees=[],
             )
         )

@@ -1,7 +1,7 @@
 """A backfill's plan in Markdown, as the approval form and the log show it; no user appears in it."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from windsor_sync.domain.labels import counted
@@ -31,7 +31,11 @@ def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -
     """
     parts = ["\n".join(f"> {as_words(line)}".rstrip() for line in reason.splitlines())] if reason else []
     for plan in plans:
-        rows = [_row([as_words(plan["audience"]), _snapshot(plan)]), _row(["---"] * 2), *map(_row, _facts(plan))]
+        rows = [
+            _row([as_words(plan["audience"]), _going(plan)]),
+            _row(["---"] * 2),
+            _row([_snapshot(plan), _changes(plan)]),
+        ]
         parts.append("\n".join(rows))
     parts += [
         " ".join(
@@ -47,7 +51,7 @@ def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -
     withheld = sum(one["withheld"] for one in plans)
     ends = [
         f"The next sync sends the other {later:,}, and asks only where the guard withholds them." if later else "",
-        "Never more than this goes out: the comparison is repeated before anything is sent.",
+        "Never more than this goes out.",
         "Withheld changes are not yet in Windsor, and the next sync asks about them." if withheld else "",
     ]
     parts.append(" ".join(filter(None, ends)))
@@ -58,13 +62,16 @@ def _snapshot(plan: Mapping[str, Any]) -> str:
     return f"{counted(plan['members'], 'member')} at {plan['taken_at'][:16].replace('T', ' ')} UTC"
 
 
-def _facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what a plan says, without the counts that are zero beside those that somebody looks for."""
+def _changes(plan: Mapping[str, Any]) -> str:
+    """Return the changes by kind, without the counts that are zero beside those that somebody looks for."""
     more = ("updated", "moved", "moved_from", "withheld")
     shown = [name for name in ("entered", "exited", *more) if plan.get(name) or name not in more]
-    yield "changes", ", ".join(f"{plan[name]:,} {name.replace('_', ' ')}" for name in shown)
+    return ", ".join(f"{plan[name]:,} {name.replace('_', ' ')}" for name in shown)
+
+
+def _going(plan: Mapping[str, Any]) -> str:
     left = f", {plan['later']:,} left for the next sync" if plan.get("later") else ""
-    yield "goes out", f"{plan['messages']:,} in about {_duration(plan['seconds'])}{left}"
+    return f"{counted(plan['messages'], 'message')} in about {_duration(plan['seconds'])}{left}"
 
 
 def _duration(seconds: float) -> str:
