@@ -86,8 +86,7 @@ class Scan:
         """Read the file once."""
         newlines = ", ".join(f"length({cell}) - length(replace({cell}, chr(10), ''))" for cell in self.cells)
         lines = "count(*)" if self.in_parallel else f"count(*) + coalesce(sum(list_sum([{newlines}])), 0)"
-        connection.execute("DROP TABLE IF EXISTS reject_errors")
-        connection.execute("DROP TABLE IF EXISTS reject_scans")
+        self.forget_rejects(connection)
         scan = f"SELECT count(*), ({lines})::BIGINT, count(c0) FROM {self.table}"
         # Fetched to the end: that is when the rejects are entered.
         [(rows, row_lines, _)] = self._tried(lambda: connection.execute(scan).fetchall())
@@ -102,6 +101,15 @@ class Scan:
             for line, at, kind, found in rejects
         )
         return Counted(rows, row_lines, tuple(broken))
+
+    def forget_rejects(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Forget the rejected rows of earlier readings."""
+        connection.execute("DROP TABLE IF EXISTS reject_errors")
+        connection.execute("DROP TABLE IF EXISTS reject_scans")
+
+    def has_rejects(self, connection: duckdb.DuckDBPyConnection) -> bool:
+        """Whether a row was rejected since they were forgotten."""
+        return bool(connection.execute("SELECT 1 FROM reject_errors LIMIT 1").fetchall())
 
     def pads_rows(self, connection: duckdb.DuckDBPyConnection) -> bool:
         """Whether some row writes out an empty last cell; then no row of this file is meant to be short."""

@@ -63,6 +63,11 @@ WHOLE = "count(*) FILTER (regexp_full_match(user_id, '-?[0-9]+'))"
 """Among whole numbers alone also one that is written so is no id: R writes 100000 as 1e+05 or 1e5."""
 COUNTS = ", ".join(["count(user_id)", *(f"count(*) FILTER ({damage.condition})" for damage in DAMAGES)])
 
+SEEMS_CHANGED = r"""regexp_matches(user_id,
+    '(?s)^(-?[0-9]+\.0|[0-9]([.,][0-9]+)?[eE]\+?[0-9]+|="|[0-9]{1,3}(,[0-9]{3})+$|ObjectId\(|\x27)|[^ ].*  $')"""
+"""Whether an id may be damaged in any of these ways, as SQL; one look at the text."""
+IS_WHOLE_OR_ROUNDED = r"regexp_full_match(user_id, '-?[0-9]+|[0-9]([.,][0-9]+)?[eE]\+?[0-9]+')"
+
 
 def damage_of(source: str, ids: int, counts: Sequence[int]) -> SnapshotError | None:
     """The refusal of a source most of whose ids were changed; `ids` and `counts` are what COUNTS found."""

@@ -13,6 +13,7 @@ import re
 from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from itertools import chain, islice, repeat
 
 import duckdb
@@ -62,6 +63,8 @@ class Split:
     is_one_line_a_row: bool
     ends_broken: bool
     """whether the last row could not be split: the file is cut short"""
+    scan: Scan
+    """how it was read"""
 
     def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
         """Return where in the file these rows begin, lines counted from 1."""
@@ -80,13 +83,23 @@ class Split:
             return expected
 
 
-def split(text: PlainText, header: Header, connection: duckdb.DuckDBPyConnection) -> Split:
+class Rows(Enum):
+    """The way to know the rows of a file."""
+
+    COUNTED = auto()
+    ASSUMED = auto()
+    """each line is taken for a row; whoever reads `cells` has to ask then whether that `holds`"""
+
+
+def split(text: PlainText, header: Header, connection: duckdb.DuckDBPyConnection, rows: Rows = Rows.COUNTED) -> Split:
     """Count rows and broken rows against the lines of the file, and define `cells` and `broken`."""
     refuse_open_quote(text)
     _refuse_footer(text, header.lines)
     _refuse_second_header(text)
     if text.begins_with_return:
         _refuse_leading_return(text)
+    if rows is Rows.ASSUMED:
+        return _assumed(Scan(text, header, in_parallel=True), connection)
     scan = Scan(text, header, in_parallel=not text.has_quoted_newline)
     if scan.allows_short_rows and scan.pads_rows(connection):
         scan = replace(scan, header=replace(header, least_cells=len(header.names)))
@@ -105,7 +118,32 @@ def split(text: PlainText, header: Header, connection: duckdb.DuckDBPyConnection
     _define_cells(scan, rejects, connection)
     _define_broken(scan, rejects, swallowed, connection)
     is_one_line_a_row = missing == 0 and not text.has_quoted_newline
-    return Split(text, header, counted.rows, rejects, is_one_line_a_row, _ends_broken(text, rejects, counted))
+    return Split(text, header, counted.rows, rejects, is_one_line_a_row, _ends_broken(text, rejects, counted), scan)
+
+
+def seems_one_row_a_line(text: PlainText, header: Header) -> bool:
+    """Whether nothing in the bytes of a file says that its rows are not its lines."""
+    return not text.has_quoted_newline and header.least_cells == len(header.names) > 1
+
+
+def holds(found: Split, connection: duckdb.DuckDBPyConnection, rows: int | None) -> bool:
+    """Whether each line was a row of its own, in all that was read since a `split` that assumed it.
+
+    `rows`: how many rows one reading came to; None where that is not known, then they are counted.
+    """
+    if found.scan.has_rejects(connection):
+        return False
+    if rows is not None:
+        return rows == found.rows
+    counted = found.scan.count(connection)
+    return not counted.broken and _lines_missing(found.scan, counted) == 0
+
+
+def _assumed(scan: Scan, connection: duckdb.DuckDBPyConnection) -> Split:
+    scan.forget_rejects(connection)
+    _define_cells(scan, (), connection)
+    _define_broken(scan, (), 0, connection)
+    return Split(scan.text, scan.header, scan.text.lines - scan.header.lines, (), True, False, scan)
 
 
 def _has_lone_return(text: PlainText) -> bool:

@@ -10,6 +10,7 @@ A profile with several user ids becomes a row for each: they are several users o
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import duckdb
 
@@ -22,10 +23,10 @@ from windsor_sync.sources.csv_text import (
     refuse_late_header,
     shown_columns,
 )
-from windsor_sync.sources.delimited import Split, refuse_cut_short, split
+from windsor_sync.sources.delimited import Rows, Split, holds, refuse_cut_short, seems_one_row_a_line, split
 from windsor_sync.sources.files import SourceFile
 from windsor_sync.sources.json_text import WITH_COMMA, MaybeNumbers, define_macros, pointer
-from windsor_sync.sources.membership import define_rows, flag_of
+from windsor_sync.sources.membership import Flag, define_rows, flag_of
 from windsor_sync.sources.refusal import unusable
 from windsor_sync.sources.text import PlainText, plain_text
 
@@ -52,6 +53,18 @@ class Layout:
     """whether a row is the header again, as SQL"""
 
 
+class _Look(NamedTuple):
+    """What the bytes and the first line of a file say."""
+
+    text: PlainText
+    header: Header
+    """as it is written"""
+    known: Header
+    """with our names"""
+    layout: Layout
+    flag: Flag | None
+
+
 class EngageCsvSource:
     """A file that Engage made for an audience, or for the computed trait whose key is `value_of`."""
 
@@ -64,6 +77,8 @@ class EngageCsvSource:
         self._value_of = value_of
         self._members_of = members_of
         self._split: Split | None = None
+        self._look: _Look | None = None
+        """of `assume`, for `load` after it"""
 
     def describe(self) -> str:
         """Say what is read."""
@@ -71,14 +86,7 @@ class EngageCsvSource:
 
     def load(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Define the view `rows`. Raises SnapshotError for a file that cannot be used."""
-        define_macros(connection)
-        text = plain_text(self.origin, connection)
-        header = read_header(text)
-        keys = tuple(filter(None, (self._value_of, self._members_of)))
-        known = _with_short_rows(replace(header, names=recognized(header.names, text.name, wanted=keys)))
-        layout = _layout(known, header_again(header))
-        _refuse_nameless(text, header, layout)
-        flag = None if self._value_of else flag_of(header.names, self._members_of, {}, text.name)
+        text, header, known, layout, flag = self._looked_at(connection)
         self._split = split(text, known, connection)
         _refuse_hashed(text.name, header, connection)
         value, traits = self._value(known, layout, connection)
@@ -88,11 +96,47 @@ class EngageCsvSource:
         if self._value_of and not traits:
             self.numbers = MaybeNumbers(self._value_of, WITH_COMMA)
         define_rows(connection, rows, flag, self.describe())
-        own = {
-            "user_id": layout.user_ids,
-            "anonymous_id": layout.anonymous_ids,
-            "value": value.startswith("json_of_cell"),
-        }
+        self._look = None
+        self._has_columns(layout, has_value=value.startswith("json_of_cell"))
+
+    def assume(self, connection: duckdb.DuckDBPyConnection) -> bool:
+        """Define the view `rows` as if each line of the file were a row, where it seems so; `confirm` says whether it was.
+
+        Spares the scan that counts rows. Raises SnapshotError for a file that cannot be used.
+        """
+        self._look = text, _, known, layout, flag = self._looked_at(connection)
+        if self._value_of or flag or not seems_one_row_a_line(text, known):
+            return False
+        self._split = split(text, known, connection, Rows.ASSUMED)
+        connection.execute("CREATE OR REPLACE TEMP SEQUENCE several_ids")
+        rows = _rows(layout, "NULL::VARCHAR", None, "CASE WHEN nextval('several_ids') > 0 THEN user_ids END")
+        define_rows(connection, rows, None, self.describe())
+        self._has_columns(layout, has_value=False)
+        return True
+
+    def confirm(self, connection: duckdb.DuckDBPyConnection, rows: int) -> bool:
+        """Return whether the `rows` that were read once since `assume` are all that the file has, each line one of them."""
+        assert self._split is not None
+        [(used,)] = connection.execute(
+            "SELECT count(last_value) FROM duckdb_sequences() WHERE sequence_name = 'several_ids'"
+        ).fetchall()
+        return holds(self._split, connection, None if used else rows)
+
+    def _looked_at(self, connection: duckdb.DuckDBPyConnection) -> _Look:
+        define_macros(connection)
+        if self._look:
+            return self._look
+        text = plain_text(self.origin, connection)
+        header = read_header(text)
+        keys = tuple(filter(None, (self._value_of, self._members_of)))
+        known = _with_short_rows(replace(header, names=recognized(header.names, text.name, wanted=keys)))
+        layout = _layout(known, header_again(header))
+        _refuse_nameless(text, header, layout)
+        flag = None if self._value_of else flag_of(header.names, self._members_of, {}, text.name)
+        return _Look(text, header, known, layout, flag)
+
+    def _has_columns(self, layout: Layout, *, has_value: bool) -> None:
+        own = {"user_id": layout.user_ids, "anonymous_id": layout.anonymous_ids, "value": has_value}
         self.columns = frozenset(name for name, found in own.items() if found)
 
     def refuse_cut_short(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -201,30 +245,37 @@ def _traits_cell(layout: Layout, key: str, connection: duckdb.DuckDBPyConnection
     return with_objects[0] if with_objects else None
 
 
-def _rows(layout: Layout, value: str, traits: str | None) -> str:
-    """The canonical rows as SQL over `cells` and `broken`."""
-    readable_ids = f"readable_object({_wanted(layout)})" if layout.external_ids else "NULL::VARCHAR"
+def _rows(layout: Layout, value: str, traits: str | None, several: str = "user_ids") -> str:
+    """The canonical rows as SQL over `cells` and `broken`; `several`: what makes rows of several user ids."""
+    ids = _wanted(layout) if layout.external_ids else "NULL::VARCHAR"
     readable = f"readable_object({traits})"
     return f"""
-        SELECT line, {_one_user_id(layout)} AS user_id, anonymous_id, emails, profile_id, value, malformed FROM (
+        SELECT line, {_one_user_id(layout, several)} AS user_id, anonymous_id, emails, profile_id, value, malformed FROM (
             SELECT *, {_user_ids(layout)} AS user_ids, {_anonymous_id(layout)} AS anonymous_id,
                 {_emails(layout)} AS emails, {layout.key or "NULL::VARCHAR"} AS profile_id,
                 {value} AS value, {_malformed(layout, traits)} AS malformed
-            FROM (SELECT *, CASE WHEN is_plain THEN texts ELSE from_json(ids, '{EXTERNAL_IDS}') END AS found FROM (
-                SELECT *, CASE WHEN is_plain THEN readable_ids ELSE numbers_as_text(readable_ids) END AS ids FROM (
-                SELECT *, CASE WHEN is_usual(texts, readable_ids) THEN TRUE
-                    ELSE holds_only_texts(from_json(readable_ids, '{AS_JSON}'), readable_ids) END AS is_plain FROM (
-                SELECT *, from_json(readable_ids, '{EXTERNAL_IDS}') AS texts FROM (
-                SELECT *, {readable_ids} AS readable_ids,
-                    {f"CASE WHEN is_json({readable}) THEN {readable} END" if traits else "NULL"} AS traits
-                FROM cells))))))
+            FROM (SELECT *, CASE WHEN is_usual THEN NULL
+                WHEN is_plain THEN texts ELSE from_json(ids, '{EXTERNAL_IDS}') END AS found
+            FROM (SELECT *, CASE WHEN is_usual THEN NULL
+                WHEN is_plain THEN readable_ids ELSE numbers_as_text(readable_ids) END AS ids
+            FROM (SELECT *, CASE WHEN NOT is_usual
+                THEN holds_only_texts(from_json(readable_ids, '{AS_JSON}'), readable_ids) END AS is_plain
+            FROM (SELECT *, CASE WHEN NOT is_usual THEN from_json(readable_ids, '{EXTERNAL_IDS}') END AS texts
+            FROM (SELECT *, CASE WHEN NOT is_usual THEN readable_object({ids}) END AS readable_ids,
+                {f"CASE WHEN is_json({readable}) THEN {readable} END" if traits else "NULL"} AS traits
+            FROM (SELECT *, (firsts[1] <> '' AND firsts[2] <> ''
+                AND is_usual({{'user_id': first_user_id, 'email': first_email}}, {ids})) IS TRUE AS is_usual
+            FROM (SELECT *, [firsts[1]] AS first_user_id, [firsts[2]] AS first_email
+            FROM (SELECT *, first_ids({ids}) AS firsts FROM cells)))))))))
         UNION ALL
         SELECT line, NULL, NULL, NULL, NULL, NULL, reason FROM broken"""
 
 
-def _one_user_id(layout: Layout) -> str:
+def _one_user_id(layout: Layout, several: str) -> str:
     if layout.external_ids or len(layout.user_ids) > 1:
-        return "unnest(CASE WHEN len(user_ids) > 0 THEN user_ids ELSE [NULL] END)"
+        return (
+            f"unnest(CASE WHEN len(user_ids) = 1 THEN user_ids WHEN len(user_ids) > 1 THEN {several} ELSE [NULL] END)"
+        )
     return layout.user_ids[0] if layout.user_ids else "NULL::VARCHAR"
 
 
@@ -237,8 +288,8 @@ def _wanted(layout: Layout) -> str:
 
 def _user_ids(layout: Layout) -> str:
     in_columns = f"nullif(without_blanks([{', '.join(layout.user_ids)}]), [])" if layout.user_ids else ""
-    in_json = "ids_under(found.user_id, ids, 'user_id')" if layout.external_ids else ""
-    return _first_of(in_columns, in_json)
+    in_json = "CASE WHEN is_usual THEN first_user_id ELSE ids_under(found.user_id, ids, 'user_id') END"
+    return _first_of(in_columns, in_json if layout.external_ids else "")
 
 
 def _anonymous_id(layout: Layout) -> str:
@@ -249,8 +300,11 @@ def _anonymous_id(layout: Layout) -> str:
 
 def _emails(layout: Layout) -> str:
     in_columns = f"nullif(mails([{', '.join(layout.emails)}]), [])" if layout.emails else ""
-    in_json = "mails(ids_under(found.email, ids, 'email'))" if layout.external_ids else ""
-    return _first_of(in_columns, in_json)
+    in_json = (
+        "CASE WHEN is_usual AND is_one_mail(first_email[1]) THEN first_email WHEN is_usual THEN mails(first_email) "
+        "ELSE mails(ids_under(found.email, ids, 'email')) END"
+    )
+    return _first_of(in_columns, in_json if layout.external_ids else "")
 
 
 def _first_of(*expressions: str) -> str:
@@ -261,9 +315,11 @@ def _first_of(*expressions: str) -> str:
 def _malformed(layout: Layout, traits: str | None) -> str:
     cases = [f"WHEN {layout.is_header} THEN '{HEADER_AGAIN}'"]
     if layout.external_ids:
-        cases.append(f"WHEN {_wanted(layout)} IS NOT NULL AND ids IS NULL THEN 'unreadable external_ids'")
+        cases.append(
+            f"WHEN {_wanted(layout)} IS NOT NULL AND NOT is_usual AND ids IS NULL THEN 'unreadable external_ids'"
+        )
         odd = "holds_odd_ids(found, ids) OR holds_no_number(ids)"
-        cases.append(f"WHEN NOT is_plain AND ({odd}) THEN 'an id that is neither text nor a number'")
+        cases.append(f"WHEN NOT is_usual AND NOT is_plain AND ({odd}) THEN 'an id that is neither text nor a number'")
     if traits:
         cases.append(f"WHEN {traits} IS NOT NULL AND traits IS NULL THEN 'unreadable traits'")
     return f"CASE {' '.join(cases)} END"

@@ -91,6 +91,8 @@ _MACROS = {
             WHEN json_valid(t) THEN t
             WHEN json_valid(straight(t)) THEN straight(t)
         END""",
+    # The first user id and the first e-mail of ids (t).
+    "first_ids(t)": "CASE WHEN json_valid(t) THEN json_extract_string(t, ['$.user_id[0]', '$.email[0]']) END",
     # Whether ids (t; found: what from_json made of them) are written as they usually are, one user id and one e-mail:
     # put together again they are the same text, so nothing was escaped, left out or changed.
     "is_usual(found, t)": """
@@ -148,6 +150,10 @@ _MACROS = {
             WHEN NOT holds_space(t) THEN t
             ELSE nullif(regexp_extract(t, '^\s*(\S(?:[^\r\n]*\S)?)\s*$', 1), '')
         END""",
+    # Whether a text without control characters is one e-mail as it stands.
+    "is_one_mail(t)": """
+        contains(t, '@')
+        AND NOT (contains(t, ' ') OR contains(t, ',') OR contains(t, ';') OR contains(t, '[') OR contains(t, '{'))""",
     # Several e-mails in one text: a, b or a;b, also with the brackets and quotation marks of a list.
     "mails_in(t)": r"""
         CASE WHEN regexp_matches(t, '[,;]|^\s*[\[{]')
