@@ -138,9 +138,8 @@ def scan(folder: str) -> None:
         for name in ("before", "now"):
             rows = statement.snapshot_view(f"read_parquet('{folder}/{name}.parquet')")
             key = engine.KEY_HASH.format("coalesce(user_id, anonymous_id)")
-            connection.execute(
-                f"SELECT bit_xor({key}), bit_xor(hash(email, value, coalesce(user_id, anonymous_id), user_id IS NULL)) FROM ({rows})"
-            ).fetchall()
+            content = "hash(email, value, coalesce(user_id, anonymous_id), user_id IS NULL)"
+            connection.execute(f"SELECT bit_xor({key}), bit_xor({content}) FROM ({rows})").fetchall()
 
 
 def copy(folder: str) -> None:
