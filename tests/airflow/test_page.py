@@ -49,6 +49,7 @@ def paths(site: Site) -> list[str]:
     return [
         "/windsor/", f"/windsor/audiences/{KEY}", f"/windsor/runs/{run}", f"/windsor/runs/{events}", "/windsor/events",
         f"/windsor/backfill?audience={KEY}", "/windsor/look", "/windsor/style.css", "/windsor/page.js", "/windsor/icon.svg",
+        f"/windsor/backfill/sent?audience={KEY}",
     ]  # fmt: skip
 
 
