@@ -2,7 +2,7 @@
 # make up: Airflow with its page, a Windsor and the demo's shop to use by hand, until Ctrl-C.   make env: secrets for docker-compose.yml
 # make test: every test but those of minutes; of two rooms each on one of the two databases.   make quick: the rooms that need no Airflow, in a minute.   make chaos: the fault tests, many times over.   make lint: ruff, mypy --strict, import-linter.   make check: both
 # make coverage: every test, and which lines and branches none of them reaches.   make mutation: rules changed one at a time, to see a test fail
-# make matrix: the tests of Airflow's parts on every supported release of Airflow, an environment each
+# make matrix: the tests of Airflow's parts on every supported release of Airflow, an environment each, and docs/moving-in.md from an empty environment
 # make bench: the measured claims of docs/benchmarks.md, beside the alternatives
 # make lock: locks/ anew, from constraints.txt and the package index.   make audit-deps: known vulnerabilities, where advisories can be asked for
 # make docs: the references in docs/ that are made from the code.   make site: the documentation as a site, in .site/.   make screenshots: the pictures, taken by a test
@@ -69,6 +69,7 @@ audit-deps: $(READY)
 
 matrix: $(READY)
 	@$(BIN)/python -m tests.matrix $(ARGS)
+	@$(BIN)/python -m tests.story
 
 docs: $(READY)
 	@$(BIN)/python -m docs.reference

@@ -6,6 +6,7 @@ The words after a fence say it:
   into the page's scratch project as that file, unread
 - `console`: commands after `$ ` and what they print (`…` stands for anything), run one after the other in the scratch project
 - `console server`: a command that stays; it is started on a free port and is the page's Windsor from then on
+- `console story`: the same, in order, by tests/story.py on two releases of Airflow
 - `python`, `python FILE`: run, in the scratch project, or put there
 - `text`: a picture, or output that stands by itself
 - `LANGUAGE illustration: REASON`: not run, and why

@@ -22,7 +22,7 @@ def test_the_wheel_goes_into_an_airflow_that_was_there_before_and_changes_nothin
     pip.write_text(f'#!/bin/sh\ncommand=$1; shift\nexec {uv} pip "$command" --quiet --python {python} "$@"\n')
     pip.chmod(0o755)
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
-    (block,) = [each for each in blocks_of(PAGE) if each.language == "console"]
+    (block,) = [each for each in blocks_of(PAGE) if each.info == "console"]
     printed = ""
     for line in block.text.splitlines():
         if line.startswith("$ "):
