@@ -6,7 +6,7 @@ from typing import Any
 
 import duckdb
 
-from benchmarks.frame import Goal, Row, Work, compare
+from benchmarks.frame import Goal, Measured, Row, Work, compare
 from windsor_sync.diff import duckdb as engine
 from windsor_sync.diff import statement
 from windsor_sync.diff.task import DiffTask, MergeFiles
@@ -29,18 +29,18 @@ def run(folder: Path, rows: int) -> list[Row]:
     copy = Work("copy of the snapshot", "benchmarks.diff:copy", (place,))
     ratio, mine, its = compare(ours, scan)
     found = [
-        Row("diff", "1 % changed", scan.name, ratio, goal=Goal(at_most=3), detail=_seconds(mine.seconds, its.seconds)),
+        Row("diff", "1 % changed", scan.name, ratio, goal=Goal(at_most=3), detail=_seconds(mine, its)),
         Row("diff", "1 % changed", "memory", mine.peak_mb, "MB", Goal(at_most=700)),
     ]
     ratio, mine, its = compare(initial, copy, repeats=1)
     found += [
-        Row("diff", "initial sync", copy.name, ratio, detail=_seconds(mine.seconds, its.seconds)),
+        Row("diff", "initial sync", copy.name, ratio, detail=_seconds(mine, its)),
         Row("diff", "initial sync", "memory", mine.peak_mb, "MB", Goal(at_most=700)),
     ]
     ratio, mine, its = compare(Work("diff with known merges", "benchmarks.diff:with_merges", (place,)), ours)
     found += [
         Row("diff", f"{rows // 2:,} merges known", "the diff without merges", ratio, goal=Goal(at_most=1.5),
-            detail=_seconds(mine.seconds, its.seconds)),
+            detail=_seconds(mine, its)),
         Row("diff", f"{rows // 2:,} merges known", "memory", mine.peak_mb, "MB", Goal(at_most=1_000)),
     ]  # fmt: skip
     return found + _beside_peers(place)
@@ -60,13 +60,15 @@ def _beside_peers(folder: str) -> list[Row]:
     ):
         other = Work(name, f"benchmarks.diff:{function}", (folder,))
         ratio, mine, its = compare(Work("diff", "benchmarks.diff:ours", (folder,)), other, repeats)
-        detail = f"{_seconds(mine.seconds, its.seconds)}, {mine.peak_mb:,.0f} and {its.peak_mb:,.0f} MB"
+        detail = f"{_seconds(mine, its)}, {mine.peak_mb:,.0f} and {its.peak_mb:,.0f} MB"
         found.append(Row("diff", "1 % changed, times faster", name, 1 / ratio, goal=goal, detail=detail))
     return found
 
 
-def _seconds(mine: float, its: float) -> str:
-    return f"{mine:.2f} and {its:.2f} s"
+def _seconds(mine: Measured, its: Measured) -> str:
+    return (
+        f"{mine.processor_s:.2f} and {its.processor_s:.2f} s of processor, {mine.seconds:.2f} and {its.seconds:.2f} s"
+    )
 
 
 def write_snapshots(folder: str, rows: int) -> None:
@@ -147,7 +149,7 @@ def copy(folder: str) -> None:
     with open_duckdb(folder) as connection:
         connection.execute("SET preserve_insertion_order = false")
         rows = statement.snapshot_view(f"read_parquet('{folder}/now.parquet')")
-        connection.execute(f"COPY ({rows}) TO '{folder}/copy.parquet' {engine.WRITTEN_AS}")
+        connection.execute(f"COPY ({rows}) TO '{folder}/copy.parquet' ({engine.WRITTEN_AS})")
 
 
 def full_join(folder: str) -> dict[str, Any]:

