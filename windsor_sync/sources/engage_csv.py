@@ -54,7 +54,7 @@ class Layout:
 
 
 class _Look(NamedTuple):
-    """What the bytes and the first line of a file say."""
+    """The facts that the bytes and the first line of a file tell."""
 
     text: PlainText
     header: Header
