@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help=f"which: {', '.join(NAMES)}; all by default")
     parser.add_argument("--rows", type=int, default=10_000_000, help="members of the audience (default 10,000,000)")
     parser.add_argument(
-        "--store", action="store_true", help="keep the ratios: later runs of this size are held to them"
+        "--store", action="store_true", help="keep the ratios: later runs of this size are compared with them"
     )
     parser.add_argument("--json", type=Path, help="write the rows to this file too")
     arguments = parser.parse_args()

@@ -68,12 +68,12 @@ class Row:
 
     @property
     def name(self) -> str:
-        """What is measured, and against what."""
+        """Return what is measured, and what it is compared with."""
         return f"{self.benchmark}: {self.work} / {self.against}"
 
     @property
     def is_ratio(self) -> bool:
-        """Whether the figure says the same on every machine."""
+        """Whether the figure is a ratio, which can be compared between machines."""
         return self.unit == "×"
 
     def is_worse_than(self, stored: float) -> bool:
@@ -113,7 +113,7 @@ def measure(work: Work) -> Measured:
 
 
 def compare(ours: Work, other: Work, repeats: int = 3) -> tuple[float, Measured, Measured]:
-    """The median of the ratios of processor seconds, ours to the other's, in turns; with the median-like runs of each."""
+    """Return the median ratio of processor seconds, ours to the other's, in turns; and the two runs nearest to it."""
     pairs = [(measure(ours), measure(other)) for _ in range(repeats)]
     ratios = sorted((mine.processor_s / its.processor_s, place) for place, (mine, its) in enumerate(pairs))
     mine, its = pairs[ratios[(repeats - 1) // 2][1]]

@@ -1,10 +1,10 @@
 """The life of a scheduler, whose clock jumps: `python -m benchmarks.life [--runs N] [--kept-days N] [--json FILE]`.
 
-Two audiences, a computed trait and the events of an archive are brought to a Windsor that is busy, wrong, silent or away
-now and then; after each round it is two hours and a half later, and once a day `state prune` runs. Everything that could
-grow is looked at ten times on the way. After retention has begun to remove, nothing may grow but the state, by the counts of
-its runs. At the end Windsor is well again: one sync makes it right, a second one sends nothing, and each user's events are in
-their order.
+Two audiences, a computed trait and the events of an archive are brought to a Windsor that is busy, wrong, silent or
+away now and then. After each round the clock jumps by two hours and a half; after every ten rounds `state prune` runs.
+Everything that could grow is measured ten times on the way. After retention has begun to remove, only the state may
+grow, because it keeps the counts of each run. At the end Windsor works again: one sync makes it right, a second one
+sends nothing, and each user's events are in their order.
 """
 
 import argparse
@@ -49,9 +49,9 @@ EVENTS_A_ROUND = 40
 CHURN = 12
 LOOKS = 10
 KEPT_FILES = 3
-"""Downloads and archive files that are there at a time, as where somebody cleans up behind us."""
+"""Number of files that a folder keeps, as if somebody deleted old downloads and archive files."""
 FLAT = 1.1
-"""The last looks may be so many times the first ones after retention has begun; noise is less."""
+"""How many times the first figures after retention has begun the last ones may be; noise is less."""
 
 SETTINGS = """\
 destination: {{url: "{url}", requests_per_second: 100000, max_in_flight: 16, timeout_s: 1, give_up_after_s: 1}}
@@ -91,7 +91,7 @@ class Look:
 
 
 class Shop:
-    """Whose people change their minds: it writes downloads and events, and remembers what is true."""
+    """A shop whose customers change their minds: it writes downloads and events, and remembers what is true."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -139,7 +139,7 @@ class Shop:
 
 
 def live(folder: Path, runs: int, kept_days: int) -> list[Look]:
-    """Play so many runs, and return the looks; raises AssertionError where the end is not as it has to be."""
+    """Play `runs` runs and return the looks; raises AssertionError where Windsor is not right at the end."""
     with _windsor(folder) as url, httpx.Client(base_url=url, timeout=60) as windsor:
         (folder / "windsor.yaml").write_text(SETTINGS.format(url=url))
         shop, dates, looks = Shop(folder), Dates(folder / ".windsor"), [_look(folder, 0, 0.0)]
@@ -226,14 +226,14 @@ def _look(folder: Path, runs: int, cpu_ms: float) -> Look:
 
 
 class Dates:
-    """Gives files, which the system dates by its own clock, the time of ours."""
+    """Dates new files by the clock that jumps, because the system dates them by its own."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._known: set[Path] = set()
 
     def give(self, moment: datetime) -> None:
-        """Date what is new."""
+        """Date the files that are new."""
         files = {file for file in self._folder.rglob("*") if file.is_file() and not file.name.startswith("state.db")}
         for file in files - self._known:
             os.utime(file, (moment.timestamp(), moment.timestamp()))
@@ -242,7 +242,7 @@ class Dates:
 
 @contextmanager
 def _windsor(folder: Path) -> Iterator[str]:
-    """Start a Windsor in a process of its own, whose memory is not ours."""
+    """Start a stand-in of Windsor in a process of its own, so that its memory is not measured."""
     command = [sys.executable, "-m", "windsor_sync.cli", "sandbox", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as process:  # noqa: S603
         assert process.stdout is not None
@@ -255,7 +255,7 @@ def _windsor(folder: Path) -> Iterator[str]:
 
 
 def grown(looks: list[Look], runs_before: int) -> list[str]:
-    """Return the names of what grew after so many runs: the median of the last looks against that of the first ones."""
+    """Return the figures that grew after `runs_before`: the later half of the looks has a greater median."""
     then = [look for look in looks if look.runs > runs_before]
     half = len(then) // 2
     found = []

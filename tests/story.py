@@ -1,8 +1,8 @@
-"""`make matrix`, its end: docs/moving-in.md, command by command, in Airflows that were there before windsor_sync.
+"""Run docs/moving-in.md, command by command, in Airflows that existed before windsor_sync: the end of `make matrix`.
 
     python -m tests.story [RELEASE ...]
 
-Each release gets an empty environment, with the Airflow alone. Then the commands of the page's `console story` blocks are typed
+Each release gets an environment with Airflow alone. Then the commands of the page's `console story` blocks are typed
 into it, beside a stand-in of Windsor and a receiver of alerts.
 """
 
@@ -28,7 +28,7 @@ ENDS: dict[str, tuple[str, tuple[str, ...]]] = {"3.2.0": ("3.11", OF_ITS_TIME), 
 """Release → its Python, and libraries of its time."""
 
 PATIENCE_S = 420.0
-"""How long a person looks again for what a command is to show."""
+"""How long a command is repeated until it shows the page's lines."""
 
 SHOWS_PROGRESS = "windsor-sync audiences"
 
@@ -46,7 +46,7 @@ class Terminal:
         self.running = running
 
     def type_in(self, command: str, shown: list[str]) -> None:
-        """Type a command, and look for what the page shows; what takes time is looked at again."""
+        """Type a command and look for the page's lines; `SHOWS_PROGRESS` is repeated until it shows them."""
         print(f"$ {command}", flush=True)
         if command.startswith("export "):
             name, _, value = command.removeprefix("export ").partition("=")
@@ -97,7 +97,7 @@ def airflow_alone(folder: Path, release: str) -> Path:
     uv("venv", "--quiet", "--no-python-downloads", "--python", python, str(folder))
     program = folder / "bin" / "python"
     uv("pip", "install", "--quiet", "--python", str(program), f"apache-airflow=={release}", *libraries)
-    pip = folder / "bin" / "pip"  # the fast one
+    pip = folder / "bin" / "pip"  # uv's, which is faster
     words = f'exec {sys.executable} -m uv pip "$command" --quiet --python {program} "$@"'
     pip.write_text(f"#!/bin/sh\ncommand=$1; shift\n{words}\n")
     pip.chmod(0o755)
@@ -130,7 +130,7 @@ def environment_of(programs: Path, folder: Path, windsor: str, pager: str) -> di
 
 
 def tell(release: str, folder: Path) -> None:
-    """Walk the way of the page; raises StoryError where it does not lead where the page says."""
+    """Type the commands of the page; raises StoryError where the result is not as the page says."""
     with ExitStack() as running:
         windsor = running.enter_context(Sandbox(api_key="sandbox"))
         receiver = Receiver()
@@ -151,7 +151,7 @@ def tell(release: str, folder: Path) -> None:
 
 
 def _compare(terminal: Terminal) -> None:
-    """Raise StoryError where a shipped file was edited or a package of before was changed."""
+    """Raise StoryError where a shipped file was edited, or a package that was there before was changed."""
     terminal.type_in("pip freeze > after.txt", [])
     before, after = (set((terminal.folder / name).read_text().splitlines()) for name in ("before.txt", "after.txt"))
     if before - after:
@@ -172,7 +172,7 @@ def commands() -> list[tuple[str, list[str]]]:
 
 
 def main(releases: list[str]) -> int:
-    """Tell the story on each release."""
+    """Run the page on each release; returns 1 at the first release that fails."""
     for release in releases or ENDS:
         folder = Path(tempfile.mkdtemp(prefix="windsor-story-"))
         print(f"-- docs/moving-in.md on Airflow {release}", flush=True)

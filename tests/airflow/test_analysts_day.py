@@ -31,7 +31,7 @@ def customers() -> list[str]:
 
 @pytest.fixture
 def shop(site: Site, tmp_path: Path, customers: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """The shop, whose audience Windsor was told yesterday and lost more than half of its members overnight."""
+    """A shop whose audience lost more than half of its members since Windsor was told."""
     config, kept = site.world.config, site.world.config.read_text(encoding="utf-8")
     world = World(tmp_path, site.world.windsor)
     entry = {"name": NAME, "snapshot": {"path": f"{tmp_path}/snapshots/newsletter/*.csv"}}
@@ -49,7 +49,7 @@ def shop(site: Site, tmp_path: Path, customers: list[str], monkeypatch: pytest.M
 
 
 class Reader:
-    """Somebody at the page."""
+    """A person who uses the page in a browser."""
 
     def __init__(self, browser: webdriver.Chrome, folder: Path) -> None:
         self._browser, self._pictures = browser, 0
@@ -60,7 +60,7 @@ class Reader:
         look(browser, 1280, "light")
 
     def press(self, text: str) -> None:
-        """Follow a link, or press a button, by what stands on it."""
+        """Follow the link or press the button that has this text."""
         path = f"//a[normalize-space()='{text}'] | //button[normalize-space()='{text}']"
         self._wait.until(lambda driver: driver.find_elements(By.XPATH, path))[0].click()
 
@@ -141,7 +141,7 @@ def test_an_analysts_day_passes_in_the_browser(
 
 
 def send(shop: World, dag_run: str) -> None:
-    """What the DAG's tasks do once the plan was approved; no scheduler is here."""
+    """Do what the DAG's tasks do after the approval of the plan, because no scheduler runs here."""
     computation, trigger = shop.computation(KEY), f"airflow engage_audience_backfill {dag_run}"
     request = backfills.Wish(is_resync=True, limit=50, reason="try it with fifty").request(computation, trigger)
     plans = [backfills.plan(shop.workspace, computation, request)]

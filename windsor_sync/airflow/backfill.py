@@ -25,7 +25,7 @@ RESPONSE_TIMEOUT = timedelta(hours=24)
 """How long the plan is up for approval: after a day it says little about what would be sent."""
 
 EARLIER_STARTS = 20
-"""How many earlier starts of an audience are looked at; of those before, none can go on."""
+"""Number of earlier backfills of an audience that are looked at; older ones are taken for ended."""
 
 NOTE = {"note": Param(None, type=["null", "string"], title="Note", description="Why, for the record.")}
 
@@ -64,10 +64,10 @@ def _words(name: str) -> dict[str, Any]:
 
 
 class PlanBackfillOperator(WindsorOperator):
-    """Check what the form says and plan it; sends nothing, and records only that it is planned."""
+    """Check what the form says and plan it; send nothing, and record only that it is planned."""
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Returns the plan of each audience; raises for the first that cannot be planned, or whose backfill has not ended."""
+        """Return the plan of each audience; raises if one cannot be planned, or has a backfill that has not ended."""
         from windsor_sync.usecases.backfill import plan
 
         said: dict[str, Any] = dict(context["params"])
@@ -171,7 +171,7 @@ def wish_of(said: Any) -> "Wish":
 
 
 def _refuse_second(context: Context, workspace: "Workspace", audiences: Sequence[str]) -> None:
-    """Two backfills of one audience at once would each be planned as if the other were not."""
+    """Refuse a second backfill of an audience: each would be planned as if the other did not exist."""
     from windsor_sync.errors import ConfigError
     from windsor_sync.usecases.backfill import announce
 

@@ -11,7 +11,7 @@ class ChooseAudiencesOperator(WindsorOperator):
     can_wait_for_windsor = False
 
     def execute(self, context: Context) -> list[str]:
-        """Return their trait keys; raises ConfigError where none is named, or one that is not in windsor.yaml."""
+        """Return the audiences' trait keys; raises ConfigError where none is named or one is not in windsor.yaml."""
         from windsor_sync.errors import ConfigError
         from windsor_sync.settings import load
 

@@ -8,7 +8,7 @@ from windsor_sync.settings.timing import interval_of
 
 
 def settings_of_dags() -> Settings:
-    """Return the settings, without a look-up of any name."""
+    """Return the settings, without resolving any host name."""
     with without_network():
         return load()
 
@@ -20,7 +20,7 @@ def events_interval() -> timedelta | None:
 
 
 def audiences_interval() -> timedelta:
-    """Return the shortest time from one sync of the schedule that audiences share to the next."""
+    """Return the shortest time between two syncs of the schedule that audiences share."""
     return interval_of(settings_of_dags().schedule.audiences)
 
 

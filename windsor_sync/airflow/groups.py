@@ -41,7 +41,7 @@ def sync_audiences(
 
 
 def sync_chosen(interval: timedelta, then: Callable[[dict[str, Any]], Any] | None = None) -> None:
-    """Sync the audiences that the run's configuration names, each by a row of tasks. `then` is told of changes of state."""
+    """Sync the audiences that the run's configuration names, each in its own tasks; `then` is told of new states."""
     chosen = ChooseAudiencesOperator(task_id="choose")
     task_group(group_id="sync_audience")(_sync_audience).partial(
         shards=1, interval=interval, told=_telling(then)

@@ -27,7 +27,7 @@ def as_words(text: str) -> str:
 def as_markdown(plans: Sequence[Mapping[str, Any]], reason: str | None = None) -> str:
     """Return a narrow table for each audience, why something is withheld, and what approving means.
 
-    It is low: the form shows its buttons below it.
+    The text has few lines, because the form shows its buttons below it.
     """
     parts = ["\n".join(f"> {as_words(line)}".rstrip() for line in reason.splitlines())] if reason else []
     for plan in plans:
@@ -63,7 +63,7 @@ def _snapshot(plan: Mapping[str, Any]) -> str:
 
 
 def _changes(plan: Mapping[str, Any]) -> str:
-    """Return the changes by kind, without the counts that are zero beside those that somebody looks for."""
+    """Return the changes by kind; of the counts that are zero, only those of `entered` and `exited`."""
     more = ("updated", "moved", "moved_from", "withheld")
     shown = [name for name in ("entered", "exited", *more) if plan.get(name) or name not in more]
     return ", ".join(f"{plan[name]:,} {name.replace('_', ' ')}" for name in shown)

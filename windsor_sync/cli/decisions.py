@@ -75,7 +75,7 @@ def retire_command(config: Path | None, audience: str, reason: str | None, is_js
     """Take an audience out of Windsor: everyone who was told true is told false, and its key is retired.
 
     Works for an audience that is gone from windsor.yaml too. Run it again to send what stayed owed. Where
-    `approval.approvers` names users, only they may retire.
+    `approval.approvers` names users, only they may retire an audience.
 
     \b
     Example:

@@ -100,9 +100,9 @@ def run_audiences(
 def run_jobs(
     config: Path | None, jobs: "list[tuple[str, RunOne]]", *, is_json: bool, is_for_approvers: bool = False
 ) -> int:
-    """Run (trait key, what to do) one after the other and show the books; returns the exit status.
+    """Run the jobs (trait key, function) one after the other and show the books; returns the exit status.
 
-    Where it `is_for_approvers`, raises ConfigError for a user whom `approval.approvers` leaves out.
+    With `is_for_approvers`, raises ConfigError for a user whom `approval.approvers` does not name.
     """
     from windsor_sync.cli.opening import open_for_command
     from windsor_sync.delivery.cancel import CancelToken

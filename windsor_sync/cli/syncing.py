@@ -96,7 +96,8 @@ def backfill_command(
     dry_run: bool,
     is_json: bool,
 ) -> int:
-    """Run audiences by hand, beyond what the schedule does. Where `approval.approvers` names users, only they may.
+    """Run audiences by hand, beyond what the schedule does. Where `approval.approvers` names users, only they may
+    use it without `--dry-run`.
 
     \b
     Example:

@@ -182,7 +182,7 @@ changes AS (
         CASE WHEN m.was_told THEN m.told_value END AS told_value,
         -- A resync doubts all that Windsor was told; about who is new to it there is nothing to doubt.
         m.is_known AND (m.in_doubt OR r.is_resync) AS in_doubt,
-        -- After a loss nobody knows what was sent.
+        -- After the state was lost, nobody knows what was sent.
         m.is_known AND (m.was_sent OR r.is_recovery) AS was_sent,
         m.is_touched OR f.found_as IS NOT NULL AS is_new
     FROM matched m

@@ -245,7 +245,7 @@ def verdict_rows(head: Head | None) -> list[tuple[object, ...]]:
 
 
 def sent_before(columns: Collection[str]) -> str:
-    """Return `was_sent` of a row of the last outbox, as SQL over its `columns`; an outbox of before knows no difference."""
+    """Return `was_sent` of the last outbox as SQL over its `columns`; an older outbox has only `in_doubt`."""
     return "was_sent" if "was_sent" in columns else "in_doubt AS was_sent"
 
 

@@ -3,7 +3,7 @@
 -- through the join, not the texts. To overlook a change, two users would have to agree in both hashes, 128 bits, or
 -- somebody's new e-mail or value with their old one in the 64 bits of `content`. Where `key` alone collides, a row may
 -- stand beside another user's. {key} is an expression over user_id and anonymous_id, {key_of_owed} the same over identity.
--- `content` has the parts of the identity in it: to put them together as one text would take a fifth of this statement's time.
+-- `content` hashes the parts of the identity. Making one text of them would take a fifth of this statement's time.
 SELECT coalesce(n.key, b.key) AS key, n.file_row AS row_now, b.file_row AS row_before
 FROM (
     SELECT {key} AS key, hash(email, value, coalesce(user_id, anonymous_id), user_id IS NULL) AS content, file_row

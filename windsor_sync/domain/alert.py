@@ -44,7 +44,7 @@ _MARKUP = str.maketrans({"<": "\u2039", ">": "\u203a", "@": "\uff20"})
 
 
 def without_markup(text: str) -> str:
-    """Return a text of which no chat program or mail reader makes a mention, a link or a tag: a name may look like one."""
+    """Return the text with other characters where a chat program would see a mention, a link or a tag."""
     return _WEB.sub("\\1\u2236", text.translate(_MARKUP).replace("](", "] ("))
 
 
@@ -70,9 +70,9 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One message for people: an event, and every audience that it happened to; of the names in it nothing is obeyed.
+    """One message for people: an event, and every audience that it happened to.
 
-    `subject` and `audiences` are for programs and have the names as they are.
+    `title` and `text` are without markup. `subject` and `audiences` are for programs and keep the names as they are.
     """
 
     event: AlertEvent

@@ -16,7 +16,7 @@ COLUMNS = {
     "told_anonymous_id": "VARCHAR",  # of a user id that is `moved_from`: the profiles of that user, one a line
     "told_email": "VARCHAR",
     "told_value": "VARCHAR",
-    "in_doubt": "BOOLEAN",  # told again whatever the snapshots say: it was sent and not answered, or a resync doubts everything
+    "in_doubt": "BOOLEAN",  # told again whatever the snapshots say: an earlier message has no answer, or it is a resync
     "was_sent": "BOOLEAN",  # an earlier message was sent and not answered: Windsor may have applied it
     "since_run": "INTEGER",  # the run that first planned this very change
     "since_at": "TIMESTAMP",  # when its snapshot was taken

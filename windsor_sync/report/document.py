@@ -56,5 +56,5 @@ def _audiences(workspace: Workspace, keys: list[str]) -> list[AudienceView]:
 
 
 def groups_of(line: AudienceLine) -> str:
-    """Return the states of the list's filter that an audience is in, separated by blanks: the style sheet shows one of them."""
+    """Return the states of the list's filter that apply to an audience, separated by blanks, for the style sheet."""
     return " ".join(name for name, (_, is_in) in FILTERS.items() if name and is_in(line))

@@ -64,7 +64,7 @@ def members_csv(workspace: Workspace, audience_id: int, audience: str, *, who: s
 
 
 def _not_suppressed(workspace: Workspace, members: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """Yield members without those who are suppressed by now, and of the others the anonymous ids that are not."""
+    """Yield the members who are not suppressed by now, without their suppressed anonymous ids."""
     suppressed = suppressed_users(workspace.database)
     for user_id, anonymous_ids, value in members:
         left = [each for each in (anonymous_ids or "").split("\n") if each and each not in suppressed]

@@ -31,7 +31,7 @@ def show_user(workspace: Workspace, run: Run, seq: int, *, who: str) -> Shown:
 
 
 def sandbox_users(settings: Settings) -> str | None:
-    """Return below which address the sandbox shows its users; None where the destination is none that browsers can reach.
+    """Return the address below which the sandbox shows its users; None where browsers can reach no sandbox.
 
     A destination on this machine is a sandbox: Windsor is reached over the network.
     """

@@ -366,7 +366,7 @@ def _page_of_runs(database: Database, audience_id: int, before: int | None) -> t
 
 
 BACKFILLS_SHOWN = 100
-"""Of an audience's newest runs, those that may be of the backfills in the list."""
+"""Number of an audience's newest runs in which the backfills of the list are looked for."""
 
 
 @dataclass(frozen=True, slots=True)

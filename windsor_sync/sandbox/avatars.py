@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 
 MAX_URL = 2_000
 MAX_DATA = 400_000
-"""Characters of a picture that is its own address."""
+"""Characters of a `data:` address, which contains the picture."""
 
 _DATA = re.compile(r"data:image/(?:png|jpeg|gif|webp|avif);base64,[A-Za-z0-9+/]+={0,2}")
 _PRINTABLE = re.compile(r"[!-~]+")
 _HOST = re.compile(r"(?:[a-z0-9_-]+\.)+[a-z][a-z0-9-]*", re.IGNORECASE)
-"""A name of the public network: no address, no single name, nothing that a content security policy reads otherwise."""
+"""A host name of several parts: no IP address, and no character with a meaning in a content security policy."""
 
 
 class Avatar(NamedTuple):
@@ -20,11 +20,11 @@ class Avatar(NamedTuple):
 
     address: str
     source: str
-    """what the content security policy of the page allows for it"""
+    """the source from which the page's content security policy allows the picture"""
 
 
 def avatar_of(value: object) -> Avatar | None:
-    """Return the picture that a property's value names; None where it is none, or of this machine or a private network."""
+    """Return the picture that a property's value names; None where it names none, or one in a private network."""
     if not isinstance(value, str):
         return None
     if len(value) <= MAX_DATA and _DATA.fullmatch(value):
@@ -42,7 +42,7 @@ def avatar_of(value: object) -> Avatar | None:
 
 
 def _is_public(host: str) -> bool:
-    """Tell whether a host is a public name: a picture must ask nothing of a program on this machine or beside it."""
+    """Tell whether a host is a public name: a picture must send no request to this machine or its network."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -129,12 +129,12 @@ def _time(seconds: float) -> str:
 
 
 def _own_time(timestamp: str) -> str:
-    """Return the moment that a message says of itself; one without a zone is UTC."""
+    """Return the timestamp of a message in UTC; a timestamp without a time zone is taken as UTC."""
     moment = datetime.fromisoformat(timestamp)
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     try:
         return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except OverflowError:  # the first or the last day there is
+    except OverflowError:  # the first or the last day that a datetime can hold
         return timestamp
 
 

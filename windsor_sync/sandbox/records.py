@@ -54,7 +54,7 @@ class User:
     group: SandboxGroup | None = None
     events: list[FeedEvent] = field(default_factory=list)
     merged_ids: list[str] = field(default_factory=list)  # previous ids that an alias or an identify made this user's
-    merged_at: dict[str, float] = field(default_factory=dict)  # when, by previous id
+    merged_at: dict[str, float] = field(default_factory=dict)  # when each was merged, by previous id
 
 
 @dataclass(slots=True)

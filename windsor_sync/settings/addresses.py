@@ -53,7 +53,7 @@ def _split(url: str) -> SplitResult:
 def _is_loopback(host: str) -> bool:
     """Whether a host is this machine; a name below `localhost` counts only where it resolves to loopback addresses alone.
 
-    `without_network` believes such a name: nothing is sent there then.
+    Inside `without_network` such a name counts without a look-up, because nothing is sent to it there.
     """
     name = host.rstrip(".")
     try:
@@ -66,7 +66,7 @@ def _is_loopback(host: str) -> bool:
 
 @contextmanager
 def without_network() -> Iterator[None]:
-    """Let settings be read without a look-up of any name: offline, and where Airflow parses a DAG file."""
+    """Resolve no host name while settings are read: for `check --offline`, and where Airflow parses a DAG file."""
     before = _IS_WITHOUT_NETWORK.set(True)
     try:
         yield

@@ -259,8 +259,8 @@ def _max_age_action() -> Any:
 def _query_timeout() -> Any:
     return Field(
         default=timedelta(hours=1),
-        description="How long a warehouse may take to return every row of a snapshot. Then the query is cancelled and the "
-        "snapshot is refused; null sets no limit.",
+        description="How long a warehouse may take to return every row of a snapshot. After that the query is "
+        "cancelled and the snapshot is refused; null sets no limit.",
     )
 
 
@@ -420,8 +420,8 @@ class Page(Section):
     )
     sandbox_url: Annotated[str, URL] | None = Field(
         default=None,
-        description="Where readers' browsers find the sandbox, if `destination` is one: users who are shown link to it. "
-        "By default the destination's own host, where that is this machine.",
+        description="The address at which readers' browsers find the sandbox, if `destination` is one. The page links "
+        "each user that it shows to the sandbox. By default the destination's own address, if it is on this machine.",
     )
 
 

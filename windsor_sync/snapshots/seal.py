@@ -243,12 +243,13 @@ def _define_checked(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> No
 
 
 def _draft_rows(connection: duckdb.DuckDBPyConnection, source: Source, recipe: Recipe, draft: Path) -> tuple[str, ...]:
-    """Write all rows of the source, and return what to say of its values.
+    """Write all rows of the source to the draft, and return remarks about its values.
 
-    A file that seems to have a row in each line is taken for one; if it is none, it is read again with care.
+    If each line of a file seems to be a row, the file is read under that assumption. If the assumption proves wrong,
+    the file is read again and its rows are counted.
     """
     if isinstance(source, EngageCsvSource) and source.assume(connection):
-        with suppress(duckdb.Error):  # it is met again, and translated
+        with suppress(duckdb.Error):  # the second reading meets the error again, where it is translated
             _define_checked(connection, recipe)
             _write(connection, recipe, draft)
             if source.confirm(connection, _count(connection, draft)):
@@ -325,7 +326,7 @@ def _refuse_damaged_ids(connection: duckdb.DuckDBPyConnection, source: Source, d
 
 
 def _are_mostly_as_they_were(connection: duckdb.DuckDBPyConnection, draft: Path) -> bool:
-    """Whether a little more than half of the user ids prove already that most of all are whole, and not all are numbers."""
+    """Whether a little more than half of the user ids prove that most are undamaged, and not all are numbers."""
     [(ids,)] = connection.execute(f"SELECT count(user_id) FROM {parquet(str(draft))}").fetchall()
     some = f"SELECT user_id FROM {parquet(str(draft))} WHERE user_id IS NOT NULL LIMIT"
     [(looked_at, changed)] = connection.execute(

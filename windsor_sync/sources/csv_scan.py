@@ -108,7 +108,7 @@ class Scan:
         connection.execute("DROP TABLE IF EXISTS reject_scans")
 
     def has_rejects(self, connection: duckdb.DuckDBPyConnection) -> bool:
-        """Whether a row was rejected since they were forgotten."""
+        """Whether a row was rejected since the last `forget_rejects`."""
         return bool(connection.execute("SELECT 1 FROM reject_errors LIMIT 1").fetchall())
 
     def pads_rows(self, connection: duckdb.DuckDBPyConnection) -> bool:

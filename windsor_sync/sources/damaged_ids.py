@@ -65,7 +65,7 @@ COUNTS = ", ".join(["count(user_id)", *(f"count(*) FILTER ({damage.condition})" 
 
 SEEMS_CHANGED = r"""regexp_matches(user_id,
     '(?s)^(-?[0-9]+\.0|[0-9]([.,][0-9]+)?[eE]\+?[0-9]+|="|[0-9]{1,3}(,[0-9]{3})+$|ObjectId\(|\x27)|[^ ].*  $')"""
-"""Whether an id may be damaged in any of these ways, as SQL; one look at the text."""
+"""Whether an id may be damaged in any of these ways, as SQL with one regular expression."""
 IS_WHOLE_OR_ROUNDED = r"regexp_full_match(user_id, '-?[0-9]+|[0-9]([.,][0-9]+)?[eE]\+?[0-9]+')"
 
 

@@ -64,7 +64,7 @@ class Split:
     ends_broken: bool
     """whether the last row could not be split: the file is cut short"""
     scan: Scan
-    """how it was read"""
+    """the scan that reads the file"""
 
     def physical_lines(self, rows: Sequence[int]) -> tuple[int, ...]:
         """Return where in the file these rows begin, lines counted from 1."""
@@ -88,7 +88,7 @@ class Rows(Enum):
 
     COUNTED = auto()
     ASSUMED = auto()
-    """each line is taken for a row; whoever reads `cells` has to ask then whether that `holds`"""
+    """each line is taken for a row; after reading `cells`, ask `holds` whether that is true"""
 
 
 def split(text: PlainText, header: Header, connection: duckdb.DuckDBPyConnection, rows: Rows = Rows.COUNTED) -> Split:
@@ -122,14 +122,14 @@ def split(text: PlainText, header: Header, connection: duckdb.DuckDBPyConnection
 
 
 def seems_one_row_a_line(text: PlainText, header: Header) -> bool:
-    """Whether nothing in the bytes of a file says that its rows are not its lines."""
+    """Whether each line of a file may be a row, as far as its bytes and its header tell."""
     return not text.has_quoted_newline and header.least_cells == len(header.names) > 1
 
 
 def holds(found: Split, connection: duckdb.DuckDBPyConnection, rows: int | None) -> bool:
     """Whether each line was a row of its own, in all that was read since a `split` that assumed it.
 
-    `rows`: how many rows one reading came to; None where that is not known, then they are counted.
+    `rows` is the number of rows that one reading found. Where it is None, the rows are counted here.
     """
     if found.scan.has_rejects(connection):
         return False

@@ -78,7 +78,7 @@ class EngageCsvSource:
         self._members_of = members_of
         self._split: Split | None = None
         self._look: _Look | None = None
-        """of `assume`, for `load` after it"""
+        """found by `assume`, and used by `load` after it"""
 
     def describe(self) -> str:
         """Say what is read."""
@@ -100,9 +100,10 @@ class EngageCsvSource:
         self._has_columns(layout, has_value=value.startswith("json_of_cell"))
 
     def assume(self, connection: duckdb.DuckDBPyConnection) -> bool:
-        """Define the view `rows` as if each line of the file were a row, where it seems so; `confirm` says whether it was.
+        """Define the view `rows` as if each line of the file were a row; False where the file does not seem to be so.
 
-        Spares the scan that counts rows. Raises SnapshotError for a file that cannot be used.
+        This spares the scan that counts rows. `confirm` says afterwards whether each line was a row. Raises
+        SnapshotError for a file that cannot be used.
         """
         self._look = text, _, known, layout, flag = self._looked_at(connection)
         if self._value_of or flag or not seems_one_row_a_line(text, known):
@@ -115,7 +116,7 @@ class EngageCsvSource:
         return True
 
     def confirm(self, connection: duckdb.DuckDBPyConnection, rows: int) -> bool:
-        """Return whether the `rows` that were read once since `assume` are all that the file has, each line one of them."""
+        """Return whether each line of the file was a row; `rows` is how many one reading since `assume` found."""
         assert self._split is not None
         [(used,)] = connection.execute(
             "SELECT count(last_value) FROM duckdb_sequences() WHERE sequence_name = 'several_ids'"
@@ -246,7 +247,7 @@ def _traits_cell(layout: Layout, key: str, connection: duckdb.DuckDBPyConnection
 
 
 def _rows(layout: Layout, value: str, traits: str | None, several: str = "user_ids") -> str:
-    """The canonical rows as SQL over `cells` and `broken`; `several`: what makes rows of several user ids."""
+    """The canonical rows as SQL over `cells` and `broken`; `several`: the list of which each id becomes a row."""
     ids = _wanted(layout) if layout.external_ids else "NULL::VARCHAR"
     readable = f"readable_object({traits})"
     return f"""

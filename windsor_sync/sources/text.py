@@ -24,7 +24,7 @@ from windsor_sync.sources.unpacking import BLOCK_BYTES, Stream, damage_named, un
 from windsor_sync.storage.errors import trouble
 
 AT_ONCE_BYTES = 1 << 17
-"""Blocks that stay in the processor's cache while they are looked at are read in half the time of larger ones."""
+"""Size of a block. It stays in the processor's cache while it is looked at; larger blocks take twice the time."""
 MAX_LINE_BYTES = 64 << 20
 """A longer line is no row of text, whatever the file is."""
 

@@ -161,7 +161,7 @@ class WarehouseSource:
     def load(self, connection: duckdb.DuckDBPyConnection, most: int | None = None) -> None:
         """Define the view `rows`, of the first `most` rows where it is given.
 
-        Raises ConfigError or SnapshotError for a warehouse that does not answer, or not to the end of what is asked for in time.
+        Raises ConfigError or SnapshotError for a warehouse that does not answer or return its last row in time.
         """
         define_macros(connection)
         connection.execute(

@@ -16,16 +16,16 @@ from windsor_sync.settings.durations import format_duration
 from windsor_sync.sources.refusal import unusable
 
 AGAIN_S = 0.5
-"""Between two attempts: a cancel that comes between two statements cancels nothing."""
+"""Time between two attempts to cancel: an attempt that comes between two statements cancels nothing."""
 
 LAST_ATTEMPT_S = 5.0
 """How long closing waits for an attempt to cancel that is under way."""
 
 HANG_UP_AFTER_S = 10.0
-"""How long a server that does not react to a cancel is waited for."""
+"""How long a server has to react to a cancel before its connection is closed."""
 
 _CANCELS = ("cancel_safe", "cancel", "interrupt")
-"""What drivers call it: psycopg, psycopg2 and Oracle, then SQLite and DuckDB. Other threads may call each of them."""
+"""Names of the method that cancels: psycopg, psycopg2 and Oracle, then SQLite and DuckDB. Any thread may call it."""
 
 
 class Deadline:
@@ -39,7 +39,7 @@ class Deadline:
 
     @contextmanager
     def running(self, connection: Connection) -> Iterator[None]:
-        """Watch over what is asked on a connection; without a limit nothing is watched."""
+        """Cancel the queries of a connection that run when the time has passed; without a limit, do nothing."""
         if self._limit is None:
             yield
             return
@@ -60,7 +60,7 @@ class Deadline:
         while not self._is_over.wait(wait_s):
             self._has_passed.set()
             if self._cancel is not None:
-                with suppress(Exception):  # the connection may be lost: who waits for its answer learns that
+                with suppress(Exception):  # a lost connection is reported by the thread that waits for it
                     self._cancel()
             wait_s = AGAIN_S
             hang_up_at = hang_up_at or monotonic() + HANG_UP_AFTER_S
@@ -69,7 +69,7 @@ class Deadline:
 
     @contextmanager
     def kept(self, place: str) -> Iterator[None]:
-        """Raise SnapshotError once the time has passed, before what is asked inside or instead of its error."""
+        """Raise SnapshotError if the time has passed, at the beginning of the block or in place of its error."""
         self._refuse(place)
         try:
             yield
@@ -89,7 +89,7 @@ class Deadline:
 
 
 def _hang_up(driver: Any) -> None:
-    """End the connection of a driver that tells its socket, so that who waits for an answer wakes up."""
+    """Shut down the socket of a driver, if it tells one, so that the thread that waits for an answer wakes up."""
     with suppress(Exception):
         end = socket(fileno=os.dup(driver.fileno()))
         with end:

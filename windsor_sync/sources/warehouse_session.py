@@ -94,7 +94,7 @@ class Warehouse:
 def opened(engine: Engine, place: str, limit: timedelta | None = None) -> Iterator[Warehouse]:
     """Connect, and let go of everything afterwards. Raises ConfigError or SnapshotError when that fails.
 
-    What is asked has to be answered within `limit`: after it the driver is told to cancel the query.
+    All rows have to arrive within `limit`. After that the driver is told to cancel the query.
     """
     deadline = Deadline(limit)
     try:

@@ -78,7 +78,7 @@ def plan(workspace: Workspace, computation: Computation, request: Request) -> di
 
 
 def announce(database: Database, trigger: str, audiences: Sequence[str], *, who: str) -> dict[str, list[str]]:
-    """Record that one start plans backfills; return the triggers of earlier starts by audience, newest first."""
+    """Record that `trigger` plans backfills; return by audience the triggers that did before, newest first."""
     with database.write() as connection:
         for audience in audiences:
             trail(connection, who=who, what=PLANNED, subject=audience, why=None, trigger=trigger)

@@ -69,7 +69,7 @@ def changes_of_run(workspace: Workspace, run_id: str, *, who: str) -> list[Chang
 
 
 def named_changes(workspace: Workspace, run: Run, fates: Sequence[str] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield user id, anonymous id, change, value, fate, code and Windsor's words; `fates`: of these only.
+    """Yield user id, anonymous id, change, value, fate, code and Windsor's message; with `fates`, only such changes.
 
     Changes of users who are suppressed by now are left out. Raises StoredFileError when the run's outbox is not kept.
     """

@@ -28,7 +28,7 @@ from windsor_sync.usecases import suppression_list as segment_suppressions
 from windsor_sync.usecases.workspace import Workspace
 
 NOT_IN_RECIPE = {"path", "consists_of", "max_age", "max_age_action", "query_timeout", "size_tolerance_percent"}
-"""Settings of a snapshot that say which file is read, or whether, or in what time, and not how."""
+"""Settings of a snapshot that say which file is read, whether and in what time, but not how."""
 
 FOLDER = "snapshots"
 

@@ -18,7 +18,7 @@ def audience_page(key: str) -> str:
 
 
 IN_FRAME = "/plugin/windsor"
-"""Where Airflow shows the page in its own frame; Airflow keeps what stands behind `#`, and the page's script reads it there."""
+"""Path of the page in Airflow's own frame. Airflow keeps the part behind `#`, and the page's script reads it."""
 
 
 class AudienceLink(BaseOperatorLink):
@@ -27,7 +27,7 @@ class AudienceLink(BaseOperatorLink):
     name = "Audience"
 
     def get_link(self, operator: "BaseOperator", *, ti_key: "TaskInstanceKey") -> str:  # noqa: ARG002
-        """The page of the audience that the task is about, inside Airflow's frame, under the path that Airflow is served from."""
+        """Return the address of the audience's page in Airflow's frame, below the path that Airflow is served from."""
         from urllib.parse import urlsplit
 
         from airflow.sdk import conf

@@ -114,7 +114,7 @@ const BACKFILLS_SHOWN = 10;
 const LOOKS_AGAIN_MS = 5000;
 let nextLook;
 
-// The list is asked for again while a backfill goes on; not while somebody is about to press a button in it.
+// The list is loaded again while a backfill goes on. It is not redrawn while a button in it has the focus.
 async function listBackfills() {
   const section = document.getElementById("backfills");
   if (!section) return;
@@ -176,7 +176,7 @@ function cancelButton(at) {
     const body = JSON.stringify({ state: "failed" });
     await fetch(at, { method: "PATCH", headers: { "Content-Type": "application/json" }, body });
     await listBackfills();
-    nextLook = setTimeout(listBackfills, LOOKS_AGAIN_MS); // by then what was on its way is answered and counted
+    nextLook = setTimeout(listBackfills, LOOKS_AGAIN_MS); // by then the messages on their way are answered and counted
   });
   return button;
 }
