@@ -710,7 +710,7 @@ def test_the_report_fits_wide_and_narrow_and_asks_nobody_for_anything(
         label.click()
         shown[label.text] = (browser.execute_script(rows), int(label.find_element(By.CLASS_NAME, "count").text))
     assert all(rows_shown == told for rows_shown, told in shown.values()), shown
-    assert {told for _, told in shown.values()} == {0, everybody}
+    assert max(told for _, told in shown.values()) == everybody > 0
     browser.find_element(By.CSS_SELECTOR, "input[name=show][value=all]").click()
     targets = [link.get_attribute("hash") for link in browser.find_elements(By.CSS_SELECTOR, ".contents a")]
     assert len(targets) == everybody + 3
