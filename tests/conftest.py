@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-settings.register_profile("busy machine", deadline=None)
-settings.load_profile("busy machine")
+settings.register_profile("make test", deadline=None, max_examples=40)
+settings.register_profile("make chaos", deadline=None)
+settings.load_profile("make chaos" if os.environ.get("WINDSOR_CHAOS") == "1" else "make test")
 
 pytest_plugins = [
     "tests.support.windsor",
@@ -29,12 +30,15 @@ SLOW_ROOMS = ("deployment", "end_to_end", "packaging", "airflow", "chaos", "docs
 """Side by side they come first: one that takes minutes and begins last would have all others wait for it."""
 
 TOGETHER = {
+    "tests/airflow/test_analysts_day.py": "a browser and an api-server",
     "tests/airflow/test_hostile_rejections.py": "a browser and an api-server",
     "tests/airflow/test_page.py": "a browser and an api-server",
     "tests/airflow/test_provider.py": "a browser and an api-server",
     "tests/deployment/test_two_workers.py": "all of Airflow",
     "tests/deployment/test_up.py": "all of Airflow",
     "tests/end_to_end/test_demo.py": "all of Airflow",
+    "tests/report/test_document.py": "a company with a history",
+    "tests/report/test_views.py": "a company with a history",
 }
 """Files that share what takes long to start, or that would be in each other's way: one process runs all of a kind."""
 

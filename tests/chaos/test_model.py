@@ -498,8 +498,8 @@ class TraitChaos(Chaos):
 
 
 def test_whatever_happens_one_healthy_sync_makes_an_audience_right(windsor: Sandbox) -> None:
-    run_machine(Chaos, windsor, 200 if IS_LONG else 6)
+    run_machine(Chaos, windsor, 200 if IS_LONG else 4)
 
 
 def test_whatever_happens_one_healthy_sync_makes_a_computed_trait_right(windsor: Sandbox) -> None:
-    run_machine(TraitChaos, windsor, 100 if IS_LONG else 4)
+    run_machine(TraitChaos, windsor, 100 if IS_LONG else 3)
