@@ -158,6 +158,7 @@ def _tree(process: int) -> list[int]:
 
 
 def resident_mb(process: int) -> float:
+    """Return the resident memory of a process; 0 when it has ended."""
     try:
         pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     except (OSError, IndexError):

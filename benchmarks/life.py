@@ -34,7 +34,7 @@ from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.run import Run
 from windsor_sync.sandbox import Faults
 from windsor_sync.sandbox.receiver import DEFAULT_API_KEY
-from windsor_sync.settings import load
+from windsor_sync.settings import Events, load
 from windsor_sync.usecases.forward import ForwardRequest, forward
 from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.prune import prune
@@ -142,8 +142,9 @@ def live(folder: Path, runs: int, kept_days: int) -> list[Look]:
     """Play `runs` runs and return the looks; raises AssertionError where Windsor is not right at the end."""
     with _windsor(folder) as url, httpx.Client(base_url=url, timeout=60) as windsor:
         (folder / "windsor.yaml").write_text(SETTINGS.format(url=url))
-        shop, dates, looks = Shop(folder), Dates(folder / ".windsor"), [_look(folder, 0, 0.0)]
+        shop, dates, looks = Shop(folder), Dates(folder / ".windsor"), list[Look]()
         rounds = runs // RUNS_A_ROUND
+        between = max(1, rounds // LOOKS)
         with (
             time_machine.travel(BEGIN, tick=True) as clock,
             open_workspace(load(folder / "windsor.yaml"), lambda: DEFAULT_API_KEY) as workspace,
@@ -154,25 +155,24 @@ def live(folder: Path, runs: int, kept_days: int) -> list[Look]:
                 windsor.put("/api/faults", json=MOODS[number % len(MOODS)])
                 _round(workspace)
                 dates.give(datetime.now(UTC))
-                if number % 10 == 0:
+                is_looked_at = number % between == 0
+                if is_looked_at or number % 10 == 0:  # files are counted after a prune: before it there are more
                     prune(workspace, kept_days=kept_days)
-                if number % max(1, rounds // LOOKS) == 0:
-                    spent = time.process_time() - began
-                    looks.append(_look(folder, number * RUNS_A_ROUND, spent * 1000 / (rounds // LOOKS) / RUNS_A_ROUND))
+                if is_looked_at:
+                    spent_ms = (time.process_time() - began) * 1000
+                    looks.append(_look(folder, number * RUNS_A_ROUND, spent_ms / between / RUNS_A_ROUND))
                     print(looks[-1], file=sys.stderr)
                     began = time.process_time()
                 clock.shift(ROUND)
             windsor.put("/api/faults", json={})
             shop.goes_on(datetime.now(UTC))
             _require_truth(workspace, windsor, shop)
-    return looks[1:]
+    return looks
 
 
 def _round(workspace: Workspace) -> list[Run]:
-    found: list[Run] = []
-    for computation in workspace.settings.computations:
-        found.append(sync(workspace, computation, Request(), CancelToken()))
-    return [*found, *forward(workspace, ForwardRequest(), CancelToken())]
+    synced = [sync(workspace, one, Request(), CancelToken()) for one in workspace.settings.computations]
+    return [*synced, *forward(workspace, ForwardRequest(), CancelToken())]
 
 
 def _require_truth(workspace: Workspace, windsor: httpx.Client, shop: Shop) -> None:
@@ -281,7 +281,8 @@ def main() -> int:
         print("| " + " | ".join(f"{value:,}" for value in asdict(look).values()) + " |")
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(look) for look in looks], indent=1) + "\n", encoding="utf-8")
-    removed_from = int(timedelta(days=arguments.kept_days) / ROUND) * RUNS_A_ROUND
+    kept = timedelta(days=max(arguments.kept_days, Events.model_fields["dedupe_days"].default))
+    removed_from = int(kept / ROUND) * RUNS_A_ROUND
     found = grown(looks, removed_from)
     print(f"After {removed_from:,} runs, when retention begins to remove, {' and '.join(found) or 'nothing'} grew.")
     return int(bool(found))

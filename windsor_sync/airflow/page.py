@@ -373,8 +373,8 @@ def _run_page(
     if view.steps is not None:
         may_read_events(request, user)
     rights = _rights(request, user)
-    texts: dict[str, Any] = {"problem": problem, "given": given or {}, "dag_id": SYNC_NOW_DAG}
-    texts |= {"sandbox": sandbox_users(load()) if shown else None}
+    sandbox = sandbox_users(load()) if shown else None
+    texts: dict[str, Any] = {"problem": problem, "given": given or {}, "dag_id": SYNC_NOW_DAG, "sandbox": sandbox}
     return _html(request, "run.html", status, view=view, shown=shown, **texts, **rights)
 
 

@@ -108,12 +108,10 @@ def _check_warehouse(document: Document, where: Where, snapshot: dict[str, Tree]
 def _check_path(document: Document, where: Where, snapshot: dict[str, Tree], given: set[str]) -> None:
     path = snapshot["path"]
     known = format_of(path) if isinstance(path, str) else None
-    if "connection" in given:
-        expected = "it only beside query, profiles_sync or engage"
-        document.complain((*where, "connection"), found_but("a connection beside path", expected))
-    if "query_timeout" in given:
-        expected = "it only beside query, profiles_sync or engage"
-        document.complain((*where, "query_timeout"), found_but("query_timeout beside path", expected))
+    for key, found in (("connection", "a connection"), ("query_timeout", "query_timeout")):
+        if key in given:
+            expected = "it only beside query, profiles_sync or engage"
+            document.complain((*where, key), found_but(f"{found} beside path", expected))
     if "format" not in given and known is None and isinstance(path, str) and path.strip():
         formats = ", ".join(SnapshotFormat)
         expected = f"an ending .csv, .parquet, .jsonl or .ndjson, or format: one of {formats}"
