@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 LOCKED := $(PIP) --require-hashes
-SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder --max-worker-restart 0
 QUICK_ROOMS := segment settings sandbox delivery events contracts
 
 .PHONY: audit-deps bench demo env up chaos coverage docs matrix mutation quick lock screenshots site test lint check clean
@@ -33,7 +33,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks --json benchmarks.json
 
 chaos: $(READY)
-	@WINDSOR_CHAOS=1 $(BIN)/python -m pytest tests/chaos tests/sources/test_writers.py tests/sources/test_fuzzed_files.py tests/sources/test_warehouse_query.py tests/usecases tests/report tests/cli/test_private_modes.py tests/deployment/test_two_workers.py tests/deployment/test_up.py --timeout 3600
+	@WINDSOR_CHAOS=1 $(BIN)/python -m pytest tests/chaos tests/sources/test_writers.py tests/sources/test_fuzzed_files.py tests/sources/test_warehouse_query.py tests/usecases tests/report tests/cli/test_private_modes.py tests/deployment/test_two_workers.py tests/deployment/test_up.py --timeout 3600 -o faulthandler_timeout=3660
 
 demo: $(READY)
 	@$(BIN)/windsor-sync demo

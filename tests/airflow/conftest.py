@@ -32,13 +32,6 @@ os.environ |= {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let a thread end a test that hangs: Airflow takes the alarm for itself with which the others are ended."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.timeout(300, method="thread"))
-
-
 @pytest.fixture(scope="session")
 def airflow_db() -> Path:
     """Airflow's own database, migrated once."""

@@ -132,12 +132,16 @@ class Answers(Thread):
 
 
 def open_forms(client: httpx.Client) -> set[str]:
-    """Where the questions are answered that nobody has answered; other tests leave some."""
+    """Where the questions are answered that nobody has answered; other tests leave some.
+
+    The task has to be parked: SQLite locks no rows, so that Airflow can miss an answer that comes while it parks a task.
+    """
     asked = client.get("/api/v2/dags/~/dagRuns/~/hitlDetails", params={"response_received": False, "limit": 1000})
     tasks = [detail["task_instance"] for detail in asked.json()["hitl_details"]]
     return {
         f"{SYNCS}/{task['dag_run_id']}/taskInstances/{task['task_id']}/{task['map_index']}/hitlDetails"
         for task in tasks
+        if task["state"] == "awaiting_input"
     }
 
 
