@@ -9,6 +9,7 @@ import pytest
 from tests.airflow.test_approval import AFTER, BEFORE, EXITS, states, tripped
 from tests.support.person import Person
 from tests.support.world import KEY, World
+from tests.usecases.test_damaged_files import forget_the_source, overwrite, stored
 from windsor_sync.domain.guard import Ceiling
 from windsor_sync.domain.run import RunState
 from windsor_sync.errors import ChangesWithheld, ConfigError
@@ -173,6 +174,31 @@ def test_a_command_that_sends_beyond_the_schedule_is_for_approvers_alone(
     sent = world.sent
     approvers("ben", user_of_this_process())
     assert ended(*words).exception is None
+    assert world.sent > sent
+
+
+def test_a_recovery_that_tells_every_member_again_is_for_approvers_alone(approvers: Callable[..., World]) -> None:
+    from click.testing import CliRunner
+
+    from windsor_sync.cli import cli
+
+    def recovery() -> Any:
+        return CliRunner().invoke(cli, ["--config", str(world.config), "recover", KEY], standalone_mode=False)
+
+    world = approvers("ben")
+    assert (
+        recovery().return_value == ChangesWithheld.exit_status
+    )  # nothing is lost: a sync, which the guard holds back as before
+    forget_the_source(world)
+    for file in [*stored(world, "snapshots"), *stored(world, "outboxes")]:
+        overwrite(file)
+    sent = world.sent
+    refused = recovery()
+    assert refused.return_value == ConfigError.exit_status
+    assert "Nothing was approved or sent. Let one of them do it." in refused.stderr
+    assert world.sent == sent
+    approvers(user_of_this_process())
+    assert recovery().return_value == 0
     assert world.sent > sent
 
 

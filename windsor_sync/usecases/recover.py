@@ -9,7 +9,9 @@ from windsor_sync.domain.change import Limits
 from windsor_sync.domain.run import Run
 from windsor_sync.settings import Computation
 from windsor_sync.state.audiences import Registered
+from windsor_sync.state.audit_log import user_of_this_process
 from windsor_sync.state.leases import Lease
+from windsor_sync.usecases.approvers import permission_of
 from windsor_sync.usecases.prepare import Request, ledger_is_whole
 from windsor_sync.usecases.run_lifecycle import (
     Progress,
@@ -33,14 +35,17 @@ def recover(
 ) -> Run:
     """Recover the audience's ledger and send what follows from it; safe to repeat.
 
-    The guard judges the run like any other. Raises SnapshotError, ConfigError or LeaseHeld when there was nothing to run;
-    then nothing was sent.
+    The guard judges the run like any other. A lost ledger shows it fewer members than Windsor was told of, so that run is for
+    `approval.approvers` alone. Raises SnapshotError, ConfigError or LeaseHeld when there was nothing to run; then nothing
+    was sent.
     """
 
     def opens(known: Registered, lease: Lease) -> Run:
         snapshot = seal_newest(workspace, computation, Request())
         mend_ledger(workspace, computation, known, snapshot)
         is_lost = not ledger_is_whole(workspace.ledger, workspace.stored, known)
+        if is_lost:
+            permission_of(workspace.settings, user_of_this_process())
         request = Request(KIND, who, reason, limits=Limits(is_resync=is_lost, is_recovery=is_lost))
         return open_run(workspace, computation, known, snapshot, request, lease)
 
