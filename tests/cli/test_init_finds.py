@@ -153,6 +153,31 @@ def test_what_is_no_snapshot_is_named_with_the_reason_and_left_out(tmp_path: Pat
     assert str(tmp_path) not in json.dumps(left(seen, "not used"))
 
 
+def test_exports_whose_names_say_no_format_are_named_with_the_setting_that_reads_them(tmp_path: Path) -> None:
+    put(tmp_path, "out/vip/vip_0000_part_00")
+    put(tmp_path, "out/vip/vip_0001_part_00", text="user_id,email\ncy,\n")
+    put(tmp_path, "out/readers/000000000000.json", "out/packed/0000_part_00.gz", "out/tabs/2026-11-30.tsv")
+    put(tmp_path, "LICENSE", "package.json", "requirements.txt", "logs/attempt=1.log", "ana@example.com/000000_0")
+    seen = look(tmp_path)
+    assert seen.snapshots == ()
+    assert left(seen, "no format") == [
+        f"{path}: no ending says what they are: write the path by hand, with format: csv, jsonl or parquet"
+        for path in ("out/packed/* (1 file)", "out/readers/* (1 file)", "out/tabs/* (1 file)", "out/vip/* (2 files)")
+    ]
+    path = tmp_path / "windsor.yaml"
+    path.write_text('audiences: [{name: VIP, snapshot: {path: "out/vip/*", format: csv}}]\n')
+    ran = run(
+        "--config",
+        str(path),
+        "plan",
+        "vip",
+        "--json",
+        cwd=tmp_path,
+        WINDSOR_SYNC_DESTINATION__URL="http://127.0.0.1:1/",
+    )
+    assert (ran.status, json.loads(ran.out)["plans"][0]["members"]) == (0, 3)
+
+
 def test_two_groups_of_files_under_one_trait_key_leave_the_newer_one(tmp_path: Path) -> None:
     put(tmp_path, "VIP.csv", "exports/vip.csv")
     assert audiences(tmp_path) == {"vip": "exports/vip.csv"}

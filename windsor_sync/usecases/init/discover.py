@@ -5,13 +5,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from windsor_sync.domain.labels import counted
 from windsor_sync.settings.choices import SnapshotFormat
 from windsor_sync.usecases.init.environment import Environment, look_at
-from windsor_sync.usecases.init.grouping import is_plain, names_a_person
+from windsor_sync.usecases.init.grouping import is_plain, names_a_person, without_format
 from windsor_sync.usecases.init.listing import MOST_ENTRIES, MOST_IN_FOLDER, Listing, list_around
 from windsor_sync.usecases.init.snapshots import FoundSnapshot, FoundSnapshots, snapshots_in
 from windsor_sync.usecases.workspace import API_KEY_VARIABLE
 
+MOST_WITHOUT_FORMAT = 10
+"""More folders are not listed: a screen holds no more."""
 FORMATS = {
     SnapshotFormat.ENGAGE_CSV: "Engage CSV",
     SnapshotFormat.CSV: "CSV",
@@ -90,6 +93,9 @@ def _files_left(listing: Listing, snapshots: FoundSnapshots, archives: list[Pure
         yield Notice("not used", problem)
     if snapshots.unopened:
         yield Notice("not opened", f"{snapshots.unopened:,} more kinds of files: add what you need of them by hand")
+    for folder, count in without_format(listing)[:MOST_WITHOUT_FORMAT]:
+        text = "no ending says what they are: write the path by hand, with format: csv, jsonl or parquet"
+        yield Notice("no format", f"{folder}/* ({counted(count, 'file')}): {text}")
     for folder in sorted(listing.closed):
         yield Notice("not read", f"{_shown(folder)}: this user may not read all that is in it")
     for folder in sorted(listing.large):

@@ -23,6 +23,8 @@ _SAYS_NOTHING = re.compile(
     re.IGNORECASE,
 )
 _OTHERWISE_READ = re.compile(r"[*?\[\]]|::|://")
+_WITHOUT_FORMAT = re.compile(r"(?=.*(?:\d{2}|_\d))[^.]+(?:\.(?:json|tsv|txt))?(?:\.(?:gz|bz2|xz|zst))?", re.IGNORECASE)
+"""Programs count or date the files of an export; a file that a person named is not meant."""
 _EMAIL = re.compile(r"(?<![^\s/@])[^\s/@]+@[^\s/@]+\.[^\s/@]+")
 
 
@@ -74,6 +76,16 @@ def groups_in(listing: Listing, most: int) -> Groups:
             found[group.name, group.pattern] = _together(before, group) if before else group
     groups = sorted(found.values(), key=lambda group: (group.newest_at, group.pattern), reverse=True)
     return Groups(tuple(groups[:most]), tuple(odd), personal, more + max(0, len(groups) - most))
+
+
+def without_format(listing: Listing) -> list[tuple[PurePosixPath, int]]:
+    """Return the folders with files that look like an export and whose names say no format; each with their number."""
+    counts = [
+        (folder, sum(bool(_WITHOUT_FORMAT.fullmatch(entry.name)) for entry in entries))
+        for folder, entries in listing.folders.items()
+        if is_plain(folder) and not names_a_person(folder)
+    ]
+    return sorted((folder, count) for folder, count in counts if count)
 
 
 def is_plain(path: PurePosixPath) -> bool:
