@@ -15,6 +15,7 @@ from windsor_sync.airflow.groups import backfill_audiences
     schedule=None,
     start_date=datetime(2025, 1, 1, tzinfo=UTC),
     catchup=False,
+    is_paused_upon_creation=False,
     params=backfill_form(names_by_key()),
     default_args={"owner": "windsor_sync", "retries": 3, "execution_timeout": task_timeout()},
     tags=["segment", "windsor"],

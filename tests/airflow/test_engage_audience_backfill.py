@@ -51,6 +51,13 @@ def states(dag_run: Any) -> dict[str, str]:
     return {one.task_id: str(one.state) for one in dag_run.get_task_instances()}
 
 
+def test_a_new_airflow_pauses_no_dag_that_only_people_start(load_dags: Callable[[], dict[str, Any]]) -> None:
+    dags = load_dags()
+    by_hand = {name for name, dag in dags.items() if dag.schedule is None}
+    assert by_hand == {"engage_audience_backfill", "engage_sync_now"}
+    assert {name for name, dag in dags.items() if dag.is_paused_upon_creation is False} == by_hand
+
+
 def test_a_resync_shows_its_plan_and_sends_everyone_again_once_approved(
     synced: World, backfill: Run, answer: Person
 ) -> None:
