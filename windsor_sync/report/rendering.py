@@ -15,6 +15,7 @@ from windsor_sync.errors import harmless
 from windsor_sync.report.charts import deliveries, entered_and_exited, size_over_time
 
 TEMPLATES = Path(__file__).parent / "templates"
+STYLES = (Path(__file__).parents[1] / "look.css", TEMPLATES / "style.css")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def render(template: str, **values: Any) -> str:
 
 def style() -> str:
     """The style sheet of every page and of the file."""
-    return (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    return "".join(sheet.read_text(encoding="utf-8") for sheet in STYLES)
 
 
 def unit_of(unit: str, number: int | None) -> str:

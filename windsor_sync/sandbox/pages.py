@@ -18,6 +18,7 @@ from windsor_sync.sandbox.receiver import Receiver
 from windsor_sync.sandbox.records import User
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_STYLES = (Path(__file__).parents[1] / "look.css", _TEMPLATES / "style.css")
 _USERS_PER_PAGE = 50
 _EVENTS_PER_PAGE = 100
 _LONGEST_VALUE = 80
@@ -94,7 +95,7 @@ class Pages:
 
     async def style(self, _request: web.Request) -> web.Response:
         """The style sheet of every page."""
-        return web.Response(text=(_TEMPLATES / "style.css").read_text(), content_type="text/css")
+        return web.Response(text="".join(sheet.read_text() for sheet in _STYLES), content_type="text/css")
 
     def _page(self, template: str, status: int = 200, **values: Any) -> web.Response:
         text = self._templates.get_template(template).render(values)
