@@ -1,7 +1,9 @@
 """Random states of a ledger: what Windsor was told and may have been told, and the snapshot that comes next."""
 
+import shutil
+import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from windsor_sync.domain.progress import ShardProgress
 from windsor_sync.domain.suppression import Suppressed, SuppressionHash
 from windsor_sync.state.ledger import Head, RowVerdict, Verdict
 from windsor_sync.storage.duckdb_engine import quoted
+from windsor_sync.storage.file_store import FileStore
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MEMBER = dict.fromkeys(("user_id", "anonymous_id", "email", "profile_id", "value"), "VARCHAR")
@@ -116,6 +119,25 @@ class State:
             shards=self.shards if self.outbox else (),
             verdicts=self.verdicts if self.outbox else (),
         )
+
+
+def uploaded(task: DiffTask, files: FileStore) -> DiffTask:
+    """The same task with its files in a store."""
+
+    def place(location: str | None) -> str | None:
+        if location is None:
+            return None
+        path = f"snapshots/{uuid.uuid4().hex}.parquet"
+        with files.draft() as draft:
+            shutil.copy(location, draft)
+            files.keep(draft, path)
+        return files.location(path)
+
+    head = task.head and replace(task.head, snapshot=place(task.head.snapshot), outbox=place(task.head.outbox))
+    departed = tuple(replace(record, location=str(place(record.location))) for record in task.departed)
+    merges = MergeFiles(*map(place, task.merges))
+    snapshot = str(place(task.snapshot))
+    return replace(task, head=head, snapshot=snapshot, departed=departed, merges=merges, drafts=files.drafts_url)
 
 
 def _outbox(path: Path, rows: Sequence[dict[str, Any]]) -> str:

@@ -2,21 +2,26 @@
 
 import os
 import shutil
+import sys
 import tempfile
+import venv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb as duckdb_module
 import pytest
 from hypothesis import HealthCheck, given, settings
-from states import NOW, State, outbox_as_set, states
+from states import MEMBER, NOW, State, outbox_as_set, states, uploaded, write_rows
 
+from tests.support.s3 import environment
 from windsor_sync.diff import duckdb
 from windsor_sync.diff.task import DiffTask
 from windsor_sync.domain.change import Limits
-from windsor_sync.errors import ConfigError
+from windsor_sync.errors import ConfigError, StoredFileError
 from windsor_sync.snapshots.seal import seal
 from windsor_sync.sources import open_source
+from windsor_sync.storage.file_store import FileStore
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("java") or os.environ.get("JAVA_HOME")),
@@ -25,9 +30,10 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def session() -> Iterator[None]:
+def session(s3_endpoint: str) -> Iterator[None]:
     """One Spark on this machine for the whole module: it takes seconds to start."""
     sql = pytest.importorskip("pyspark.sql", reason="pyspark is not installed: pip install windsor-sync[spark]")
+    os.environ["PYSPARK_PYTHON"] = sys.executable
     builder = sql.SparkSession.builder.master("local[1]")
     quick = {
         "spark.ui.enabled": "false",
@@ -43,6 +49,7 @@ def session() -> Iterator[None]:
     for name, value in quick.items():
         builder = builder.config(name, value)
     started = builder.getOrCreate()
+    started.sparkContext.environment.update(environment(s3_endpoint))
     yield
     started.stop()
 
@@ -81,12 +88,58 @@ def test_a_folder_of_any_name_is_read(tmp_path: Path, name: str) -> None:
     assert (found.entered, found.exited, found.updated) == (1, 1, 1)
 
 
-def test_sealed_files_in_an_object_store_are_refused_before_spark_looks_for_them(tmp_path: Path) -> None:
+@settings(max_examples=1, deadline=None, suppress_health_check=list(HealthCheck))
+@given(state=states(more_users=20))
+def test_files_in_an_object_store_make_the_same_outbox_and_leave_no_draft(s3: Any, state: State) -> None:
     from windsor_sync.diff import spark
 
-    task = DiffTask(head=None, snapshot="s3://acme/files/1.parquet", number=1, taken_at=NOW, moment=NOW)
-    with pytest.raises(ConfigError, match=r"diff: spark.*`files`.*an object store.*Nothing was sent.*diff: duckdb"):
+    files = FileStore("s3://acme/files")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        task = state.task(folder)
+        expected = duckdb.duckdb_diff(task, folder / "duckdb.parquet")
+        found = spark.spark_diff(uploaded(task, files), folder / "spark.parquet")
+        assert found == expected
+        assert outbox_as_set(str(folder / "spark.parquet")) == outbox_as_set(str(folder / "duckdb.parquet"))
+    assert not s3.find("acme/files/drafts")
+
+
+def test_a_file_that_is_gone_from_an_object_store_is_said_and_nothing_is_left(s3: Any, tmp_path: Path) -> None:
+    from windsor_sync.diff import spark
+
+    task = DiffTask(
+        head=None, snapshot="s3://acme/gone.parquet", number=1, taken_at=NOW, moment=NOW, drafts="s3://acme/d"
+    )
+    with pytest.raises(StoredFileError, match="file store"):
         spark.spark_diff(task, tmp_path / "draft.parquet")
+    assert not s3.find("acme/d")
+
+
+def test_workers_without_a_package_are_told_which_and_where_to_install_it(s3: Any, tmp_path: Path) -> None:
+    from pyspark.sql import SparkSession
+
+    from windsor_sync.diff import spark
+
+    snapshot = write_rows(tmp_path / "now.parquet", MEMBER, [("u1", None, None, None, None)])
+    s3.put_file(snapshot, "acme/now.parquet")
+    context = SparkSession.active().sparkContext
+    usual = context.pythonExec
+    context.pythonExec = bare_python(tmp_path)
+    task = DiffTask(
+        head=None, snapshot="s3://acme/now.parquet", number=1, taken_at=NOW, moment=NOW, drafts="s3://acme/d"
+    )
+    try:
+        with pytest.raises(ConfigError, match=r"has no pyarrow.*Nothing was sent.*PYSPARK_PYTHON"):
+            spark.spark_diff(task, tmp_path / "draft.parquet")
+    finally:
+        context.pythonExec = usual
+
+
+def bare_python(folder: Path) -> str:
+    """A Python without packages, but for Spark's own."""
+    place = folder / "bare"
+    venv.create(place, with_pip=False)
+    return str(place / "bin/python")
 
 
 def test_what_spark_exports_in_several_files_is_read_whole(tmp_path: Path) -> None:

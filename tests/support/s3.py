@@ -12,6 +12,16 @@ if TYPE_CHECKING:  # importing it takes a second, which most test runs can do wi
 BUCKET = "acme"
 
 
+def environment(endpoint: str) -> dict[str, str]:
+    """The variables by which the store is found."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """Its address."""
@@ -30,13 +40,7 @@ def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> "Iterator[s3fs.S3Fi
     """The store with one empty bucket, found by its environment as a customer's is."""
     import s3fs
 
-    environment = {
-        "AWS_ENDPOINT_URL": s3_endpoint,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    for name, value in environment.items():
+    for name, value in environment(s3_endpoint).items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
     store = s3fs.S3FileSystem(use_listings_cache=False)

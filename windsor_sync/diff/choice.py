@@ -17,7 +17,7 @@ def engine(name: str) -> Diff:
     try:
         from windsor_sync.diff import spark
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in {"pyspark", "py4j"}:
+        if error.name is None or error.name.partition(".")[0] not in {"pyspark", "py4j", "pyarrow"}:
             raise
         raise ConfigError(
             "windsor.yaml says diff: spark, but Spark is not installed here. Nothing was sent. Install it: "

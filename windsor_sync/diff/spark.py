@@ -1,24 +1,28 @@
 """Runs the diff on Spark, for audiences beyond one machine: the same statement, the same outbox.
 
 The session is the one that is running, else what Spark's own configuration describes (SPARK_CONF_DIR, spark-submit, a
-notebook's cluster). Its workers have to reach the sealed files under the paths that this process has for them.
+notebook's cluster). Its workers have to reach the sealed files: under the paths that this process has for them, or in the
+object store.
 """
 
 import re
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from pyspark.sql import SparkSession
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
 
 from windsor_sync.diff import duckdb, statement
+from windsor_sync.diff.spark_files import files_at, remove_parts, stored_rows, workers_have_packages, write_parts
 from windsor_sync.diff.task import DiffTask, Tally
 from windsor_sync.domain.change import COLUMNS, Turnover
-from windsor_sync.errors import ConfigError
 from windsor_sync.state.ledger import Head
-from windsor_sync.storage.duckdb_engine import open_duckdb, parquet_files
+from windsor_sync.storage.duckdb_engine import open_stored, parquet_files
 
 DIALECT = statement.Dialect(sha256="sha2({}, 256)", to_bytes="encode({}, 'UTF-8')", lines="explode(split({}, '\\n'))")
 
@@ -29,16 +33,12 @@ TYPES = {"VARCHAR": "STRING", "TIMESTAMP": "TIMESTAMP_NTZ"}
 """Where Spark has another name for a type."""
 
 
+@workers_have_packages()
 def spark_diff(task: DiffTask, draft: Path) -> Tally:
     """Write the changes that turn what Windsor was told into the snapshot to `draft`, and count them.
 
-    Raises ConfigError for sealed files in an object store: Spark would need an account and a scheme of its own for it.
+    Raises ConfigError where Spark's workers lack a package that they need for an object store.
     """
-    if "://" in task.snapshot:
-        raise ConfigError(
-            "windsor.yaml says diff: spark, and `files` names an object store, which Spark is not let into here. Nothing was "
-            "sent. Let `files` be a folder that this process and Spark's workers share, or say diff: duckdb."
-        )
     spark = SparkSession.builder.appName("windsor-sync").getOrCreate().newSession()  # views of its own
     _define_views(spark, task)
     [[merged]] = spark.sql(statement.MERGED.format(snapshot="snapshot_now", merges="merges")).collect()
@@ -48,32 +48,52 @@ def spark_diff(task: DiffTask, draft: Path) -> Tally:
             task.limits, last, DIALECT, has_protected=bool(task.protected), has_suppressed=bool(task.suppressed)
         )
     )
-    # Beside the draft: there the workers reach it and this process too, and it is swept when this process is killed.
-    parts = draft.parent / f"changes-{uuid.uuid4().hex}"
+    with _parts(task, draft, changes) as parts, open_stored() as connection:
+        duckdb.write(connection, _of_an_outbox(parts), draft, task.stamp, has_false=task.may_tell_false)
+        turnover = _turnover(spark, task, parts)
+        return replace(duckdb.tally(connection, str(draft)), merged=merged, turnover=turnover)
+
+
+@contextmanager
+def _parts(task: DiffTask, draft: Path, changes: DataFrame) -> Iterator[list[str]]:
+    """Let the workers write the changes where this process reaches them too; the files are gone when the block ends.
+
+    They are among the drafts, which are swept when this process is killed.
+    """
+    folder = f"{task.drafts or draft.parent}/changes-{uuid.uuid4().hex}"
     try:
-        changes.write.parquet(str(parts))
-        with open_duckdb(str(draft.parent)) as connection:
-            duckdb.write(connection, _parts(parts), draft, task.stamp, has_false=task.may_tell_false)
-            turnover = _turnover(spark, task, parts)
-            return replace(duckdb.tally(connection, str(draft)), merged=merged, turnover=turnover)
+        if task.drafts:
+            yield write_parts(changes, folder)
+        else:
+            changes.write.parquet(folder)
+            yield [str(part) for part in sorted(Path(folder).glob("part-*.parquet"))]
     finally:
-        shutil.rmtree(parts, ignore_errors=True)
+        if task.drafts:
+            remove_parts(folder)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _turnover(spark: SparkSession, task: DiffTask, changes: Path) -> Turnover | None:
+def _turnover(spark: SparkSession, task: DiffTask, changes: Sequence[str]) -> Turnover | None:
     """Count who differs from the snapshot before; None where that is not known."""
     if task.head is not None and task.head.snapshot is None:
         return None
-    _view(spark, "found_changes", f"SELECT * FROM {_file(str(changes))}")
+    if not changes:
+        _view(spark, "found_changes", statement.nobody(_spark_types(COLUMNS)))
+    elif task.drafts:
+        stored_rows(spark, changes).createOrReplaceTempView("found_changes")
+    else:
+        _view(spark, "found_changes", " UNION ALL ".join(f"SELECT * FROM {_local(part)}" for part in changes))
     [counts] = spark.sql(statement.sql("turnover")).collect()
     return Turnover(*counts)
 
 
-def _parts(folder: Path) -> str:
-    """Return the files that Spark wrote, with the column types of an outbox."""
-    files = [str(part) for part in sorted(folder.iterdir()) if part.suffix == ".parquet" and part.name[0] not in "._"]
+def _of_an_outbox(parts: Sequence[str]) -> str:
+    """Return the rows that Spark wrote, with the column types of an outbox."""
+    if not parts:
+        return statement.nobody({name: COLUMNS[name] for name in statement.outbox_columns()})
     columns = ", ".join(f"CAST({name} AS {COLUMNS[name]}) AS {name}" for name in statement.outbox_columns())
-    return f"SELECT {columns} FROM {parquet_files(files)}"
+    return f"SELECT {columns} FROM {parquet_files(parts)}"
 
 
 def _define_steps(spark: SparkSession, text: str) -> str:
@@ -85,19 +105,25 @@ def _define_steps(spark: SparkSession, text: str) -> str:
         if not name:
             return select
         rows = spark.sql(select)
-        (rows.localCheckpoint(eager=False) if name in READ_OFTEN else rows).createOrReplaceTempView(name)
+        (_kept(rows) if name in READ_OFTEN else rows).createOrReplaceTempView(name)
     raise AssertionError("a statement ends with a select")
+
+
+def _kept(rows: DataFrame) -> DataFrame:
+    """Let two workers keep the rows once they are made: one of the two may be lost."""
+    return rows.localCheckpoint(eager=False, storageLevel=StorageLevel.MEMORY_AND_DISK_2)
 
 
 def _define_views(spark: SparkSession, task: DiffTask) -> None:
     head = task.head
     before = head.snapshot if head else None
-    _view(spark, "snapshot_now", statement.snapshot_view(_file(task.snapshot)))
-    _view(spark, "snapshot_before", statement.snapshot_view(_file(before) if before else _no_members()))
+    table = partial(_table_of, spark)
+    _view(spark, "snapshot_now", statement.snapshot_view(table(task.snapshot)))
+    _view(spark, "snapshot_before", statement.snapshot_view(table(before) if before else _no_members()))
     _view(spark, "outbox_before", _outbox_before(spark, head))
     for name, location in zip(task.merges._fields, task.merges, strict=True):
         rows = (
-            statement.nobody(_spark_types(statement.MERGES)) if location is None else f"SELECT * FROM {_file(location)}"
+            statement.nobody(_spark_types(statement.MERGES)) if location is None else f"SELECT * FROM {table(location)}"
         )
         _view(spark, f"merges_{name}", rows)
     _view(spark, "merges", statement.merges_sql(task.merges))
@@ -107,14 +133,14 @@ def _define_views(spark: SparkSession, task: DiffTask) -> None:
         _table(spark, name, {"user_hash": "VARCHAR"}, [(user_hash,) for user_hash in users])
     _table(spark, "run", statement.RUN, [statement.run_row(task)])
     types = _spark_types({"identity": "VARCHAR", "user_id": "VARCHAR", "anonymous_id": "VARCHAR", "email": "VARCHAR"})
-    _view(spark, "departed", statement.departed(task.departed, _file, types))
-    spark.sql(statement.sql("owed")).localCheckpoint(eager=False).createOrReplaceTempView("owed")
+    _view(spark, "departed", statement.departed(task.departed, table, types))
+    _kept(spark.sql(statement.sql("owed"))).createOrReplaceTempView("owed")
 
 
 def _outbox_before(spark: SparkSession, head: Head | None) -> str:
     if head is None or head.outbox is None:
         return statement.nobody(_spark_types(COLUMNS))
-    rows = _file(head.outbox)
+    rows = _table_of(spark, head.outbox)
     sent = statement.sent_before(spark.sql(f"SELECT * FROM {rows}").columns)
     columns = ", ".join(name for name in COLUMNS if name not in ("was_sent", "status"))
     return f"SELECT {columns}, {sent}, {statement.status_before(head)} AS status FROM {rows}"
@@ -124,7 +150,16 @@ def _no_members() -> str:
     return f"({statement.nobody(_spark_types(duckdb.MEMBER))})"
 
 
-def _file(location: str) -> str:
+def _table_of(spark: SparkSession, location: str) -> str:
+    """Return a stored file, or a folder of them, as a table in SQL."""
+    if "://" not in location:
+        return _local(location)
+    view = f"stored_{uuid.uuid4().hex}"
+    stored_rows(spark, files_at(location)).createOrReplaceTempView(view)
+    return view
+
+
+def _local(location: str) -> str:
     """A Parquet file as a table; its path is no pattern."""
     path = re.sub(r"([*?\[\]{}\\])", r"\\\1", location)
     return f"parquet.`{path.replace('`', '``')}`"

@@ -61,6 +61,8 @@ class DiffTask:
     """the number of the newest merge that the last run knew of"""
     joins: bool = False
     """whether Windsor merges the two ids of an identify"""
+    drafts: str = ""
+    """URL of a folder for drafts in the object store of the sealed files; none where they are on a disk"""
     stamp: str = ""
     """an option of COPY that says in the outbox whose it is; none for a plan"""
 

@@ -94,6 +94,11 @@ class FileStore:
         full = self._full(path.removesuffix(PARTS))
         return full if self.is_local else str(self._fs.unstrip_protocol(full))
 
+    @property
+    def drafts_url(self) -> str:
+        """URL of the folder for what is on its way into an object store; empty for a store on a disk."""
+        return "" if self.is_local else f"{self._url}/{DRAFTS}"
+
     def parts(self, path: str) -> list[str]:
         """The stored files that a path means: those of its folder when it ends in PARTS, else itself; none if gone."""
         if path.endswith(PARTS):

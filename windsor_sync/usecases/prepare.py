@@ -173,6 +173,7 @@ def prepare(
             merges=workspace.merges.locations(merges),
             merges_seen=head.merges if head else merges.number,
             joins=workspace.settings.destination.identify_merges is True,
+            drafts=workspace.files.drafts_url,
             stamp=stamp.options() if stamp else "",
         )
         tally = engine(workspace.settings.diff)(task, draft)
