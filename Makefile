@@ -33,7 +33,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks --json benchmarks.json
 
 chaos: $(READY)
-	@WINDSOR_CHAOS=1 $(BIN)/python -m pytest tests/chaos tests/sources/test_writers.py tests/sources/test_fuzzed_files.py tests/sources/test_warehouse_query.py tests/usecases tests/report tests/cli/test_private_modes.py tests/deployment/test_two_workers.py tests/deployment/test_up.py --timeout 3600 -o faulthandler_timeout=3660
+	@WINDSOR_CHAOS=1 $(BIN)/python -m pytest tests/chaos tests/diff/test_spark.py tests/sources/test_writers.py tests/sources/test_fuzzed_files.py tests/sources/test_warehouse_query.py tests/usecases tests/report tests/cli/test_private_modes.py tests/deployment/test_two_workers.py tests/deployment/test_up.py --timeout 3600 -o faulthandler_timeout=3660
 
 demo: $(READY)
 	@$(BIN)/windsor-sync demo

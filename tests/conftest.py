@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-settings.register_profile("make test", deadline=None, max_examples=40)
+settings.register_profile("make test", deadline=None, max_examples=25)
 settings.register_profile("make chaos", deadline=None)
 settings.load_profile("make chaos" if os.environ.get("WINDSOR_CHAOS") == "1" else "make test")
 

@@ -23,6 +23,9 @@ from windsor_sync.snapshots.seal import seal
 from windsor_sync.sources import open_source
 from windsor_sync.storage.file_store import FileStore
 
+EXAMPLES = 10 if os.environ.get("WINDSOR_CHAOS") == "1" else 1
+"""One takes Spark as long as a thousand take DuckDB."""
+
 pytestmark = pytest.mark.skipif(
     not (shutil.which("java") or os.environ.get("JAVA_HOME")),
     reason="Spark needs Java, which is not installed here (Debian: apt install openjdk-17-jre-headless)",
@@ -54,7 +57,7 @@ def session(s3_endpoint: str) -> Iterator[None]:
     started.stop()
 
 
-@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(state=states(more_users=20))
 def test_both_engines_find_the_same_changes(state: State) -> None:
     from windsor_sync.diff import spark
@@ -88,7 +91,7 @@ def test_a_folder_of_any_name_is_read(tmp_path: Path, name: str) -> None:
     assert (found.entered, found.exited, found.updated) == (1, 1, 1)
 
 
-@settings(max_examples=1, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(state=states(more_users=20))
 def test_files_in_an_object_store_make_the_same_outbox_and_leave_no_draft(s3: Any, state: State) -> None:
     from windsor_sync.diff import spark
