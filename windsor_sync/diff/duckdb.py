@@ -10,10 +10,20 @@ from windsor_sync.diff import statement
 from windsor_sync.diff.task import DiffTask, MergeFiles, Tally
 from windsor_sync.domain.change import COLUMNS, Turnover
 from windsor_sync.domain.identity import BATCH_ALIASES, Alias
-from windsor_sync.state.ledger import Head
+from windsor_sync.state.ledger import Answers, Head
 from windsor_sync.storage.duckdb_engine import columns_of, open_stored, parquet, parquet_files, quoted
 
-__all__ = ["DiffTask", "Remains", "Tally", "define_ledger", "duckdb_diff", "remains", "tally"]
+__all__ = [
+    "DiffTask",
+    "Remains",
+    "Tally",
+    "define_answers",
+    "define_ledger",
+    "duckdb_diff",
+    "remains",
+    "small_table",
+    "tally",
+]
 
 ROW_GROUP_ROWS = 20_480
 """Small enough that delivery reads a stretch of an outbox without unpacking its neighbours."""
@@ -210,8 +220,8 @@ def define_views(connection: duckdb.DuckDBPyConnection, task: DiffTask) -> None:
     types = {"identity": "VARCHAR", **{name: MEMBER[name] for name in ("user_id", "anonymous_id", "email")}}
     _view(connection, "departed", statement.departed(task.departed, parquet, types))
     for name, users in (("suppressed", task.suppressed.hashes), ("protected", task.protected)):
-        _table(connection, name, {"user_hash": "VARCHAR"}, [(user_hash,) for user_hash in users])
-    _table(connection, "run", statement.RUN, [statement.run_row(task)])
+        small_table(connection, name, {"user_hash": "VARCHAR"}, [(user_hash,) for user_hash in users])
+    small_table(connection, "run", statement.RUN, [statement.run_row(task)])
     connection.execute(f"CREATE TEMP TABLE owed AS {statement.sql('owed')}")
 
 
@@ -324,8 +334,15 @@ def define_merges(connection: duckdb.DuckDBPyConnection, files: MergeFiles) -> N
 def define_ledger(connection: duckdb.DuckDBPyConnection, head: Head | None) -> None:
     """The views outbox_before, progress_before and verdicts_before of `owed.sql`."""
     _view(connection, "outbox_before", _outbox_before(connection, head))
-    _table(connection, "progress_before", statement.PROGRESS, statement.progress_rows(head))
-    _table(connection, "verdicts_before", statement.VERDICTS, statement.verdict_rows(head))
+    define_answers(connection, [(0, head)] if head else [])
+
+
+def define_answers(connection: duckdb.DuckDBPyConnection, answers: Sequence[tuple[int, Head | Answers]]) -> None:
+    """The tables progress_before and verdicts_before, of one run or several: the number of each run's first row is given."""
+    parts = [row for start, of_run in answers for row in statement.progress_rows(of_run, start)]
+    small_table(connection, "progress_before", statement.PROGRESS, parts)
+    verdicts = [row for start, of_run in answers for row in statement.verdict_rows(of_run, start)]
+    small_table(connection, "verdicts_before", statement.VERDICTS, verdicts)
 
 
 def _members(location: str | None) -> str:
@@ -338,7 +355,7 @@ def _outbox_before(connection: duckdb.DuckDBPyConnection, head: Head | None) -> 
     if head is None or head.outbox is None:
         return statement.nobody(COLUMNS)
     sent = statement.sent_before(columns_of(connection, head.outbox))
-    rows = f"SELECT * REPLACE ({statement.status_before(head)} AS status) FROM {parquet(head.outbox)}"
+    rows = f"SELECT * REPLACE ({statement.status_before(head.held)} AS status) FROM {parquet(head.outbox)}"
     return rows if sent == "was_sent" else f"SELECT *, {sent} FROM ({rows})"
 
 
@@ -346,7 +363,7 @@ def _view(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> None
     connection.execute(f"CREATE TEMP VIEW {name} AS {select}")
 
 
-def _table(
+def small_table(
     connection: duckdb.DuckDBPyConnection, name: str, columns: dict[str, str], rows: Sequence[Sequence[object]]
 ) -> None:
     """A small table; its columns travel as lists, since rows one by one take far longer."""

@@ -143,7 +143,7 @@ def _outbox_before(spark: SparkSession, head: Head | None) -> str:
     rows = _table_of(spark, head.outbox)
     sent = statement.sent_before(spark.sql(f"SELECT * FROM {rows}").columns)
     columns = ", ".join(name for name in COLUMNS if name not in ("was_sent", "status"))
-    return f"SELECT {columns}, {sent}, {statement.status_before(head)} AS status FROM {rows}"
+    return f"SELECT {columns}, {sent}, {statement.status_before(head.held)} AS status FROM {rows}"
 
 
 def _no_members() -> str:

@@ -1,7 +1,7 @@
 """The SQL that every engine runs, and what its views are made of."""
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -10,7 +10,7 @@ from importlib import resources
 from windsor_sync.diff.task import DiffTask, MergeFiles, Record
 from windsor_sync.domain.change import COLUMNS, FALSE_FIRST, KINDS, Limits
 from windsor_sync.domain.suppression import keyed_sql
-from windsor_sync.state.ledger import Head
+from windsor_sync.state.ledger import Answers, Head
 from windsor_sync.storage.duckdb_engine import quoted
 
 PROGRESS = {"first": "BIGINT", "last": "BIGINT", "position": "BIGINT", "reach": "BIGINT"}
@@ -233,15 +233,16 @@ def run_row(task: DiffTask) -> list[object]:
     ]
 
 
-def progress_rows(head: Head | None) -> list[tuple[object, ...]]:
-    """The rows of `progress_before`."""
-    return [tuple(part) for shard in head.shards for part in shard.parts()] if head else []
+def progress_rows(answers: Head | Answers | None, start: int = 0) -> list[tuple[object, ...]]:
+    """The rows of `progress_before`; the first row of the outbox has the number `start`."""
+    shards = answers.shards if answers else ()
+    return [tuple(start + place for place in part) for shard in shards for part in shard.parts()]
 
 
-def verdict_rows(head: Head | None) -> list[tuple[object, ...]]:
-    """The rows of `verdicts_before`."""
-    verdicts = head.verdicts if head else ()
-    return [(v.seq, v.verdict.value, v.code, v.in_doubt, naive(v.answered_at)) for v in verdicts]
+def verdict_rows(answers: Head | Answers | None, start: int = 0) -> list[tuple[object, ...]]:
+    """The rows of `verdicts_before`; the first row of the outbox has the number `start`."""
+    verdicts = answers.verdicts if answers else ()
+    return [(start + v.seq, v.verdict.value, v.code, v.in_doubt, naive(v.answered_at)) for v in verdicts]
 
 
 def sent_before(columns: Collection[str]) -> str:
@@ -249,10 +250,10 @@ def sent_before(columns: Collection[str]) -> str:
     return "was_sent" if "was_sent" in columns else "in_doubt AS was_sent"
 
 
-def status_before(head: Head) -> str:
-    """The status of a row of the last outbox, as SQL: what the guard holds back is withheld."""
-    held = ", ".join(quoted(kind) for kind in head.held) or "''"
-    return f"CASE WHEN status = 'send' AND change IN ({held}) THEN 'withheld' ELSE status END"
+def status_before(held: Iterable[str]) -> str:
+    """The status of a row of an outbox, as SQL: the kinds of change that the guard holds back are withheld."""
+    kinds = ", ".join(map(quoted, held)) or "''"
+    return f"CASE WHEN status = 'send' AND change IN ({kinds}) THEN 'withheld' ELSE status END"
 
 
 def nobody(columns: dict[str, str]) -> str:

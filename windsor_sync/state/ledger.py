@@ -10,17 +10,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
 
 from windsor_sync.domain.progress import ShardProgress, Stretch
 from windsor_sync.domain.run import RunState
-from windsor_sync.state.database import Database
+from windsor_sync.state.database import Database, StateRow
 from windsor_sync.state.leases import Lease
 from windsor_sync.state.stored_files import parts_of
 from windsor_sync.state.tables import audiences, progress, runs, snapshots, stretches, verdicts
 from windsor_sync.storage.file_store import FileStore
+
+_T = TypeVar("_T")
 
 
 class Verdict(StrEnum):
@@ -83,6 +85,13 @@ class Head:
     """further rows of persons who have several rows in the snapshot"""
 
 
+class Answers(NamedTuple):
+    """What Windsor answered to rows of one run's outbox."""
+
+    shards: tuple[ShardProgress, ...]
+    verdicts: tuple[RowVerdict, ...]
+
+
 class Ledger:
     """Reads and moves what Windsor was told, for the audiences of one destination."""
 
@@ -135,21 +144,28 @@ class Ledger:
         found = parts_of(connection, self._files, outbox) if outbox else []
         return tuple(map(self._files.location, found))
 
+    def answers(self, rows: Sequence[tuple[str, int]]) -> dict[str, Answers]:
+        """Return, by run, its shards and the verdicts on these rows: each is a run and a row number of its outbox."""
+        shards: dict[str, list[ShardProgress]] = {}
+        decided: defaultdict[str, list[RowVerdict]] = defaultdict(list)
+        with self.database.read() as connection:
+            for run_ids in _in_parts(list(dict.fromkeys(run_id for run_id, _ in rows))):
+                shards |= {run_id: [] for run_id in run_ids}
+                for run_id, shard in _shards(connection, run_ids):
+                    shards[run_id].append(shard)
+            for some in _in_parts(rows):
+                query = select(verdicts).where(tuple_(verdicts.c.run_id, verdicts.c.seq).in_(some))
+                for row in connection.execute(query):
+                    decided[row.run_id].append(_verdict(row))
+        return {run_id: Answers(tuple(found), tuple(decided[run_id])) for run_id, found in shards.items()}
+
     def shards(self, connection: Connection, run_id: str) -> tuple[ShardProgress, ...]:
         """The shards of a run's outbox, in order."""
-        found: defaultdict[int, list[Stretch]] = defaultdict(list)
-        here = select(stretches).where(stretches.c.run_id == run_id).order_by(stretches.c.first)
-        for row in connection.execute(here):
-            found[row.shard].append(Stretch(row.first, row.last, row.is_answered))
-        rows = connection.execute(select(progress).where(progress.c.run_id == run_id).order_by(progress.c.shard))
-        return tuple(
-            ShardProgress(r.shard, r.first, r.last, r.position, r.reach, r.delivered, tuple(found[r.shard]))
-            for r in rows
-        )
+        return tuple(shard for _, shard in _shards(connection, [run_id]))
 
     def _verdicts(self, connection: Connection, run_id: str) -> tuple[RowVerdict, ...]:
         rows = connection.execute(select(verdicts).where(verdicts.c.run_id == run_id).order_by(verdicts.c.seq))
-        return tuple(RowVerdict(r.seq, Verdict(r.verdict), r.in_doubt, r.answered_at, r.code, r.message) for r in rows)
+        return tuple(map(_verdict, rows))
 
     def open_run(
         self,
@@ -259,6 +275,21 @@ class Ledger:
             return [(code, message, number) for code, message, number in rows]
 
 
+def _shards(connection: Connection, run_ids: Sequence[str]) -> Iterator[tuple[str, ShardProgress]]:
+    """Yield the shards of these runs, each run's in order."""
+    found: defaultdict[tuple[str, int], list[Stretch]] = defaultdict(list)
+    here = select(stretches).where(stretches.c.run_id.in_(run_ids)).order_by(stretches.c.first)
+    for row in connection.execute(here):
+        found[row.run_id, row.shard].append(Stretch(row.first, row.last, row.is_answered))
+    for r in connection.execute(select(progress).where(progress.c.run_id.in_(run_ids)).order_by(progress.c.shard)):
+        reached = (r.shard, r.first, r.last, r.position, r.reach, r.delivered)
+        yield r.run_id, ShardProgress(*reached, tuple(found[r.run_id, r.shard]))
+
+
+def _verdict(r: StateRow) -> RowVerdict:
+    return RowVerdict(r.seq, Verdict(r.verdict), r.in_doubt, r.answered_at, r.code, r.message)
+
+
 def _note_ending(connection: Connection, run_id: str, shard: int, how: str | None, why: str | None) -> None:
     here = (progress.c.run_id == run_id, progress.c.shard == shard)
     connection.execute(update(progress).where(*here).values(ended=how, ended_why=why))
@@ -302,7 +333,7 @@ def _take_unanswered(connection: Connection, run_id: str, shard: ShardProgress) 
     return found
 
 
-def _in_parts(rows: Sequence[int]) -> Iterator[Sequence[int]]:
+def _in_parts(rows: Sequence[_T]) -> Iterator[Sequence[_T]]:
     """A statement takes only so many values."""
     return (rows[start : start + 500] for start in range(0, len(rows), 500))
 

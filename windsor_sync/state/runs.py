@@ -50,6 +50,8 @@ class Outline(NamedTuple):
     started_at: datetime
     taken_at: datetime
     changes: int
+    held: tuple[str, ...]
+    """the kinds of change that were withheld"""
 
 
 def outlines(database: Database, audience_id: int, limit: int) -> list[Outline]:
@@ -57,7 +59,12 @@ def outlines(database: Database, audience_id: int, limit: int) -> list[Outline]:
     changes = sum((runs.c[kind] for kind in ("exited", "updated", "moved", "moved_from")), runs.c.entered)
     query = (
         select(
-            runs.c.id, runs.c.outbox, runs.c.started_at, func.coalesce(snapshots.c.taken_at, runs.c.started_at), changes
+            runs.c.id,
+            runs.c.outbox,
+            runs.c.started_at,
+            func.coalesce(snapshots.c.taken_at, runs.c.started_at),
+            changes,
+            runs.c.held,
         )
         .outerjoin(snapshots, snapshots.c.id == runs.c.snapshot_id)
         .where(runs.c.audience_id == audience_id)
@@ -65,7 +72,7 @@ def outlines(database: Database, audience_id: int, limit: int) -> list[Outline]:
         .limit(limit)
     )
     with database.read() as connection:
-        return [Outline(*row) for row in connection.execute(query)]
+        return [Outline(*row[:-1], tuple(row.held)) for row in connection.execute(query)]
 
 
 def history(

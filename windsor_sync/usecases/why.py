@@ -1,16 +1,17 @@
 """Tells why a user is, or is not, in an audience: every change we planned for them, what became of it, and what stands now."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
-from windsor_sync.diff.duckdb import define_ledger
-from windsor_sync.domain.change import FALSE_FIRST
+from windsor_sync.diff.duckdb import define_answers, small_table
+from windsor_sync.diff.statement import status_before
+from windsor_sync.domain.change import COLUMNS, FALSE_FIRST
 from windsor_sync.domain.labels import moment
 from windsor_sync.errors import StoredFileError
 from windsor_sync.persons.merges import Kin
@@ -29,6 +30,33 @@ ROWS_AT_A_TIME = 5_000
 
 FILES_AT_ONCE = 500
 """The outboxes of one query."""
+
+MOST_ROWS = 1 << 40
+"""More than any outbox has: the row numbers of several runs stay apart in one table."""
+
+ASKED = (
+    "seq", "user_id", "anonymous_id", "change", "value", "was_told", "told_value", "was_sent", "tried_code", "status",
+)  # fmt: skip
+"""The columns that FATES reads."""
+
+ROWS = f"""
+    SELECT filename, {", ".join(ASKED)}
+    FROM (
+        SELECT * REPLACE (coalesce(was_sent, in_doubt) AS was_sent, {{status}} AS status)
+        FROM (FROM {{outboxes}} UNION ALL BY NAME SELECT CAST(NULL AS BOOLEAN) AS was_sent WHERE FALSE)
+    ) o
+    WHERE {{condition}}
+"""
+"""Finds rows in several outboxes. An outbox of an older version has no column `was_sent`."""
+
+
+class NamedRow(NamedTuple):
+    """A row of an outbox about the person."""
+
+    run: Outline
+    seq: int
+    rest: list[Any]
+    """its other columns, as ASKED names them"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,56 +209,66 @@ def _account(workspace: Workspace, row: Any, person: Person) -> Account:
 def _about(
     files: FileStore, ledger: Ledger, runs: Sequence[Outline], computation_class: str, person: Person, owing: str | None
 ) -> tuple[list[Outline], list[WhyStep]]:
-    """Return all runs, and the person's steps in them: one query over all outboxes, on one engine.
+    """Return all runs, and the person's steps in them, on one engine.
 
     A lost or damaged outbox counts as one that is not kept, unless its run is `owing`: then StoredFileError is raised.
     """
-    kept: list[Outline] = []
-    steps: list[WhyStep] = []
     with open_duckdb() as connection:
-        named = _named_at_once(connection, files, runs, person)
-        for run in runs:
-            try:
-                is_named = run.run_id in named if named is not None else _names_one(connection, files, run, person)
-                found = _steps(ledger, run, computation_class, person) if is_named else []
-            except StoredFileError:
-                if run.run_id == owing:
-                    raise
-                found, run = [], run._replace(outbox=None)
-            kept.append(run)
-            steps += found
-    return kept, steps
-
-
-def _named_at_once(
-    connection: duckdb.DuckDBPyConnection, files: FileStore, runs: Sequence[Outline], person: Person
-) -> set[str] | None:
-    """Return which runs have the person in their outbox, by one query; None where one of the files cannot be read."""
-    runs_of = {files.location(run.outbox): run.run_id for run in runs if run.outbox}
-    locations = list(runs_of)
-    named = set()
-    for first in range(0, len(locations), FILES_AT_ONCE):
-        table = parquet_files(locations[first : first + FILES_AT_ONCE], "filename = true, union_by_name = true")
         try:
-            with stored_files():
-                found = connection.execute(
-                    f"SELECT DISTINCT filename FROM {table} o WHERE {person.condition}"
-                ).fetchall()
+            kept, found = list(runs), _rows(connection, files, runs, person)
         except StoredFileError:
-            return None
-        for (name,) in found:
-            run_id = runs_of.get(name) or runs_of.get(
-                name.rpartition("/")[0]
-            )  # a file, or one of the parts in a folder
-            if run_id is None:
-                return None
-            named.add(run_id)
-    return named
+            kept, found = _of_each(connection, files, runs, person, owing)
+        return kept, _steps(connection, ledger, runs, found, computation_class) if found else []
 
 
-def _names_one(connection: duckdb.DuckDBPyConnection, files: FileStore, run: Outline, person: Person) -> bool:
+def _of_each(
+    connection: duckdb.DuckDBPyConnection,
+    files: FileStore,
+    runs: Sequence[Outline],
+    person: Person,
+    owing: str | None,
+) -> tuple[list[Outline], list[NamedRow]]:
+    """Look into one outbox after the other, where a file among them cannot be read."""
+    kept: list[Outline] = []
+    rows: list[NamedRow] = []
+    for run in runs:
+        try:
+            rows += _rows(connection, files, [run], person)
+            kept.append(run)
+        except StoredFileError:
+            if run.run_id == owing:
+                raise
+            kept.append(run._replace(outbox=None))
+    return kept, rows
+
+
+def _rows(
+    connection: duckdb.DuckDBPyConnection, files: FileStore, runs: Sequence[Outline], person: Person
+) -> list[NamedRow]:
+    """Return the person's rows in the outboxes of the runs. Raises StoredFileError where one of the files cannot be read."""
+    found: list[NamedRow] = []
     with stored_files():
-        return bool(run.outbox) and _names(connection, files.location(run.outbox or ""), person)
+        for held in dict.fromkeys(run.held for run in runs):
+            run_of = {files.location(run.outbox): run for run in runs if run.outbox and run.held == held}
+            locations = list(run_of)
+            for first in range(0, len(locations), FILES_AT_ONCE):
+                query = ROWS.format(
+                    outboxes=parquet_files(
+                        locations[first : first + FILES_AT_ONCE], "filename = true, union_by_name = true"
+                    ),
+                    status=status_before(held),
+                    condition=person.condition,
+                )
+                found += (
+                    NamedRow(_run_of(run_of, name), seq, rest)
+                    for name, seq, *rest in connection.execute(query).fetchall()
+                )
+    return found
+
+
+def _run_of(run_of: Mapping[str, Outline], file: str) -> Outline:
+    """Return the run of an outbox: one file, or the folder of the file."""
+    return run_of[file] if file in run_of else run_of[file.rpartition("/")[0]]
 
 
 def _kept_since(runs: Sequence[Outline]) -> datetime | None:
@@ -264,30 +302,45 @@ def _closed(database: Database, person: Person, step: WhyStep) -> WhyStep:
     return replace(step, fate="merged")
 
 
-def _steps(ledger: Ledger, run: Outline, computation_class: str, person: Person) -> list[WhyStep]:
-    """Return the run's changes about this person, the last one first: mostly one, or one for each id."""
-    found = ledger.of_run(run.run_id)
-    if found is None or found.outbox is None:
-        return []
-    with open_stored() as connection:
-        define_ledger(connection, found)
-        rows = connection.execute(f"{FATES} WHERE {person.condition} ORDER BY o.seq DESC").fetchall()
-    return [
-        WhyStep(
-            run_id=run.run_id,
-            user=user,
-            started_at=run.started_at,
-            taken_at=run.taken_at,
-            change=change,
-            value=value_told(computation_class, change, value),
-            fate=fate,
-            code=code,
-            message=_message(found, seq),
-            was_told_before=was_told,
-            told_before=value_told(computation_class, "entered", told_value) if was_told else None,
-        )
-        for seq, user, change, value, was_told, told_value, fate, code in rows
-    ]
+def _steps(
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Ledger,
+    runs: Sequence[Outline],
+    found: Sequence[NamedRow],
+    computation_class: str,
+) -> list[WhyStep]:
+    """Return the steps of these rows, those of the newest run first, and of a run its last row first.
+
+    One query decides on the rows of all runs: in it, the rows of each run have numbers of their own.
+    """
+    oldest_first = runs[::-1]
+    start_of = {run.run_id: place * MOST_ROWS for place, run in enumerate(oldest_first)}
+    answers = ledger.answers([(one.run.run_id, one.seq) for one in found])
+    rows = [(start_of[one.run.run_id] + one.seq, *one.rest) for one in found]
+    small_table(connection, "outbox_before", {name: COLUMNS[name] for name in ASKED}, rows)
+    define_answers(connection, [(start_of[run_id], answer) for run_id, answer in answers.items()])
+    messages = {(run_id, one.seq): one.message for run_id, (_, verdicts) in answers.items() for one in verdicts}
+    decided = connection.execute(f"{FATES} ORDER BY o.seq DESC").fetchall()
+    return [_step(oldest_first[row[0] // MOST_ROWS], computation_class, messages, row) for row in decided]
+
+
+def _step(
+    run: Outline, computation_class: str, messages: Mapping[tuple[str, int], str | None], row: tuple[Any, ...]
+) -> WhyStep:
+    number, user, change, value, was_told, told_value, fate, code = row
+    return WhyStep(
+        run_id=run.run_id,
+        user=user,
+        started_at=run.started_at,
+        taken_at=run.taken_at,
+        change=change,
+        value=value_told(computation_class, change, value),
+        fate=fate,
+        code=code,
+        message=messages.get((run.run_id, number % MOST_ROWS)),
+        was_told_before=was_told,
+        told_before=value_told(computation_class, "entered", told_value) if was_told else None,
+    )
 
 
 FATES = """
@@ -333,10 +386,6 @@ def value_told(computation_class: str, change: str, value: str | None) -> Any:
     if computation_class == ComputationClass.AUDIENCE.value:
         return change not in FALSE_FIRST
     return json.loads(value) if value is not None and change not in FALSE_FIRST else None
-
-
-def _message(head: Head, seq: int) -> str | None:
-    return next((verdict.message for verdict in head.verdicts if verdict.seq == seq), None)
 
 
 def _shown(value: Any) -> str:
