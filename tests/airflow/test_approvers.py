@@ -10,13 +10,15 @@ from tests.airflow.test_approval import AFTER, BEFORE, EXITS, states, tripped
 from tests.support.person import Person
 from tests.support.world import KEY, World
 from tests.usecases.test_damaged_files import forget_the_source, overwrite, stored
+from tests.usecases.test_state_restored_or_lost import lose
 from windsor_sync.domain.guard import Ceiling
 from windsor_sync.domain.run import RunState
-from windsor_sync.errors import ChangesWithheld, ConfigError
+from windsor_sync.errors import ChangesWithheld, ConfigError, StoredFileError
 from windsor_sync.state.approvals import approve
 from windsor_sync.state.audit_log import user_of_this_process
 from windsor_sync.state.tables import approvals
 from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.recover_state import recover_state
 from windsor_sync.usecases.sync_approved import sync_approved
 
 __all__ = ["tripped"]
@@ -186,9 +188,7 @@ def test_a_recovery_that_tells_every_member_again_is_for_approvers_alone(approve
         return CliRunner().invoke(cli, ["--config", str(world.config), "recover", KEY], standalone_mode=False)
 
     world = approvers("ben")
-    assert (
-        recovery().return_value == ChangesWithheld.exit_status
-    )  # nothing is lost: a sync, which the guard holds back as before
+    assert recovery().return_value == ChangesWithheld.exit_status  # nothing is lost: a sync
     forget_the_source(world)
     for file in [*stored(world, "snapshots"), *stored(world, "outboxes")]:
         overwrite(file)
@@ -200,6 +200,20 @@ def test_a_recovery_that_tells_every_member_again_is_for_approvers_alone(approve
     approvers(user_of_this_process())
     assert recovery().return_value == 0
     assert world.sent > sent
+
+
+def test_a_lost_state_is_brought_back_by_approvers_alone(approvers: Callable[..., World]) -> None:
+    world = approvers("ben")
+    lose(world, world.folder)
+    world.reopen()
+    with pytest.raises(ConfigError, match="Nothing was approved or sent"):
+        recover_state(world.workspace, "a test", None)
+    with pytest.raises(StoredFileError, match="recover --state"):
+        world.sync()
+    approvers(user_of_this_process())
+    assert recover_state(world.workspace, "a test", None).audiences == (KEY,)
+    approvers("ben")
+    assert recover_state(world.workspace, "a test", None).audiences == ()
 
 
 def test_a_role_of_another_auth_manager_is_refused_by_check_and_by_the_task(

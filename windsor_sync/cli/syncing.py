@@ -196,6 +196,8 @@ def recover_command(
     snapshots have it; where `approval.approvers` names users, only they may do this. Other audiences are not touched. Where
     nothing is lost, it is a sync.
 
+    Where `approval.approvers` names users, only they may bring audiences back with --state.
+
     With --key, who was forgotten is given up, since nobody can tell any more who it was: forget each of them again before
     the next sync.
 

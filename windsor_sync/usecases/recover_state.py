@@ -6,7 +6,7 @@ from datetime import datetime
 
 from windsor_sync.errors import ConfigError, StoredFileError
 from windsor_sync.state.audiences import EVENTS_CLASS, audience_row, bring_back, everything_registered, lose_ledger
-from windsor_sync.state.audit_log import deeds_of, trail
+from windsor_sync.state.audit_log import deeds_of, trail, user_of_this_process
 from windsor_sync.state.copying import restart_audience_numbers
 from windsor_sync.state.database import Database, StateRow, take_identity
 from windsor_sync.state.leases import raise_token, resource_of, tokens
@@ -23,6 +23,7 @@ from windsor_sync.state.suppressions import (
     suppress_again,
     wrong_key,
 )
+from windsor_sync.usecases.approvers import permission_of
 from windsor_sync.usecases.learn_merges import rebuild
 from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.workspace import Workspace
@@ -46,8 +47,8 @@ class RecoveredState:
 def recover_state(workspace: Workspace, who: str, reason: str | None) -> RecoveredState:
     """Bring the state up to what the file store knows; sends nothing, safe to repeat.
 
-    A new state takes over the identity of the one that was lost. Raises ConfigError where the store holds several to choose
-    from.
+    A new state takes over the identity of the one that was lost. The next sync tells every member again, so this is for
+    `approval.approvers` alone. Raises ConfigError for another user, and where the store holds several states to choose from.
     """
     strangers = workspace.marks.strangers()
     identities = {mark.installation for mark in strangers}
@@ -67,6 +68,8 @@ def recover_state(workspace: Workspace, who: str, reason: str | None) -> Recover
     kept = workspace.marks.forgotten(ours)
     key = _key_of(workspace.database, kept) if kept else None
     gone = [row for row in _without_files(workspace) if row.id not in newest]
+    if newest or gone:
+        permission_of(workspace.settings, user_of_this_process())
     with workspace.database.write() as connection:
         if strangers:
             take_identity(connection, ours)
