@@ -8,6 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+from airflow.sdk.exceptions import ParamValidationError
+
 from tests.support.commands import run
 from tests.support.world import KEY, TRAIT_KEY, World
 from windsor_sync.errors import DestinationUnavailable
@@ -16,6 +19,9 @@ from windsor_sync.state.runs import recent
 from windsor_sync.usecases.close_run import error_of
 
 Run = Callable[[], Any]
+
+INVALID = (ParamValidationError, ValueError)
+"""What Airflow refuses a run's configuration with."""
 
 
 def states(dag_run: Any) -> dict[tuple[str, int], str]:
@@ -58,9 +64,22 @@ def test_chosen_audiences_are_synced_beside_the_schedule_and_no_other(
     assert (found["sync_audience.deliver", 0], len(found)) == ("success", 6)
     assert (configured.shown(), configured.shown(TRAIT_KEY)) == ({}, {"ana": 1.5})
     before = configured.sent
-    for conf in ({}, {"audiences": []}, {"audiences": "vip"}, {"audiences": [KEY, "no_such_audience"]}):
+    unusable = ({"audiences": []}, {"audiences": "vip"}, {"audiences": [KEY, "no_such_audience"]})
+    for conf in unusable:
+        with pytest.raises(INVALID):
+            dag.test(run_conf=conf)
+    dag.params = type(dag.params)()  # as a DAG of one's own without this form
+    for conf in ({}, *unusable):
         assert states(dag.test(run_conf=conf))["choose", -1] == "failed", conf
     assert configured.sent == before
+
+
+def test_the_form_of_sync_now_offers_every_audience_and_trait_by_its_name(load_dags: Callable[[], dict[str, Any]]) -> None:
+    dag = load_dags()["engage_sync_now"]
+    schema = dag.params.get_param("audiences").schema
+    assert schema["items"]["enum"] == schema["examples"] == [KEY, TRAIT_KEY]
+    assert schema["values_display"][KEY] == "Order Completed Last 30days"
+    assert set(dag.get_task("sync_audience.approve").params) == {"max_exited", "max_entered", "note"}
 
 
 def test_plan_and_dag_agree_on_every_message(configured: World, run_sync: Run, tmp_path: Path) -> None:

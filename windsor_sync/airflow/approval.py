@@ -66,9 +66,8 @@ class ApproveOperator(AudienceOperator, HITLOperator):
 
     def __init__(self, *, run: Any, interval: timedelta, **kwargs: Any) -> None:
         kwargs.setdefault("retries", 0)
-        super().__init__(
-            subject="Changes are withheld", options=[APPROVE, REFUSE], defaults=REFUSE, params=dict(FORM), **kwargs
-        )
+        kwargs["params"] = dict(FORM)  # in place of the DAG's own, which Airflow passes here and adds again
+        super().__init__(subject="Changes are withheld", options=[APPROVE, REFUSE], defaults=REFUSE, **kwargs)
         self.run = run
         self.interval = interval
 

@@ -32,17 +32,8 @@ NOTE = {"note": Param(None, type=["null", "string"], title="Note", description="
 
 def backfill_form(names: dict[str, str]) -> dict[str, Param]:
     """The fields of the form; `names` are the audiences to choose from, name by trait key."""
-    keys = list(names)
     return {
-        "audiences": Param(
-            type="array",
-            items={"type": "string", "enum": keys} if keys else {"type": "string"},
-            minItems=1,
-            uniqueItems=True,
-            examples=keys,
-            values_display=names,
-            **_words("audiences"),
-        ),
+        **audiences_form(names),
         "mode": Param("changes", type="string", enum=list(MODES), values_display=MODES, **_words("mode")),
         "only": Param(
             None,
@@ -55,6 +46,22 @@ def backfill_form(names: dict[str, str]) -> dict[str, Param]:
         "as_of": Param(None, type=["null", "string"], format="date-time", **_words("as_of")),
         "reason": Param(None, type=["null", "string"], **_words("reason")),
         "dry_run": Param(False, type="boolean", **_words("dry_run")),
+    }
+
+
+def audiences_form(names: dict[str, str]) -> dict[str, Param]:
+    """The field that chooses audiences, name by trait key; Airflow refuses a run that names none, or one that is not among them."""
+    keys = list(names)
+    return {
+        "audiences": Param(
+            type="array",
+            items={"type": "string", "enum": keys} if keys else {"type": "string"},
+            minItems=1,
+            uniqueItems=True,
+            examples=keys,
+            values_display=names,
+            **_words("audiences"),
+        )
     }
 
 
