@@ -74,7 +74,9 @@ def test_chosen_audiences_are_synced_beside_the_schedule_and_no_other(
     assert configured.sent == before
 
 
-def test_the_form_of_sync_now_offers_every_audience_and_trait_by_its_name(load_dags: Callable[[], dict[str, Any]]) -> None:
+def test_the_form_of_sync_now_offers_every_audience_and_trait_by_its_name(
+    load_dags: Callable[[], dict[str, Any]],
+) -> None:
     dag = load_dags()["engage_sync_now"]
     schema = dag.params.get_param("audiences").schema
     assert schema["items"]["enum"] == schema["examples"] == [KEY, TRAIT_KEY]

@@ -1,5 +1,7 @@
 """Entered, exited and updated are people who came, left or changed since the snapshot before, whatever waits to be told."""
 
+import pytest
+
 from tests.support.people import People
 from tests.support.world import KEY, TRAIT_KEY, World
 from windsor_sync.domain.change import Limits, Turnover
@@ -54,6 +56,37 @@ def test_in_windsor_are_those_who_were_told_true_and_false_and_not_who_waits(com
         values = list(company.shown().values())
         shown.append((in_windsor(company), (values.count(True), values.count(False))))
     assert [ours for ours, _ in shown] == [truth for _, truth in shown]
+
+
+def test_who_left_and_was_merged_since_is_the_person_that_windsor_has(world: World) -> None:
+    people = People(world)
+    world.document["defaults"] |= {"max_exited_percent": 100}
+    shown = []
+    for members, merged in (
+        (("old", "visitor", "stays"), ()),
+        (("stays",), ()),
+        (("stays", "new"), (("old", "new"), ("visitor", "customer"))),
+        (("stays",), (("customer", "stays"),)),
+    ):
+        if merged:
+            people.alias(*merged)
+        people.snapshot(*members)
+        people.sync()
+        values = list(world.shown().values())
+        shown.append((in_windsor(world), (values.count(True), values.count(False))))
+    assert [ours for ours, _ in shown] == [truth for _, truth in shown]
+
+
+def test_who_was_told_false_is_counted_up_to_a_number_of_outboxes(
+    company: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for members in (PEOPLE, PEOPLE[:180]):
+        company.snapshot(members)
+        company.sync()
+    monkeypatch.setattr("windsor_sync.usecases.told.MOST_OUTBOXES", 1)  # of an object store; this company has a folder
+    assert in_windsor(company) == (180, 20)
+    monkeypatch.setattr("windsor_sync.usecases.told.MOST_OUTBOXES_IN_A_FOLDER", 1)
+    assert in_windsor(company) == (180, None)
 
 
 def test_size_is_the_size_before_with_who_entered_and_without_who_exited(company: World) -> None:

@@ -153,13 +153,17 @@ def remains(head: Head) -> Remains:
     return Remains(*row)
 
 
-def told_false(head: Head, outboxes: Sequence[str]) -> int:
-    """Count the users whom Windsor has as false, by what it acknowledged of `outboxes`: all that are kept of the audience."""
+def told_false(head: Head, outboxes: Sequence[str], merges: MergeFiles) -> int:
+    """Count the users whom Windsor has as false, by what it acknowledged of `outboxes`: all that are kept of the audience.
+
+    Ids that are merged count as the one user that Windsor has of them.
+    """
     query = FALSE_NOW.format(
         outboxes=parquet_files(outboxes), snapshot=parquet(head.snapshot or ""), says_false=statement.SAYS_FALSE
     )
     with open_stored() as connection:
         define_ledger(connection, head)
+        define_merges(connection, merges)
         [(number,)] = connection.execute(query).fetchall()
     return int(number)
 
@@ -177,8 +181,13 @@ FALSE_NOW = """
         SELECT coalesce('u' || user_id, 'a' || anonymous_id) AS identity FROM {snapshot}
         EXCEPT SELECT identity FROM unanswered WHERE NOT {says_false} AND NOT was_told
         UNION ALL SELECT identity FROM unanswered WHERE {says_false}
+    ),
+    persons AS (
+        SELECT coalesce(m.survivor, identity[2:]) AS person, is_member
+        FROM (SELECT identity, FALSE AS is_member FROM left_once UNION ALL SELECT identity, TRUE FROM members)
+        LEFT JOIN merges m ON m.id = identity[2:]
     )
-    SELECT count(*) FROM left_once ANTI JOIN members USING (identity)
+    SELECT count(*) FROM (SELECT person FROM persons GROUP BY person HAVING NOT bool_or(is_member))
 """
 """Those who were to be told false once, without members who were told true and exits that were not acknowledged."""
 
