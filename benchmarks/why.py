@@ -33,6 +33,8 @@ ROUND = timedelta(hours=2, minutes=30)
 CHANGES = 200
 """of each run"""
 NAMED_EVERY = 10
+SIZE_BYTES = 13_000
+"""of an outbox, about"""
 BUCKET = "acme"
 ROUNDS = 3
 OUTBOXES = 40
@@ -49,8 +51,10 @@ def write_history(workspace: Workspace, folder: Path, audience_count: int, runs_
             runs = [_run(audience, number) for number in range(runs_each)]
             connection.execute(insert(tables.runs), runs)
             connection.execute(insert(tables.progress), [_progress(run) for run in runs])
+            connection.execute(insert(tables.stored_files), [_stored(run) for run in runs])
             verdicts = [row for run in runs for row in _verdicts(run)]
-            connection.execute(insert(tables.verdicts), verdicts)
+            if verdicts:
+                connection.execute(insert(tables.verdicts), verdicts)
     paths = [(drafts[number % OUTBOXES], _outbox(audience, number))
              for audience in range(1, audience_count + 1) for number in range(runs_each)]  # fmt: skip
     _place(workspace, paths)
@@ -122,6 +126,18 @@ def _run(audience: int, number: int) -> dict[str, Any]:
         "started_at": BEGIN + ROUND * number,
         "finished_at": BEGIN + ROUND * number + timedelta(minutes=5),
         "exited": CHANGES,
+    }
+
+
+def _stored(run: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "path": run["outbox"],
+        "whole": run["outbox"],
+        "audience_id": run["audience_id"],
+        "rows": CHANGES,
+        "size_bytes": SIZE_BYTES,
+        "checksum": "not looked at",
+        "stored_at": run["started_at"],
     }
 
 

@@ -1,12 +1,16 @@
 """`why` decides on a user's changes of all runs by one query; the rows of a run are decided on run by run."""
 
 from collections.abc import Callable
+from typing import Any
 
 import duckdb
+import pytest
 
+from tests.support.s3 import BUCKET
 from tests.support.world import KEY, World
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.runs import outboxes_of, recent
+from windsor_sync.usecases import why as story
 from windsor_sync.usecases.change_log import changes_of_run
 from windsor_sync.usecases.why import Account, why
 
@@ -71,3 +75,22 @@ def test_an_outbox_of_an_older_version_and_a_lost_one_change_no_step_of_another_
     world.workspace.files.delete(second)
     assert shown(account(world, "ana")) == [step for step in steps if step[0] != lost]
     assert len(steps) == 3
+
+
+def test_in_an_object_store_the_story_is_the_same_from_copies_from_files_and_beside_a_lost_file(
+    make_world: Callable[..., World], s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world()
+    world.document["files"] = f"s3://{BUCKET}/windsor"
+    for members in (["ana"], ["ben"], ["ana", "ben"]):
+        world.snapshot(members)
+        world.sync()
+    steps = shown(account(world, "ana"))
+    assert [step[1] for step in steps] == ["entered", "exited", "entered"]
+    with monkeypatch.context() as patched:
+        patched.setattr(story, "FETCHED_BYTES", 0)
+        assert shown(account(world, "ana")) == steps
+    (_, _, first), (lost, _, second), _ = outboxes_of(world.workspace.database, 1)
+    world.workspace.files.delete(second)
+    assert shown(account(world, "ana")) == [step for step in steps if step[0] != lost]
+    assert s3.exists(f"{BUCKET}/windsor/{first}")

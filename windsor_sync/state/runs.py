@@ -10,7 +10,7 @@ from windsor_sync.domain.change import Turnover
 from windsor_sync.domain.run import Books, ForwardingRun, Run, RunState
 from windsor_sync.state.database import Database, StateRow, Transaction
 from windsor_sync.state.leases import Lease
-from windsor_sync.state.tables import audiences, progress, runs, snapshots, stretches, verdicts
+from windsor_sync.state.tables import audiences, progress, runs, snapshots, stored_files, stretches, verdicts
 
 
 def run_of(database: Database, run_id: str) -> Run | None:
@@ -52,6 +52,8 @@ class Outline(NamedTuple):
     changes: int
     held: tuple[str, ...]
     """the kinds of change that were withheld"""
+    size_bytes: int | None
+    """of the outbox; None where it was not recorded"""
 
 
 def outlines(database: Database, audience_id: int, limit: int) -> list[Outline]:
@@ -65,14 +67,16 @@ def outlines(database: Database, audience_id: int, limit: int) -> list[Outline]:
             func.coalesce(snapshots.c.taken_at, runs.c.started_at),
             changes,
             runs.c.held,
+            stored_files.c.size_bytes,
         )
         .outerjoin(snapshots, snapshots.c.id == runs.c.snapshot_id)
+        .outerjoin(stored_files, stored_files.c.path == runs.c.outbox)
         .where(runs.c.audience_id == audience_id)
         .order_by(runs.c.started_at.desc(), runs.c.number.desc(), runs.c.id)
         .limit(limit)
     )
     with database.read() as connection:
-        return [Outline(*row[:-1], tuple(row.held)) for row in connection.execute(query)]
+        return [Outline(*row[:-2], tuple(row.held), row.size_bytes) for row in connection.execute(query)]
 
 
 def history(
