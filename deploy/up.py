@@ -4,6 +4,7 @@ Two runs are made: the first tells Windsor everything; in the second more than h
 that its exits wait for a person.
 """
 
+import argparse
 import csv
 import shutil
 import signal
@@ -177,4 +178,6 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else ".up")))
+    parser = argparse.ArgumentParser(prog="python -m deploy.up", description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(".up"), help="where everything is kept (.up)")
+    sys.exit(main(parser.parse_args().folder))
