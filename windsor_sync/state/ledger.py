@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
 from windsor_sync.domain.progress import ShardProgress, Stretch
 from windsor_sync.domain.run import RunState
@@ -154,8 +154,9 @@ class Ledger:
                 for run_id, shard in _shards(connection, run_ids):
                     shards[run_id].append(shard)
             for some in _in_parts(rows):
-                query = select(verdicts).where(tuple_(verdicts.c.run_id, verdicts.c.seq).in_(some))
-                for row in connection.execute(query):
+                # not a list of pairs: SQLite would read the whole table
+                named = or_(*(and_(verdicts.c.run_id == run_id, verdicts.c.seq == seq) for run_id, seq in some))
+                for row in connection.execute(select(verdicts).where(named)):
                     decided[row.run_id].append(_verdict(row))
         return {run_id: Answers(tuple(found), tuple(decided[run_id])) for run_id, found in shards.items()}
 
