@@ -1,4 +1,4 @@
-"""An object store that takes its time: moto's server behind a proxy that holds every request back."""
+"""A slow object store: moto's server behind a proxy that delays every request."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ class SlowStore:
     port: int = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Hand on one connection, both ways, until either side ends it."""
+        """Forward one connection in both directions until both sides have ended it."""
         answers, requests = await asyncio.open_connection("127.0.0.1", self.port_behind)
         try:
             await asyncio.gather(self._hand_on(reader, requests, is_request=True), self._hand_on(answers, writer))
@@ -42,7 +42,7 @@ class SlowStore:
 
     @property
     def environment(self) -> dict[str, str]:
-        """By which fsspec finds the store."""
+        """The environment variables with the store's address and credentials."""
         return {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
             "AWS_ACCESS_KEY_ID": "test",
@@ -53,7 +53,7 @@ class SlowStore:
 
 @contextmanager
 def slow_store() -> Iterator[SlowStore]:
-    """Start a store and its proxy, which does not hold anything back yet."""
+    """Start a store and its proxy; set `delay_s` to make the store slow."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -72,7 +72,7 @@ def slow_store() -> Iterator[SlowStore]:
 
 
 async def _end_tasks() -> None:
-    """Cancel what still waits for a client or for the store."""
+    """Cancel the tasks that still wait for a client or for the store."""
     waiting = asyncio.all_tasks() - {asyncio.current_task()}
     for task in waiting:
         task.cancel()

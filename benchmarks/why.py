@@ -1,7 +1,8 @@
 """How long `why USER` takes after many runs: `python -m benchmarks.why [--audiences N] [--runs N] [--store-ms N]`.
 
-Writes a state with the runs of many audiences. Every tenth run has a change of the user, with every kind of fate among
-them. The files are in a local folder or, with `--store-ms`, in a moto server that takes so long for each request.
+Writes a state with the runs of many audiences. Every tenth run has a change of the user; the changes are delivered,
+rejected, withheld and more. The files are in a local folder or, with `--store-ms`, in a moto server whose requests are
+delayed by so many milliseconds.
 """
 
 import argparse
@@ -31,14 +32,14 @@ USER = f"{7:032x}"
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 ROUND = timedelta(hours=2, minutes=30)
 CHANGES = 200
-"""of each run"""
+"""in the outbox of each run"""
 NAMED_EVERY = 10
 SIZE_BYTES = 13_000
-"""of an outbox, about"""
+"""of an outbox, roughly"""
 BUCKET = "acme"
 ROUNDS = 3
 OUTBOXES = 40
-"""that differ; runs have copies of them"""
+"""different outboxes; each run has a copy of one"""
 VERDICTS = (None, "rejected", "unanswered", "suppressed", "delivered")
 
 
@@ -84,7 +85,7 @@ def write_outbox(path: Path, number: int) -> Path:
 
 
 def _place(workspace: Workspace, paths: list[tuple[Path, str]]) -> None:
-    """Give every run a copy: locally another name of the same file, which is as slow to open."""
+    """Give every run a copy of its outbox; in a local folder it is a hard link, which is as slow to open."""
     for number, (draft, path) in enumerate(paths):
         place = (
             Path(workspace.files.location(path)) if workspace.files.is_local else draft.with_name(f"{number}.parquet")
@@ -198,8 +199,8 @@ def main() -> None:
     """Measure as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.why", description=__doc__)
     parser.add_argument("--audiences", type=int, default=20)
-    parser.add_argument("--runs", type=int, default=100, help="of each audience (default 100: 2,000 in all)")
-    parser.add_argument("--store-ms", type=int, help="files in an object store that takes so long for each request")
+    parser.add_argument("--runs", type=int, default=100, help="of each audience (default 100)")
+    parser.add_argument("--store-ms", type=int, help="files in an object store that delays each request by so much")
     arguments = parser.parse_args()
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="windsor-sync-bench-")))

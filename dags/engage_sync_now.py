@@ -10,7 +10,7 @@ from windsor_sync.airflow.groups import sync_chosen
 
 with DAG(
     "engage_sync_now",
-    description="Seal, compare and send the audiences that the form names, beside the schedule.",
+    description="Seal, compare and send the audiences that a person chooses in the form, beside the schedule.",
     doc_md=__doc__,
     schedule=None,
     start_date=datetime(2025, 1, 1, tzinfo=UTC),

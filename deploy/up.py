@@ -179,5 +179,5 @@ def _say(text: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m deploy.up", description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path(".up"), help="where everything is kept (.up)")
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(".up"), help="for all files (default: .up)")
     sys.exit(main(parser.parse_args().folder))

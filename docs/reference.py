@@ -23,9 +23,10 @@ CONFIGURATION = """\
 
 - **Which file**: `--config FILE`, else the variable `WINDSOR_SYNC_CONFIG`, else `./windsor.yaml`.
 - **Paths** that are relative count from the file's folder, also where they come from a variable.
-- **Variables**: any value can come from the environment, as `WINDSOR_SYNC_` and the key in capitals, with `__` between section
-  and key. A variable overrides the file. An empty variable counts as not set; `null` removes the value of the file. For a
-  setting of an audience, write its trait key or name before the key: `WINDSOR_SYNC_AUDIENCES__VIP__SNAPSHOT__PATH`
+- **Variables**: any value except those in `alerts` can come from the environment, as `WINDSOR_SYNC_` and the key in capitals,
+  with `__` between section and key. A variable overrides the file. An empty variable counts as not set; `null` removes the
+  value of the file. For a setting of an audience, write its trait key or name before the key:
+  `WINDSOR_SYNC_AUDIENCES__VIP__SNAPSHOT__PATH`
   ([two environments](environments.md)).
 - **Secrets** never stand in the file: Windsor's key is in an Airflow connection or in `WINDSOR_API_KEY`
   ([security](security.md)).

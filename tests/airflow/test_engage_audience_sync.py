@@ -21,7 +21,7 @@ from windsor_sync.usecases.close_run import error_of
 Run = Callable[[], Any]
 
 INVALID = (ParamValidationError, ValueError)
-"""What Airflow refuses a run's configuration with."""
+"""The errors with which Airflow refuses a run's configuration."""
 
 
 def states(dag_run: Any) -> dict[tuple[str, int], str]:
@@ -68,7 +68,7 @@ def test_chosen_audiences_are_synced_beside_the_schedule_and_no_other(
     for conf in unusable:
         with pytest.raises(INVALID):
             dag.test(run_conf=conf)
-    dag.params = type(dag.params)()  # as a DAG of one's own without this form
+    dag.params = type(dag.params)()  # a company's own DAG may have no such form
     for conf in ({}, *unusable):
         assert states(dag.test(run_conf=conf))["choose", -1] == "failed", conf
     assert configured.sent == before

@@ -134,7 +134,7 @@ class Answers(Thread):
 def open_forms(client: httpx.Client) -> set[str]:
     """Where the questions are answered that nobody has answered; other tests leave some.
 
-    The task has to be parked: SQLite locks no rows, so that Airflow can miss an answer that comes while it parks a task.
+    The task has to be parked: SQLite locks no rows, so Airflow can miss an answer that comes while it parks the task.
     """
     asked = client.get("/api/v2/dags/~/dagRuns/~/hitlDetails", params={"response_received": False, "limit": 1000})
     tasks = [detail["task_instance"] for detail in asked.json()["hitl_details"]]

@@ -1,4 +1,4 @@
-"""A cluster of Spark as people have it: a master, two workers, files in an object store, and a worker that is lost."""
+"""The diff on a Spark cluster with a master and two workers, files in an object store, and one worker lost."""
 
 import os
 import shutil
@@ -24,12 +24,12 @@ from windsor_sync.state.ledger import Head
 from windsor_sync.storage.file_store import FileStore
 
 pytestmark = [
-    pytest.mark.skipif(os.environ.get("WINDSOR_CHAOS") != "1", reason="three Javas take a minute: make chaos runs it"),
+    pytest.mark.skipif(os.environ.get("WINDSOR_CHAOS") != "1", reason="a cluster takes a minute: make chaos runs it"),
     pytest.mark.skipif(not shutil.which("java"), reason="Spark needs Java"),
 ]
 USERS = 400_000
 CHURN = 100
-"""one user of so many left, and one came"""
+"""one in so many users left, and as many came"""
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def cluster(
     """A session on a standalone cluster of two workers; yields their processes."""
     pyspark = pytest.importorskip("pyspark", reason="pyspark is not installed: pip install windsor-sync[spark]")
     home = Path(pyspark.__file__).parent
-    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)  # the session tells the workers which one they start
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)  # the session tells the workers which Python to start
     env = os.environ | environment(s3_endpoint) | {"SPARK_HOME": str(home)}
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -74,7 +74,7 @@ def cluster(
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """End a program of Spark with the Javas that it started."""
+    """Kill a process of Spark and the processes that it started."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -161,7 +161,7 @@ def test_exports_whose_names_say_no_format_are_named_with_the_setting_that_reads
     seen = look(tmp_path)
     assert seen.snapshots == ()
     assert left(seen, "no format") == [
-        f"{path}: no ending says what they are: write the path by hand, with format: csv, jsonl or parquet"
+        f"{path}: the names do not say the format: add the path by hand, with format: csv, jsonl or parquet"
         for path in ("out/packed/* (1 file)", "out/readers/* (1 file)", "out/tabs/* (1 file)", "out/vip/* (2 files)")
     ]
     path = tmp_path / "windsor.yaml"

@@ -122,7 +122,7 @@ class State:
 
 
 def uploaded(task: DiffTask, files: FileStore) -> DiffTask:
-    """The same task with its files in a store."""
+    """Upload the files of a task to a store, and return the task with their locations there."""
 
     def place(location: str | None) -> str | None:
         if location is None:

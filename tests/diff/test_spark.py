@@ -24,7 +24,7 @@ from windsor_sync.sources import open_source
 from windsor_sync.storage.file_store import FileStore
 
 EXAMPLES = 10 if os.environ.get("WINDSOR_CHAOS") == "1" else 1
-"""One takes Spark as long as a thousand take DuckDB."""
+"""Spark takes as long for one example as DuckDB for a thousand."""
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("java") or os.environ.get("JAVA_HOME")),
@@ -107,7 +107,7 @@ def test_files_in_an_object_store_make_the_same_outbox_and_leave_no_draft(s3: An
     assert not s3.find("acme/files/drafts")
 
 
-def test_a_file_that_is_gone_from_an_object_store_is_said_and_nothing_is_left(s3: Any, tmp_path: Path) -> None:
+def test_a_file_missing_from_an_object_store_is_an_error_and_leaves_no_draft(s3: Any, tmp_path: Path) -> None:
     from windsor_sync.diff import spark
 
     task = DiffTask(
@@ -118,7 +118,7 @@ def test_a_file_that_is_gone_from_an_object_store_is_said_and_nothing_is_left(s3
     assert not s3.find("acme/d")
 
 
-def test_workers_without_a_package_are_told_which_and_where_to_install_it(s3: Any, tmp_path: Path) -> None:
+def test_the_error_names_the_package_that_workers_lack_and_where_to_install_it(s3: Any, tmp_path: Path) -> None:
     from pyspark.sql import SparkSession
 
     from windsor_sync.diff import spark
@@ -139,7 +139,7 @@ def test_workers_without_a_package_are_told_which_and_where_to_install_it(s3: An
 
 
 def bare_python(folder: Path) -> str:
-    """A Python without packages, but for Spark's own."""
+    """A Python without packages; Spark adds its own."""
     place = folder / "bare"
     venv.create(place, with_pip=False)
     return str(place / "bin/python")

@@ -58,7 +58,7 @@ def test_in_windsor_are_those_who_were_told_true_and_false_and_not_who_waits(com
     assert [ours for ours, _ in shown] == [truth for _, truth in shown]
 
 
-def test_who_left_and_was_merged_since_is_the_person_that_windsor_has(world: World) -> None:
+def test_ids_that_left_and_were_merged_are_counted_as_one_user_as_in_windsor(world: World) -> None:
     people = People(world)
     world.document["defaults"] |= {"max_exited_percent": 100}
     shown = []
@@ -77,13 +77,13 @@ def test_who_left_and_was_merged_since_is_the_person_that_windsor_has(world: Wor
     assert [ours for ours, _ in shown] == [truth for _, truth in shown]
 
 
-def test_who_was_told_false_is_counted_up_to_a_number_of_outboxes(
+def test_users_with_false_are_counted_up_to_a_number_of_outboxes(
     company: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for members in (PEOPLE, PEOPLE[:180]):
         company.snapshot(members)
         company.sync()
-    monkeypatch.setattr("windsor_sync.usecases.told.MOST_OUTBOXES", 1)  # of an object store; this company has a folder
+    monkeypatch.setattr("windsor_sync.usecases.told.MOST_OUTBOXES", 1)  # for an object store; here is a folder
     assert in_windsor(company) == (180, 20)
     monkeypatch.setattr("windsor_sync.usecases.told.MOST_OUTBOXES_IN_A_FOLDER", 1)
     assert in_windsor(company) == (180, None)

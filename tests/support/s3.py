@@ -13,7 +13,7 @@ BUCKET = "acme"
 
 
 def environment(endpoint: str) -> dict[str, str]:
-    """The variables by which the store is found."""
+    """The environment variables with the store's address and credentials."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "test",

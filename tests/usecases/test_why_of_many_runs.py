@@ -1,4 +1,4 @@
-"""`why` decides on a user's changes of all runs by one query; the rows of a run are decided on run by run."""
+"""`why` finds out with one query what became of a user's changes in all runs, and agrees with what each run shows."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +26,7 @@ HISTORY = (
 
 
 def live(world: World) -> World:
-    """Let runs deliver, reject, withhold, and get no answer."""
+    """Make runs whose changes are delivered, rejected, withheld or left without an answer."""
     for faults, members in HISTORY:
         world.snapshot(members)
         world.windsor.set_faults(faults)
@@ -39,7 +39,7 @@ def account(world: World, user: str) -> Account:
 
 
 def told(world: World, user: str) -> list[tuple[object, ...]]:
-    """Return what `why` has to tell: the user's rows of each run, newest run first."""
+    """Return the steps that `why` has to show: the user's rows of each run, newest run first."""
     return [
         (run.run_id, row.change, row.value, row.fate, row.code, row.message)
         for run in recent(world.workspace.database)
@@ -52,7 +52,7 @@ def shown(account: Account) -> list[tuple[object, ...]]:
     return [(step.run_id, step.change, step.value, step.fate, step.code, step.message) for step in account.steps]
 
 
-def test_the_story_of_a_user_is_the_users_rows_of_each_run(make_world: Callable[..., World]) -> None:
+def test_why_shows_the_users_rows_of_each_run(make_world: Callable[..., World]) -> None:
     world = live(make_world(give_up_after_s=0.1, timeout_s=0.5))
     fates = set()
     for user in (REJECTED, RETURNED, *USERS[::15]):
@@ -77,7 +77,7 @@ def test_an_outbox_of_an_older_version_and_a_lost_one_change_no_step_of_another_
     assert len(steps) == 3
 
 
-def test_in_an_object_store_the_story_is_the_same_from_copies_from_files_and_beside_a_lost_file(
+def test_in_an_object_store_why_shows_the_same_from_copies_and_from_files_and_beside_a_lost_file(
     make_world: Callable[..., World], s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make_world()

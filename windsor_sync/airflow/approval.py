@@ -66,7 +66,7 @@ class ApproveOperator(AudienceOperator, HITLOperator):
 
     def __init__(self, *, run: Any, interval: timedelta, **kwargs: Any) -> None:
         kwargs.setdefault("retries", 0)
-        kwargs["params"] = dict(FORM)  # in place of the DAG's own, which Airflow passes here and adds again
+        kwargs["params"] = dict(FORM)  # Airflow passes the DAG's params here, and merges them in again later
         super().__init__(subject="Changes are withheld", options=[APPROVE, REFUSE], defaults=REFUSE, **kwargs)
         self.run = run
         self.interval = interval

@@ -50,7 +50,7 @@ def backfill_form(names: dict[str, str]) -> dict[str, Param]:
 
 
 def audiences_form(names: dict[str, str]) -> dict[str, Param]:
-    """The field that chooses audiences, name by trait key; Airflow refuses a run that names none or an unknown one."""
+    """The field for audiences; `names` has name by trait key. Airflow refuses a run that names none, or an unknown one."""
     keys = list(names)
     return {
         "audiences": Param(

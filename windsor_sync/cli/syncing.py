@@ -193,10 +193,10 @@ def recover_command(
 
     Where the source of the lost snapshot is still the same, it is sealed again, and the run sends what a sync would.
     Otherwise every member is told true, and everyone else who was ever told true is told false, as outboxes and older
-    snapshots have it; where `approval.approvers` names users, only they may do this. Other audiences are not touched. Where
-    nothing is lost, it is a sync.
+    snapshots have it. Other audiences are not touched. Where nothing is lost, it is a sync.
 
-    Where `approval.approvers` names users, only they may bring audiences back with --state.
+    If `approval.approvers` is set, only a user that it names may tell every member again, or bring audiences back with
+    --state.
 
     With --key, who was forgotten is given up, since nobody can tell any more who it was: forget each of them again before
     the next sync.

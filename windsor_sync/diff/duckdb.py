@@ -154,9 +154,9 @@ def remains(head: Head) -> Remains:
 
 
 def told_false(head: Head, outboxes: Sequence[str], merges: MergeFiles) -> int:
-    """Count the users whom Windsor has as false, by what it acknowledged of `outboxes`: all that are kept of the audience.
+    """Count the users who are false in Windsor, by what it acknowledged of `outboxes`: all that are kept of the audience.
 
-    Ids that are merged count as the one user that Windsor has of them.
+    Merged ids count as one user, as in Windsor.
     """
     query = FALSE_NOW.format(
         outboxes=parquet_files(outboxes), snapshot=parquet(head.snapshot or ""), says_false=statement.SAYS_FALSE
@@ -189,7 +189,7 @@ FALSE_NOW = """
     )
     SELECT count(*) FROM (SELECT person FROM persons GROUP BY person HAVING NOT bool_or(is_member))
 """
-"""Those who were to be told false once, without members who were told true and exits that were not acknowledged."""
+"""Counts the persons with a planned exit, without those who are true in Windsor or whose exit Windsor did not acknowledge."""
 
 
 def acknowledged_joins(head: Head) -> Iterator[list[Alias]]:
@@ -347,7 +347,7 @@ def define_ledger(connection: duckdb.DuckDBPyConnection, head: Head | None) -> N
 
 
 def define_answers(connection: duckdb.DuckDBPyConnection, answers: Sequence[tuple[int, Head | Answers]]) -> None:
-    """The tables progress_before and verdicts_before, of one run or several: the number of each run's first row is given."""
+    """Make progress_before and verdicts_before from the answers of runs; each comes with the number of its run's first row."""
     parts = [row for start, of_run in answers for row in statement.progress_rows(of_run, start)]
     small_table(connection, "progress_before", statement.PROGRESS, parts)
     verdicts = [row for start, of_run in answers for row in statement.verdict_rows(of_run, start)]

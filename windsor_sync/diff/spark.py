@@ -1,8 +1,7 @@
 """Runs the diff on Spark, for audiences beyond one machine: the same statement, the same outbox.
 
 The session is the one that is running, else what Spark's own configuration describes (SPARK_CONF_DIR, spark-submit, a
-notebook's cluster). Its workers have to reach the sealed files: under the paths that this process has for them, or in the
-object store.
+notebook's cluster). Its workers reach the sealed files in the object store, or under the same paths as this process.
 """
 
 import re
@@ -56,9 +55,9 @@ def spark_diff(task: DiffTask, draft: Path) -> Tally:
 
 @contextmanager
 def _parts(task: DiffTask, draft: Path, changes: DataFrame) -> Iterator[list[str]]:
-    """Let the workers write the changes where this process reaches them too; the files are gone when the block ends.
+    """Let the workers write the changes as files that this process reaches too, and remove the files when the block ends.
 
-    They are among the drafts, which are swept when this process is killed.
+    The files are among the drafts: if this process is killed, a later one removes them.
     """
     folder = f"{task.drafts or draft.parent}/changes-{uuid.uuid4().hex}"
     try:
@@ -75,7 +74,7 @@ def _parts(task: DiffTask, draft: Path, changes: DataFrame) -> Iterator[list[str
 
 
 def _turnover(spark: SparkSession, task: DiffTask, changes: Sequence[str]) -> Turnover | None:
-    """Count who differs from the snapshot before; None where that is not known."""
+    """Count the users who differ from the snapshot before; None where that snapshot is not known."""
     if task.head is not None and task.head.snapshot is None:
         return None
     if not changes:
@@ -89,7 +88,7 @@ def _turnover(spark: SparkSession, task: DiffTask, changes: Sequence[str]) -> Tu
 
 
 def _of_an_outbox(parts: Sequence[str]) -> str:
-    """Return the rows that Spark wrote, with the column types of an outbox."""
+    """Return SQL for the rows that Spark wrote, with the column types of an outbox."""
     if not parts:
         return statement.nobody({name: COLUMNS[name] for name in statement.outbox_columns()})
     columns = ", ".join(f"CAST({name} AS {COLUMNS[name]}) AS {name}" for name in statement.outbox_columns())
@@ -110,7 +109,7 @@ def _define_steps(spark: SparkSession, text: str) -> str:
 
 
 def _kept(rows: DataFrame) -> DataFrame:
-    """Let two workers keep the rows once they are made: one of the two may be lost."""
+    """Let two workers keep the rows once they are computed, so that one worker may be lost."""
     return rows.localCheckpoint(eager=False, storageLevel=StorageLevel.MEMORY_AND_DISK_2)
 
 
@@ -160,7 +159,7 @@ def _table_of(spark: SparkSession, location: str) -> str:
 
 
 def _local(location: str) -> str:
-    """A Parquet file as a table; its path is no pattern."""
+    """Return a Parquet file as a table in SQL; wildcards in its path are escaped."""
     path = re.sub(r"([*?\[\]{}\\])", r"\\\1", location)
     return f"parquet.`{path.replace('`', '``')}`"
 

@@ -1,7 +1,7 @@
-"""Sealed files of an object store on Spark: the workers read and write them with pyarrow and fsspec, as this process does.
+"""Reads and writes files of an object store on Spark's workers, with pyarrow and fsspec.
 
-So a cluster needs no driver of its own for the store (such as `s3a`): its workers need pyarrow, the store's fsspec package
-and the store's credentials in their environment, but not this package.
+A cluster needs no driver for the store (such as `s3a`). Its workers need pyarrow, the store's fsspec package and the
+store's credentials in their environment; windsor_sync need not be installed there.
 """
 
 import re
@@ -19,16 +19,16 @@ from windsor_sync.storage.duckdb_engine import MISSING
 from windsor_sync.storage.errors import file_system, in_reach, store_damaged
 
 TASK_ROWS = 500_000
-"""A task of Spark reads about so many rows: whole row groups of one file."""
+"""A task of Spark reads whole row groups of one file, until it has at least so many rows."""
 
 _MISSING_PACKAGE = re.compile(r"(?:No module named '|Install )(\w+)")
 
 SMALLER = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64()}
-"""Types that Spark does not have, and those that hold their values."""
+"""From a type that Spark does not have to one that holds its values."""
 
 
 def stored_rows(spark: SparkSession, locations: Sequence[str]) -> DataFrame:
-    """Return the rows of stored Parquet files with the same columns; raises StateUnavailable where they cannot be read."""
+    """Return the rows of stored Parquet files that all have the same columns; raises StateUnavailable if one cannot be read."""
     footers = {location: _footer(location) for location in locations}
     stretches = [(name, *stretch) for name, footer in footers.items() for stretch in _stretches(footer)]
     schema = _known_to_spark(next(iter(footers.values())).schema.to_arrow_schema())
@@ -39,14 +39,14 @@ def stored_rows(spark: SparkSession, locations: Sequence[str]) -> DataFrame:
 def write_parts(rows: DataFrame, folder: str) -> list[str]:
     """Write the rows as Parquet files below a folder of an object store; returns their locations.
 
-    A task that is run twice writes two files; only the one that its result names counts.
+    A task that Spark runs twice writes two files; only the one that its result names is returned.
     """
     written = rows.mapInArrow(_writer(folder), "location string").collect()
     return [str(location) for (location,) in written]
 
 
 def remove_parts(folder: str) -> None:
-    """Remove what `write_parts` and the tasks that were lost have left; already gone is fine."""
+    """Remove the files of `write_parts`, also those of tasks that were lost; safe to repeat."""
     with in_reach():
         fs, root = file_system(folder, use_listings_cache=False)
         for name in fs.find(root):
@@ -54,7 +54,7 @@ def remove_parts(folder: str) -> None:
 
 
 def files_at(location: str) -> list[str]:
-    """Return the file that is stored there, or those of the folder; raises StoredFileError where there is none."""
+    """Return a stored file, or the files of a folder; raises StoredFileError if there is none."""
     with in_reach():
         fs, root = file_system(location, use_listings_cache=False)
         found = [root] if fs.isfile(root) else sorted(fs.find(root))
@@ -86,7 +86,7 @@ def _footer(location: str) -> Any:
 
 
 def _stretches(footer: Any) -> Iterator[tuple[int, int]]:
-    """Yield [first, last) of row groups with about TASK_ROWS rows; at least one, which may be empty."""
+    """Yield stretches of row groups, [first, last), with about TASK_ROWS rows each; a file without rows has one, empty."""
     first = rows = 0
     for group in range(footer.num_row_groups):
         rows += footer.row_group(group).num_rows
@@ -101,7 +101,8 @@ def _known_to_spark(schema: Any) -> Any:
     return pa.schema([pa.field(field.name, SMALLER.get(field.type, field.type)) for field in schema])
 
 
-# What the workers run is nested, so that it travels as code: by its name they would look for this package.
+# The functions for the workers are nested: Spark sends their code. A function of a module would be sent as a name, and
+# the workers do not have this package.
 
 
 def _reader(schema: Any) -> Callable[[Iterator[Any]], Iterator[Any]]:

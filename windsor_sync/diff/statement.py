@@ -234,13 +234,13 @@ def run_row(task: DiffTask) -> list[object]:
 
 
 def progress_rows(answers: Head | Answers | None, start: int = 0) -> list[tuple[object, ...]]:
-    """The rows of `progress_before`; the first row of the outbox has the number `start`."""
+    """Return the rows of `progress_before`, where `start` is the number of the outbox's first row."""
     shards = answers.shards if answers else ()
     return [tuple(start + place for place in part) for shard in shards for part in shard.parts()]
 
 
 def verdict_rows(answers: Head | Answers | None, start: int = 0) -> list[tuple[object, ...]]:
-    """The rows of `verdicts_before`; the first row of the outbox has the number `start`."""
+    """Return the rows of `verdicts_before`, where `start` is the number of the outbox's first row."""
     verdicts = answers.verdicts if answers else ()
     return [(start + v.seq, v.verdict.value, v.code, v.in_doubt, naive(v.answered_at)) for v in verdicts]
 
@@ -251,7 +251,7 @@ def sent_before(columns: Collection[str]) -> str:
 
 
 def status_before(held: Iterable[str]) -> str:
-    """The status of a row of an outbox, as SQL: the kinds of change that the guard holds back are withheld."""
+    """Return SQL for the status of a row of an outbox: `held` are the kinds of change that the guard withheld."""
     kinds = ", ".join(map(quoted, held)) or "''"
     return f"CASE WHEN status = 'send' AND change IN ({kinds}) THEN 'withheld' ELSE status END"
 

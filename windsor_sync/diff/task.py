@@ -62,7 +62,7 @@ class DiffTask:
     joins: bool = False
     """whether Windsor merges the two ids of an identify"""
     drafts: str = ""
-    """URL of a folder for drafts in the object store of the sealed files; none where they are on a disk"""
+    """URL of the folder for drafts in the object store; empty where the sealed files are on a disk"""
     stamp: str = ""
     """an option of COPY that says in the outbox whose it is; none for a plan"""
 

@@ -1,4 +1,4 @@
-"""`WINDSOR_SYNC_<SECTION>__<KEY>`: any value of the file from the environment, those of audiences and computed traits too."""
+"""`WINDSOR_SYNC_<SECTION>__<KEY>`: any value of the file except `alerts`, also of one audience or trait, from the environment."""
 
 from collections.abc import Iterable, Mapping
 

@@ -4,7 +4,7 @@ from typing import Final
 
 TEMPLATE: Final = """\
 # Settings of windsor-sync. `windsor-sync check` reads this file and lists every mistake with its line.
-# The environment can set every value, also of one audience: WINDSOR_SYNC_STATE, WINDSOR_SYNC_AUDIENCES__VIP__ENABLED …
+# The environment can set any value except alerts, also of an audience: WINDSOR_SYNC_STATE, WINDSOR_SYNC_AUDIENCES__VIP__ENABLED …
 # Relative paths count from this file's folder.
 
 # The id of your Engage space, in the address of its pages in Segment. Windsor gets it in context.personas.

@@ -86,7 +86,7 @@ class Head:
 
 
 class Answers(NamedTuple):
-    """What Windsor answered to rows of one run's outbox."""
+    """Windsor's answers to rows of one run's outbox."""
 
     shards: tuple[ShardProgress, ...]
     verdicts: tuple[RowVerdict, ...]
@@ -145,7 +145,7 @@ class Ledger:
         return tuple(map(self._files.location, found))
 
     def answers(self, rows: Sequence[tuple[str, int]]) -> dict[str, Answers]:
-        """Return, by run, its shards and the verdicts on these rows: each is a run and a row number of its outbox."""
+        """Return the shards of each run and the verdicts on `rows`; a row is a run id and a row number of the run's outbox."""
         shards: dict[str, list[ShardProgress]] = {}
         decided: defaultdict[str, list[RowVerdict]] = defaultdict(list)
         with self.database.read() as connection:
@@ -154,7 +154,7 @@ class Ledger:
                 for run_id, shard in _shards(connection, run_ids):
                     shards[run_id].append(shard)
             for some in _in_parts(rows):
-                # not a list of pairs: SQLite would read the whole table
+                # for `(run_id, seq) IN (…)` SQLite would read the whole table
                 named = or_(*(and_(verdicts.c.run_id == run_id, verdicts.c.seq == seq) for run_id, seq in some))
                 for row in connection.execute(select(verdicts).where(named)):
                     decided[row.run_id].append(_verdict(row))
@@ -277,7 +277,7 @@ class Ledger:
 
 
 def _shards(connection: Connection, run_ids: Sequence[str]) -> Iterator[tuple[str, ShardProgress]]:
-    """Yield the shards of these runs, each run's in order."""
+    """Yield the shards of these runs with their run ids; the shards of a run come in order."""
     found: defaultdict[tuple[str, int], list[Stretch]] = defaultdict(list)
     here = select(stretches).where(stretches.c.run_id.in_(run_ids)).order_by(stretches.c.first)
     for row in connection.execute(here):
@@ -335,7 +335,7 @@ def _take_unanswered(connection: Connection, run_id: str, shard: ShardProgress) 
 
 
 def _in_parts(rows: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    """A statement takes only so many values."""
+    """Split the rows into parts of 500, because a statement takes a limited number of values."""
     return (rows[start : start + 500] for start in range(0, len(rows), 500))
 
 

@@ -96,7 +96,7 @@ class FileStore:
 
     @property
     def drafts_url(self) -> str:
-        """URL of the folder for what is on its way into an object store; empty for a store on a disk."""
+        """URL of the folder for uncommitted files in an object store; empty for a store on a disk."""
         return "" if self.is_local else f"{self._url}/{DRAFTS}"
 
     def parts(self, path: str) -> list[str]:
@@ -166,7 +166,7 @@ class FileStore:
         return content
 
     def fetch(self, paths: Sequence[str], folder: Path) -> dict[str, Path]:
-        """Copy files into a local folder, with one request each and many at once; a file that cannot be read is left out."""
+        """Copy files into a local folder, with one request each, many at once; leave out a file that cannot be read."""
         copies: dict[str, Path] = {}
         with in_reach():
             contents = self._fs.cat_ranges(list(map(self._full, paths)), 0, None, on_error="return")

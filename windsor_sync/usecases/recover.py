@@ -35,9 +35,9 @@ def recover(
 ) -> Run:
     """Recover the audience's ledger and send what follows from it; safe to repeat.
 
-    The guard judges the run like any other. A lost ledger shows it fewer members than Windsor was told of, so that run is for
-    `approval.approvers` alone. Raises SnapshotError, ConfigError or LeaseHeld when there was nothing to run; then nothing
-    was sent.
+    The guard judges the run like any other. With a lost ledger the guard does not know of every member that Windsor was
+    told of, so only `approval.approvers` may start that run. Raises SnapshotError, ConfigError or LeaseHeld if no run
+    was started; then nothing was sent.
     """
 
     def opens(known: Registered, lease: Lease) -> Run:

@@ -47,8 +47,9 @@ class RecoveredState:
 def recover_state(workspace: Workspace, who: str, reason: str | None) -> RecoveredState:
     """Bring the state up to what the file store knows; sends nothing, safe to repeat.
 
-    A new state takes over the identity of the one that was lost. The next sync tells every member again, so this is for
-    `approval.approvers` alone. Raises ConfigError for another user, and where the store holds several states to choose from.
+    A new state takes over the identity of the one that was lost. Where an audience is brought back,
+    its next sync tells every member again, so only `approval.approvers` may do that. Raises ConfigError for another user,
+    and where the store holds several states to choose from.
     """
     strangers = workspace.marks.strangers()
     identities = {mark.installation for mark in strangers}

@@ -18,10 +18,10 @@ ALL_ROWS = 1 << 62
 """No outbox has as many."""
 
 MOST_OUTBOXES = 200
-"""So many are read from an object store while a person waits for a page."""
+"""Outboxes that are read from an object store while a person waits for a page."""
 
 MOST_OUTBOXES_IN_A_FOLDER = 2_500
-"""More than hourly runs leave in 90 days; 1,200 small ones are read in a tenth of a second."""
+"""Hourly runs leave 2,160 outboxes in 90 days. Reading 1,200 small ones takes a tenth of a second."""
 
 
 def exits(workspace: Workspace, known: Registered) -> tuple[Record, ...]:

@@ -37,7 +37,7 @@ FETCHED_BYTES = 1 << 20
 """An outbox of an object store up to this size is fetched whole."""
 
 MOST_ROWS = 1 << 40
-"""More than any outbox has: the row numbers of several runs stay apart in one table."""
+"""No outbox has as many rows. Each run's row numbers start at a multiple of it, so all of them fit into one table."""
 
 ASKED = (
     "seq", "user_id", "anonymous_id", "change", "value", "was_told", "told_value", "was_sent", "tried_code", "status",
@@ -56,7 +56,7 @@ ROWS = f"""
 
 
 class NamedRow(NamedTuple):
-    """A row of an outbox about the person."""
+    """A row of an outbox that is about the person."""
 
     run: Outline
     seq: int
@@ -228,7 +228,7 @@ def _about(
 
 @contextmanager
 def _fetched(files: FileStore, runs: Sequence[Outline]) -> Iterator[dict[str, Path]]:
-    """Yield local copies of the small outboxes of an object store: the engine asks for each file several times, one by one."""
+    """Yield local copies of an object store's small outboxes: the engine would send several requests a file, one by one."""
     small = [run.outbox for run in runs if run.outbox and (run.size_bytes or FETCHED_BYTES + 1) <= FETCHED_BYTES]
     if files.is_local or not small:
         yield {}
@@ -247,7 +247,7 @@ def _of_each(
     person: Person,
     owing: str | None,
 ) -> tuple[list[Outline], list[NamedRow]]:
-    """Look into one outbox after the other, where a file among them cannot be read."""
+    """Read one outbox after the other, because one of them cannot be read; return all runs, and the person's rows."""
     kept: list[Outline] = []
     rows: list[NamedRow] = []
     for run in runs:
@@ -297,7 +297,7 @@ def _rows(
 
 
 def _run_of(run_of: Mapping[str, Outline], file: str) -> Outline:
-    """Return the run of an outbox: one file, or the folder of the file."""
+    """Return the run whose outbox is this file, or the folder that the file is in."""
     return run_of[file] if file in run_of else run_of[file.rpartition("/")[0]]
 
 
@@ -339,9 +339,9 @@ def _steps(
     found: Sequence[NamedRow],
     computation_class: str,
 ) -> list[WhyStep]:
-    """Return the steps of these rows, those of the newest run first, and of a run its last row first.
+    """Return the steps of these rows, newest run first, and within a run the last row first.
 
-    One query decides on the rows of all runs: in it, the rows of each run have numbers of their own.
+    One query finds out what became of the rows of all runs, so each run gets its own range of row numbers.
     """
     oldest_first = runs[::-1]
     start_of = {run.run_id: place * MOST_ROWS for place, run in enumerate(oldest_first)}

@@ -14,7 +14,7 @@ from windsor_sync.usecases.init.snapshots import FoundSnapshot, FoundSnapshots, 
 from windsor_sync.usecases.workspace import API_KEY_VARIABLE
 
 MOST_WITHOUT_FORMAT = 10
-"""More folders are not listed: a screen holds no more."""
+"""Folders without a known format that are listed; a screen holds no more."""
 FORMATS = {
     SnapshotFormat.ENGAGE_CSV: "Engage CSV",
     SnapshotFormat.CSV: "CSV",
@@ -94,7 +94,7 @@ def _files_left(listing: Listing, snapshots: FoundSnapshots, archives: list[Pure
     if snapshots.unopened:
         yield Notice("not opened", f"{snapshots.unopened:,} more kinds of files: add what you need of them by hand")
     for folder, count in without_format(listing)[:MOST_WITHOUT_FORMAT]:
-        text = "no ending says what they are: write the path by hand, with format: csv, jsonl or parquet"
+        text = "the names do not say the format: add the path by hand, with format: csv, jsonl or parquet"
         yield Notice("no format", f"{folder}/* ({counted(count, 'file')}): {text}")
     for folder in sorted(listing.closed):
         yield Notice("not read", f"{_shown(folder)}: this user may not read all that is in it")

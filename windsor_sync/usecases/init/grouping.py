@@ -24,7 +24,7 @@ _SAYS_NOTHING = re.compile(
 )
 _OTHERWISE_READ = re.compile(r"[*?\[\]]|::|://")
 _WITHOUT_FORMAT = re.compile(r"(?=.*(?:\d{2}|_\d))[^.]+(?:\.(?:json|tsv|txt))?(?:\.(?:gz|bz2|xz|zst))?", re.IGNORECASE)
-"""Programs count or date the files of an export; a file that a person named is not meant."""
+"""A name with a counter or a date, as programs name the files of an export, and without an ending of a known format."""
 _EMAIL = re.compile(r"(?<![^\s/@])[^\s/@]+@[^\s/@]+\.[^\s/@]+")
 
 
@@ -79,7 +79,7 @@ def groups_in(listing: Listing, most: int) -> Groups:
 
 
 def without_format(listing: Listing) -> list[tuple[PurePosixPath, int]]:
-    """Return the folders with files that look like an export and whose names say no format; each with their number."""
+    """Return the folders with files that look like an export but do not say their format; each with the number of files."""
     counts = [
         (folder, sum(bool(_WITHOUT_FORMAT.fullmatch(entry.name)) for entry in entries))
         for folder, entries in listing.folders.items()
