@@ -65,7 +65,7 @@ def _parts(task: DiffTask, draft: Path, changes: DataFrame) -> Iterator[list[str
             yield write_parts(changes, folder)
         else:
             changes.write.parquet(folder)
-            yield [str(part) for part in sorted(Path(folder).glob("part-*.parquet"))]
+            yield [str(part) for part in sorted(Path(folder).iterdir()) if part.name.startswith("part-")]
     finally:
         if task.drafts:
             remove_parts(folder)
