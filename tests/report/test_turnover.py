@@ -77,6 +77,15 @@ def test_ids_that_left_and_were_merged_are_counted_as_one_user_as_in_windsor(wor
     assert [ours for ours, _ in shown] == [truth for _, truth in shown]
 
 
+def test_a_user_who_left_and_a_visitor_of_the_same_id_are_two(world: World) -> None:
+    people = People(world, identify_by="anonymous_id")
+    world.document["defaults"] |= {"max_exited_percent": 100}
+    for members in (("ana", "stays"), (("", "ana"), "stays")):
+        people.snapshot(*members)
+        people.sync()
+    assert in_windsor(world) == (2, 1)
+
+
 def test_users_with_false_are_counted_up_to_a_number_of_outboxes(
     company: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -183,7 +183,7 @@ FALSE_NOW = """
         UNION ALL SELECT identity FROM unanswered WHERE {says_false}
     ),
     persons AS (
-        SELECT coalesce(m.survivor, identity[2:]) AS person, is_member
+        SELECT coalesce('u' || m.survivor, identity) AS person, is_member
         FROM (SELECT identity, FALSE AS is_member FROM left_once UNION ALL SELECT identity, TRUE FROM members)
         LEFT JOIN merges m ON m.id = identity[2:]
     )
