@@ -178,6 +178,13 @@ def test_exports_whose_names_say_no_format_are_named_with_the_setting_that_reads
     assert (ran.status, json.loads(ran.out)["plans"][0]["members"]) == (0, 3)
 
 
+def test_more_folders_without_a_format_than_are_listed_are_counted(tmp_path: Path) -> None:
+    put(tmp_path, *(f"out/{number:02}/part_0" for number in range(12)))
+    *listed, rest = left(look(tmp_path), "no format")
+    assert len(listed) == 10
+    assert rest == "2 more folders with such files: add what you need of them by hand"
+
+
 def test_two_groups_of_files_under_one_trait_key_leave_the_newer_one(tmp_path: Path) -> None:
     put(tmp_path, "VIP.csv", "exports/vip.csv")
     assert audiences(tmp_path) == {"vip": "exports/vip.csv"}

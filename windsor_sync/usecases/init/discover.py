@@ -93,9 +93,12 @@ def _files_left(listing: Listing, snapshots: FoundSnapshots, archives: list[Pure
         yield Notice("not used", problem)
     if snapshots.unopened:
         yield Notice("not opened", f"{snapshots.unopened:,} more kinds of files: add what you need of them by hand")
-    for folder, count in without_format(listing)[:MOST_WITHOUT_FORMAT]:
+    nameless = without_format(listing)
+    for folder, count in nameless[:MOST_WITHOUT_FORMAT]:
         text = "the names do not say the format: add the path by hand, with format: csv, jsonl or parquet"
         yield Notice("no format", f"{folder}/* ({counted(count, 'file')}): {text}")
+    if (more := len(nameless) - MOST_WITHOUT_FORMAT) > 0:
+        yield Notice("no format", f"{counted(more, 'more folder')} with such files: add what you need of them by hand")
     for folder in sorted(listing.closed):
         yield Notice("not read", f"{_shown(folder)}: this user may not read all that is in it")
     for folder in sorted(listing.large):
