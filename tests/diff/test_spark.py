@@ -107,13 +107,18 @@ def test_files_in_an_object_store_make_the_same_outbox_and_leave_no_draft(s3: An
     assert not s3.find("acme/files/drafts")
 
 
-def test_a_file_missing_from_an_object_store_is_an_error_and_leaves_no_draft(s3: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("content", "words"), [(None, "missing"), (b"PAR1 and no more", "damaged")])
+def test_a_file_of_an_object_store_that_cannot_be_read_is_an_error_and_leaves_no_draft(
+    s3: Any, tmp_path: Path, content: bytes | None, words: str
+) -> None:
     from windsor_sync.diff import spark
 
+    if content:
+        s3.pipe_file("acme/now.parquet", content)
     task = DiffTask(
-        head=None, snapshot="s3://acme/gone.parquet", number=1, taken_at=NOW, moment=NOW, drafts="s3://acme/d"
+        head=None, snapshot="s3://acme/now.parquet", number=1, taken_at=NOW, moment=NOW, drafts="s3://acme/d"
     )
-    with pytest.raises(StoredFileError, match="file store"):
+    with pytest.raises(StoredFileError, match=f"a stored file is {words}"):
         spark.spark_diff(task, tmp_path / "draft.parquet")
     assert not s3.find("acme/d")
 

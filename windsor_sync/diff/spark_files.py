@@ -6,7 +6,7 @@ store's credentials in their environment; windsor_sync need not be installed the
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pyarrow as pa
@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from windsor_sync.errors import ConfigError
-from windsor_sync.storage.duckdb_engine import MISSING
+from windsor_sync.errors import ConfigError, StateUnavailable
+from windsor_sync.storage.duckdb_engine import DAMAGED, MISSING
 from windsor_sync.storage.errors import file_system, in_reach, store_damaged
 
 TASK_ROWS = 500_000
@@ -28,7 +28,10 @@ SMALLER = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int6
 
 
 def stored_rows(spark: SparkSession, locations: Sequence[str]) -> DataFrame:
-    """Return the rows of stored Parquet files that all have the same columns; raises StateUnavailable if one cannot be read."""
+    """Return the rows of stored Parquet files that all have the same columns.
+
+    Raises StoredFileError for a file that is gone or damaged, StateUnavailable if the store does not answer.
+    """
     footers = {location: _footer(location) for location in locations}
     stretches = [(name, *stretch) for name, footer in footers.items() for stretch in _stretches(footer)]
     schema = _known_to_spark(next(iter(footers.values())).schema.to_arrow_schema())
@@ -46,8 +49,8 @@ def write_parts(rows: DataFrame, folder: str) -> list[str]:
 
 
 def remove_parts(folder: str) -> None:
-    """Remove the files of `write_parts`, also those of tasks that were lost; safe to repeat."""
-    with in_reach():
+    """Remove the files of `write_parts`, also those of tasks that were lost; what the store does not let go is swept later."""
+    with suppress(StateUnavailable), in_reach():
         fs, root = file_system(folder, use_listings_cache=False)
         for name in fs.find(root):
             fs.rm_file(name)
@@ -82,7 +85,13 @@ def workers_have_packages() -> Iterator[None]:
 def _footer(location: str) -> Any:
     with in_reach():
         fs, path = file_system(location)
-        return pq.read_metadata(path, filesystem=fs)
+        try:
+            return pq.read_metadata(path, filesystem=fs)
+        except FileNotFoundError:
+            words = MISSING
+        except pa.ArrowInvalid:
+            words = DAMAGED
+    raise store_damaged(words)
 
 
 def _stretches(footer: Any) -> Iterator[tuple[int, int]]:
