@@ -7,6 +7,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -53,7 +54,8 @@ class Reader:
 
     def __init__(self, browser: webdriver.Chrome, folder: Path) -> None:
         self._browser, self._pictures = browser, 0
-        self._wait = WebDriverWait(browser, 20)
+        # a page that is replaced by the next one meanwhile is looked at again
+        self._wait = WebDriverWait(browser, 20, ignored_exceptions=[StaleElementReferenceException])
         self.downloads = folder
         behaviour = {"behavior": "allow", "downloadPath": str(folder)}
         browser.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)

@@ -195,7 +195,7 @@ def test_a_recovery_that_tells_every_member_again_is_for_approvers_alone(approve
     sent = world.sent
     refused = recovery()
     assert refused.return_value == ConfigError.exit_status
-    assert "Nothing was approved or sent. Let one of them do it." in refused.stderr
+    assert "Nothing was approved or sent. Let one of them do it." in refused.output
     assert world.sent == sent
     approvers(user_of_this_process())
     assert recovery().return_value == 0
