@@ -57,7 +57,9 @@ def session(s3_endpoint: str) -> Iterator[None]:
     started.stop()
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(state=states(more_users=20))
 def test_both_engines_find_the_same_changes(state: State) -> None:
     from windsor_sync.diff import spark

@@ -32,6 +32,10 @@ TYPES = {"VARCHAR": "STRING", "TIMESTAMP": "TIMESTAMP_NTZ"}
 """Where Spark has another name for a type."""
 
 
+_WILDCARDS = re.compile(r"([*?\[\]{}\\])")
+"""Characters that have a meaning in the paths that Spark reads."""
+
+
 @workers_have_packages()
 def spark_diff(task: DiffTask, draft: Path) -> Tally:
     """Write the changes that turn what Windsor was told into the snapshot to `draft`, and count them.
@@ -77,12 +81,10 @@ def _turnover(spark: SparkSession, task: DiffTask, changes: Sequence[str]) -> Tu
     """Count the users who differ from the snapshot before; None where that snapshot is not known."""
     if task.head is not None and task.head.snapshot is None:
         return None
-    if not changes:
-        _view(spark, "found_changes", statement.nobody(_spark_types(COLUMNS)))
-    elif task.drafts:
-        stored_rows(spark, changes).createOrReplaceTempView("found_changes")
+    if changes:
+        _rows_of(spark, changes).createOrReplaceTempView("found_changes")
     else:
-        _view(spark, "found_changes", " UNION ALL ".join(f"SELECT * FROM {_local(part)}" for part in changes))
+        _view(spark, "found_changes", statement.nobody(_spark_types(COLUMNS)))
     [counts] = spark.sql(statement.sql("turnover")).collect()
     return Turnover(*counts)
 
@@ -151,17 +153,16 @@ def _no_members() -> str:
 
 def _table_of(spark: SparkSession, location: str) -> str:
     """Return a stored file, or a folder of them, as a table in SQL."""
-    if "://" not in location:
-        return _local(location)
     view = f"stored_{uuid.uuid4().hex}"
-    stored_rows(spark, files_at(location)).createOrReplaceTempView(view)
+    _rows_of(spark, files_at(location) if "://" in location else [location]).createOrReplaceTempView(view)
     return view
 
 
-def _local(location: str) -> str:
-    """Return a Parquet file as a table in SQL; wildcards in its path are escaped."""
-    path = re.sub(r"([*?\[\]{}\\])", r"\\\1", location)
-    return f"parquet.`{path.replace('`', '``')}`"
+def _rows_of(spark: SparkSession, locations: Sequence[str]) -> DataFrame:
+    """Return the rows of Parquet files, at least one, which are all on a disk or all in an object store."""
+    if "://" in locations[0]:
+        return stored_rows(spark, locations)
+    return spark.read.parquet(*(_WILDCARDS.sub(r"\\\1", path) for path in locations))
 
 
 def _spark_types(columns: dict[str, str]) -> dict[str, str]:
