@@ -13,7 +13,8 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
-LOCKED := $(PIP) --require-hashes
+# uv takes a sixth of pip's time, and knows nothing of pip's own settings (an index of a company's, say): then pip does it.
+install = $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --no-deps $(1) || $(PIP) $(1)
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder --max-worker-restart 0
 QUICK_ROOMS := segment settings sandbox delivery events contracts
 
@@ -22,14 +23,16 @@ QUICK_ROOMS := segment settings sandbox delivery events contracts
 
 $(READY): pyproject.toml $(LOCKS:%=locks/%.txt)
 	@$(PYTHON) -c 'import sys; sys.exit("windsor_sync needs Python 3.11.5 or newer, $(PYTHON) is " + sys.version.split()[0] + "; try: make PYTHON=python3.11") if sys.version_info < (3, 11, 5) else 0'
-	@echo "Installing into $(VENV) (a minute or two, once)"
+	@echo "Installing into $(VENV) (a minute, once)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(LOCKED) $(LOCKS:%=-r locks/%.txt)
-	@$(PIP) --no-build-isolation --editable .
+	@sed -n '/^uv==/,/[^\\]$$/p' locks/dev.txt >$(VENV)/uv.txt
+	@$(PIP) --require-hashes -r $(VENV)/uv.txt
+	@$(call install,--require-hashes $(LOCKS:%=-r locks/%.txt))
+	@$(call install,--no-build-isolation --editable .)
 	@touch $@
 
 bench: $(READY)
-	@$(LOCKED) -r locks/bench.txt
+	@$(call install,--require-hashes -r locks/bench.txt)
 	@$(BIN)/python -m benchmarks --json benchmarks.json
 
 chaos: $(READY)
@@ -56,7 +59,7 @@ coverage: $(READY)
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report
 
 mutation: $(READY)
-	@$(LOCKED) -r locks/mutation.txt
+	@$(call install,--require-hashes -r locks/mutation.txt)
 	@$(BIN)/python -m tests.mutation $(ARGS)
 
 lock: $(READY)
