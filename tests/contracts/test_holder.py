@@ -1,5 +1,6 @@
 """A lease whose holder was killed is free at once, and only then."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -118,6 +119,19 @@ def test_a_process_of_another_machine_start_or_namespace_is_not_judged(place: in
     words = mark.split(" ")
     words[place] += "x"
     assert not has_died(" ".join(words))
+
+
+def test_a_forked_process_has_a_mark_of_its_own() -> None:
+    parents = mark_of_this_process()
+    assert parents is not None
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        os.write(writing, str(mark_of_this_process()).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 1000).decode().split(" ")[-2] == str(child)
+    os.close(reading)
+    os.close(writing)
 
 
 def test_a_holder_without_a_mark_is_not_judged() -> None:

@@ -10,13 +10,13 @@ def footer_of(location: str, key: str) -> tuple[int, str | None]:
     file = one_file(location)
     try:
         with open_duckdb() as connection:
-            [(rows,)] = connection.execute(f"SELECT num_rows FROM parquet_file_metadata({file})").fetchall()
-            note = connection.execute(
-                f"SELECT decode(value) FROM parquet_kv_metadata({file}) WHERE decode(key) = {quoted(key)}"
-            ).fetchone()
+            [(rows, note)] = connection.execute(f"""
+                SELECT num_rows, (SELECT decode(value) FROM parquet_kv_metadata({file}) WHERE decode(key) = {quoted(key)} LIMIT 1)
+                FROM parquet_file_metadata({file})
+            """).fetchall()
     except duckdb.Error:
         return -1, None
-    return int(rows), str(note[0]) if note else None
+    return int(rows), None if note is None else str(note)
 
 
 def note_option(key: str, text: str) -> str:

@@ -14,6 +14,11 @@ _PROC = Path("/proc")
 _ENDED = frozenset("ZX")
 """States of a thread that runs no more, the process having been killed, while its parent has not asked how it ended."""
 
+_mark: list[str] = []
+"""The mark of this process, once it was found: a run asks for it some thirty times."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_mark.clear)
+
 
 def name_of_this_process() -> str:
     """Return how a holder is named to the next comer: machine and process."""
@@ -22,8 +27,12 @@ def name_of_this_process() -> str:
 
 def mark_of_this_process() -> str | None:
     """Return the mark that `has_died` compares; None where the system offers none (only Linux does)."""
-    machine, began = _machine(), _began(os.getpid())
-    return f"{machine} {os.getpid()} {began}" if machine and began else None
+    if not _mark:
+        machine, began = _machine(), _began(os.getpid())
+        if not machine or not began:
+            return None
+        _mark.append(f"{machine} {os.getpid()} {began}")
+    return _mark[0]
 
 
 def can_be_judged(mark: str | None) -> bool:
