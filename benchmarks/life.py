@@ -9,6 +9,8 @@ sends nothing, and each user's events are in their order.
 
 import argparse
 import csv
+import ctypes
+import gc
 import gzip
 import json
 import os
@@ -82,6 +84,8 @@ class Look:
     runs: int
     cpu_ms: float
     memory_mb: float
+    in_use_mb: float
+    """of the C library's memory, without what it keeps free for later; 0 where it does not say"""
     handles: int
     threads: int
     files: int
@@ -209,7 +213,30 @@ def _messages(windsor: httpx.Client) -> Iterator[str]:
                 yield message["messageId"]
 
 
+class _Mallinfo(ctypes.Structure):
+    """What `mallinfo2` of glibc returns."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+        )
+    )  # fmt: skip
+
+
+def _in_use_mb() -> float:
+    """Return what the program has of the C library's memory. Resident memory also counts what was freed and kept."""
+    try:
+        mallinfo = ctypes.CDLL(None).mallinfo2
+    except AttributeError:  # another C library, or one before glibc 2.33
+        return 0.0
+    mallinfo.restype = _Mallinfo
+    found = mallinfo()
+    return float(found.uordblks + found.hblkhd) / 1e6
+
+
 def _look(folder: Path, runs: int, cpu_ms: float) -> Look:
+    gc.collect()  # what Python has yet to collect is no growth
     stored = [file.stat().st_size for file in (folder / ".windsor" / "files").rglob("*") if file.is_file()]
     state = sum(file.stat().st_size for file in (folder / ".windsor").glob("state.db*"))
     handles = len(list(Path("/proc/self/fd").iterdir()))
@@ -217,6 +244,7 @@ def _look(folder: Path, runs: int, cpu_ms: float) -> Look:
         runs,
         round(cpu_ms, 1),
         round(resident_mb(os.getpid()), 1),
+        round(_in_use_mb(), 2),
         handles,
         threading.active_count(),
         len(stored),
@@ -259,7 +287,7 @@ def grown(looks: list[Look], runs_before: int) -> list[str]:
     then = [look for look in looks if look.runs > runs_before]
     half = len(then) // 2
     found = []
-    for name in ("cpu_ms", "memory_mb", "handles", "threads", "files", "files_mb"):
+    for name in ("cpu_ms", "memory_mb", "in_use_mb", "handles", "threads", "files", "files_mb"):
         early, late = ([getattr(look, name) for look in part] for part in (then[:half], then[half:]))
         if early and sorted(late)[len(late) // 2] > FLAT * sorted(early)[len(early) // 2]:
             found.append(name)
@@ -275,8 +303,8 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="windsor-sync-life-") as folder:
         looks = live(Path(folder), arguments.runs, arguments.kept_days)
-    print("| runs | ms of processor a run | memory MB | handles | threads | files | files MB | state MB |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| runs | ms of processor a run | memory MB | in use MB | handles | threads | files | files MB | state MB |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for look in looks:
         print("| " + " | ".join(f"{value:,}" for value in asdict(look).values()) + " |")
     if arguments.json:
