@@ -14,11 +14,9 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 from windsor_sync.errors import ConfigError
+from windsor_sync.http.addresses import connected_socket
 from windsor_sync.http.connection import MAX_HEAD_BYTES, Connection, as_transport
 from windsor_sync.settings import Destination
-
-NEXT_ADDRESS_S = 0.25
-"""When a host has several addresses (RFC 8305)."""
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -102,9 +100,12 @@ async def open_connection(
             connection = await _opened(origin, proxy, tls)
     except (OSError, ssl.CertificateError, ValueError) as error:  # ValueError: a host name that cannot be one
         raise NeverLeftError from error
-    if not await connection.is_quiet():
+    try:
+        if not await connection.is_quiet():
+            raise NeverLeftError from ConnectionResetError()  # closed, or answered, as soon as it was open
+    except BaseException:
         connection.close()
-        raise NeverLeftError from ConnectionResetError()  # closed, or answered, as soon as it was open
+        raise
     return connection
 
 
@@ -112,7 +113,7 @@ async def _opened(origin: Origin, proxy: Proxy | None, tls: Callable[[], ssl.SSL
     """Lay the transports over each other: TCP, TLS to the proxy, its tunnel, TLS to the origin."""
     loop = asyncio.get_running_loop()
     first = proxy.origin if proxy else origin
-    tcp, tunnel = await loop.create_connection(_Tunnel, first.host, first.port, happy_eyeballs_delay=NEXT_ADDRESS_S)
+    tcp, tunnel = await loop.create_connection(_Tunnel, sock=await connected_socket(first.host, first.port))
     transports = [as_transport(tcp)]
     try:
         if not (first.is_secure or proxy):

@@ -72,7 +72,11 @@ class Connections:
         idle = self._idle[origin]
         while idle:
             connection = idle.pop()
-            is_quiet = await connection.is_quiet()
+            try:
+                is_quiet = await connection.is_quiet()
+            except BaseException:
+                connection.close()
+                raise
             if connection.hearing.is_out_of_step:
                 connection.close()
                 raise OutOfStepError
