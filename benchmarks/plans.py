@@ -52,6 +52,8 @@ class Plan:
     """planning and execution, as PostgreSQL counts them"""
     buffers: int
     """pages of 8 kB that it looked at"""
+    nodes: int
+    """steps of the plan"""
 
 
 class Recorder:
@@ -108,6 +110,7 @@ def _plan(found: dict[str, Any]) -> Plan:
         scanned=tuple(dict.fromkeys(scanned)),
         milliseconds=found["Planning Time"] + found["Execution Time"],
         buffers=top["Shared Hit Blocks"] + top["Shared Read Blocks"],
+        nodes=len(nodes),
     )
 
 

@@ -1,6 +1,6 @@
 """Fills a PostgreSQL state with the runs and verdicts of many weeks, inside the database."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Table, func, insert, literal_column, select, 
 from benchmarks.why import CHANGES, USER, write_outbox
 from windsor_sync.diff.duckdb import WRITTEN_AS
 from windsor_sync.state import tables
+from windsor_sync.state.database import Database
 from windsor_sync.state.stored_files import installation_mark
 from windsor_sync.usecases.workspace import Workspace
 
@@ -209,19 +210,25 @@ def fill(workspace: Workspace, size: Size, folder: Path) -> None:
     """Write the rows of every table that a run writes to, and the files that they name."""
     snapshot = _write_snapshot(folder / "snapshot.parquet")
     drafts = [write_outbox(folder / f"draft-{number}.parquet", number) for number in range(DRAFTS)]
+    fill_tables(workspace.database, size, snapshot.stat().st_size, [draft.stat().st_size for draft in drafts])
+    _place(workspace, drafts, snapshot)
+
+
+def fill_tables(database: Database, size: Size, snapshot_bytes: int, outbox_bytes: Sequence[int]) -> None:
+    """Write the rows alone."""
     words = {
-        "mark": installation_mark(workspace.database.installation()),
+        "mark": installation_mark(database.installation()),
         "now": datetime.now(UTC).isoformat(),
         "audiences": size.audiences,
         "rounds": size.rounds,
         "changes": size.verdicts_a_run * CHANGES_A_VERDICT,
         "kept": SNAPSHOTS_KEPT,
         "members": MEMBERS,
-        "snapshot_bytes": snapshot.stat().st_size,
+        "snapshot_bytes": snapshot_bytes,
         "outbox_rows": CHANGES,
-        "outbox_bytes": f"(ARRAY{[draft.stat().st_size for draft in drafts]})[n % {DRAFTS} + 1]",
+        "outbox_bytes": f"(ARRAY{list(outbox_bytes)})[n % {len(outbox_bytes)} + 1]",
     }
-    with workspace.database.engine.connect() as connection:
+    with database.engine.connect() as connection:
         connection.execute(text("SET session_replication_role = replica"))  # no look at foreign keys, row by row
         connection.execute(text("SET work_mem = '64MB'"))
         connection.execute(text(DRAFTED.format(**words)))
@@ -239,9 +246,8 @@ def fill(workspace: Workspace, size: Size, folder: Path) -> None:
         connection.execute(text("DROP TABLE drafted"))
         connection.execute(text("RESET ALL"))
         connection.commit()
-    with workspace.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE"))  # as autovacuum does in time
-    _place(workspace, drafts, snapshot)
 
 
 def _insert(connection: Connection, table: Table, source: str, columns: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import BigInteger, Connection, Select, Text, and_, column, delete, func, insert, select, update, values
 
 from windsor_sync.domain.progress import ShardProgress, Stretch
 from windsor_sync.domain.run import RunState
@@ -154,9 +154,7 @@ class Ledger:
                 for run_id, shard in _shards(connection, run_ids):
                     shards[run_id].append(shard)
             for some in _in_parts(rows):
-                # for `(run_id, seq) IN (…)` SQLite would read the whole table
-                named = or_(*(and_(verdicts.c.run_id == run_id, verdicts.c.seq == seq) for run_id, seq in some))
-                for row in connection.execute(select(verdicts).where(named)):
+                for row in connection.execute(_on_rows(some)):
                     decided[row.run_id].append(_verdict(row))
         return {run_id: Answers(tuple(found), tuple(decided[run_id])) for run_id, found in shards.items()}
 
@@ -289,6 +287,15 @@ def _shards(connection: Connection, run_ids: Sequence[str]) -> Iterator[tuple[st
 
 def _verdict(r: StateRow) -> RowVerdict:
     return RowVerdict(r.seq, Verdict(r.verdict), r.in_doubt, r.answered_at, r.code, r.message)
+
+
+def _on_rows(rows: Sequence[tuple[str, int]]) -> Select[Any]:
+    """Return the query of the verdicts on these rows of outboxes, which finds each of them through the index.
+
+    For `(run_id, seq) IN (…)` SQLite would read the whole table, and for 500 pairs joined by OR PostgreSQL plans for 0.3 s.
+    """
+    wanted = values(column("run_id", Text), column("seq", BigInteger), name="wanted").data(rows).cte("wanted")
+    return select(verdicts).join(wanted, and_(wanted.c.run_id == verdicts.c.run_id, wanted.c.seq == verdicts.c.seq))
 
 
 def _note_ending(connection: Connection, run_id: str, shard: int, how: str | None, why: str | None) -> None:

@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, delete, func, or_, select, update
+from sqlalchemy import Select, and_, delete, func, or_, select, update
 
 from windsor_sync.domain.change import Turnover
 from windsor_sync.domain.run import Books, ForwardingRun, Run, RunState
 from windsor_sync.state.database import Database, StateRow, Transaction
 from windsor_sync.state.leases import Lease
 from windsor_sync.state.tables import audiences, progress, runs, snapshots, stored_files, stretches, verdicts
+
+_IS_ITS_SNAPSHOT = and_(snapshots.c.id == runs.c.snapshot_id, snapshots.c.audience_id == runs.c.audience_id)
+"""With the audience named, PostgreSQL reads the snapshots of one audience through their index, and not those of all."""
 
 
 def run_of(database: Database, run_id: str) -> Run | None:
@@ -69,14 +72,34 @@ def outlines(database: Database, audience_id: int, limit: int) -> list[Outline]:
             runs.c.held,
             stored_files.c.size_bytes,
         )
-        .outerjoin(snapshots, snapshots.c.id == runs.c.snapshot_id)
-        .outerjoin(stored_files, stored_files.c.path == runs.c.outbox)
+        .outerjoin(snapshots, _IS_ITS_SNAPSHOT)
+        .outerjoin(stored_files, (stored_files.c.path == runs.c.outbox) & (stored_files.c.audience_id == audience_id))
         .where(runs.c.audience_id == audience_id)
         .order_by(runs.c.started_at.desc(), runs.c.number.desc(), runs.c.id)
         .limit(limit)
     )
     with database.read() as connection:
         return [Outline(*row[:-2], tuple(row.held), row.size_bytes) for row in connection.execute(query)]
+
+
+def newest_books(database: Database, audience_id: int, limit: int) -> list[tuple[str, Books | None]]:
+    """Return the books of an audience's newest runs by run id, newest first; None of a run that has not ended.
+
+    It takes a third of the time of the runs themselves.
+    """
+    of_run = (*(runs.c[name] for name in _COUNTS), runs.c.id, runs.c.finished_at, runs.c.intake, runs.c.merged)
+    query = (
+        select(*of_run, snapshots.c.rows_read, snapshots.c.members, snapshots.c.left_out)
+        .outerjoin(snapshots, _IS_ITS_SNAPSHOT)
+        .where(runs.c.audience_id == audience_id)
+        .order_by(runs.c.started_at.desc(), runs.c.number.desc(), runs.c.id)
+        .limit(limit)
+    )
+    with database.read() as connection:
+        return [
+            (row.id, Books(**_rows_of(row), **_counts_of(row)) if row.finished_at else None)
+            for row in connection.execute(query)
+        ]
 
 
 def history(
@@ -119,7 +142,7 @@ def _with_snapshots() -> Select[Any]:
             snapshots.c.left_out,
         )
         .join(audiences, audiences.c.id == runs.c.audience_id)
-        .outerjoin(snapshots, snapshots.c.id == runs.c.snapshot_id)
+        .outerjoin(snapshots, _IS_ITS_SNAPSHOT)
     )
 
 
@@ -286,22 +309,23 @@ def _run(row: StateRow) -> Run:
         "options": row.options,
         "books": Books(
             **_rows_of(row),
-            members_before=row.members_before,
-            entered=row.entered,
-            exited=row.exited,
-            updated=row.updated,
-            moved=row.moved,
-            moved_from=row.moved_from,
-            delivered=row.delivered,
-            rejected=row.rejected,
-            withheld=row.withheld,
-            owed=row.owed,
-            in_doubt=row.in_doubt,
+            **_counts_of(row),
             turnover=Turnover(**row.options["turnover"]) if row.options.get("turnover") else None,
             told_true=row.options.get("told_true"),
         ),
     }
     return Run(**facts) if row.intake is None else ForwardingRun(**facts, intake=row.intake)
+
+
+_COUNTS = (
+    "members_before", "entered", "exited", "updated", "moved", "moved_from", "delivered", "rejected", "withheld", "owed",
+    "in_doubt",
+)  # fmt: skip
+"""The columns that books have under the same name."""
+
+
+def _counts_of(row: StateRow) -> dict[str, int]:
+    return {name: getattr(row, name) for name in _COUNTS}
 
 
 def _rows_of(row: StateRow) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The sealed snapshots that the state knows: which file each is, when it was taken, and what it came to."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any
 
@@ -89,14 +89,14 @@ def stand_on(connection: Transaction, audience_id: int, damaged: str, path: str,
     )
 
 
-def spare_paths(database: Database, audience_id: int, sealed_before: datetime) -> list[str]:
-    """Return the sealed files that are neither recent nor what Windsor was told, for any audience that names them.
+def spare_paths(database: Database, audience_id: int, sealed_before: datetime, stored: Set[str]) -> list[str]:
+    """Return the `stored` snapshots that are neither recent nor what Windsor was told, for any audience that names them.
 
     An older version let audiences of two destinations share a file.
     """
     query = select(snapshots.c.path).where(snapshots.c.audience_id == audience_id).order_by(snapshots.c.id.desc())
     with database.read() as connection:
-        paths = list(dict.fromkeys(connection.execute(query).scalars()))
+        paths = list(dict.fromkeys(path for path in connection.execute(query).scalars() if path in stored))
         kept = {path for owner in _owners(connection, paths) for path in _kept(connection, owner, sealed_before)}
     return [path for path in paths if path not in kept]
 

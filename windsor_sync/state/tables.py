@@ -126,6 +126,7 @@ snapshots = Table(
     Column("left_out", JSON, nullable=False),
     Column("findings", JSON),  # what was found beside the counts: rows that could not be read, e-mails left out
     Index(None, "audience_id", "id"),
+    Index(None, "path"),
 )
 
 runs = Table(
@@ -162,6 +163,8 @@ runs = Table(
     _count("merges"),  # the number of the newest merge that the run knew of
     Index(None, "audience_id", "number", unique=True),
     Index(None, "started_at"),
+    Index(None, "outbox"),
+    Index(None, "snapshot_id"),
 )
 
 # How far a shard, a part of an outbox's rows, has come. Rows below `position` have an answer; rows at or above `reach` were

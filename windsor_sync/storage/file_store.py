@@ -195,8 +195,8 @@ class FileStore:
         for name in self._find(self._full(folder)):
             moment = self._modified(name)
             if moment is not None:
-                path = str(self._fs._strip_protocol(name)).removeprefix(f"{self._root}/")
-                yield StoredFile(path, _aware(moment))
+                full = name if self.is_local else str(self._fs._strip_protocol(name))
+                yield StoredFile(full.removeprefix(f"{self._root}/"), _aware(moment))
 
     def is_older(self, path: str, before: datetime) -> bool:
         """Whether the file is there, and was written before a moment."""
@@ -243,7 +243,8 @@ class FileStore:
         """Return when a file was written; None when it is gone meanwhile."""
         moment: datetime | None = None
         with in_reach(), suppress(FileNotFoundError):
-            moment = self._fs.modified(name)
+            # for tens of thousands of files fsspec takes ten times as long to ask the disk
+            moment = datetime.fromtimestamp(os.lstat(name).st_mtime, UTC) if self.is_local else self._fs.modified(name)
         return moment
 
     def _link(self, draft: Path, final: Path) -> None:

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from windsor_sync.domain.run import Run, UnbalancedBooksError
+from windsor_sync.domain.run import Books, Run, UnbalancedBooksError
 from windsor_sync.errors import ConfigError, LeaseHeld, SegmentUnavailable, StoredFileError
 from windsor_sync.segment.trait_keys import TraitKey
 from windsor_sync.settings import Settings
 from windsor_sync.state.audiences import EVENTS_CLASS, Registry
 from windsor_sync.state.database import Database, StateRow
-from windsor_sync.state.runs import recent
+from windsor_sync.state.runs import newest_books, run_of
 from windsor_sync.storage.file_store import FileStore
 from windsor_sync.storage.scratch import QUIET_S
 from windsor_sync.usecases.close_run import settle_dead
@@ -86,11 +86,12 @@ def _left_behind(files: FileStore, *, repair: bool) -> Iterator[Irregularity]:
 
 def _audience(workspace: Workspace, row: StateRow, *, repair: bool) -> Iterator[Irregularity]:
     audience_id, key = row.id, row.trait_key
-    for run in recent(workspace.database, audience_ids=[audience_id], limit=RUNS_LOOKED_AT):
-        if run.finished_at is None:
+    for run_id, books in newest_books(workspace.database, audience_id, RUNS_LOOKED_AT):
+        run = run_of(workspace.database, run_id) if books is None else None
+        if books is not None:
+            yield from _books(key, run_id, books)
+        elif run is not None:
             yield _died(workspace, key, run, repair=repair)
-        else:
-            yield from _books(key, run)
     if row.ledger_lost_at is not None:
         text = f"What Windsor was told of {key} is not known since {row.ledger_lost_at:%Y-%m-%d %H:%M:%S} UTC."
         yield Irregularity(
@@ -115,9 +116,9 @@ def _died(workspace: Workspace, key: str, run: Run, *, repair: bool) -> Irregula
     return Irregularity(key, text, "Its books are closed; the next sync sends what is owed.", is_mended=True)
 
 
-def _books(key: str, run: Run) -> Iterator[Irregularity]:
+def _books(key: str, run_id: str, books: Books) -> Iterator[Irregularity]:
     try:
-        run.books.check(run.run_id)
+        books.check(run_id)
     except UnbalancedBooksError as error:
         yield Irregularity(key, str(error), "Report it; a resync makes Windsor right whatever happened.")
 

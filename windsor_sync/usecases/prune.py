@@ -3,7 +3,7 @@
 An audience's newest run with its files, which are what Windsor was told, and the counts of every run are never touched.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -50,10 +50,11 @@ def prune(workspace: Workspace, *, kept_days: int = KEPT_DAYS, dry_run: bool = F
     """Remove what is older than `kept_days`; safe to repeat and to interrupt."""
     now = datetime.now(UTC)
     done = Pruned()
+    sealed = {stored.path for stored in workspace.files.stored("snapshots")}
     for row in workspace.registry.everything():
         try:
             with workspace.hold(TraitKey(row.trait_key), "state prune") as lease:
-                _prune_one(workspace, row, lease, now - timedelta(days=kept_days), done, dry_run=dry_run)
+                _prune_one(workspace, row, lease, now - timedelta(days=kept_days), sealed, done, dry_run=dry_run)
         except LeaseHeld:
             done.busy += 1
     _remove_ownerless(workspace, now - OWNERLESS_AFTER, done, dry_run=dry_run)
@@ -61,12 +62,20 @@ def prune(workspace: Workspace, *, kept_days: int = KEPT_DAYS, dry_run: bool = F
 
 
 def _prune_one(
-    workspace: Workspace, row: StateRow, lease: Lease, before: datetime, done: Pruned, *, dry_run: bool
+    workspace: Workspace,
+    row: StateRow,
+    lease: Lease,
+    before: datetime,
+    sealed: Set[str],
+    done: Pruned,
+    *,
+    dry_run: bool,
 ) -> None:
+    """Remove one audience's old files. `sealed`: the snapshots in the store, because most that the state names are gone."""
     old = list(_old_runs(workspace.settings, workspace.database, row, before))
     is_audience = row.computation_class != EVENTS_CLASS
-    found = spare_paths(workspace.database, row.id, datetime.now(UTC) - OWNERLESS_AFTER) if is_audience else []
-    spare = [path for path in found if workspace.files.exists(path)]
+    until = datetime.now(UTC) - OWNERLESS_AFTER
+    spare = spare_paths(workspace.database, row.id, until, sealed) if is_audience else []
     gone = [path for run in old for path in run.paths] + spare
     parts = {path: workspace.stored.parts(path) for path in gone}
     if not dry_run:
