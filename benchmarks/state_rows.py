@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 from sqlalchemy import Connection, Table, func, insert, literal_column, select, text
@@ -252,7 +253,8 @@ def fill_tables(database: Database, size: Size, snapshot_bytes: int, outbox_byte
 
 def _insert(connection: Connection, table: Table, source: str, columns: Mapping[str, str]) -> None:
     """Insert a row for each one of `source`; `columns`: each column of the table as SQL."""
-    query = select(*map(literal_column, columns.values())).select_from(text(source))
+    values: list[Any] = [literal_column(sql) for sql in columns.values()]
+    query = select(*values).select_from(text(source))
     connection.execute(insert(table).from_select([table.c[name] for name in columns], query))
 
 

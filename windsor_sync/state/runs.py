@@ -96,10 +96,8 @@ def newest_books(database: Database, audience_id: int, limit: int) -> list[tuple
         .limit(limit)
     )
     with database.read() as connection:
-        return [
-            (row.id, Books(**_rows_of(row), **_counts_of(row)) if row.finished_at else None)
-            for row in connection.execute(query)
-        ]
+        rows: list[StateRow] = list(connection.execute(query))
+    return [(row.id, Books(**_rows_of(row), **_counts_of(row)) if row.finished_at else None) for row in rows]
 
 
 def history(
@@ -324,7 +322,7 @@ _COUNTS = (
 """The columns that books have under the same name."""
 
 
-def _counts_of(row: StateRow) -> dict[str, int]:
+def _counts_of(row: StateRow) -> dict[str, Any]:
     return {name: getattr(row, name) for name in _COUNTS}
 
 
