@@ -164,6 +164,18 @@ def test_engines_of_several_threads_are_several(kept: None) -> None:
     assert len(kept_engines._idle) <= kept_engines.MOST_IDLE
 
 
+def test_engines_that_nobody_needs_any_more_make_room_for_those_in_use(
+    kept: None, started: list[kept_engines.KeptEngine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duckdb_engine, "_folders", set())
+    for name in ("one", "two", "three", "three"):
+        duckdb_engine._folders.clear()
+        duckdb_engine.reach_folder(str(tmp_path / name))
+        with open_duckdb():
+            pass
+    assert [is_closed(engine) for engine in started] == [True, False, False]
+
+
 def test_a_fork_has_an_engine_of_its_own(kept: None) -> None:
     def counts() -> bool:
         with open_duckdb() as connection:

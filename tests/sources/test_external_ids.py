@@ -66,3 +66,14 @@ def test_ids_written_as_usual_are_read_by_the_short_way() -> None:
         asked = f"SELECT is_usual({found}, t) FROM (SELECT unnest(?) AS t)"
         answers = connection.execute(asked, [[USUAL, USUAL.replace(":", ": "), '{"user_id":["u1","u2"]}']]).fetchall()
     assert answers == [(True,), (False,), (False,)]
+
+
+def test_a_statement_gets_the_macros_that_it_uses_and_no_others() -> None:
+    with open_duckdb() as connection:
+        json_text.define_macros(connection, "SELECT mail(t)")
+        assert connection.execute("SELECT mail(' a@b ')").fetchall() == [("a@b",)]
+        names = "SELECT function_name FROM duckdb_functions() WHERE NOT internal"
+        found = {name for (name,) in connection.execute(names).fetchall() if not name.startswith("macros_")}
+        assert found == {"mail", "is_nothing", "holds_space"}
+        json_text.define_macros(connection)
+        assert connection.execute("SELECT tidy_json('1.0')").fetchall() == [("1",)]

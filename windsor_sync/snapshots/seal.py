@@ -36,7 +36,7 @@ from windsor_sync.sources.damaged_ids import (
     rounded,
 )
 from windsor_sync.sources.files import confirm_unchanged, files_of
-from windsor_sync.sources.json_text import settle_numbers
+from windsor_sync.sources.json_text import define_macros, settle_numbers
 from windsor_sync.sources.refusal import unusable
 from windsor_sync.storage.duckdb_engine import no_room, open_duckdb, open_stored, parquet, quoted
 from windsor_sync.storage.errors import store_unavailable
@@ -224,6 +224,7 @@ def _define_checked(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> No
         user_hash = _hash_of("coalesce(user_id, anonymous_id)", recipe)
         reasons.append(f"WHEN {user_hash} IN (SELECT user_hash FROM suppressed) THEN '{LeftOut.SUPPRESSED}'")
     if recipe.wants_value:
+        define_macros(connection, _VALUE)
         reasons.append(f"WHEN value IS NULL THEN '{LeftOut.MISSING_VALUE}'")
     else:
         reasons.append(f"WHEN is_no_member THEN '{LeftOut.NOT_MEMBERS}'")

@@ -95,6 +95,8 @@ class EngageCsvSource:
         rows = _rows(layout, value, traits)
         if self._value_of and not traits:
             self.numbers = MaybeNumbers(self._value_of, WITH_COMMA)
+        if not self._value_of:
+            define_macros(connection, rows)
         define_rows(connection, rows, flag, self.describe())
         self._look = None
         self._has_columns(layout, has_value=value.startswith("json_of_cell"))
@@ -111,6 +113,7 @@ class EngageCsvSource:
         self._split = split(text, known, connection, Rows.ASSUMED)
         connection.execute("CREATE OR REPLACE TEMP SEQUENCE several_ids")
         rows = _rows(layout, "NULL::VARCHAR", None, "CASE WHEN nextval('several_ids') > 0 THEN user_ids END")
+        define_macros(connection, rows)
         define_rows(connection, rows, None, self.describe())
         self._has_columns(layout, has_value=False)
         return True
@@ -124,7 +127,8 @@ class EngageCsvSource:
         return holds(self._split, connection, None if used else rows)
 
     def _looked_at(self, connection: duckdb.DuckDBPyConnection) -> _Look:
-        define_macros(connection)
+        if self._value_of:
+            define_macros(connection)
         if self._look:
             return self._look
         text = plain_text(self.origin, connection)

@@ -4,7 +4,7 @@ DuckDB's own JSON functions accept `NaN` and trailing commas, and write numbers 
 becomes `100000.0`): harmless in a value, fatal in an id.
 """
 
-from contextlib import suppress
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -49,6 +49,8 @@ AS_SHOWN = r"[-+]?[$€£¥] ?[-+]?[0-9][0-9.,]*|[-+]?[0-9][0-9.,]* ?[$€£¥%]
 """Numbers as reports show them: $12, 1,234.5. They are told as text, since 1,234 may be another number elsewhere."""
 GAPS = "('\"NA\"', '\".\"')"
 """What R and SAS write where a number is missing; among texts it may be a text."""
+
+_CALLED = re.compile(r"(\w+)\(")
 
 _MACROS = {
     # The grammar of JSON, strictly, and nothing that Python's reader could not hold.
@@ -167,18 +169,33 @@ _MACROS = {
 }
 
 
-def define_macros(connection: duckdb.DuckDBPyConnection) -> None:
+def define_macros(connection: duckdb.DuckDBPyConnection, needed_by: str | None = None) -> None:
     """Make the macros above known to the connection's engine, for as long as it runs.
 
-    To define them takes longer than to seal a few users: an engine that is used again has them.
+    `needed_by`: a statement. Where it is given, only the macros are defined that it uses, directly or through others. To define
+    all of them takes longer than to seal a few users: an engine that is used again has them.
     """
-    ours = hash(tuple(_MACROS.items()))
-    with suppress(duckdb.CatalogException):
-        if connection.execute("SELECT known_macros()").fetchall() == [(ours,)]:
-            return
-    for signature, body in _MACROS.items():
+    macros = dict(_MACROS) if needed_by is None else _macros_in(needed_by)
+    name = f"macros_{hash(tuple(macros.items())) & (1 << 64) - 1:x}"
+    try:
+        # To ask whether a function exists is slow: if there is none, DuckDB looks for functions with similar names.
+        connection.execute(f"CREATE MACRO {name}() AS NULL")
+    except duckdb.CatalogException:
+        return  # the engine has been here before
+    for signature, body in macros.items():
         connection.execute(f"CREATE OR REPLACE MACRO {signature} AS {body}")
-    connection.execute(f"CREATE OR REPLACE MACRO known_macros() AS {ours}")
+
+
+def _macros_in(statement: str) -> dict[str, str]:
+    """Return the macros that a statement uses, and those that these use; each one after the macros that it uses."""
+    names = {signature.partition("(")[0]: signature for signature in _MACROS}
+    used: set[str] = set()
+    texts = [statement]
+    while texts:
+        found = {name for name in _CALLED.findall(texts.pop()) if name in names} - used
+        used |= found
+        texts += [_MACROS[names[name]] for name in found]
+    return {signature: body for signature, body in _MACROS.items() if signature.partition("(")[0] in used}
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,13 +132,17 @@ def take(reaches: Reaches) -> KeptEngine | None:
 
 
 def give_back(engine: KeptEngine) -> None:
-    """Keep an engine that holds nothing, or close it."""
+    """Keep an engine that holds nothing, or close it; of too many, close the one that has waited longest.
+
+    That one may reach places that nobody uses any more.
+    """
     with _lock:
-        is_kept = _keepers > 0 and len(_idle) < MOST_IDLE
-        if is_kept:
-            _idle.append(engine)
-    if not is_kept:
-        engine.database.close()
+        _idle.append(engine)
+        most = MOST_IDLE if _keepers else 0
+        too_many = _idle[: max(len(_idle) - most, 0)]
+        del _idle[: len(too_many)]
+    for each in too_many:
+        each.database.close()
 
 
 def close_idle() -> None:
