@@ -26,8 +26,8 @@ async def connected_socket(host: str, port: int) -> socket.socket:
         while left or trying:
             if left:
                 trying.add(asyncio.create_task(_connect(left.pop(0))))
-            patience_s = NEXT_ADDRESS_S if left else None
-            done, _ = await asyncio.wait(trying, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+            wait_s = NEXT_ADDRESS_S if left else None
+            done, _ = await asyncio.wait(trying, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 trying.remove(task)
                 try:
