@@ -50,7 +50,7 @@ AS_SHOWN = r"[-+]?[$€£¥] ?[-+]?[0-9][0-9.,]*|[-+]?[0-9][0-9.,]* ?[$€£¥%]
 GAPS = "('\"NA\"', '\".\"')"
 """What R and SAS write where a number is missing; among texts it may be a text."""
 
-_CALLED = re.compile(r"(\w+)\(")
+_CALLED = re.compile(r"\b(\w+)\(")
 
 _MACROS = {
     # The grammar of JSON, strictly, and nothing that Python's reader could not hold.
