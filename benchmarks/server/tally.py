@@ -7,17 +7,16 @@ knows into the folder and answers with the number of messages so far: a file of 
 
 import asyncio
 import json
-import subprocess
 import sys
 import time
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-YES = ANSWER % (2, b"{}")
+from benchmarks.server.exchange import ANSWER, listening, started
+
+YES = ANSWER % (b"200 OK", 2, b"{}")
 UNKNOWN, FALSE, TRUE = range(3)
 ARRIVALS = "arrivals"
 
@@ -26,13 +25,8 @@ ARRIVALS = "arrivals"
 def tallying(folder: Path, latency_s: float, users: int) -> Iterator[str]:
     """Yield the address of one that knows users by their numbers, which are the end of their ids."""
     folder.mkdir()
-    command = [sys.executable, "-m", __name__, str(folder), str(latency_s), str(users)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
-        assert process.stdout is not None
-        try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}/"
-        finally:
-            process.terminate()
+    with started(__name__, folder, latency_s, users) as url:
+        yield url
 
 
 class Tally:
@@ -61,41 +55,17 @@ class Tally:
         return json.dumps(len(self._came)).encode()
 
 
-class _Exchange(asyncio.Protocol):
-    """One connection, one request at a time on it."""
-
-    def __init__(self, latency_s: float, tally: Tally) -> None:
-        self._latency_s = latency_s
-        self._tally = tally
-        self._data = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._data += data
-        head, end, body = self._data.partition(b"\r\n\r\n")
-        if end and head.startswith(b"GET"):
-            self._data = b""
-            counted = self._tally.written()
-            self._transport.write(ANSWER % (len(counted), counted))
-        elif end and len(body) >= int(head.lower().rpartition(b"content-length:")[2].split(b"\r\n")[0]):
-            self._data = b""
-            self._tally.take(body)
-            asyncio.get_running_loop().call_later(self._latency_s, self._answer)
-
-    def _answer(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(YES)
-
-
 async def _serve(folder: Path, latency_s: float, users: int) -> None:
     tally = Tally(folder, users)
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(partial(_Exchange, latency_s, tally), "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+
+    def answers(head: bytes, body: bytes) -> tuple[float, bytes]:
+        if head.startswith(b"GET"):
+            counted = tally.written()
+            return 0, ANSWER % (b"200 OK", len(counted), counted)
+        tally.take(body)
+        return latency_s, YES
+
+    await (await listening(answers)).serve_forever()
 
 
 if __name__ == "__main__":
