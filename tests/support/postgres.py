@@ -36,10 +36,11 @@ END_OTHERS = text(
 
 
 class Postgres:
-    """A server of its own in a temporary folder, reached through a socket there; quick, and lost on a power cut."""
+    """A server of its own in a temporary folder, reached through a socket there; as a rule quick, and lost on a power cut."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: str = QUICK) -> None:
         self.folder = folder
+        self._options = options
         self._programs = installed_programs()
         self._identity = unprivileged(folder)
         self._numbers = count(1)
@@ -48,7 +49,7 @@ class Postgres:
     def start(self) -> None:
         """Make the server's files and start it; returns when it answers."""
         self._run("initdb", "--username=windsor", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
-        options = f"{QUICK} -c unix_socket_directories='{self.folder}'"
+        options = f"{self._options} -c unix_socket_directories='{self.folder}'"
         self._run("pg_ctl", "start", "--wait", "--silent", f"--log={self.folder / 'log'}", f"--options={options}")
         self._admin = create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
         with self._admin.connect() as connection:
