@@ -87,10 +87,9 @@ def _left_behind(files: FileStore, *, repair: bool) -> Iterator[Irregularity]:
 def _audience(workspace: Workspace, row: StateRow, *, repair: bool) -> Iterator[Irregularity]:
     audience_id, key = row.id, row.trait_key
     for run_id, books in newest_books(workspace.database, audience_id, RUNS_LOOKED_AT):
-        run = run_of(workspace.database, run_id) if books is None else None
         if books is not None:
             yield from _books(key, run_id, books)
-        elif run is not None:
+        elif run := run_of(workspace.database, run_id):
             yield _died(workspace, key, run, repair=repair)
     if row.ledger_lost_at is not None:
         text = f"What Windsor was told of {key} is not known since {row.ledger_lost_at:%Y-%m-%d %H:%M:%S} UTC."
