@@ -15,7 +15,8 @@ import httpx
 import jsonschema
 import pytest
 
-from tests.airflow.serving import Site, free_port
+from tests.airflow.serving import Site
+from tests.support.ports import nobody_at
 from tests.support.world import World
 from windsor_sync.airflow.connection import connection_of, destination_of, suppression_key_of, token_of, with_connection
 from windsor_sync.airflow.provider import get_provider_info
@@ -103,7 +104,8 @@ def test_the_button_tells_a_good_key_from_a_bad_one_and_leaves_no_trace(
 
 
 def test_the_button_says_that_nobody_is_there(press_test: Callable[..., tuple[bool, str]]) -> None:
-    is_good, said = press_test(f"http://127.0.0.1:{free_port()}/", "key")
+    with nobody_at() as port:
+        is_good, said = press_test(f"http://127.0.0.1:{port}/", "key")
     assert (is_good, said) == (False, "Windsor cannot be reached: connection refused. Check the URL. Nothing was sent.")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.processes import Ended, until, windsor_sync
+from tests.support.ports import nobody_at
 from tests.support.world import KEY, World
 from windsor_sync.domain.run import RunState
 from windsor_sync.sandbox import Faults
@@ -58,7 +59,8 @@ def test_with_windsor_down_a_sync_ends_with_6_and_owes_every_change(world: World
 
 def test_a_windsor_that_cannot_be_reached_leaves_nothing_in_doubt(world: World) -> None:
     world.windsor.stop()
-    ended = sync(world)
+    with nobody_at(world.windsor.port):
+        ended = sync(world)
     assert (ended.status, books(ended)["owed"], books(ended)["in_doubt"]) == (6, 1_500, 0)
     world.windsor.start()
     assert_the_next_sync_completes(world)

@@ -15,6 +15,7 @@ from sqlalchemy import update
 
 from tests.cli.test_command_line import Ran, run
 from tests.cli.test_init_hostile import somebody_else
+from tests.support.ports import nobody_at
 from tests.support.segment_api import TOKEN, SegmentApi
 from tests.support.world import AUDIENCE, TRAIT, World
 from windsor_sync.domain.change import Limits, Retry
@@ -49,12 +50,11 @@ def test_a_healthy_project_is_ok_in_every_line_and_windsor_gets_nothing(world: W
 
 
 def test_everything_that_is_wrong_is_found_in_one_go(world: World) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        world.destination["url"] = f"http://127.0.0.1:{nobody.getsockname()[1]}/"
     world.document["schedule"] = {"audiences": "12h"}
     world.document["events"] = {"archive": str(world.folder / "no-such-logs")}
-    found = check(world)
+    with nobody_at() as port:
+        world.destination["url"] = f"http://127.0.0.1:{port}/"
+        found = check(world)
     levels = {subject: finding["level"] for subject, finding in found.items() if subject != "status"}
     assert found["status"] == 2
     assert {subject for subject, level in levels.items() if level == "error"} == {
@@ -187,9 +187,8 @@ def test_a_warehouse_is_connected_to_once_and_one_that_is_not_there_is_an_error(
         for name in ("There", "Gone", "Gone too", "Unnamed")
     ]
     world.document["computed_traits"] = []
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        gone = f"postgresql+psycopg://reader:k3y-of-ours@127.0.0.1:{nobody.getsockname()[1]}/shop"
+    with nobody_at() as port:
+        gone = f"postgresql+psycopg://reader:k3y-of-ours@127.0.0.1:{port}/shop"
         ran = printed(world, "--json", WINDSOR_CONNECTION_THERE="sqlite://", WINDSOR_CONNECTION_GONE=gone)
     found = {finding["subject"]: finding for finding in ran.json}
     assert (ran.status, found["There"]["level"], "which answers" in found["There"]["text"]) == (2, "ok", True)
@@ -259,10 +258,9 @@ def test_an_object_store_that_is_out_of_reach_is_a_finding_like_any_other(world:
     world.snapshot(["ana"])
     world.values({"ana": 1})
     world.document["events"] = {"archive": "s3://acme/segment-logs"}
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
+    with nobody_at() as port:
         store = {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{nobody.getsockname()[1]}",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_MAX_ATTEMPTS": "1",
@@ -285,9 +283,8 @@ def test_a_refused_and_a_missing_key_are_told_apart(world: World) -> None:
 
 
 def test_without_a_key_it_is_still_seen_whether_anybody_is_there(world: World) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        world.destination["url"] = f"http://127.0.0.1:{nobody.getsockname()[1]}/"
+    with nobody_at() as port:
+        world.destination["url"] = f"http://127.0.0.1:{port}/"
         found = check(world, WINDSOR_API_KEY="")
     assert (found["API key"]["level"], found["destination"]["level"]) == ("error", "error")
     assert "nobody answers there. Check the URL" in found["destination"]["text"]
@@ -329,20 +326,18 @@ def test_the_key_in_airflows_connection_is_tried(world: World, tmp_path: Path) -
 def test_segment_s_token_and_a_warehouse_are_found_in_airflow_s_connections(
     world: World, tmp_path: Path, segment_api: SegmentApi
 ) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        port = nobody.getsockname()[1]
     world.document["audiences"] = [{"name": AUDIENCE, "snapshot": {"connection": "shop", "profiles_sync": "main"}}]
     world.document["computed_traits"] = []
     world.document["segment"] = {"url": segment_api.url}
-    found = check(
-        world,
-        AIRFLOW_HOME=str(tmp_path / "airflow"),
-        AIRFLOW_CONN_SEGMENT_DEFAULT=json.dumps({"conn_type": "generic", "password": TOKEN}),
-        AIRFLOW_CONN_SHOP=json.dumps(
-            {"conn_type": "postgres", "host": "127.0.0.1", "port": port, "password": "hunter2c"}
-        ),
-    )
+    segment = {"conn_type": "generic", "password": TOKEN}
+    with nobody_at() as port:
+        shop = {"conn_type": "postgres", "host": "127.0.0.1", "port": port, "password": "hunter2c"}
+        found = check(
+            world,
+            AIRFLOW_HOME=str(tmp_path / "airflow"),
+            AIRFLOW_CONN_SEGMENT_DEFAULT=json.dumps(segment),
+            AIRFLOW_CONN_SHOP=json.dumps(shop),
+        )
     assert found["Segment"]["level"] == "ok"
     assert (found[AUDIENCE]["level"], "connection shop" in found[AUDIENCE]["text"]) == ("error", True)
     assert "cannot be reached" in found[AUDIENCE]["text"], found[AUDIENCE]["text"]

@@ -2,13 +2,13 @@
 
 import errno
 import os
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.ports import nobody_at
 from windsor_sync.errors import ConfigError, StateUnavailable
 from windsor_sync.storage.file_store import PARTS, FileStore
 
@@ -35,9 +35,8 @@ def draft(tmp_path: Path) -> Path:
 @pytest.fixture
 def nobody() -> Iterator[str]:
     """An address at which nobody listens."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{unused.getsockname()[1]}"
+    with nobody_at() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def assert_said(refused: pytest.ExceptionInfo[StateUnavailable], words: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.delivery.line import HASTY, STORM, Line, email_of, patient, pending_row, row_of, user_of
 from tests.delivery.scripted import Reply, answer
+from tests.support.ports import nobody_at
 from windsor_sync.domain.progress import ShardProgress
 from windsor_sync.errors import (
     CredentialsRefused,
@@ -147,7 +148,8 @@ def test_an_outage_stops_the_run_as_unavailable_with_everything_owed(line: MakeL
 def test_a_windsor_that_is_not_there_leaves_nothing_in_doubt(line: MakeLine) -> None:
     delivery = line(300)
     delivery.windsor.stop()  # type: ignore[union-attr]
-    outcome = delivery.deliver()
+    with nobody_at(delivery.windsor.port):  # type: ignore[union-attr]
+        outcome = delivery.deliver()
     assert "connection refused" in str(outcome.stopped_by)
     assert delivery.journal.of(delivery.journal.is_in_doubt) == []
 
@@ -283,7 +285,8 @@ def test_a_try_that_ends_at_once_keeps_the_doubt_it_found(line: MakeLine) -> Non
     delivery = line(100)
     delivery.journal.shards = [ShardProgress(0, 0, 100, position=10, reach=70, delivered=10)]
     delivery.windsor.stop()  # type: ignore[union-attr]
-    delivery.deliver()
+    with nobody_at(delivery.windsor.port):  # type: ignore[union-attr]
+        delivery.deliver()
     assert delivery.journal.of(delivery.journal.is_in_doubt) == list(range(10, 70))
 
 

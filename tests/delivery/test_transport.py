@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.delivery.scripted import Reply, ScriptedWindsor, answer
 from tests.support.certificates import Authority
+from tests.support.ports import nobody_at
 from windsor_sync.delivery.protocols.segment_webhook import WebhookWire
 from windsor_sync.delivery.transport import HttpTransport
 from windsor_sync.delivery.verdicts import Answer, Decision, decide, may_have_been_applied
@@ -155,9 +156,8 @@ def test_an_answer_that_drips_for_ever_ends_too() -> None:
 
 
 def test_what_never_left_leaves_no_doubt(scripted: ScriptedWindsor, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))  # bound, but nobody listens
-        (refused,) = ask(f"http://127.0.0.1:{unused.getsockname()[1]}/", BODY)
+    with nobody_at() as port:
+        (refused,) = ask(f"http://127.0.0.1:{port}/", BODY)
     (no_tls,) = ask(scripted.url.replace("http", "https"), BODY, timeout_s=0.1)
 
     def unknown(*_: object, **__: object) -> None:

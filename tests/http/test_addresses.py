@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.support.ports import nobody_at
 from windsor_sync.http.addresses import NEXT_ADDRESS_S, connected_socket
 from windsor_sync.http.opening import NeverLeftError, Origin, open_connection, tls_context
 
@@ -37,13 +38,6 @@ def silent() -> Iterator[int]:
             client.setblocking(False)
             client.connect_ex(("127.0.0.1", port))
         yield port
-
-
-@contextmanager
-def refusing() -> Iterator[int]:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield bound.getsockname()[1]
 
 
 @pytest.fixture
@@ -80,7 +74,7 @@ def test_a_caller_who_gives_up_as_the_connection_is_made_leaves_no_socket_open()
 
 
 def test_an_address_that_refuses_is_followed_by_the_next_one_at_once(addresses: list[int]) -> None:
-    with refusing() as one, listening() as other:
+    with nobody_at() as one, listening() as other:
         addresses += [one, other]
         begin = time.monotonic()
         with asyncio.run(connected_socket("windsor.example", 80)) as connected:
@@ -103,7 +97,7 @@ def test_an_address_that_is_silent_does_not_hold_up_the_next_one_and_is_closed(a
 
 
 def test_addresses_that_all_refuse_are_an_error(addresses: list[int]) -> None:
-    with refusing() as one, refusing() as other:
+    with nobody_at() as one, nobody_at() as other:
         addresses += [one, other]
         with pytest.raises(ConnectionRefusedError):
             asyncio.run(connected_socket("windsor.example", 80))

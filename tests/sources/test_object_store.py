@@ -2,7 +2,6 @@
 
 import gzip
 import re
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from sealing import Bench
 
 from tests.cli.test_command_line import run
+from tests.support.ports import nobody_at
 from windsor_sync.errors import SnapshotError, SourceUnavailable, WindsorSyncError
 from windsor_sync.events.archive import list_files
 from windsor_sync.sources import newest, open_source
@@ -98,9 +98,8 @@ def test_a_store_that_is_out_of_reach_is_an_error_that_may_pass(
 ) -> None:
     s3.pipe_file("acme/vip.csv", b"user_id\nu1\n")
     known = open_source("s3://acme/vip.csv")
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))  # bound, but nobody listens
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unused.getsockname()[1]}")
+    with nobody_at() as port:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
         type(s3).clear_instance_cache()
         with pytest.raises(SourceUnavailable, match=r"s3://acme/\*\.csv cannot be looked up.*Nothing was sent"):

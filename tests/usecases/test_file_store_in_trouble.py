@@ -1,6 +1,5 @@
 """A sync whose file store fails: how it ends, what it says, and that the next one makes all right."""
 
-import socket
 import subprocess
 import sys
 import uuid
@@ -14,6 +13,7 @@ import pytest
 
 from tests.chaos.processes import Ended, clean_environment, windsor_sync
 from tests.support.archive import Archive, arrived, sent
+from tests.support.ports import nobody_at
 from tests.support.world import World
 from windsor_sync.delivery.bounds import Delivery
 from windsor_sync.domain.run import Run, RunState
@@ -74,9 +74,8 @@ def assert_right(world: World, members: list[str]) -> None:
 
 
 def test_with_the_object_store_out_of_reach_a_sync_ends_with_6_and_sends_nothing(remote: World) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    with nobody_at() as port:
+        address = f"http://127.0.0.1:{port}"
         said = sync(remote, AWS_ENDPOINT_URL=address, AWS_MAX_ATTEMPTS="1")
     assert_said(said, "EndpointConnectionError")
     assert remote.sent == 50
