@@ -112,9 +112,17 @@ def measure(work: Work) -> Measured:
     return Measured(answer["seconds"], answer["processor_s"], max(seen_mb, answer["peak_mb"]), answer["found"])
 
 
-def compare(ours: Work, other: Work, repeats: int = 3) -> tuple[float, Measured, Measured]:
-    """Return the median ratio of processor seconds, ours to the other's, in turns; and the two runs nearest to it."""
-    pairs = [(measure(ours), measure(other)) for _ in range(repeats)]
+def compare(
+    ours: Work, other: Work, repeats: int = 3, before: Callable[[], None] = lambda: None
+) -> tuple[float, Measured, Measured]:
+    """Return the median ratio of processor seconds, ours to the other's, in turns; and the two runs nearest to it.
+
+    `before` is called before each of ours and not measured.
+    """
+    pairs = []
+    for _ in range(repeats):
+        before()
+        pairs.append((measure(ours), measure(other)))
     ratios = sorted((mine.processor_s / its.processor_s, place) for place, (mine, its) in enumerate(pairs))
     mine, its = pairs[ratios[(repeats - 1) // 2][1]]
     peak_mb = max(each.peak_mb for each, _ in pairs)

@@ -1,8 +1,9 @@
 """A sync with the identical file, and everything of an initial and of a 1 % incremental sync but the delivery."""
 
 import os
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from benchmarks.frame import Goal, Measured, Row, Work, measure
-from benchmarks.seal import write_download
+from benchmarks.frame import Goal, Measured, Row, Work, compare
+from benchmarks.seal import BARE, write_download
 from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.settings import Computation, load
@@ -23,40 +24,65 @@ from windsor_sync.usecases.workspace import Workspace, open_workspace
 
 
 def run(folder: Path, rows: int) -> list[Row]:
-    """Measure: an initial sync taken as delivered, the same file again, then a file with 1 % changed."""
-    (folder / "snapshots").mkdir()
-    _write_settings(folder)
-    first, second = folder / "snapshots" / "1.csv", folder / "snapshots" / "2.csv"
+    """Measure an initial sync taken as delivered, the same file again, then one with 1 % changed; each beside bare work."""
+    company, downloads = folder / "company", folder / "downloads"
+    downloads.mkdir()
+    first, second = downloads / "1.csv", downloads / "2.csv"
     write_download(str(first), 0, rows)
     os.utime(first, (time.time() - 60,) * 2)  # a file of the last two seconds may still change, and is read again
-    bare = measure(Work("bare work", "benchmarks.seal:bare", (str(first),)))
-    initial = measure(Work("initial sync", "benchmarks.noop:undelivered", (str(folder), rows)))
-    identical = measure(Work("identical file", "benchmarks.noop:again", (str(folder),)))
-    first.unlink()
-    write_download(str(second), rows // 100, rows)
-    incremental = measure(Work("incremental sync", "benchmarks.noop:undelivered", (str(folder), rows // 100 * 2)))
-    against = "CSV scan, JSON extraction and Parquet write alone"
+    _write_settings(company, downloads)
+    with _set_back(company) as set_back:
+        initial = Work("initial sync", "benchmarks.noop:undelivered", (str(company), rows))
+        of_initial, whole, _ = compare(initial, _bare(first), before=set_back)
+    with _set_back(company) as set_back:
+        identical = Work("identical file", "benchmarks.noop:again", (str(company),))
+        of_identical, nothing, _ = compare(identical, _bare(first), before=set_back)
+        first.unlink()
+        write_download(str(second), rows // 100, rows)
+        incremental = Work("incremental sync", "benchmarks.noop:undelivered", (str(company), rows // 100 * 2))
+        of_incremental, changed, _ = compare(incremental, _bare(second), before=set_back)
     return [
-        Row("noop", "identical file again", "processor", identical.processor_s, "s"),
-        Row("noop", "identical file again", against, identical.processor_s / bare.processor_s),
-        Row("noop", "initial sync but delivery", against, initial.processor_s / bare.processor_s, detail=_of(initial)),
-        Row("noop", "initial sync but delivery", "memory", initial.peak_mb, "MB", Goal(at_most=1_000)),
-        Row("noop", "1 % changed but delivery", against, incremental.processor_s / bare.processor_s,
-            goal=Goal(at_most=2.3), detail=_of(incremental)),
-    ]  # fmt: skip
+        Row("noop", "identical file again", "processor", nothing.processor_s, "s"),
+        Row("noop", "identical file again", BARE, of_identical),
+        Row("noop", "initial sync but delivery", BARE, of_initial, detail=_of(whole)),
+        Row("noop", "initial sync but delivery", "memory", whole.peak_mb, "MB", Goal(at_most=1_000)),
+        Row("noop", "1 % changed but delivery", BARE, of_incremental, goal=Goal(at_most=2.3), detail=_of(changed)),
+    ]
+
+
+def _bare(download: Path) -> Work:
+    return Work(BARE, "benchmarks.seal:bare", (str(download),))
+
+
+@contextmanager
+def _set_back(company: Path) -> Iterator[Callable[[], None]]:
+    """Return what makes the folder as it is now; the sealed files, which never change, are linked."""
+    kept = company.with_name("kept")
+
+    def link_or_copy(source: str, target: str) -> None:
+        (os.link if source.endswith(".parquet") else shutil.copy2)(source, target)
+
+    def set_back() -> None:
+        shutil.rmtree(company)
+        shutil.copytree(kept, company, copy_function=link_or_copy)
+
+    shutil.copytree(company, kept, copy_function=link_or_copy)
+    yield set_back
+    shutil.rmtree(kept)
 
 
 def _of(work: Measured) -> str:
     return f"{work.processor_s:.1f} s of processor, {work.seconds:.1f} s"
 
 
-def _write_settings(folder: Path) -> None:
+def _write_settings(folder: Path, downloads: Path) -> None:
+    folder.mkdir()
     settings = {
         "space": "spa_benchmark",
         "state": f"sqlite:///{folder}/state.db",
         "files": str(folder / "files"),
         "destination": {"url": "http://127.0.0.1:9/"},
-        "audiences": [{"name": "All", "snapshot": {"path": str(folder / "snapshots" / "*.csv")}}],
+        "audiences": [{"name": "All", "snapshot": {"path": str(downloads / "*.csv")}}],
     }
     (folder / "windsor.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
 
