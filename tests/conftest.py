@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Set
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,21 @@ def second_forms(names: Set[str]) -> set[str]:
     return second
 
 
+def thorough_forms(items: Sequence[pytest.Item]) -> set[str]:
+    """Return the tests marked `thorough`, and of a test marked `forms` those beyond its number; the rest speaks for them.
+
+    Which forms are kept is by chance, and the same on every machine.
+    """
+    found = {item.nodeid for item in items if item.get_closest_marker("thorough")}
+    forms: dict[tuple[str, int], list[str]] = {}
+    for item in items:
+        if mark := item.get_closest_marker("forms"):
+            forms.setdefault((item.nodeid.partition("[")[0], mark.args[0]), []).append(item.nodeid)
+    for (_, kept), names in forms.items():
+        found.update(sorted(names, key=lambda name: zlib.crc32(name.encode()))[kept:])
+    return found
+
+
 def has_room(folder: Path) -> bool:
     """Whether temporary files may go there: a file system in memory, and memory enough beside it."""
     if not os.access(folder, os.W_OK) or not folder.is_mount():
@@ -84,6 +99,7 @@ def pytest_collection(session: pytest.Session) -> None:
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
+    gc.set_threshold(50_000)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -99,10 +115,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with the slow rooms; the order within a room stays. Leave out the second forms that `second_forms` finds."""
+    """Begin with the slow rooms; the order within a room stays. Leave out what `make chaos` alone runs."""
     tests = config.rootpath / "tests"
     if os.environ.get("WINDSOR_CHAOS") != "1" and len(items) > CHOSEN:
-        left_out = second_forms({item.nodeid for item in items})
+        left_out = second_forms({item.nodeid for item in items}) | thorough_forms(items)
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
         items[:] = [item for item in items if item.nodeid not in left_out]
 
@@ -133,12 +149,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def engines_reach_the_files_of_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Many tests hand an engine files that are in no file store; the commands they start reach what a user's would."""
+def engines_reach_the_files_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Many tests hand an engine files that are in no file store; the commands they start reach what a user's would.
+
+    So each test can use the engines of the one before.
+    """
     from windsor_sync.storage.duckdb_engine import reach_folder
+    from windsor_sync.storage.kept_engines import engines_kept
 
     for folder in (tempfile.gettempdir(), str(tmp_path_factory.getbasetemp())):
         reach_folder(folder)
+    with engines_kept():
+        yield
 
 
 @pytest.fixture

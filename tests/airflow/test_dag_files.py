@@ -39,23 +39,27 @@ HEAVY = {
 }
 
 
+def read(dag_file: Path) -> tuple[float, list[str]]:
+    """Return the seconds of processor beyond Airflow's imports, and the modules that come beside them."""
+    command = [sys.executable, "-c", IMPORT, str(dag_file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    seconds, modules = json.loads(done.stdout.splitlines()[-1])
+    return seconds, modules
+
+
 @pytest.mark.parametrize("dag_file", DAGS, ids=lambda path: path.stem)
-def test_reading_a_dag_file_adds_little_to_airflows_own_imports_and_reaches_nothing(
-    dag_file: Path, configured: World
-) -> None:
+def test_reading_a_dag_file_imports_nothing_heavy_and_reaches_nothing(dag_file: Path, configured: World) -> None:
     configured.destination["url"] = (
         "http://windsor.localhost/"  # a name that has to be looked up before anything is sent
     )
     _ = configured.config
-    costs = []
-    for _ in range(3):
-        done = subprocess.run(
-            [sys.executable, "-c", IMPORT, str(dag_file)], capture_output=True, text=True, timeout=120
-        )
-        assert done.returncode == 0, done.stderr
-        cost_s, modules = json.loads(done.stdout.splitlines()[-1])
-        assert not HEAVY & set(modules)
-        costs.append(cost_s)
-        if cost_s <= MOST_S:
-            break
-    assert min(costs) <= MOST_S
+    _, modules = read(dag_file)
+    assert not HEAVY & set(modules)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("dag_file", DAGS, ids=lambda path: path.stem)
+def test_reading_a_dag_file_takes_a_moment(dag_file: Path, configured: World) -> None:
+    _ = configured.config
+    assert any(read(dag_file)[0] <= MOST_S for _ in range(3))

@@ -226,6 +226,7 @@ def test_one_audience_that_fails_holds_no_other(synced: World, backfill: Run, an
     assert found == {0: "failed", 1: "success"}
 
 
+@pytest.mark.forms(5)
 @pytest.mark.parametrize(
     "form",
     [

@@ -164,6 +164,7 @@ def books_of(run: Run) -> dict[str, int]:
     return {name: number for name in names if (number := getattr(run.books, name))}
 
 
+@pytest.mark.forms(6)
 @pytest.mark.parametrize("outcome", OUTCOMES.values(), ids=OUTCOMES.keys())
 def test_a_sync_ends_in_the_colours_the_xcom_the_books_and_the_messages_that_are_its_own(
     told: World, run_sync: Callable[[], Any], answer: Person, outcome: Outcome

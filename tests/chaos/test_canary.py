@@ -127,6 +127,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.forms(4)
 @pytest.mark.parametrize(("faults", "status"), FAULTS.values(), ids=FAULTS)
 def test_a_sync_that_windsor_does_not_take_tells_nothing_about_anybody(
     aviary: World, faults: Faults, status: int
@@ -168,6 +169,7 @@ LINES = {
 }
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize(("percent", "statuses"), [(100, (0, 8)), (0, (8,))], ids=["tolerated", "refused"])
 def test_a_bad_line_is_named_by_its_number_only(aviary: World, percent: int, statuses: tuple[int, ...]) -> None:
     goods = b"".join(b"user-%d,\r\n" % number for number in range(9))

@@ -221,6 +221,7 @@ def test_every_class_of_error_has_a_path_here() -> None:
     }
 
 
+@pytest.mark.forms(8)
 @pytest.mark.parametrize("name", WAYS)
 def test_an_error_says_nothing_about_anybody_and_leaves_nothing(
     aviary: World,

@@ -314,6 +314,7 @@ def points(case: type[Case], found: int, part: int) -> range:
     return range(step // 2 + step * CASES.index(case), found, step * len(CASES))
 
 
+@pytest.mark.forms(2)
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("case", CASES)
 def test_a_writer_that_stands_still_at_any_touch_loses_nothing_and_overwrites_nothing(
@@ -338,6 +339,7 @@ def test_a_writer_that_stands_still_at_any_touch_loses_nothing_and_overwrites_no
     assert outcomes.count(None) <= len(outcomes) // 2
 
 
+@pytest.mark.forms(3)
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("how", ["database", "store"])
 @pytest.mark.parametrize("case", CASES)
@@ -363,6 +365,7 @@ def test_a_writer_whose_database_or_store_is_out_of_reach_at_any_touch_loses_not
         print(case.__name__, how, point, names[point - 1], f"Outage(status={status})")
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize("place", ["postgresql", "s3"])
 @pytest.mark.parametrize("case", CASES if IS_CHAOS else CASES[:1])
 def test_a_writer_that_stands_still_loses_nothing_with_a_state_in_postgresql_or_files_in_s3(

@@ -73,6 +73,7 @@ def test_both_engines_find_the_same_changes(state: State) -> None:
         assert not list(folder.glob(".changes-*"))
 
 
+@pytest.mark.forms(1)
 @pytest.mark.parametrize("name", ["files [1]", "files {a,b}", "what? all*", "two words`"])
 def test_a_folder_of_any_name_is_read(tmp_path: Path, name: str) -> None:
     from windsor_sync.diff import spark
@@ -171,6 +172,7 @@ def test_what_spark_exports_in_several_files_is_read_whole(tmp_path: Path) -> No
         assert (sealed.rows_read, sealed.members) == (12, 12)
 
 
+@pytest.mark.forms(3)
 @pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
 @pytest.mark.parametrize("partitions", [(), ("region",)])
 def test_what_spark_exports_is_read_whole(tmp_path: Path, kind: str, partitions: tuple[str, ...]) -> None:

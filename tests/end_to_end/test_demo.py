@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 ROW = re.compile(r"^ ?\d{4}-\d\d-\d\d +(?:order_completed\w*|total_revenue\w*|[\d,]+) .*$", re.MULTILINE)
 
@@ -21,7 +23,7 @@ def rows_of(text: str) -> list[str]:
     return [" ".join(row.split()) for row in ROW.findall(text)]
 
 
-def test_the_demo_prints_what_the_readme_shows_and_can_be_run_again(tmp_path: Path) -> None:
+def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     printed = demo(tmp_path / "demo", days=4)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = rows_of(readme)
@@ -31,7 +33,13 @@ def test_the_demo_prints_what_the_readme_shows_and_can_be_run_again(tmp_path: Pa
     assert len(checked) == 2
     assert checked[1] in " ".join(readme.split())
     assert "Look: " in printed
-    assert rows_of(demo(tmp_path / "demo", days=2)) == rows_of(printed)[:4] + rows_of(printed)[8:10]
+
+
+@pytest.mark.thorough
+def test_the_demo_can_be_run_again(tmp_path: Path) -> None:
+    printed = demo(tmp_path / "demo", days=2)
+    again = demo(tmp_path / "demo", days=1)
+    assert rows_of(again) == rows_of(printed)[:2] + rows_of(printed)[4:5] != []
 
 
 def test_the_demo_leaves_a_folder_of_yours_alone(tmp_path: Path) -> None:

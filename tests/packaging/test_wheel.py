@@ -127,8 +127,12 @@ def test_the_page_on_an_index_says_what_it_is_and_has_no_link_that_breaks_there(
     assert "Framework :: Apache Airflow :: Provider" in metadata.get_all("Classifier", [])
 
 
-def test_the_extras_are_offered_and_bring_what_they_are_for(wheel: Path, metadata: Message) -> None:
-    assert set(metadata.get_all("Provides-Extra", [])) == EXTRAS.keys()  # tools of development are no extras
+def test_the_extras_are_offered_and_the_tools_of_development_are_none(metadata: Message) -> None:
+    assert set(metadata.get_all("Provides-Extra", [])) == EXTRAS.keys()
+
+
+@pytest.mark.thorough
+def test_the_extras_bring_what_they_are_for(wheel: Path) -> None:
     resolve = [
         *UV,
         "pip",
@@ -170,6 +174,7 @@ def test_airflow_finds_the_page(installed: Installed) -> None:
     assert "external_views" in json.dumps(ours)
 
 
+@pytest.mark.thorough  # the page and the form are tested out of the tree; that the wheel has all files of it, above
 def test_airflow_serves_the_page_and_the_connections_form_out_of_the_wheel(
     installed: Installed, tmp_path: Path
 ) -> None:
@@ -203,6 +208,7 @@ def test_the_dag_files_come_with_it_and_load(installed: Installed, tmp_path: Pat
     assert (errors, set(dags)) == ({}, shipped)
 
 
+@pytest.mark.thorough
 def test_its_types_are_seen_by_whoever_imports_it(installed: Installed, tmp_path: Path) -> None:
     program = tmp_path / "theirs.py"
     program.write_text("from windsor_sync.settings import load\nreveal_type(load().space)\n", encoding="utf-8")

@@ -54,6 +54,7 @@ def test_every_nasty_file_is_read_right_or_refused_with_the_reason(tmp_path: Pat
     check(case, tmp_path)
 
 
+@pytest.mark.forms(3)
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("case", BIG, ids=str)
 def test_no_big_file_takes_more_than_a_gigabyte_of_memory(tmp_path: Path, case: Case) -> None:

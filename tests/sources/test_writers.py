@@ -125,6 +125,7 @@ def check(bench: Bench, export: Export, path: str, **options: str | None) -> Non
     assert all(REASONS[reason](export) for reason in said), f"not true of it: {refusal}"
 
 
+@pytest.mark.forms(10)
 @EXAMPLES
 @pytest.mark.parametrize("writer", ONE_FILE)
 @given(table=TABLES, data=st.data())
@@ -149,6 +150,7 @@ def test_whoever_writes_a_table_into_however_many_files_its_members_are_read_or_
     check(shared_bench, export, path, format=kind, consists_of="all_files" if is_settled else None)
 
 
+@pytest.mark.forms(4)
 @EXAMPLES
 @pytest.mark.parametrize("writer", SEVERAL_FILES)
 @given(table=TABLES.filter(bool), data=st.data())
@@ -211,6 +213,7 @@ def test_what_libreoffice_makes_of_a_workbook_is_read(bench: Bench, monkeypatch:
     check(bench, Export(MEMBERS, "LibreOffice", []), str(bench.folder / "members.csv"))
 
 
+@pytest.mark.forms(5)
 @pytest.mark.parametrize(
     "writer", ["pandas, gzip", "polars", "duckdb, JSON lines", "pyarrow, Parquet", "fastparquet, gzip"]
 )

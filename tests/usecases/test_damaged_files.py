@@ -144,6 +144,7 @@ def test_while_an_outbox_is_lost_that_owes_something_nothing_is_sent_until_it_is
     assert audit(owing.workspace, repair=False) == []
 
 
+@pytest.mark.forms(4)
 @pytest.mark.parametrize("lose", LOSSES)
 @pytest.mark.parametrize("folder", ["snapshots", "outboxes"])
 def test_a_recovery_brings_an_audience_with_a_lost_file_to_the_truth_and_tells_no_stranger_false(

@@ -49,6 +49,7 @@ def open_world(start_windsor: StartWindsor) -> Iterator[Callable[[Path], World]]
         world.reopen()
 
 
+@pytest.mark.forms(2)
 @pytest.mark.parametrize(("name", "neighbour"), NAMES)
 def test_a_workspace_in_a_folder_of_any_name_reads_and_writes_its_own_files_only(
     tmp_path: Path, open_world: Callable[[Path], World], name: str, neighbour: str

@@ -200,7 +200,8 @@ PAIRS = [(about, rule) for about in PLOTS for rule in Merge]
 """In the short form every other one: each plot and each rule is among them."""
 
 
-@pytest.mark.parametrize(("about", "rule"), PAIRS if IS_LONG else PAIRS[::2])
+@pytest.mark.forms(4)
+@pytest.mark.parametrize(("about", "rule"), PAIRS)
 def test_windsor_shows_the_truth_for_each_person(tmp_path: Path, rule: Merge, about: str) -> None:
     first = list(PLOTS).index(about) * len(Merge) + list(Merge).index(rule)
     for seed in range(first, first + STORIES):

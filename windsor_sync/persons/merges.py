@@ -173,8 +173,9 @@ class Merges:
             is_one = rows > max(LEAST_RECENT, before.base_rows // SHARE_RECENT)
             stamp = self._stored.stamp(owner, BASE if is_one else RECENT, before.number + 1)
             rows_of = "merges" if is_one else "recent"
-            connection.execute(f"COPY (FROM {rows_of}) TO {quoted(str(draft))} ({WRITTEN_AS}, {stamp.options()})")
-            return changed, self._stored.put(draft, stamp.path)
+            copy = f"COPY (FROM {rows_of}) TO {quoted(str(draft))} ({WRITTEN_AS}, {stamp.options()})"
+            [(written,)] = connection.execute(copy).fetchall()
+            return changed, self._stored.put(draft, stamp.path, rows=written)
 
     def _commit(self, before: KnownMerges, placed: Placed | None, owner: int | None) -> bool:
         """Make the state name the new file, unless another process changed it meanwhile; returns whether it does."""

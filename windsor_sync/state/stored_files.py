@@ -173,9 +173,10 @@ class StoredFiles:
             if stored.path not in named and f"/{mark}-" in stored.path
         ]
 
-    def put(self, draft: Path, path: str, whole: str | None = None) -> Placed:
-        """Give a finished draft its place; `enter` makes the state name it."""
-        rows, _ = _footer(str(draft))
+    def put(self, draft: Path, path: str, whole: str | None = None, *, rows: int | None = None) -> Placed:
+        """Give a finished draft its place; `enter` makes the state name it. `rows`: how many it has, where they were counted."""
+        if rows is None:
+            rows, _ = _footer(str(draft))
         placed = Placed(path, whole or path, rows, draft.stat().st_size, _checksum(draft))
         self._files.keep(draft, path)
         return placed

@@ -67,7 +67,13 @@ def reach(store: Any) -> None:
 
 def reach_folder(folder: str) -> None:
     """Let every engine on stored files that is opened from now on read and write below this folder."""
-    _folders.add(folder)
+    if not any(_holds(each, folder) for each in _folders):  # an engine that reaches the same places can be used again
+        _folders.add(folder)
+
+
+def _holds(folder: str, other: str) -> bool:
+    """Whether everything in the other folder is in the folder, by its name and without links."""
+    return all(Path(spell(other)).is_relative_to(spell(folder)) for spell in (os.path.abspath, os.path.realpath))
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def open_run(
     with workspace.files.draft() as draft:
         prepared = prepare(workspace, computation, known, snapshot, request, draft, stamp)
         if prepared.tally.rows:
-            placed.append(workspace.stored.put(draft, stamp.path))
+            placed.append(workspace.stored.put(draft, stamp.path, rows=prepared.tally.rows))
     outbox = placed[0].path if placed else None
     settle_dead_predecessor(workspace, lease, prepared.head)
     # With the audience's id: a second destination of this state may begin its run of the same number in the same second.

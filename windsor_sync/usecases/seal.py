@@ -112,7 +112,7 @@ def record(workspace: Workspace, known: Registered, snapshot: SealedSnapshot) ->
     placed = None
     if twin is None or not workspace.stored.is_whole(twin.path):
         assert snapshot.stamp is not None
-        placed = workspace.stored.put(Path(snapshot.location), snapshot.stamp.path)
+        placed = workspace.stored.put(Path(snapshot.location), snapshot.stamp.path, rows=snapshot.members)
     path = placed.path if placed else str(twin.path) if twin else ""
     size = placed.size_bytes if placed else int(twin.size_bytes) if twin else 0
     with workspace.database.write() as connection:
