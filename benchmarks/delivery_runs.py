@@ -13,7 +13,7 @@ from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.run import RunState
 from windsor_sync.settings import Computation, load
 from windsor_sync.state.runs import run_of
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal_newest
 from windsor_sync.usecases.sync import sync
 from windsor_sync.usecases.workspace import Workspace, open_workspace

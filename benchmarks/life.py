@@ -38,8 +38,8 @@ from windsor_sync.sandbox import Faults
 from windsor_sync.sandbox.receiver import DEFAULT_API_KEY
 from windsor_sync.settings import Events, load
 from windsor_sync.usecases.forward import ForwardRequest, forward
-from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.prune import prune
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.sync import sync
 from windsor_sync.usecases.workspace import Workspace, open_workspace
 

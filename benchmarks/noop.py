@@ -17,7 +17,7 @@ from windsor_sync.delivery.cancel import CancelToken
 from windsor_sync.domain.run import Run, RunState
 from windsor_sync.settings import Computation, load
 from windsor_sync.usecases.close_run import settle
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.run_lifecycle import open_run, seal_newest
 from windsor_sync.usecases.sync import sync
 from windsor_sync.usecases.workspace import Workspace, open_workspace

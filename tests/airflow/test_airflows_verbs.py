@@ -26,7 +26,7 @@ from windsor_sync.errors import LeaseHeld
 from windsor_sync.sandbox import Faults
 from windsor_sync.sandbox.faults import Outage
 from windsor_sync.state.runs import recent
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 
 __all__ = ["context", "run_task"]
 

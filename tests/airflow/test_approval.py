@@ -16,7 +16,7 @@ from windsor_sync.domain.run import RunState
 from windsor_sync.state.approvals import approve, refusals_of
 from windsor_sync.state.runs import recent
 from windsor_sync.state.tables import approvals
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.sync_approved import sync_approved
 
 Run = Callable[[], Any]

@@ -17,8 +17,8 @@ from windsor_sync.errors import ChangesWithheld, ConfigError, StoredFileError
 from windsor_sync.state.approvals import approve
 from windsor_sync.state.audit_log import user_of_this_process
 from windsor_sync.state.tables import approvals
-from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.recover_state import recover_state
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.sync_approved import sync_approved
 
 __all__ = ["tripped"]

@@ -15,7 +15,7 @@ from tests.support.world import KEY, World
 from windsor_sync.airflow.approval import APPROVE, ApproveOperator
 from windsor_sync.domain.run import RunState
 from windsor_sync.state.approvals import unsettled_approval
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 
 BEFORE = [f"user-{number:03}" for number in range(200)]
 INTERVAL = timedelta(hours=2, minutes=30)

@@ -30,7 +30,7 @@ from windsor_sync.storage.file_store import FileStore
 from windsor_sync.usecases import forward
 from windsor_sync.usecases.close_run import error_of
 from windsor_sync.usecases.forget import forget
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.sync import sync
 from windsor_sync.usecases.workspace import Workspace, open_workspace
 

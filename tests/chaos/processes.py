@@ -129,7 +129,7 @@ def main() -> int:
     from windsor_sync.errors import WindsorSyncError
     from windsor_sync.settings import load
     from windsor_sync.usecases.close_run import error_of
-    from windsor_sync.usecases.prepare import Request
+    from windsor_sync.usecases.request import Request
     from windsor_sync.usecases.sync import sync
     from windsor_sync.usecases.workspace import open_workspace
 

@@ -35,7 +35,7 @@ from windsor_sync.state.approvals import approve, unsettled_approval
 from windsor_sync.state.runs import recent
 from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.forget import forget, is_suppressed
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.retire import retire
 from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal_newest
 from windsor_sync.usecases.why import why

@@ -27,7 +27,7 @@ from windsor_sync.state.tables import leases
 from windsor_sync.usecases import forward
 from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.forget import forget
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.sync import sync
 from windsor_sync.usecases.workspace import Workspace, open_workspace
 

@@ -37,8 +37,8 @@ from windsor_sync.state.tables import leases
 from windsor_sync.storage.duckdb_engine import open_duckdb, parquet
 from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.forget import forget, is_suppressed
-from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.prune import prune
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal_newest
 from windsor_sync.usecases.sync import sync
 from windsor_sync.usecases.workspace import Workspace, open_workspace

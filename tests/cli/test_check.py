@@ -25,7 +25,7 @@ from windsor_sync.settings import load
 from windsor_sync.sources import engine_from_environment
 from windsor_sync.state.tables import runs
 from windsor_sync.usecases.check import examine, examine_origins
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 
 
 def check(world: World, **environment: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from windsor_sync.report.rendering import Links, render
 from windsor_sync.report.views import list_audiences, view_banner, view_run
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.tables import audiences, runs, snapshots
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 
 MANY = 600
 WITHHELD, REJECTED = 411, 555

@@ -10,7 +10,7 @@ from windsor_sync.domain.run import Run
 from windsor_sync.report.views import view_audience
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.approvals import approve
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 
 PEOPLE = [f"user-{number:04}" for number in range(200)]
 
@@ -92,9 +92,11 @@ def test_users_with_false_are_counted_up_to_a_number_of_outboxes(
     for members in (PEOPLE, PEOPLE[:180]):
         company.snapshot(members)
         company.sync()
-    monkeypatch.setattr("windsor_sync.usecases.told.MOST_OUTBOXES", 1)  # for an object store; here is a folder
+    monkeypatch.setattr(
+        "windsor_sync.usecases.stored_records.MOST_OUTBOXES", 1
+    )  # for an object store; here is a folder
     assert in_windsor(company) == (180, 20)
-    monkeypatch.setattr("windsor_sync.usecases.told.MOST_OUTBOXES_IN_A_FOLDER", 1)
+    monkeypatch.setattr("windsor_sync.usecases.stored_records.MOST_OUTBOXES_IN_A_FOLDER", 1)
     assert in_windsor(company) == (180, None)
 
 

@@ -26,7 +26,7 @@ from windsor_sync.report.views import (
 from windsor_sync.state import rejections
 from windsor_sync.state.database import Database
 from windsor_sync.state.tables import audiences, audit_trail, runs, verdicts
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.retire import retire
 
 

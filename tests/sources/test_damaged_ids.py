@@ -16,7 +16,7 @@ from tests.support.world import KEY, World
 from windsor_sync.domain.run import RunState
 from windsor_sync.errors import SnapshotError
 from windsor_sync.sources import DataFrameSource, open_source
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 
 
 def table(*rows: str) -> str:

@@ -9,9 +9,9 @@ from tests.support.world import KEY, World
 from windsor_sync.domain.change import FALSE_FIRST
 from windsor_sync.domain.run import Run
 from windsor_sync.storage.duckdb_engine import open_duckdb, parquet
+from windsor_sync.usecases.diff_and_guard import planned
 from windsor_sync.usecases.forward import ForwardRequest, forward
-from windsor_sync.usecases.prepare import Request as SyncRequest
-from windsor_sync.usecases.prepare import planned
+from windsor_sync.usecases.request import Request as SyncRequest
 
 Row = tuple[str, str]
 """User id and anonymous id, each maybe empty."""

@@ -23,7 +23,8 @@ from windsor_sync.private import make_folder, open_new
 from windsor_sync.sandbox import Sandbox
 from windsor_sync.settings import Computation, load
 from windsor_sync.state.database import upgrade_database
-from windsor_sync.usecases.prepare import Prepared, Request, planned
+from windsor_sync.usecases.diff_and_guard import Prepared, planned
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.sync import sync
 from windsor_sync.usecases.workspace import Workspace, open_workspace
 

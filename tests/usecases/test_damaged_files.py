@@ -13,8 +13,8 @@ from windsor_sync.errors import StoredFileError
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.runs import recent
 from windsor_sync.usecases.audit import audit
-from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.recover import recover
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.retire import retire
 
 MEMBERS = [f"user-{number:03}" for number in range(40)]

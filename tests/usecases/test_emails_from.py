@@ -23,10 +23,11 @@ from windsor_sync.sandbox import Faults
 from windsor_sync.state.tables import installation, snapshots
 from windsor_sync.storage.duckdb_engine import open_duckdb, parquet
 from windsor_sync.usecases.audit import audit
+from windsor_sync.usecases.diff_and_guard import planned
 from windsor_sync.usecases.forget import forget
 from windsor_sync.usecases.plan import described
-from windsor_sync.usecases.prepare import Request, planned
 from windsor_sync.usecases.prune import prune
+from windsor_sync.usecases.request import Request
 
 READERS, BUYERS = "readers", "buyers"
 

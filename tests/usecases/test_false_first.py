@@ -29,7 +29,7 @@ from windsor_sync.segment.trait_keys import TraitKey
 from windsor_sync.state.runs import run_of
 from windsor_sync.usecases import run_lifecycle
 from windsor_sync.usecases.deliver_shards import close_books, deliver_shard
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal_newest
 
 HALF = 24

@@ -17,7 +17,7 @@ from windsor_sync.state.leases import held
 from windsor_sync.state.tables import readings, suppressions
 from windsor_sync.usecases import suppression_list
 from windsor_sync.usecases.forget import forget, is_suppressed
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.segment_keys import SegmentKeyedRegistry
 from windsor_sync.usecases.workspace import open_workspace
 

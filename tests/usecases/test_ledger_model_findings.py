@@ -5,7 +5,7 @@ from windsor_sync.domain.change import Limits
 from windsor_sync.domain.run import RunState
 from windsor_sync.sandbox import Faults
 from windsor_sync.usecases.forget import forget
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal_newest
 
 

@@ -17,7 +17,7 @@ from windsor_sync.usecases.alert_targets import AlertTarget
 from windsor_sync.usecases.alerts import after_run, tell
 from windsor_sync.usecases.backfill import Wish, plan
 from windsor_sync.usecases.close_run import settle
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 
 CROWD = [f"user-{number:03}" for number in range(200)]
 

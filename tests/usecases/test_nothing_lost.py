@@ -8,7 +8,7 @@ from windsor_sync.domain.run import RunState
 from windsor_sync.errors import LeaseHeld
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.runs import run_of
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 
 MANY = [f"user-{number:03}" for number in range(300)]
 

@@ -13,8 +13,8 @@ from windsor_sync.domain.run import RunState
 from windsor_sync.usecases import forward
 from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.forget import forget, is_suppressed
-from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.prune import prune
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.why import why
 
 USERS = [f"user-{number:02}" for number in range(40)]

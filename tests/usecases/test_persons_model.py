@@ -18,7 +18,7 @@ from windsor_sync.sandbox import Faults, Sandbox
 from windsor_sync.sandbox.receiver import Receiver
 from windsor_sync.sandbox.store import Merge, Store
 from windsor_sync.usecases.forget import forget
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 
 USERS = ("a", "b", "c", "d", "e")
 VISITORS = ("v", "w", "x")

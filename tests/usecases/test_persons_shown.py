@@ -12,7 +12,7 @@ from windsor_sync.domain.labels import MOVED_WORDS
 from windsor_sync.report.rendering import Links, render
 from windsor_sync.report.views import view_run
 from windsor_sync.sandbox import Faults
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.run_lifecycle import deliver_run, open_run, seal_newest
 from windsor_sync.usecases.why import why
 

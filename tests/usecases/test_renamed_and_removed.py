@@ -15,7 +15,7 @@ from windsor_sync.report.views import view_audience
 from windsor_sync.sandbox import Faults
 from windsor_sync.state.approvals import approve
 from windsor_sync.usecases.orphans import orphans
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.retire import retire
 
 MEMBERS = [f"user-{number:03}" for number in range(40)]

@@ -18,8 +18,8 @@ from windsor_sync.state.stored_files import own_name
 from windsor_sync.state.tables import runs, snapshots, verdicts
 from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.forward import ForwardRequest, forward
-from windsor_sync.usecases.prepare import Request as SyncRequest
 from windsor_sync.usecases.prune import prune
+from windsor_sync.usecases.request import Request as SyncRequest
 from windsor_sync.usecases.why import why
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)

@@ -21,7 +21,7 @@ from windsor_sync.report.rendering import Links, render
 from windsor_sync.report.views import list_audiences, view_audience
 from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.check import Level, examine
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 
 STALE = r"is stale: it was taken at .*, 3 days ago, and max_age is 1d12h"
 

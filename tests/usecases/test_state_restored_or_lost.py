@@ -24,8 +24,8 @@ from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.backfill import permit, run_backfill
 from windsor_sync.usecases.check import examine
 from windsor_sync.usecases.forget import forget
-from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.recover_state import recover_state
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.run_lifecycle import deliver_run
 from windsor_sync.usecases.sync import sync
 from windsor_sync.usecases.workspace import Workspace

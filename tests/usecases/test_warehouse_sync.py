@@ -13,7 +13,7 @@ from windsor_sync.domain.change import Limits, Retry
 from windsor_sync.errors import SnapshotError
 from windsor_sync.sandbox import Faults
 from windsor_sync.usecases.check import Level, examine
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 
 TABLES = f"""
     CREATE TABLE profile_traits (canonical_segment_id TEXT, {KEY} BOOLEAN, merged_to TEXT);
@@ -87,7 +87,7 @@ def test_a_warehouse_in_trouble_changes_nothing(world: World, warehouse: Warehou
 
 
 def test_a_file_named_by_hand_stands_in_for_the_warehouse(world: World, warehouse: Warehouse) -> None:
-    from windsor_sync.usecases.prepare import Request
+    from windsor_sync.usecases.request import Request
 
     path = world.snapshot(["ana"])
     assert yaml.safe_load(world.config.read_text())["audiences"][0]["snapshot"]["connection"] == "warehouse"

@@ -6,7 +6,7 @@ from tests.support.world import KEY, World
 from windsor_sync.domain.change import Limits
 from windsor_sync.sandbox import Faults
 from windsor_sync.usecases.change_log import changes_of_run
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.why import Account, why
 
 ENTRIES_LEFT_OUT = Limits(only="exited")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from windsor_sync.delivery.cancel import CancelToken
     from windsor_sync.domain.run import Run
     from windsor_sync.settings import Computation
-    from windsor_sync.usecases.prepare import Request
+    from windsor_sync.usecases.request import Request
     from windsor_sync.usecases.run_lifecycle import Progress
     from windsor_sync.usecases.workspace import Workspace
 
@@ -53,9 +53,9 @@ def plan_audiences(
 ) -> int:
     """Show what runs would send; returns the exit status."""
     from windsor_sync.cli.opening import open_for_command
+    from windsor_sync.usecases.diff_and_guard import planned
     from windsor_sync.usecases.orphans import orphans
     from windsor_sync.usecases.plan import described
-    from windsor_sync.usecases.prepare import planned
 
     settings = load_settings(config)
     plans: list[dict[str, Any]] = []

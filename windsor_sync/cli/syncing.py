@@ -14,7 +14,7 @@ from windsor_sync.cli.running import plan_audiences, run_audiences, run_jobs
 if TYPE_CHECKING:
     from windsor_sync.cli.running import RunOne
     from windsor_sync.settings import Computation
-    from windsor_sync.usecases.prepare import Request
+    from windsor_sync.usecases.request import Request
 
 
 @click.command(short_help="What sync would send; sends nothing.")
@@ -39,7 +39,7 @@ def plan_command(
       windsor-sync plan --all
       windsor-sync plan vip_customer --messages vip.jsonl
     """
-    from windsor_sync.usecases.prepare import Request
+    from windsor_sync.usecases.request import Request
 
     return plan_audiences(
         config, audiences, lambda _: Request(), is_all=is_all, is_json=is_json, messages_to=messages_to
@@ -61,7 +61,7 @@ def sync_command(config: Path | None, audiences: tuple[str, ...], is_all: bool, 
       windsor-sync sync --all
       windsor-sync sync "Order Completed Last 30days"
     """
-    from windsor_sync.usecases.prepare import Request
+    from windsor_sync.usecases.request import Request
 
     return run_audiences(config, audiences, lambda _: Request(), is_all=is_all, is_json=is_json)
 
@@ -161,7 +161,7 @@ def retry_command(
 
     from windsor_sync.domain.change import Limits, Retry
     from windsor_sync.state.audit_log import this_person
-    from windsor_sync.usecases.prepare import Request
+    from windsor_sync.usecases.request import Request
 
     limits = Limits(retry=Retry(code, since.replace(tzinfo=UTC) if since else None))
     request = Request("retry", f"by hand, {this_person()}", limits=limits)

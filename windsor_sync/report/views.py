@@ -18,7 +18,7 @@ from windsor_sync.state.database import Database, StateRow
 from windsor_sync.state.rejections import RejectedRow, RejectionGroup, rejected_rows, rejection_groups
 from windsor_sync.state.runs import delivered_so_far, history, newest_of_each, recent
 from windsor_sync.usecases.orphans import entries_by_id
-from windsor_sync.usecases.told import count_false
+from windsor_sync.usecases.stored_records import count_false
 from windsor_sync.usecases.warnings import warnings
 from windsor_sync.usecases.workspace import Workspace
 

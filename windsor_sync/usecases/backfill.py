@@ -19,9 +19,10 @@ from windsor_sync.state.database import Database
 from windsor_sync.state.leases import Lease
 from windsor_sync.state.runs import newest_started_by
 from windsor_sync.usecases.approvers import is_permitted
+from windsor_sync.usecases.diff_and_guard import planned
 from windsor_sync.usecases.plan import described, estimate
-from windsor_sync.usecases.prepare import Request, planned
 from windsor_sync.usecases.recover_state import recover_before_resync
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.run_lifecycle import Progress, open_newest, run_audience
 from windsor_sync.usecases.seal import path_as_of
 from windsor_sync.usecases.workspace import Workspace

@@ -10,7 +10,7 @@ from windsor_sync.delivery.protocols.wires import WIRES
 from windsor_sync.delivery.shared_rate import share_of_newcomer
 from windsor_sync.settings import Settings
 from windsor_sync.state.database import Database
-from windsor_sync.usecases.prepare import Prepared
+from windsor_sync.usecases.diff_and_guard import Prepared
 
 HIDDEN = "•••"
 

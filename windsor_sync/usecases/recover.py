@@ -12,7 +12,8 @@ from windsor_sync.state.audiences import Registered
 from windsor_sync.state.audit_log import user_of_this_process
 from windsor_sync.state.leases import Lease
 from windsor_sync.usecases.approvers import permission_of
-from windsor_sync.usecases.prepare import Request, ledger_is_whole
+from windsor_sync.usecases.diff_and_guard import ledger_is_whole
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.run_lifecycle import (
     Progress,
     mend_ledger,

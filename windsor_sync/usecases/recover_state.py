@@ -25,7 +25,7 @@ from windsor_sync.state.suppressions import (
 )
 from windsor_sync.usecases.approvers import permission_of
 from windsor_sync.usecases.learn_merges import rebuild
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.workspace import Workspace
 
 BEYOND = 1_000

@@ -11,7 +11,7 @@ from windsor_sync.state.audit_log import trail
 from windsor_sync.state.database import StateRow, Transaction
 from windsor_sync.state.leases import Lease
 from windsor_sync.usecases import seal as sealing
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.run_lifecycle import Progress, open_run, run_audience
 from windsor_sync.usecases.workspace import Workspace
 

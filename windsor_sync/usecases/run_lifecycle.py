@@ -23,8 +23,9 @@ from windsor_sync.state.stored_files import enter, storage_name
 from windsor_sync.state.suppressions import suppressed_users
 from windsor_sync.usecases import seal as sealing
 from windsor_sync.usecases.close_run import settle, settle_dead_predecessor
+from windsor_sync.usecases.diff_and_guard import Prepared, cut_into_shards, prepare, renderer
 from windsor_sync.usecases.learn_merges import begin
-from windsor_sync.usecases.prepare import Prepared, Request, cut_into_shards, prepare, renderer
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.seal import SealedSnapshot
 from windsor_sync.usecases.workspace import Workspace
 

@@ -5,8 +5,8 @@ from windsor_sync.domain.run import Run
 from windsor_sync.settings import Computation
 from windsor_sync.state.audiences import Registered
 from windsor_sync.state.leases import Lease
-from windsor_sync.usecases.prepare import Request
 from windsor_sync.usecases.recover_state import recover_before_resync
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.run_lifecycle import Progress, open_newest, run_audience
 from windsor_sync.usecases.workspace import Workspace
 

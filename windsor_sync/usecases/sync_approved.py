@@ -8,7 +8,7 @@ from windsor_sync.state.audiences import Registered
 from windsor_sync.state.leases import Lease
 from windsor_sync.state.runs import recent
 from windsor_sync.usecases.approvers import usable_approval
-from windsor_sync.usecases.prepare import Request
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.run_lifecycle import Progress, open_newest, run_audience
 from windsor_sync.usecases.workspace import Workspace
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from windsor_sync.delivery.cancel import CancelToken
     from windsor_sync.domain.run import Run
     from windsor_sync.settings import Computation
-    from windsor_sync.usecases.prepare import Request
+    from windsor_sync.usecases.request import Request
     from windsor_sync.usecases.workspace import Workspace
 
 
@@ -27,7 +27,7 @@ def request_of(context: Context, computation: "Computation") -> "Request":
 
     Raises AirflowSkipException where the audience's files are not dated: their older snapshots cannot be told apart.
     """
-    from windsor_sync.usecases.prepare import Request
+    from windsor_sync.usecases.request import Request
     from windsor_sync.usecases.seal import path_as_of
 
     trigger, dag_run = trigger_of(context), context.get("dag_run")
@@ -282,7 +282,7 @@ class DeliverApprovedOperator(SendingOperator, ClosingOperator):
         from airflow.sdk.exceptions import AirflowSkipException
 
         from windsor_sync.state.approvals import refusals_of, unsettled_approval
-        from windsor_sync.usecases.prepare import Request
+        from windsor_sync.usecases.request import Request
         from windsor_sync.usecases.sync_approved import sync_approved
 
         withheld = run_named(workspace, self.run)

@@ -6,7 +6,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -30,11 +30,12 @@ from windsor_sync.state.ledger import Head, Ledger
 from windsor_sync.state.stored_files import Stamp, StoredFiles
 from windsor_sync.state.suppressions import suppressed_users
 from windsor_sync.usecases import seal as sealing
-from windsor_sync.usecases import told as remembered
+from windsor_sync.usecases import stored_records
 from windsor_sync.usecases.approvers import usable_approval
 from windsor_sync.usecases.emails import add_emails, last_count
 from windsor_sync.usecases.learn_merges import begin
 from windsor_sync.usecases.renamed import withhold_renamed
+from windsor_sync.usecases.request import Request
 from windsor_sync.usecases.seal import SealedSnapshot
 from windsor_sync.usecases.staleness import stale
 from windsor_sync.usecases.workspace import Workspace
@@ -43,27 +44,6 @@ _log = logging.getLogger(__name__)
 
 
 NOTHING = Tally(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, turnover=Turnover())
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The options of a run, beyond bringing Windsor up to date."""
-
-    kind: str = "sync"
-    trigger: str = "command line"
-    reason: str | None = None
-    snapshot_path: str | None = None
-    """a file to use instead of the newest one; it may be older than what Windsor was told"""
-    limits: Limits = field(default_factory=Limits)
-    is_beyond_guard: bool = False
-    """a retirement: everyone is meant to leave"""
-    is_in_order: bool = False
-    """`snapshot_path` is the newest file of a past day, which no person has looked at: it may not be older than what was told"""
-
-    @property
-    def is_of_named_file(self) -> bool:
-        """Return whether a person named the file, and answers for it."""
-        return self.snapshot_path is not None and not self.is_in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +234,8 @@ def _owing(head: Head) -> Head:
 
 def _once_told(workspace: Workspace, known: Registered, limits: Limits) -> tuple[Record, ...]:
     if limits.is_recovery:
-        return remembered.everyone_told(workspace, known)
-    return remembered.exits(workspace, known) if limits.is_resync else ()
+        return stored_records.everyone_told(workspace, known)
+    return stored_records.exits(workspace, known) if limits.is_resync else ()
 
 
 def _ruling(workspace: Workspace, computation: Computation, prepared: Prepared) -> Ruling:
