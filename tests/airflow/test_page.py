@@ -643,6 +643,7 @@ SIXTY = [
 ]
 
 
+@pytest.mark.thorough
 def test_sixty_audiences_fit_every_width_and_break_no_number(
     signed_in: webdriver.Chrome, site: Site, tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ def test_the_closing_task_has_the_colour_of_the_run(shared: World, run_sync: Run
     assert (found[f"{GROUP}.close_books"], str(dag_run.state)) == ("failed", "failed")
 
 
+@pytest.mark.thorough
 def test_a_refused_key_fails_the_tasks_and_closes_the_books(shared: World, run_sync: Run) -> None:
     shared.windsor.set_faults(Faults(revoked_after=0))
     found = states(run_sync())

@@ -165,8 +165,8 @@ def held_by_another(world: World, _patch: pytest.MonkeyPatch) -> list[str]:
 def lease_lost(_world: World, patch: pytest.MonkeyPatch) -> list[str]:
     put = StoredFiles.put
 
-    def then_stand_still(stored: StoredFiles, *args: Any) -> Any:
-        placed = put(stored, *args)
+    def then_stand_still(stored: StoredFiles, *args: Any, **options: Any) -> Any:
+        placed = put(stored, *args, **options)
         with stored._database.write() as connection:
             connection.execute(update(leases).values(token=leases.c.token + 1, holder="another run"))
         return placed

@@ -501,5 +501,6 @@ def test_whatever_happens_one_healthy_sync_makes_an_audience_right(windsor: Sand
     run_machine(Chaos, windsor, 200 if IS_LONG else 4)
 
 
+@pytest.mark.thorough
 def test_whatever_happens_one_healthy_sync_makes_a_computed_trait_right(windsor: Sandbox) -> None:
     run_machine(TraitChaos, windsor, 100 if IS_LONG else 3)

@@ -355,6 +355,7 @@ copying.copy_state(source, target, lambda title, done, total: die() if f"{title}
 """
 
 
+@pytest.mark.forms(2)
 @pytest.mark.parametrize("moment", ["copying suppressions 50", "comparing suppressions 100", "between the commits"])
 def test_a_copy_that_is_killed_leaves_all_or_nothing_and_its_repeat_heals(
     source: str, target: str, moment: str

@@ -57,6 +57,7 @@ def session(s3_endpoint: str) -> Iterator[None]:
     started.stop()
 
 
+@pytest.mark.thorough
 @settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )

@@ -2,16 +2,17 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sealing import Bench
 
 from windsor_sync.sources import EngageCsvSource, json_text, newest
+from windsor_sync.storage import kept_engines
 from windsor_sync.storage.duckdb_engine import open_duckdb
 
 CAREFUL = {"is_usual(found, t)": "FALSE", "holds_only_texts(raw, t)": "FALSE"}
@@ -42,6 +43,15 @@ def ids_as_json(draw: st.DrawFn) -> str:
 texts = ids_as_json() | st.tuples(strings, strings).map(lambda it: f'{{"user_id":[{it[0]}],"email":[{it[1]}]}}')
 
 
+@pytest.fixture(scope="module", autouse=True)
+def new_engines() -> Iterator[None]:
+    """No engine is used again: it would have the macros of before."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kept_engines, "_keepers", 0)
+        patch.setattr(kept_engines, "_idle", [])
+        yield
+
+
 def rows_of(path: Path) -> list[Any]:
     with open_duckdb() as connection:
         EngageCsvSource(newest(str(path))).load(connection)
@@ -70,7 +80,7 @@ def test_ids_written_as_usual_are_read_by_the_short_way() -> None:
 
 
 def test_a_statement_gets_the_macros_that_it_uses_and_no_others() -> None:
-    with duckdb.connect() as connection:  # an engine of `open_duckdb` may have been used before
+    with open_duckdb() as connection:
         json_text.define_macros(connection, "SELECT mail(t)")
         assert connection.execute("SELECT mail(' a@b ')").fetchall() == [("a@b",)]
         names = "SELECT function_name FROM duckdb_functions() WHERE NOT internal"

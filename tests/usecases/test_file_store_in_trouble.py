@@ -82,6 +82,7 @@ def test_with_the_object_store_out_of_reach_a_sync_ends_with_6_and_sends_nothing
     assert_right(remote, AFTER)
 
 
+@pytest.mark.thorough
 def test_with_credentials_that_the_object_store_refuses_a_sync_ends_with_6_and_sends_nothing(
     remote: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

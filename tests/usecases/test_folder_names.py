@@ -171,6 +171,7 @@ def test_objects_below_a_prefix_of_any_name_are_read_and_those_that_it_matches_a
     assert [file.path for file in list_files(f"s3://acme/{folder}/logs")] == ["src/2026-01-01/a.gz"]
 
 
+@pytest.mark.thorough
 def test_a_file_store_below_a_prefix_of_any_name_is_used_to_the_letter(
     s3: Any, tmp_path: Path, open_world: Callable[[Path], World]
 ) -> None:

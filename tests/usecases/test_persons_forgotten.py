@@ -93,6 +93,7 @@ def test_an_alias_that_names_a_forgotten_person_again_brings_none_of_their_ids_b
     assert everywhere(people) == set()
 
 
+@pytest.mark.thorough
 def test_a_forget_that_is_killed_anywhere_and_repeated_leaves_no_id_of_the_person(people: People) -> None:
     with_a_person_of_three_ids(people)
     world, moment, was_killed = people.world, 0, True

@@ -77,6 +77,7 @@ def test_an_outbox_of_an_older_version_and_a_lost_one_change_no_step_of_another_
     assert len(steps) == 3
 
 
+@pytest.mark.thorough
 def test_in_an_object_store_why_shows_the_same_from_copies_and_from_files_and_beside_a_lost_file(
     make_world: Callable[..., World], s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
