@@ -3,7 +3,6 @@
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from windsor_sync.report.terminal import print_table, say
 if TYPE_CHECKING:
     from windsor_sync.settings import Computation
     from windsor_sync.state.audiences import Registered, Registry
-    from windsor_sync.usecases.init.discover import Notice
+    from windsor_sync.usecases.init.render import Notice
     from windsor_sync.usecases.workspace import Workspace
 
 DEFAULT_CONFIG = Path("windsor.yaml")
@@ -35,37 +34,34 @@ MARKS = {"ok": "green", "skipped": "cyan", "warning": "yellow", "error": "red"}
 def init_command(config: Path | None, is_json: bool) -> None:
     """Write a windsor.yaml that explains itself, with the snapshots and the event archive found beside it.
 
-    What the folder and the environment tell is not asked for: files that can be read as snapshots, their format and the
-    trait keys their names make, Segment's event archive, keys that are set, an Airflow. Then it says what is left for you.
-    Nothing is sent or fetched, and a file that is there already is never overwritten.
+    A snapshot is found by its name (vip_2026-01-31.csv) or by its folder's (vip/2026-01-31.csv), and its newest file is
+    opened: CSV, JSON lines or Parquet, packed or not. The archive is found by its name segment-logs. Then init says what is
+    left for you. Nothing is sent or fetched, and a file that is there already is never overwritten.
 
     \b
     Example:
       windsor-sync init
       windsor-sync --config /etc/windsor.yaml init
     """
-    import os.path
-
-    from windsor_sync.usecases.init.discover import look_around
-    from windsor_sync.usecases.init.render import windsor_yaml
+    from windsor_sync.usecases.init.discover import discover
+    from windsor_sync.usecases.init.render import found_notices, left_notices, windsor_yaml
+    from windsor_sync.usecases.init.snapshots import find_snapshots
 
     path = config or DEFAULT_CONFIG
     _refuse_existing(path)
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111  # Path.home raises where the user has none
-    seen = look_around(path.absolute().parent, os.environ, home)
-    _write_new(path, windsor_yaml(seen.snapshots, seen.archive))
+    root = path.absolute().parent
+    discovery = discover(root)
+    snapshots, problems = find_snapshots(root, discovery.files)
+    _write_new(path, windsor_yaml(discovery, snapshots))
+    found = list(found_notices(discovery, snapshots))
+    left = list(left_notices(discovery, snapshots, problems))
     if is_json:
-        print_json(
-            {
-                "file": str(path),
-                "found": [asdict(one) for one in seen.found],
-                "left": [asdict(one) for one in seen.left],
-            }
-        )
+        as_lists = {"found": [one._asdict() for one in found], "left": [one._asdict() for one in left]}
+        print_json({"file": str(path)} | as_lists)
         return
-    _print_notices("found", "green", seen.found)
-    _print_notices("to do", "yellow", seen.left)
-    echo(f"Wrote {path}. {_next_steps(path, bool(seen.snapshots))}")
+    _print_notices("found", "green", found)
+    _print_notices("to do", "yellow", left)
+    echo(f"Wrote {path}. {_next_steps(path, bool(snapshots))}")
 
 
 def _print_notices(mark: str, color: str, notices: "Sequence[Notice]") -> None:

@@ -1,1 +1,1 @@
-"""Discovers snapshots, archive and Airflow for `init`, in a folder and in the environment, without asking."""
+"""Discovers the snapshots and the event archive beside windsor.yaml for `init`, and writes the file; asks nobody."""

@@ -1,136 +1,83 @@
-"""The whole look around of `init`: what was found, a line each, and what is left for a person, a line each."""
+"""Lists the files around windsor.yaml that may be snapshots, and finds Segment's event archive. No file is opened."""
 
-import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import os
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from windsor_sync.domain.labels import counted
-from windsor_sync.settings.choices import SnapshotFormat
-from windsor_sync.usecases.init.environment import Environment, look_at
-from windsor_sync.usecases.init.grouping import is_plain, names_a_person, without_format
-from windsor_sync.usecases.init.listing import MOST_ENTRIES, MOST_IN_FOLDER, Listing, list_around
-from windsor_sync.usecases.init.snapshots import FoundSnapshot, FoundSnapshots, snapshots_in
-from windsor_sync.usecases.workspace import API_KEY_VARIABLE
+from windsor_sync.settings.choices import format_of
+from windsor_sync.sources.names import is_data
 
-MOST_WITHOUT_FORMAT = 10
-"""Folders without a known format that are listed; a screen holds no more."""
-FORMATS = {
-    SnapshotFormat.ENGAGE_CSV: "Engage CSV",
-    SnapshotFormat.CSV: "CSV",
-    SnapshotFormat.JSONL: "JSON lines",
-    SnapshotFormat.PARQUET: "Parquet",
-}
+MAX_FOLDERS, MAX_LEVELS = 1_000, 4
+MAX_IN_FOLDER = 5_000
+"""A larger folder is passed over whole: some of its names would make wrong patterns."""
+ARCHIVE = "segment-logs"
+"""how Segment names the folder in which its raw archive begins"""
+OUR_STORE = frozenset({"snapshots", "outboxes"})
+"""A folder with both is a store of sealed files: what Windsor was told, never a source of it."""
+_OF_A_DAY = re.compile(r"\d{4}[-_.]?\d{2}[-_.]?\d{2}")
+"""A pattern that names one day's folder never finds the next day's file."""
+_NOT_PLAIN = re.compile(r"[*?\[\]@]|::")
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """One thing to say."""
-
-    subject: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Discovery:
-    """The snapshots, the archive and the environment that were found."""
+    """What lies in a folder and below it; every path is relative to that folder."""
 
-    snapshots: tuple[FoundSnapshot, ...]
-    archive: PurePosixPath | None
-    found: tuple[Notice, ...]
-    left: tuple[Notice, ...]
-    """for a person to fill in, with how"""
-
-
-def look_around(folder: Path, env: Mapping[str, str], home: Path) -> Discovery:
-    """Look at the files in and below `folder` and at the environment; asks nobody, connects to nothing."""
-    listing = list_around(folder)
-    snapshots = snapshots_in(folder, listing)
-    archives = sorted(path for path in listing.archives if is_plain(path) and not names_a_person(path))
-    environment = look_at(env, home)
-    return Discovery(
-        snapshots.usable,
-        archives[0] if archives else None,
-        (*_snapshots(snapshots), *_archives(archives), *_environment(environment)),
-        (*_files_left(listing, snapshots, archives), *_environment_left(environment)),
-    )
+    files: dict[PurePosixPath, list[str]] = field(default_factory=dict)
+    """folder → names of its files that have a format of snapshots, sorted; folders that are near come first"""
+    archive: PurePosixPath | None = None
+    unnamed: int = 0
+    """files and folders that are left out because their names are not plain"""
+    unseen: int = 0
+    """folders that were not looked into: closed to this user, large, deep, of one day, or too many"""
 
 
-def _snapshots(found: FoundSnapshots) -> Iterator[Notice]:
-    for one in found.usable:
-        files = "1 file" if one.files == 1 else f"{one.files:,} files, the newest"
-        what = "computed trait" if one.is_trait else "audience"
-        text = f"{one.pattern} ({FORMATS[one.format]}; {files} of {one.taken_at:%Y-%m-%d %H:%M} UTC)"
-        yield Notice(f"{what} {one.key}", text)
+def is_plain(name: str) -> bool:
+    """Whether a pattern in windsor.yaml can have the name, and a terminal can show it.
+
+    A name with an @ may be somebody's e-mail address, so it is repeated nowhere.
+    """
+    return name.isprintable() and not _NOT_PLAIN.search(name)
 
 
-def _archives(archives: list[PurePosixPath]) -> Iterator[Notice]:
-    for archive in archives[:1]:
-        yield Notice("events", f"{archive}/ is an archive of Segment's events: they are forwarded")
+def discover(root: Path) -> Discovery:
+    """List what lies in `root` and a few levels below. Links to folders are not followed."""
+    found, waiting = Discovery(), deque([PurePosixPath()])
+    while waiting and len(found.files) < MAX_FOLDERS:
+        folder = waiting.popleft()
+        if folder.name == ARCHIVE:
+            found.archive = found.archive or folder
+        elif (entries := _entries(root, folder)) is not None:
+            waiting += _note(found, folder, entries)
+        else:
+            found.unseen += 1
+    found.unseen += len(waiting)
+    return found
 
 
-def _environment(environment: Environment) -> Iterator[Notice]:
-    if environment.key:
-        yield Notice("Windsor's key", f"is in {environment.key}")
-    if environment.has_token:
-        yield Notice("Segment", "a token for its Public API is in SEGMENT_PUBLIC_API_TOKEN; it was not used")
-    for variable in environment.settings:
-        yield Notice("setting", f"{variable} is set and counts before the file")
-    if environment.airflow:
-        dags = f"; its DAG files belong into {environment.airflow.dags}" if environment.airflow.dags else ""
-        yield Notice("Airflow", f"by {environment.airflow.by}{dags}")
-    yield Notice(
-        "time zone", f"{environment.zone} here; every moment is printed in UTC, and a date in a path is read as UTC"
-    )
+def _entries(root: Path, folder: PurePosixPath) -> list[os.DirEntry[str]] | None:
+    """Return what is in a folder; None where that is not looked at."""
+    if len(folder.parts) > MAX_LEVELS or _OF_A_DAY.search(folder.name):
+        return None
+    try:
+        with os.scandir(root / folder) as listed:
+            entries = list(islice(listed, MAX_IN_FOLDER + 1))
+    except OSError:
+        return None
+    return entries if len(entries) <= MAX_IN_FOLDER else None
 
 
-def _files_left(listing: Listing, snapshots: FoundSnapshots, archives: list[PurePosixPath]) -> Iterator[Notice]:
-    if not snapshots.usable:
-        yield Notice("audiences", "no snapshot was found here: the file has an example, put your own in its place")
-    else:
-        yield Notice("names", "of audiences and computed traits are those of the files: compare them with Segment's")
-    for problem in snapshots.problems:
-        yield Notice("not used", problem)
-    if snapshots.unopened:
-        yield Notice("not opened", f"{snapshots.unopened:,} more kinds of files: add what you need of them by hand")
-    nameless = without_format(listing)
-    for folder, count in nameless[:MOST_WITHOUT_FORMAT]:
-        text = "the names do not say the format: add the path by hand, with format: csv, jsonl or parquet"
-        yield Notice("no format", f"{folder}/* ({counted(count, 'file')}): {text}")
-    if (more := len(nameless) - MOST_WITHOUT_FORMAT) > 0:
-        yield Notice("no format", f"{counted(more, 'more folder')} with such files: add what you need of them by hand")
-    for folder in sorted(listing.closed):
-        yield Notice("not read", f"{_shown(folder)}: this user may not read all that is in it")
-    for folder in sorted(listing.large):
-        text = f"{_shown(folder)}: more than {MOST_IN_FOLDER:,} files lie in it; add what you need by hand"
-        yield Notice("not looked at", text)
-    if listing.is_cut:
-        yield Notice("not looked at", f"what is beyond the first {MOST_ENTRIES:,} files: add what you need by hand")
-    if archives:
-        yield Notice("events.since", "the first day to forward; without it every day of the archive is")
-    for archive in archives[1:]:
-        yield Notice("events", f"{archive}/ is another archive of events; one windsor.yaml forwards one")
-    for archive in sorted(listing.archives.difference(archives)):
-        yield Notice("events", f"{_shown(archive)} is an archive of events that windsor.yaml cannot name: rename it")
-
-
-def _shown(folder: PurePosixPath) -> str:
-    """A name that nobody vouches for, without what a terminal would obey and without anybody's address."""
-    return "a folder with an e-mail address in its name" if names_a_person(folder) else f"{str(folder)!a}"
-
-
-def _environment_left(environment: Environment) -> Iterator[Notice]:
-    if not environment.has_url:
-        yield Notice(
-            "destination.url", "your Windsor's address; until then it is the stand-in of `windsor-sync sandbox`"
-        )
-    if environment.key is None:
-        yield Notice("Windsor's key", f"set {API_KEY_VARIABLE}; in Airflow, put it into the connection windsor_default")
-    if environment.has_token:
-        yield Notice("space", "your Engage space's id; then `windsor-sync audiences --from-segment` lists what it has")
-    for variable in environment.warehouses:
-        name = variable.removeprefix("WINDSOR_CONNECTION_").lower()
-        yield Notice("warehouse", f"{variable} is set: give an audience `connection: {name}` and a query or schema")
-    if environment.airflow:
-        dags = shlex.quote(str(environment.airflow.dags)) if environment.airflow.dags else "FOLDER"
-        yield Notice("Airflow", f"run `windsor-sync airflow-setup --dags {dags}`, then `windsor-sync airflow-setup`")
+def _note(found: Discovery, folder: PurePosixPath, entries: list[os.DirEntry[str]]) -> list[PurePosixPath]:
+    """Note the files of a folder, and return the folders in it that are to be looked into."""
+    data = sorted((entry for entry in entries if is_data(entry.name)), key=lambda entry: entry.name)
+    folders = [entry.name for entry in data if entry.is_dir(follow_symlinks=False)]
+    if OUR_STORE.issubset(folders) or any(entry.name == "pyvenv.cfg" for entry in entries):
+        return []
+    # Path.is_file raises for a link in a circle, or to where this user may not look.
+    files = [entry.name for entry in data if format_of(entry.name) and os.path.isfile(entry.path)]  # noqa: PTH113
+    found.files[folder] = files
+    found.unnamed += sum(not is_plain(name) for name in [*files, *folders])
+    return [folder / name for name in folders if is_plain(name)]

@@ -1,67 +1,77 @@
-"""The `windsor.yaml` of `init`: the template, with what was found in the place of its examples; every comment stays."""
+"""What `init` writes and says: the template with what was found in the place of its examples, and what is left to do."""
 
 import re
-from collections.abc import Sequence
-from pathlib import PurePosixPath
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+from windsor_sync.domain.labels import counted
 from windsor_sync.settings.insertion import scalar
 from windsor_sync.settings.template import TEMPLATE
+from windsor_sync.usecases.init.discover import Discovery
 from windsor_sync.usecases.init.snapshots import FoundSnapshot
 
-_NAME, _KEY = "Order Completed Last 30days", "order_completed_last_30days"
-_PATH = f"snapshots/{_KEY}/*.csv"
-_FORMAT = "engage_csv         #"
-_DATED = '# taken_at: "%Y-%m-%d"'
-_AUDIENCE = re.compile(rf"  - name: {_NAME}\n(?:    .*\n)+")
-_TRAIT = re.compile(r"# computed_traits:\n#   - name: .*\n(?:#  .*\n)+")
+BY_HAND = "add what you need by hand (docs/sources/files.md)"
+_AUDIENCES = re.compile(r"^audiences:\n(  - name: .*\n(?:    .*\n)+)", re.MULTILINE)
+_TRAITS = "# computed_traits:\n"
+_ARCHIVE = "# events:\n#   archive: s3://bucket/segment-logs/"
 
 
-def windsor_yaml(snapshots: Sequence[FoundSnapshot], archive: PurePosixPath | None) -> str:
-    """The file as it is to be written; with nothing found, the template."""
-    audiences = sorted((one for one in snapshots if not one.is_trait), key=lambda one: one.key)
-    traits = sorted((one for one in snapshots if one.is_trait), key=lambda one: one.key)
+class Notice(NamedTuple):
+    """One thing to say."""
+
+    subject: str
+    text: str
+
+
+def windsor_yaml(discovery: Discovery, snapshots: Sequence[FoundSnapshot]) -> str:
+    """The file as it is to be written. Every comment stays; an example that is replaced becomes one."""
     text = TEMPLATE
-    if audiences or traits:
-        text = _with_audiences(text, audiences)
+    ordered = sorted(snapshots, key=lambda one: one.key)
+    audiences = "".join(_entry(one) for one in ordered if not one.is_trait)
+    traits = "".join(_entry(one) for one in ordered if one.is_trait)
+    if snapshots:
+        own = f"audiences:\n{audiences}" if audiences else "audiences: []\n"
+        text = _AUDIENCES.sub(lambda example: own + re.sub(r"(?m)^  ", "#   ", example[1]), text)
     if traits:
-        text = _TRAIT.sub(lambda example: _traits(traits, example[0]), text)
-    if archive is not None:
-        text = text.replace("# events:\n#   archive: s3://bucket/segment-logs/", _events(archive))
+        text = text.replace(_TRAITS, f"computed_traits:\n{traits}")
+    if discovery.archive:
+        text = text.replace(_ARCHIVE, f"events:\n  archive: {scalar(f'{discovery.archive}/')}")
     return text
-
-
-def _with_audiences(text: str, audiences: Sequence[FoundSnapshot]) -> str:
-    """Put the first audience in the example's place, comments and all; without any, the example becomes a comment."""
-    example = _AUDIENCE.search(text)
-    assert example is not None
-    if not audiences:
-        commented = "".join(f"  # {line[2:]}\n" for line in example[0].splitlines())
-        return text.replace(f"audiences:\n{example[0]}", f"audiences: []\n{commented}")
-    first, *others = audiences
-    own = example[0].replace(f"name: {_NAME}\n", f"name: {scalar(first.name)}\n{_identity(first)}")
-    own = own.replace(_PATH, scalar(first.pattern)).replace(_FORMAT, f"{first.format.value:19}#")
-    if first.dated:
-        own = own.replace(_DATED, f'taken_at: "{first.dated}"')
-    text = text.replace(f"Segment's rule: {_KEY}.", f"Segment's rule: {first.key}.")
-    return text.replace(example[0], own + "".join(map(_entry, others)))
-
-
-def _traits(traits: Sequence[FoundSnapshot], example: str) -> str:
-    rest = "".join(f"#  {line[1:]}\n" for line in example.splitlines()[1:])
-    return f"computed_traits:\n{''.join(map(_entry, traits))}  # as for audiences, and besides:\n{rest}"
 
 
 def _entry(one: FoundSnapshot) -> str:
     return (
-        f"  - name: {scalar(one.name)}\n{_identity(one)}    snapshot:\n"
-        f"      path: {scalar(one.pattern)}\n      format: {one.format.value}\n"
+        f"  - name: {scalar(one.name)}\n"
+        + ("    identify_by: anonymous_id    # its rows name no user id\n" if one.by_anonymous_id else "")
+        + f"    snapshot:\n      path: {scalar(one.pattern)}\n      format: {one.format.value}\n"
         + (f'      taken_at: "{one.dated}"\n' if one.dated else "")
     )
 
 
-def _identity(one: FoundSnapshot) -> str:
-    return "    identify_by: anonymous_id    # its rows name no user id\n" if one.by_anonymous_id else ""
+def found_notices(discovery: Discovery, snapshots: Sequence[FoundSnapshot]) -> Iterator[Notice]:
+    """Say what was found."""
+    for one in snapshots:
+        kind = "computed trait" if one.is_trait else "audience"
+        text = f"{one.pattern} ({one.format.value}; the newest file is of {one.taken_at:%Y-%m-%d %H:%M} UTC)"
+        yield Notice(f"{kind} {one.key}", text)
+    if discovery.archive:
+        yield Notice("events", f"{discovery.archive}/ is Segment's archive of events: they are forwarded")
 
 
-def _events(archive: PurePosixPath) -> str:
-    return f"events:\n  archive: {scalar(f'{archive}/')}"
+def left_notices(discovery: Discovery, snapshots: Sequence[FoundSnapshot], problems: Sequence[str]) -> Iterator[Notice]:
+    """Say what is left for a person."""
+    if snapshots:
+        yield Notice("names", "of audiences and computed traits are those of the files: compare them with Segment's")
+    else:
+        yield Notice("audiences", f"no snapshot was found here, and the file has an example: {BY_HAND}")
+    for problem in problems:
+        yield Notice("not used", problem)
+    if discovery.unnamed:
+        names = counted(discovery.unnamed, "name")
+        yield Notice("not used", f"{names} with one of @ * ? [ ] :: or an invisible sign: rename what you need of them")
+    if discovery.unseen:
+        folders = counted(discovery.unseen, "folder")
+        yield Notice("not looked at", f"{folders}, closed to this user, large, deep, of one day or too many: {BY_HAND}")
+    if discovery.archive:
+        yield Notice("events.since", "the first day to forward; without it every day of the archive is")
+    yield Notice("destination", "your Windsor's url, and its key in WINDSOR_API_KEY; until then it is the sandbox")

@@ -1,24 +1,38 @@
-"""Finds the files of a folder that are snapshots, of what, and how they are to be read: the sources themselves are asked."""
+"""Finds the files that are snapshots: names say of which audience, and the sources say how the newest file is read."""
 
+import re
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from fnmatch import fnmatchcase
+from itertools import islice
+from pathlib import Path, PurePosixPath
 
-from windsor_sync.domain.labels import counted
 from windsor_sync.errors import ConfigError, SnapshotError
 from windsor_sync.segment.trait_keys import TraitKey, key_problem, trait_key
 from windsor_sync.settings.choices import SnapshotFormat, format_of
 from windsor_sync.settings.patterns import below
 from windsor_sync.sources import newest
 from windsor_sync.sources.contents import contents_of
+from windsor_sync.sources.dates import date_in
 from windsor_sync.sources.files import listings_kept
-from windsor_sync.usecases.init.grouping import Group, groups_in
-from windsor_sync.usecases.init.listing import Listing
+from windsor_sync.usecases.init.discover import is_plain
 
-MOST_OPENED = 50
-MOST_ROWS_A_USER, FEW_ROWS = 2, 20
-"""more rows for a user are no snapshot, but nothing is said of a file with few rows"""
+MAX_OPENED = 50
+MAX_ROWS_A_USER, FEW_ROWS = 2, 20
+"""A file with more rows for each user is no snapshot, unless it has so few rows that they tell nothing."""
+DATES = ("%Y-%m-%d", "%Y%m%d", "%Y_%m_%d")
 NO_STATE_YET = " Nothing was sent; the last good snapshot stands."
+
+_DATE = r"\d{4}[-_.]?\d{2}[-_.]?\d{2}(?:[T_ .-]*\d{2}[-_.:]?\d{2}(?:[-_.:]?\d{2})?)?Z?|\d{9,}"
+_COUNTER = r"part[-_.]?\d+.*|\d+[-_]?of[-_]?\d+|\(\d+\)"
+_AT_ENDS = re.compile(rf"(?:^|(?<![-_. ])[-_. ]+)(?:{_DATE}|{_COUNTER})$|^(?:{_DATE})(?:[-_. ]+|$)", re.IGNORECASE)
+_SAYS_NOTHING = re.compile(
+    r"[\d\W_]*|[0-9a-f-]{16,}|(mon|tues|wednes|thurs|fri|satur|sun)day|(snapshot|export|download|member|user|audience)s?"
+    r"|data|latest",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,77 +47,78 @@ class FoundSnapshot:
     format: SnapshotFormat
     by_anonymous_id: bool
     """whether its rows name no other id"""
-    files: int
     taken_at: datetime
-    """of the newest; UTC"""
+    """of the newest file; UTC"""
     dated: str | None
-    """the date in the names of the files, as strptime reads it"""
+    """the date that every file's name has, each another one, as strptime reads it"""
 
 
-@dataclass(frozen=True, slots=True)
-class FoundSnapshots:
-    """The result of looking at every group of files."""
-
-    usable: tuple[FoundSnapshot, ...]
-    """those with the newest files first, each trait key once"""
-    problems: tuple[str, ...]
-    """why others cannot be used, a sentence each"""
-    unopened: int
-    """groups of files beyond what is looked at"""
-
-
-def snapshots_in(root: Path, listing: Listing) -> FoundSnapshots:
-    """Look at the newest file of each group; no name that is found can harm windsor.yaml or a terminal."""
-    groups = groups_in(listing, MOST_OPENED)
-    usable: dict[TraitKey, FoundSnapshot] = {}
-    problems = [
-        f"{str(path)!a}: windsor.yaml cannot name it (a control character, or one that patterns use): rename it"
-        for path in groups.odd
-    ]
-    if groups.personal:
-        files = counted(groups.personal, "file")
-        problems.append(f"{files} with an e-mail address in the name: no audience is called so; rename what is one")
+def find_snapshots(root: Path, files: Mapping[PurePosixPath, list[str]]) -> tuple[list[FoundSnapshot], list[str]]:
+    """Open the newest file of each audience; return the snapshots, and why other files are none, a sentence each."""
+    groups: dict[tuple[PurePosixPath, str, str], list[str]] = defaultdict(list)
+    for folder, names in files.items():
+        for name in filter(is_plain, names):
+            groups[folder, *_audience_and_ending(folder, name)].append(name)
+    found: list[FoundSnapshot] = []
+    problems = []
     with listings_kept():
-        for group in groups.groups:
-            found = _look(root, group)
-            if isinstance(found, str):
-                problems.append(found)
-            elif found.key in usable:
-                kept = usable[found.key].pattern
-                problems.append(f"{group.pattern}: has the trait key {found.key}, as the newer {kept} has: rename one")
-            elif found.name.casefold() in (one.name.casefold() for one in usable.values()):
-                problems.append(f"{group.pattern}: but for capitals its name is that of a newer one: rename one")
+        for (folder, audience, ending), own in islice(groups.items(), MAX_OPENED):
+            pattern = folder / _pattern(audience, ending, own, files[folder])
+            one = _opened(root, audience, str(pattern), _dates(own))
+            if isinstance(one, str):
+                problems.append(one if one.startswith(str(pattern)) else f"{pattern}: {one}")
+            elif alike := [
+                other for other in found if one.key == other.key or one.name.casefold() == other.name.casefold()
+            ]:
+                problems.append(f"{pattern}: is called as {alike[0].pattern} is: rename one")
             else:
-                usable[found.key] = found
-    return FoundSnapshots(tuple(usable.values()), tuple(problems), groups.more)
+                found.append(one)
+    if len(groups) > MAX_OPENED:
+        problems.append(f"files with {len(groups) - MAX_OPENED:,} more names: only {MAX_OPENED} are opened")
+    return found, problems
 
 
-def _look(root: Path, group: Group) -> FoundSnapshot | str:
-    """The group as a snapshot, or why it is none."""
-    key, format = trait_key(group.name), format_of(group.pattern)
+def _audience_and_ending(folder: PurePosixPath, name: str) -> tuple[str, str]:
+    """`vip_2026-01-01.csv.gz`, or `2026-01-01.csv.gz` in a folder `vip`, is `vip` and `.csv.gz`."""
+    suffixes = PurePosixPath(name).suffixes
+    ending = "".join(suffixes[-1:] if format_of(f"x{suffixes[-1]}") else suffixes[-2:])
+    label = name.removesuffix(ending)
+    while (shorter := _AT_ENDS.sub("", label).strip(" -_.")) != label:
+        label = shorter
+    return next((one for one in (label, folder.name) if not _SAYS_NOTHING.fullmatch(one)), ""), ending
+
+
+def _pattern(audience: str, ending: str, own: list[str], names: list[str]) -> str:
+    """Return a pattern for an audience's own files and no other of the folder; the last one's name where there is none."""
+    beginnings = (audience, f"{audience}*", f"{audience}?[0-9]*", f"*{audience}", "*", "[0-9]*")
+    patterns = (f"{one}{ending}" for one in beginnings)
+    return next((one for one in patterns if [name for name in names if fnmatchcase(name, one)] == own), own[-1])
+
+
+def _dates(names: list[str]) -> str | None:
+    """A copy loses a file's modification time; the date in its name stays."""
+    for pattern in DATES:
+        found = {date_in(name, pattern) for name in names}
+        if None not in found and len(found) == len(names):
+            return pattern
+    return None
+
+
+def _opened(root: Path, name: str, pattern: str, dated: str | None) -> FoundSnapshot | str:
+    """Return the files of a pattern as a snapshot, or why they are none."""
+    key, format = trait_key(name), format_of(pattern)
     assert format is not None
-    if problem := key_problem(key):
-        return f"{group.pattern}: {problem}"
+    if problem := key_problem(key) if name else "neither the file nor its folder is named after an audience":
+        return problem
     try:
-        file = newest(below(root, group.pattern), group.dated)
+        file = newest(below(root, pattern), dated)
         contents = contents_of(file, format, key)
     except (SnapshotError, ConfigError) as error:
-        text = str(error).replace(NO_STATE_YET, "").replace(f"{root}/", "")
-        return text if text.startswith(group.pattern) else f"{group.pattern}: {text}"
+        return str(error).replace(NO_STATE_YET, "").replace(f"{root}/", "")
     except OSError as error:
-        return f"{group.pattern}: the newest file cannot be read ({type(error).__name__})"
-    if contents.rows and not contents.users:
-        return f"{group.pattern}: no row of it names a user"
-    if contents.rows > MOST_ROWS_A_USER * contents.users and contents.rows >= FEW_ROWS:
-        return f"{group.pattern}: has many rows for each user, as a table of events has, and no snapshot"
+        return f"the newest file cannot be read ({type(error).__name__})"
+    if contents.rows > MAX_ROWS_A_USER * contents.users and (contents.rows >= FEW_ROWS or not contents.users):
+        return f"{contents.rows:,} rows name {contents.users:,} users, so it is no snapshot"
     return FoundSnapshot(
-        group.name,
-        key,
-        contents.has_values,
-        group.pattern,
-        format,
-        contents.by_anonymous_id,
-        group.files,
-        file.taken_at,
-        group.dated,
+        name, key, contents.has_values, pattern, format, contents.by_anonymous_id, file.taken_at, dated
     )
