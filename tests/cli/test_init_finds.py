@@ -1,8 +1,9 @@
-"""`init` asks for nothing that the folder and the environment tell; what it writes is valid, and nothing is overwritten."""
+"""`init` finds what lies beside windsor.yaml; what it writes is valid, and nothing is overwritten."""
 
 import json
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from tests.cli.test_command_line import Ran, run
 from tests.support.world import World
 from windsor_sync.settings import Settings, load
 from windsor_sync.settings.template import TEMPLATE
-from windsor_sync.usecases.init import listing
-from windsor_sync.usecases.init.discover import Discovery, look_around
-from windsor_sync.usecases.init.render import windsor_yaml
+from windsor_sync.usecases.init import discover as discovering
+from windsor_sync.usecases.init.discover import Discovery, discover
+from windsor_sync.usecases.init.render import left_notices, windsor_yaml
+from windsor_sync.usecases.init.snapshots import FoundSnapshot, find_snapshots
 
 MEMBERS = "user_id,email\nana,ana@example.com\nben,\n"
 DAY = 1_700_006_400_000
@@ -31,15 +33,25 @@ def put(folder: Path, *names: str, text: str = MEMBERS) -> None:
         os.utime(path, (1_790_000_000 - age * 900,) * 2)  # too far apart for parts that do not count
 
 
-def look(folder: Path, **env: str) -> Discovery:
-    return look_around(folder, env, folder / "home")
+@dataclass(frozen=True)
+class Seen:
+    """What `init` sees of a folder."""
+
+    discovery: Discovery
+    snapshots: list[FoundSnapshot]
+    problems: list[str]
+
+
+def look(folder: Path) -> Seen:
+    discovery = discover(folder)
+    return Seen(discovery, *find_snapshots(folder, discovery.files))
 
 
 def written(folder: Path) -> Settings:
     """The settings of the file that `init` would write."""
     seen = look(folder)
     path = folder / "windsor.yaml"
-    path.write_text(windsor_yaml(seen.snapshots, seen.archive), encoding="utf-8")
+    path.write_text(windsor_yaml(seen.discovery, seen.snapshots), encoding="utf-8")
     return load(path, env={})
 
 
@@ -49,15 +61,17 @@ def audiences(folder: Path) -> dict[str, str | None]:
     return {key: path.removeprefix(f"{folder}/./") for key, path in found.items()}
 
 
-def left(seen: Discovery, subject: str) -> list[str]:
-    return [one.text for one in seen.left if one.subject == subject]
+def left(seen: Seen, subject: str) -> list[str]:
+    notices = left_notices(seen.discovery, seen.snapshots, seen.problems)
+    return [one.text for one in notices if one.subject == subject]
 
 
 def test_in_an_empty_folder_the_template_is_written_and_what_is_left_is_said(tmp_path: Path) -> None:
     ran = run("init", cwd=tmp_path)
     assert (ran.status, (tmp_path / "windsor.yaml").read_text("utf-8")) == (0, TEMPLATE)
     assert "to do   audiences: no snapshot was found here" in ran.out
-    assert "to do   Windsor's key: set WINDSOR_API_KEY" in ran.out
+    assert "its key in WINDSOR_API_KEY" in ran.out
+    assert "docs/sources/files.md" in ran.out
     assert "Put your audiences into it, then run: windsor-sync check" in ran.out
 
 
@@ -68,7 +82,7 @@ def test_in_an_empty_folder_the_template_is_written_and_what_is_left_is_said(tmp
         (["Big Spender-2026-11-19.csv", "Big Spender-2026-11-20.csv"], "big_spender", "Big Spender*.csv"),
         (["20261119-vip.csv", "20261120-vip.csv"], "vip", "*vip.csv"),
         (["vip.csv", "vip (1).csv"], "vip", "vip*.csv"),
-        (["exports/vip/2026-11-19/part-0.csv", "exports/vip/2026-11-19/part-1.csv"], "vip", "exports/vip/*/*.csv"),
+        (["exports/vip/part-0.csv", "exports/vip/part-1.csv"], "vip", "exports/vip/*.csv"),
         (["exports/vip-1-of-2.csv", "exports/vip-2-of-2.csv"], "vip", "exports/vip*.csv"),
         (["Order Completed Last 30days.csv"], "order_completed_last_30days", "Order Completed Last 30days.csv"),
     ],
@@ -91,9 +105,11 @@ def test_a_date_in_every_name_says_when_a_snapshot_was_taken_whatever_a_copy_did
 
 def test_a_pattern_never_takes_in_the_files_of_another_audience(tmp_path: Path) -> None:
     put(tmp_path, "vip-2026-11-19.csv", "vip-2026-11-20.csv", "vip_gold-2026-11-20.csv")
-    assert audiences(tmp_path) == {"vip": "vip-[0-9]*.csv", "vip_gold": "vip_gold*.csv"}
+    assert audiences(tmp_path) == {"vip": "vip?[0-9]*.csv", "vip_gold": "vip_gold*.csv"}
     put(tmp_path, "vip-2026-gold.csv")
     assert audiences(tmp_path)["vip"] == "vip-2026-11-20.csv"
+    put(tmp_path, "gold/2026-11-19.csv", "gold/2026-11-20.csv", "gold/silver.csv")
+    assert audiences(tmp_path)["gold"] == "gold/[0-9]*.csv"
 
 
 def test_parquet_json_lines_and_packed_files_are_told_apart(tmp_path: Path) -> None:
@@ -143,7 +159,7 @@ def test_what_is_no_snapshot_is_named_with_the_reason_and_left_out(tmp_path: Pat
     (tmp_path / "gone.csv").symlink_to("nowhere")
     os.mkfifo(tmp_path / "pipe.csv")
     seen = look(tmp_path)
-    assert seen.snapshots == ()
+    assert seen.snapshots == []
     assert sorted(text.partition(".csv")[0] for text in left(seen, "not used")) == [
         "email",
         "orders",
@@ -153,44 +169,18 @@ def test_what_is_no_snapshot_is_named_with_the_reason_and_left_out(tmp_path: Pat
     assert str(tmp_path) not in json.dumps(left(seen, "not used"))
 
 
-def test_exports_whose_names_say_no_format_are_named_with_the_setting_that_reads_them(tmp_path: Path) -> None:
-    put(tmp_path, "out/vip/vip_0000_part_00")
-    put(tmp_path, "out/vip/vip_0001_part_00", text="user_id,email\ncy,\n")
-    put(tmp_path, "out/readers/000000000000.json", "out/packed/0000_part_00.gz", "out/tabs/2026-11-30.tsv")
-    put(tmp_path, "LICENSE", "package.json", "requirements.txt", "logs/attempt=1.log", "ana@example.com/000000_0")
-    seen = look(tmp_path)
-    assert seen.snapshots == ()
-    assert left(seen, "no format") == [
-        f"{path}: the names do not say the format: add the path by hand, with format: csv, jsonl or parquet"
-        for path in ("out/packed/* (1 file)", "out/readers/* (1 file)", "out/tabs/* (1 file)", "out/vip/* (2 files)")
-    ]
-    path = tmp_path / "windsor.yaml"
-    path.write_text('audiences: [{name: VIP, snapshot: {path: "out/vip/*", format: csv}}]\n')
-    ran = run(
-        "--config",
-        str(path),
-        "plan",
-        "vip",
-        "--json",
-        cwd=tmp_path,
-        WINDSOR_SYNC_DESTINATION__URL="http://127.0.0.1:1/",
-    )
-    assert (ran.status, json.loads(ran.out)["plans"][0]["members"]) == (0, 3)
-
-
-def test_more_folders_without_a_format_than_are_listed_are_counted(tmp_path: Path) -> None:
-    put(tmp_path, *(f"out/{number:02}/part_0" for number in range(12)))
-    *listed, rest = left(look(tmp_path), "no format")
-    assert len(listed) == 10
-    assert rest == "2 more folders with such files: add what you need of them by hand"
-
-
-def test_two_groups_of_files_under_one_trait_key_leave_the_newer_one(tmp_path: Path) -> None:
+def test_two_groups_of_files_under_one_trait_key_leave_one(tmp_path: Path) -> None:
     put(tmp_path, "VIP.csv", "exports/vip.csv")
-    assert audiences(tmp_path) == {"vip": "exports/vip.csv"}
-    assert "VIP.csv: has the trait key vip, as the newer exports/vip.csv has: rename one" in left(
-        look(tmp_path), "not used"
-    )
+    assert audiences(tmp_path) == {"vip": "VIP.csv"}
+    assert left(look(tmp_path), "not used") == ["exports/vip.csv: is called as VIP.csv is: rename one"]
+
+
+def test_files_that_say_of_no_audience_are_named_and_a_folder_of_one_day_is_not_looked_into(tmp_path: Path) -> None:
+    put(tmp_path, "snapshots/monday.csv", "exports/dt=2026-11-19/vip.csv")
+    seen = look(tmp_path)
+    assert seen.snapshots == []
+    assert left(seen, "not used") == ["snapshots/*.csv: neither the file nor its folder is named after an audience"]
+    assert [text.partition(",")[0] for text in left(seen, "not looked at")] == ["1 folder"]
 
 
 def test_hostile_names_reach_neither_the_file_nor_the_terminal(tmp_path: Path) -> None:
@@ -223,8 +213,9 @@ def test_thousands_of_files_are_looked_at_in_bounds(tmp_path: Path) -> None:
     for number in range(2_000):
         (tmp_path / f"audience {chr(97 + number % 26)}{number}x.csv").touch()
     seen = look(tmp_path)
-    assert (len(seen.snapshots), len(left(seen, "not used"))) == (0, 50)
-    assert left(seen, "not opened") == ["1,950 more kinds of files: add what you need of them by hand"]
+    *unread, others = left(seen, "not used")
+    assert (len(seen.snapshots), len(unread)) == (0, 50)
+    assert others == "files with 1,950 more names: only 50 are opened"
 
 
 def test_a_folder_is_listed_once_however_many_kinds_of_files_it_holds(
@@ -238,14 +229,21 @@ def test_a_folder_is_listed_once_however_many_kinds_of_files_it_holds(
     assert listed.count(str(tmp_path)) == 1
 
 
-def test_more_entries_than_a_person_would_wait_for_are_said_not_to_be_looked_at(
+def test_more_folders_than_a_person_would_wait_for_are_said_not_to_be_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "MOST_ENTRIES", 5)
-    put(tmp_path, "vip.csv", *(f"below/{number}.txt" for number in range(10)))
+    monkeypatch.setattr(discovering, "MAX_FOLDERS", 3)
+    put(tmp_path, "vip.csv", *(f"below/{number}/of/gold.csv" for number in range(10)))
     seen = look(tmp_path)
     assert [str(one.key) for one in seen.snapshots] == ["vip"]
-    assert len(left(seen, "not looked at")) == 1
+    assert [text.partition(",")[0] for text in left(seen, "not looked at")] == ["10 folders"]
+
+
+def test_a_folder_below_the_levels_that_are_looked_at_is_said(tmp_path: Path) -> None:
+    put(tmp_path, "a/b/c/d/vip.csv", "a/b/c/d/e/gold.csv")
+    seen = look(tmp_path)
+    assert [one.pattern for one in seen.snapshots] == ["a/b/c/d/vip.csv"]
+    assert [text.partition(",")[0] for text in left(seen, "not looked at")] == ["1 folder"]
 
 
 def test_what_windsor_sync_itself_stores_is_never_taken_for_a_source(world: World) -> None:
@@ -259,51 +257,18 @@ def test_what_windsor_sync_itself_stores_is_never_taken_for_a_source(world: Worl
 
 
 def test_hidden_folders_environments_and_links_to_folders_are_not_looked_into(tmp_path: Path) -> None:
-    put(tmp_path, ".windsor/files/vip.csv", "env/pyvenv.cfg", "env/lib/vip.csv", "node_modules/vip.csv")
+    put(tmp_path, ".windsor/files/vip.csv", "env/pyvenv.cfg", "env/lib/vip.csv")
     (tmp_path / "round").symlink_to(tmp_path)
-    assert look(tmp_path).snapshots == ()
+    assert look(tmp_path).snapshots == []
 
 
-@pytest.mark.parametrize("archive", ["segment-logs", "acme/events"])
-def test_the_archive_of_events_is_found_and_its_files_are_no_snapshots(tmp_path: Path, archive: str) -> None:
-    put(tmp_path, f"{archive}/source-1/{DAY}/1.gz", f"{archive}/source-1/{DAY}/2.jsonl")
+def test_the_archive_of_events_is_found_and_its_files_are_no_snapshots(tmp_path: Path) -> None:
+    put(tmp_path, f"acme/segment-logs/source-1/{DAY}/1.gz", f"acme/segment-logs/source-1/{DAY}/2.jsonl")
     found = written(tmp_path)
     assert found.events is not None
-    assert found.events.archive.rstrip("/") == str(tmp_path / archive)
-    assert "events.since" in [one.subject for one in look(tmp_path).left]
-
-
-def test_what_is_found_is_named_and_no_value_of_the_environment_is(tmp_path: Path) -> None:
-    secret = "s3cret-value"
-    names = (
-        "WINDSOR_API_KEY",
-        "SEGMENT_PUBLIC_API_TOKEN",
-        "WINDSOR_SYNC_STATE",
-        "WINDSOR_CONNECTION_WAREHOUSE",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
-    )
-    ran = run("init", cwd=tmp_path, HOME=str(tmp_path), **dict.fromkeys(names, secret))
-    assert ran.status == 0
-    assert all(name in ran.out for name in names)
-    assert secret not in ran.out
-    assert "audiences --from-segment" in ran.out
-    assert "`connection: warehouse`" in ran.out
-    assert "set WINDSOR_API_KEY" not in ran.out
-
-
-def test_airflows_folder_for_dags_is_found_by_variable_file_or_home(tmp_path: Path) -> None:
-    home = tmp_path / "af"
-    put(tmp_path, "af/airflow.cfg", text="[core]\ndags_folder = {AIRFLOW_HOME}/our dags\n")
-
-    def said(**env: str) -> str:
-        return " ".join(left(look(tmp_path, **env), "Airflow"))
-
-    assert f"airflow-setup --dags '{home}/our dags'" in said(AIRFLOW_HOME=str(home))
-    assert "airflow-setup --dags /elsewhere" in said(AIRFLOW_HOME=str(home), AIRFLOW__CORE__DAGS_FOLDER="/elsewhere")
-    assert f"airflow-setup --dags {tmp_path}/new/dags" in said(AIRFLOW_HOME=str(tmp_path / "new"))
-    assert said() == ""
-    (home / "airflow.cfg").write_bytes(b"\xff nonsense")
-    assert f"airflow-setup --dags {home}/dags" in said(AIRFLOW_HOME=str(home))
+    assert found.events.archive.rstrip("/") == str(tmp_path / "acme/segment-logs")
+    assert look(tmp_path).problems == []
+    assert len(left(look(tmp_path), "events.since")) == 1
 
 
 def test_a_second_run_changes_nothing_and_says_what_to_do(tmp_path: Path) -> None:

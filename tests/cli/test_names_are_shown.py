@@ -99,14 +99,15 @@ def test_json_stays_json_and_keeps_the_names(odd_world: World) -> None:
 
 
 @pytest.mark.parametrize("words", [("init",), ("init", "--json")], ids=" ".join)
-def test_init_names_what_it_finds_and_obeys_nothing(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_init_counts_odd_names_and_repeats_none(tmp_path: Path, words: tuple[str, ...]) -> None:
     for name in (f"vip {ODD}.csv", f"a {ODD}/vip.csv", "plain.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f'"user {ODD}",email\nana,a@example.com\n', newline="")
     ran = run(*words, cwd=tmp_path)
     assert obeyed(ran.out + ran.err) == set()
-    if "--json" in words:
-        assert ODD in " ".join(_texts(ran.json)) or harmless(ODD) in " ".join(_texts(ran.json))
+    said = " ".join(_texts(ran.json)) if "--json" in words else ran.out
+    assert "2 names with one of" in said
+    assert not any(odd in said for odd in (ODD, harmless(ODD), "red"))
     assert obeyed((tmp_path / "windsor.yaml").read_text(encoding="utf-8")) == set()
 
 

@@ -20,7 +20,6 @@ from windsor_sync.state.copying import copy_state
 from windsor_sync.state.ledger import Ledger
 from windsor_sync.usecases.audit import audit
 from windsor_sync.usecases.forget import forget
-from windsor_sync.usecases.init.environment import AIRFLOW_VARIABLES
 from windsor_sync.usecases.recover_state import recover_state
 from windsor_sync.usecases.retire import retire
 
@@ -42,8 +41,7 @@ def run(world: World, *words: str) -> tuple[int, str]:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
         patch.setenv("WINDSOR_API_KEY", world.windsor.api_key)
         patch.setenv("HOME", str(world.folder))  # `check` looks for an Airflow there
-        for name in AIRFLOW_VARIABLES:
-            patch.delenv(name, raising=False)
+        patch.delenv("AIRFLOW_HOME", raising=False)
         with pytest.raises(SystemExit) as ended:
             main(["--config", str(world.config), *words])
     return int(ended.value.code or 0), said.getvalue()

@@ -24,7 +24,7 @@ _NOT_PLAIN = re.compile(r"[*?\[\]@]|::")
 
 @dataclass(slots=True)
 class Discovery:
-    """What lies in a folder and below it; every path is relative to that folder."""
+    """Files and folders that may matter to `init`; every path is relative to the folder of windsor.yaml."""
 
     files: dict[PurePosixPath, list[str]] = field(default_factory=dict)
     """folder → names of its files that have a format of snapshots, sorted; folders that are near come first"""
@@ -72,12 +72,12 @@ def _entries(root: Path, folder: PurePosixPath) -> list[os.DirEntry[str]] | None
 
 def _note(found: Discovery, folder: PurePosixPath, entries: list[os.DirEntry[str]]) -> list[PurePosixPath]:
     """Note the files of a folder, and return the folders in it that are to be looked into."""
-    data = sorted((entry for entry in entries if is_data(entry.name)), key=lambda entry: entry.name)
-    folders = [entry.name for entry in data if entry.is_dir(follow_symlinks=False)]
-    if OUR_STORE.issubset(folders) or any(entry.name == "pyvenv.cfg" for entry in entries):
+    # Methods of entries and paths raise for a link in a circle, and where this user may not look; os.path does not.
+    paths = {entry.name: entry.path for entry in sorted(entries, key=lambda entry: entry.name) if is_data(entry.name)}
+    files = [name for name, path in paths.items() if format_of(name) and os.path.isfile(path)]  # noqa: PTH113
+    folders = [name for name, path in paths.items() if os.path.isdir(path) and not os.path.islink(path)]  # noqa: PTH112, PTH114
+    if OUR_STORE.issubset(folders) or "pyvenv.cfg" in paths:
         return []
-    # Path.is_file raises for a link in a circle, or to where this user may not look.
-    files = [entry.name for entry in data if format_of(entry.name) and os.path.isfile(entry.path)]  # noqa: PTH113
     found.files[folder] = files
     found.unnamed += sum(not is_plain(name) for name in [*files, *folders])
     return [folder / name for name in folders if is_plain(name)]

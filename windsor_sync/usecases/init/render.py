@@ -1,4 +1,4 @@
-"""What `init` writes and says: the template with what was found in the place of its examples, and what is left to do."""
+"""Writes the file of `init`: the template with what was found in the place of its examples; and says what is left to do."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -12,8 +12,6 @@ from windsor_sync.usecases.init.snapshots import FoundSnapshot
 
 BY_HAND = "add what you need by hand (docs/sources/files.md)"
 _AUDIENCES = re.compile(r"^audiences:\n(  - name: .*\n(?:    .*\n)+)", re.MULTILINE)
-_TRAITS = "# computed_traits:\n"
-_ARCHIVE = "# events:\n#   archive: s3://bucket/segment-logs/"
 
 
 class Notice(NamedTuple):
@@ -33,9 +31,10 @@ def windsor_yaml(discovery: Discovery, snapshots: Sequence[FoundSnapshot]) -> st
         own = f"audiences:\n{audiences}" if audiences else "audiences: []\n"
         text = _AUDIENCES.sub(lambda example: own + re.sub(r"(?m)^  ", "#   ", example[1]), text)
     if traits:
-        text = text.replace(_TRAITS, f"computed_traits:\n{traits}")
+        text = text.replace("# computed_traits:\n", f"computed_traits:\n{traits}")
     if discovery.archive:
-        text = text.replace(_ARCHIVE, f"events:\n  archive: {scalar(f'{discovery.archive}/')}")
+        archive = scalar(f"{discovery.archive}/")
+        text = text.replace("# events:\n#   archive: s3://bucket/segment-logs/", f"events:\n  archive: {archive}")
     return text
 
 
@@ -68,7 +67,7 @@ def left_notices(discovery: Discovery, snapshots: Sequence[FoundSnapshot], probl
         yield Notice("not used", problem)
     if discovery.unnamed:
         names = counted(discovery.unnamed, "name")
-        yield Notice("not used", f"{names} with one of @ * ? [ ] :: or an invisible sign: rename what you need of them")
+        yield Notice("left out", f"{names} with one of @ * ? [ ] :: or an invisible sign: rename what you need of them")
     if discovery.unseen:
         folders = counted(discovery.unseen, "folder")
         yield Notice("not looked at", f"{folders}, closed to this user, large, deep, of one day or too many: {BY_HAND}")
