@@ -170,9 +170,9 @@ def test_what_is_no_snapshot_is_named_with_the_reason_and_left_out(tmp_path: Pat
 
 
 def test_two_groups_of_files_under_one_trait_key_leave_one(tmp_path: Path) -> None:
-    put(tmp_path, "VIP.csv", "exports/vip.csv")
-    assert audiences(tmp_path) == {"vip": "VIP.csv"}
-    assert left(look(tmp_path), "not used") == ["exports/vip.csv: is called as VIP.csv is: rename one"]
+    put(tmp_path, "Big Spender.csv", "exports/big_spender.csv")
+    assert audiences(tmp_path) == {"big_spender": "Big Spender.csv"}
+    assert left(look(tmp_path), "not used") == ["exports/big_spender.csv: is called as Big Spender.csv is: rename one"]
 
 
 def test_files_that_say_of_no_audience_are_named_and_a_folder_of_one_day_is_not_looked_into(tmp_path: Path) -> None:
@@ -257,9 +257,11 @@ def test_what_windsor_sync_itself_stores_is_never_taken_for_a_source(world: Worl
 
 
 def test_hidden_folders_environments_and_links_to_folders_are_not_looked_into(tmp_path: Path) -> None:
-    put(tmp_path, ".windsor/files/vip.csv", "env/pyvenv.cfg", "env/lib/vip.csv")
-    (tmp_path / "round").symlink_to(tmp_path)
-    assert look(tmp_path).snapshots == []
+    put(tmp_path / "elsewhere", "vip.csv")
+    folder = tmp_path / "here"
+    put(folder, ".windsor/files/vip.csv", "env/pyvenv.cfg", "env/lib/vip.csv")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    assert look(folder).snapshots == []
 
 
 def test_the_archive_of_events_is_found_and_its_files_are_no_snapshots(tmp_path: Path) -> None:

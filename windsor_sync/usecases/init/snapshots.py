@@ -20,8 +20,8 @@ from windsor_sync.sources.files import listings_kept
 from windsor_sync.usecases.init.discover import is_plain
 
 MAX_OPENED = 50
-MAX_ROWS_A_USER, FEW_ROWS = 2, 20
-"""A file with more rows for each user is no snapshot, unless it has so few rows that they tell nothing."""
+MAX_ROWS_A_USER = 2
+"""A file with more rows for each user is a table of events or orders."""
 DATES = ("%Y-%m-%d", "%Y%m%d", "%Y_%m_%d")
 NO_STATE_YET = " Nothing was sent; the last good snapshot stands."
 
@@ -117,7 +117,7 @@ def _opened(root: Path, name: str, pattern: str, dated: str | None) -> FoundSnap
         return str(error).replace(NO_STATE_YET, "").replace(f"{root}/", "")
     except OSError as error:
         return f"the newest file cannot be read ({type(error).__name__})"
-    if contents.rows > MAX_ROWS_A_USER * contents.users and (contents.rows >= FEW_ROWS or not contents.users):
+    if contents.rows > MAX_ROWS_A_USER * contents.users:
         return f"{contents.rows:,} rows name {contents.users:,} users, so it is no snapshot"
     return FoundSnapshot(
         name, key, contents.has_values, pattern, format, contents.by_anonymous_id, file.taken_at, dated
