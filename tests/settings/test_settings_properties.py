@@ -54,7 +54,7 @@ handling: dict[str, Any] = {
     "max_entered_percent": percents,
 }
 snapshots: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
-    {"path": lines.map(lambda name: f"/in/{name.replace('/', '')}/*.parquet")},
+    {"path": lines.map(lambda name: f"/in/x{name.replace('/', '')}/*.parquet")},
     optional={
         "columns": st.dictionaries(st.sampled_from(["user_id", "email", "value"]), lines),
         "max_malformed_percent": st.integers(0, 100),
