@@ -1,6 +1,6 @@
 # make demo: real audiences become properties of users in a Windsor on this machine
 # make up: Airflow with its page, a Windsor and the demo's shop to use by hand, until Ctrl-C.   make env: secrets for docker-compose.yml
-# make test: every test but those of minutes; of two rooms each on one of the two databases.   make quick: the rooms that need no Airflow, in a minute.   make chaos: every test, the fault tests many times over.   make lint: ruff, mypy --strict, import-linter.   make check: both
+# make test: every promise; what other tests stand for, and further forms, are left to make chaos.   make quick: the rooms that need no Airflow, in a minute.   make chaos: every test, the fault tests many times over.   make lint: ruff, mypy --strict, import-linter.   make check: both
 # make coverage: every test, and which lines and branches none of them reaches.   make mutation: rules changed one at a time, to see a test fail
 # make matrix: the tests of Airflow's parts on every supported release of Airflow, an environment each, and docs/moving-in.md from an empty environment
 # make bench: the measured claims of docs/benchmarks.md, beside the alternatives
