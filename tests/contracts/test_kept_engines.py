@@ -12,6 +12,7 @@ import duckdb
 import fsspec
 import pytest
 
+from tests.support.engines import new_engines
 from tests.support.world import World
 from windsor_sync.storage import duckdb_engine, kept_engines
 from windsor_sync.storage.duckdb_engine import open_duckdb, parquet, quoted
@@ -19,10 +20,10 @@ from windsor_sync.storage.kept_engines import engines_kept
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody else in this process keeps engines: other tests may have a workspace open for a whole session."""
-    monkeypatch.setattr(kept_engines, "_keepers", 0)
-    monkeypatch.setattr(kept_engines, "_idle", [])
+def alone() -> Iterator[None]:
+    """Nobody else in this process keeps engines: all tests of a session share theirs."""
+    with new_engines():
+        yield
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sealing import Bench
 
+from tests.support.engines import new_engines
 from windsor_sync.sources import EngageCsvSource, json_text, newest
-from windsor_sync.storage import kept_engines
 from windsor_sync.storage.duckdb_engine import open_duckdb
 
 CAREFUL = {"is_usual(found, t)": "FALSE", "holds_only_texts(raw, t)": "FALSE"}
@@ -44,11 +44,9 @@ texts = ids_as_json() | st.tuples(strings, strings).map(lambda it: f'{{"user_id"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def new_engines() -> Iterator[None]:
-    """No engine is used again: it would have the macros of before."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kept_engines, "_keepers", 0)
-        patch.setattr(kept_engines, "_idle", [])
+def no_macros_of_before() -> Iterator[None]:
+    """An engine that is used again has the macros of its use before."""
+    with new_engines():
         yield
 
 
